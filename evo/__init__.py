@@ -1,0 +1,80 @@
+"""evo: evolve the hyperparameters and layers of neural networks.
+
+Names are imported on first use, so that `import evo` loads neither torch nor pandas nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# In a checkout, models/ and search_spaces/ lie beside this package; in a wheel they lie inside it. Without this line a
+# checkout that hides an installed wheel (Python puts the current folder first) would find no evo.models.
+if (_checkout := Path(__file__).resolve().parent.parent).joinpath("models", "mlp.py").is_file():
+    __path__.append(str(_checkout))
+
+if TYPE_CHECKING:
+    from evo.api import load, make_strategy, resume, search, strategy_names
+    from evo.errors import ConfigurationError, EvoError, RunError, SearchError
+    from evo.genes import Boolean, Categorical, Float, Integer, Layers
+    from evo.individual import Evaluation, Individual
+    from evo.run import Run
+    from evo.space import SearchSpace
+    from evo.space_file import load_space
+
+_HOMES = {
+    "search": "evo.api",
+    "resume": "evo.api",
+    "load": "evo.api",
+    "make_strategy": "evo.api",
+    "strategy_names": "evo.api",
+    "SearchSpace": "evo.space",
+    "load_space": "evo.space_file",
+    "Float": "evo.genes",
+    "Integer": "evo.genes",
+    "Categorical": "evo.genes",
+    "Boolean": "evo.genes",
+    "Layers": "evo.genes",
+    "Individual": "evo.individual",
+    "Evaluation": "evo.individual",
+    "Run": "evo.run",
+    "EvoError": "evo.errors",
+    "ConfigurationError": "evo.errors",
+    "RunError": "evo.errors",
+    "SearchError": "evo.errors",
+}
+
+__all__ = [
+    "search",
+    "resume",
+    "load",
+    "make_strategy",
+    "strategy_names",
+    "SearchSpace",
+    "load_space",
+    "Float",
+    "Integer",
+    "Categorical",
+    "Boolean",
+    "Layers",
+    "Individual",
+    "Evaluation",
+    "Run",
+    "EvoError",
+    "ConfigurationError",
+    "RunError",
+    "SearchError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'evo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

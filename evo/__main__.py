@@ -1,0 +1,5 @@
+"""`python -m evo` is the command `evo`."""
+
+from evo.cli import main
+
+main()

@@ -1,0 +1,411 @@
+"""The Python interface: search, resume, load. The command line calls the same functions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from evo.errors import ConfigurationError, did_you_mean
+from evo.evaluators.base import Evaluator, Setup
+from evo.evaluators.in_process import InProcessEvaluator
+from evo.evaluators.objective import Objective, ObjectiveSetup, takes_seed
+from evo.evaluators.process_pool import ProcessPoolEvaluator
+from evo.individual import Genome
+from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
+from evo.run import Run, check_output, free_output
+from evo.settings import Settings, current_versions
+from evo.space import SearchSpace
+from evo.space_file import load_space
+from evo.strategies import DEFAULT_STRATEGY, Strategy, make_strategy, strategy_names
+
+__all__ = ["Stop", "load", "make_strategy", "resume", "search", "strategy_names"]
+
+FINALISTS = 3
+TIME_BUDGET_EXIT = 75
+
+
+def search(
+    space: str | Path | SearchSpace,
+    objective: Objective | None = None,
+    *,
+    strategy: str | None = None,
+    budget: int | None = None,
+    generations: int | None = None,
+    population: int | None = None,
+    time_budget: float | None = None,
+    seed: int = 0,
+    finalists: int | None = None,
+    fitness: Literal["validation", "test"] = "validation",
+    initial: Sequence[Mapping[str, Any]] = (),
+    initial_from: str | Path | None = None,
+    model: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    workers: int | None = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    observer: Observer | None = None,
+    stop_check: StopCheck = lambda: None,
+) -> Run:
+    """Search a space for the configuration of the highest fitness.
+
+    Args:
+        space: A shipped space's name, a TOML file, or a `SearchSpace`.
+        objective: f(config) or f(config, seed), higher is better. Without it the space's model is trained.
+        strategy: One of `strategy_names()`.
+        budget: Most trainings (calls of the objective) of the search; the finalists' are not counted.
+        generations: Most generations. The first bound that is reached stops the search.
+        population: Individuals of a generation.
+        time_budget: Seconds; the search then raises `Stop` and can be resumed.
+        seed: Decides everything that is drawn.
+        finalists: How many genomes are trained again on three new seeds after the search; 0 for none.
+        fitness: "validation", or "test" to select on the test set as the 2019 report did.
+        initial: Known configurations for the first population; genes they leave out are drawn.
+        initial_from: A run whose best genomes enter the first population.
+        model: A shipped model's name, or "package.module:function" for one of your own.
+        dataset: "cifar10", "digits" or "imagefolder".
+        data_dir: Where the dataset is; without `dataset`, what lies there decides.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "fp32" or "bf16".
+        workers: Evaluations at the same time; changes no result. Default: one a core (trainings on a CPU), or one.
+        output: The run folder. Default: with an objective none, the run stays in memory; otherwise
+            results/<space>-<n>.
+        overwrite: Replace the run in `output`.
+        observer: Watches the search.
+        stop_check: Called often; raises `Stop` to end the search.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ConfigurationError: Something that was asked for is wrong; nothing was written.
+        SearchError: The first three evaluations all failed.
+        Stop: The time budget is used up; `resume` goes on.
+    """
+    started, observer = time.monotonic(), observer or Nobody()
+    loaded = load_space(space)
+    _check_numbers(workers=workers, time_budget=time_budget)
+    if fitness not in ("validation", "test"):
+        raise ConfigurationError(f'--fitness: must be "validation" or "test", got "{fitness}"')
+    settings = Settings(
+        space=loaded.to_dict(),
+        space_name=loaded.name,
+        strategy=strategy or loaded.search.strategy or DEFAULT_STRATEGY,
+        seed=_checked_seed(seed),
+        population=0,
+        generations=generations,
+        budget=budget,
+        time_budget=time_budget,
+        finalists=_first(finalists, loaded.search.finalists, FINALISTS),
+        fitness=fitness,
+        model=model or loaded.model,
+        objective=_name_of(objective) if objective is not None else None,
+        retrainable=objective is None or takes_seed(objective),
+        initial=_known_configurations(loaded, initial, initial_from),
+        versions=current_versions(),
+    )
+    if settings.finalists < 0:
+        raise ConfigurationError(f"--finalists: must be 0 or more, got {settings.finalists}")
+    if budget is None and generations is None:
+        settings.budget, settings.generations = loaded.search.budget, loaded.search.generations
+    algorithm = _make_algorithm(loaded, settings, population if population is not None else loaded.search.population)
+    settings.population = algorithm.population_size
+    settings.budget, settings.generations = algorithm.budget, algorithm.generations
+    path = _output_folder(output, loaded.name, in_memory=objective is not None)
+    if path is not None:
+        check_output(path, overwrite=overwrite)
+    setup = _make_setup(loaded, settings, objective, dataset, data_dir, device, precision, observer)
+    settings.workers = workers or _default_workers(setup, device)
+    with _make_evaluator(setup, settings.workers) as evaluator:
+        facts = evaluator.start()
+        settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
+        settings.precision, settings.threads = facts["precision"], facts["threads"]
+        run = Run.create(settings, path, overwrite=overwrite)
+        return _carry_out(run, algorithm, evaluator, observer, _timed(stop_check, time_budget, started))
+
+
+def resume(
+    path: str | Path,
+    objective: Objective | None = None,
+    *,
+    budget: int | None = None,
+    generations: int | None = None,
+    time_budget: float | None = None,
+    model: str | None = None,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    finalists: int | None = None,
+    observer: Observer | None = None,
+    stop_check: StopCheck = lambda: None,
+) -> Run:
+    """Go on with a run where it stopped; a larger budget extends a finished one.
+
+    Args:
+        path: The run folder.
+        objective: The same function as before, where the run has one: it is not kept in the folder.
+        budget: A new bound of trainings; without a new bound of either kind the old ones hold.
+        generations: A new bound of generations.
+        time_budget: Seconds for this call.
+        model: The same reference as before, where the run has a model of your own.
+        data_dir: Where the dataset is, if it has moved.
+        device: If it is not to be the one that the run began on.
+        workers: Evaluations at the same time; changes no result.
+        finalists: A new number of finalists.
+        observer: Watches the search.
+        stop_check: Called often; raises `Stop` to end the search.
+
+    Returns:
+        The finished run; it equals one that was never stopped.
+
+    Raises:
+        RunError: No run, a damaged one, or one that another process is writing.
+        ConfigurationError: The objective, model or data do not fit the run.
+        Stop: The time budget is used up.
+    """
+    started, observer = time.monotonic(), observer or Nobody()
+    _check_numbers(workers=workers, time_budget=time_budget, budget=budget, generations=generations)
+    run = Run.open(path, warn=observer.notify)
+    try:
+        settings = replace(run.settings)
+        if budget is not None or generations is not None:
+            # A bound that is not given again must not stop the extension short.
+            settings.budget, settings.generations = budget, generations
+        settings.finalists = finalists if finalists is not None else settings.finalists
+        algorithm = _make_algorithm(run.space, settings, settings.population)
+        _check_bounds(run, algorithm)
+        algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
+        setup = setup_of_run(run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device)
+        with _make_evaluator(setup, workers or _default_workers(setup, device or settings.device)) as evaluator:
+            evaluator.start()
+            if settings != run.settings:
+                run.settings = settings
+                if run.path is not None:
+                    settings.save(run.path)
+            return _carry_out(run, algorithm, evaluator, observer, _timed(stop_check, time_budget, started))
+    finally:
+        run.close()
+
+
+def load(path: str | Path) -> Run:
+    """Read a run folder, also one that is being written.
+
+    Raises:
+        RunError: The folder holds no run, or a damaged one.
+    """
+    return Run.load(path)
+
+
+def _carry_out(run: Run, algorithm: Strategy, evaluator: Evaluator, observer: Observer, stop_check: StopCheck) -> Run:
+    from evo.finalists import judge_finalists
+
+    try:
+        run_search(algorithm, evaluator, run, observer, stop_check)
+        judge_finalists(run, evaluator, observer, stop_check)
+    finally:
+        run.write_tables()
+        run.close()
+    return run
+
+
+def _timed(stop_check: StopCheck, time_budget: float | None, started: float) -> StopCheck:
+    """Return a stop check that also ends the search when its time is over."""
+
+    def check() -> None:
+        stop_check()
+        if time_budget is not None and time.monotonic() - started > time_budget:
+            raise Stop(f"the time budget of {time_budget:g} s is used up", TIME_BUDGET_EXIT)
+
+    return check
+
+
+def _make_algorithm(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
+    return make_strategy(
+        settings.strategy,
+        space,
+        seed=settings.seed,
+        population=population,
+        budget=settings.budget,
+        generations=settings.generations,
+        initial=settings.initial,
+    )
+
+
+def _make_setup(
+    space: SearchSpace,
+    settings: Settings,
+    objective: Objective | None,
+    dataset: str | None,
+    data_dir: str | Path | None,
+    device: str,
+    precision: Literal["auto", "fp32", "bf16"],
+    observer: Observer,
+) -> Setup:
+    """Return what evaluates; for trainings, prepare the dataset and note it in the settings."""
+    if objective is not None:
+        return ObjectiveSetup(objective)
+    from evo.data import prepare_dataset
+    from evo.evaluators.training_task import TrainingSetup
+
+    if settings.model is None:
+        raise ConfigurationError(
+            f'search space "{space.name}" names no model to train: set model in it, give --model, or an objective'
+        )
+    _check_model_name(settings.model)
+    _check_device_name(device)
+    name = dataset if dataset is not None or data_dir is not None else space.dataset
+    if name is None and data_dir is None:
+        raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
+    folder = Path(data_dir) if data_dir is not None else None
+    prepared = prepare_dataset(name, folder, notify=observer.notify)
+    settings.dataset = prepared.to_dict() | {"data_dir": str(folder.resolve()) if folder else None}
+    return TrainingSetup(prepared, space.training, settings.model, device, precision, settings.fitness)
+
+
+def setup_of_run(
+    run: Run,
+    *,
+    observer: Observer,
+    objective: Objective | None = None,
+    model: str | None = None,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+) -> Setup:
+    """Return what evaluates in a run that goes on: the same objective or model, data, device and precision.
+
+    Raises:
+        ConfigurationError: They are not given again, or are not the same.
+    """
+    _check_same_objective(run, objective, model)
+    if objective is not None:
+        return ObjectiveSetup(objective)
+    from evo.data import prepare_dataset
+    from evo.evaluators.training_task import TrainingSetup
+
+    settings = run.settings
+    recorded = settings.dataset or {}
+    folder = data_dir if data_dir is not None else recorded.get("data_dir")
+    prepared = prepare_dataset(recorded.get("name"), Path(folder) if folder else None, notify=observer.notify)
+    if prepared.checksum != recorded.get("checksum"):
+        raise ConfigurationError(
+            f"the data at {prepared.source} are not those that the run began with ({recorded.get('source')}): "
+            "their checksums differ. Give the folder of the original data by --data-dir."
+        )
+    precision: Any = settings.precision
+    return TrainingSetup(
+        prepared,
+        run.space.training,
+        settings.model or "",
+        device or settings.device,
+        precision,
+        settings.fitness,
+        settings.threads or 1,
+    )
+
+
+def _make_evaluator(setup: Setup, workers: int) -> Evaluator:
+    if isinstance(setup, ObjectiveSetup) and workers == 1:
+        return InProcessEvaluator(setup)
+    return ProcessPoolEvaluator(setup, workers)
+
+
+def _default_workers(setup: Setup, device: str) -> int:
+    """One a core for trainings on a CPU, one on a GPU, one for an objective."""
+    import os
+
+    if isinstance(setup, ObjectiveSetup) or device.startswith("cuda"):
+        return 1
+    if device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _known_configurations(
+    space: SearchSpace, initial: Sequence[Mapping[str, Any]], initial_from: str | Path | None
+) -> list[Genome]:
+    """Return the space's own, the caller's, and those of another run, repaired to the space's bounds."""
+    from evo.run import HALL_OF_FAME
+    from evo.space import SpaceError
+
+    problems = [f"initial[{n}].{p}" for n, values in enumerate(initial) for p in space.problems(values, complete=False)]
+    if problems:
+        raise SpaceError(space.name, problems)
+    known = [dict(values) for values in (*space.initial, *initial)]
+    if initial_from is not None:
+        best = [space.repair(entry.config) for entry in Run.load(initial_from).ranked()[:HALL_OF_FAME]]
+        if not any(best):
+            raise ConfigurationError(f'--initial-from {initial_from}: has no genome that fits the space "{space.name}"')
+        known += best
+    return known
+
+
+def _output_folder(output: str | Path | None, name: str, *, in_memory: bool) -> Path | None:
+    if output is not None:
+        return Path(output)
+    return None if in_memory else free_output(Path("results"), name)
+
+
+def _check_same_objective(run: Run, objective: Objective | None, model: str | None) -> None:
+    settings = run.settings
+    if settings.objective is not None and objective is None:
+        raise ConfigurationError(
+            f'run {run.path}: was made with the objective "{settings.objective}", which is not kept in the folder; '
+            f"resume it from Python: evo.resume({str(run.path)!r}, objective=…)"
+        )
+    if settings.objective is None and objective is not None:
+        raise ConfigurationError(f"run {run.path}: trains networks and takes no objective")
+    if settings.model is not None and ":" in settings.model and model != settings.model:
+        given = f'got "{model}"' if model else "give it again"
+        raise ConfigurationError(f"run {run.path}: was made with --model {settings.model}; {given}")
+    if model is not None and model != settings.model:
+        raise ConfigurationError(f'run {run.path}: was made with --model {settings.model}, got "{model}"')
+
+
+def _check_bounds(run: Run, algorithm: Strategy) -> None:
+    if algorithm.limit is not None and algorithm.limit < len(run.individuals):
+        raise ConfigurationError(
+            f"run {run.path}: has {len(run.individuals)} individuals already; a budget of {algorithm.limit} trainings "
+            "is below that"
+        )
+
+
+def _check_numbers(**numbers: float | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and not value > 0:
+            raise ConfigurationError(f"--{name.replace('_', '-')}: must be above 0, got {value}")
+
+
+def _checked_seed(seed: int) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigurationError(f"--seed: must be a whole number of at least 0, got {seed!r}")
+    return seed
+
+
+def _check_model_name(model: str) -> None:
+    from evo.models import MODEL_GENES
+
+    if model not in MODEL_GENES and ":" not in model:
+        raise ConfigurationError(
+            f'--model: unknown model "{model}".{did_you_mean(model, MODEL_GENES)} '
+            f"Known: {', '.join(MODEL_GENES)}; or package.module:function for one of your own."
+        )
+
+
+def _check_device_name(device: str) -> None:
+    kind, _, number = device.partition(":")
+    if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
+        hint = did_you_mean(device, ("auto", "cpu", "cuda"))
+        raise ConfigurationError(f'--device: unknown device "{device}".{hint} Known: auto, cpu, cuda, cuda:N')
+
+
+def _name_of(objective: Objective) -> str:
+    return str(getattr(objective, "__qualname__", type(objective).__name__))
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)

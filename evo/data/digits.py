@@ -1,0 +1,46 @@
+"""The embedded digits: scikit-learn's 1,797 scanned digits of 8×8 pixels, for demos and tests without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from evo.data.cache import Notify, Source, open_array
+from evo.data.splits import fixed_permutation
+
+TRAIN_COUNT = 1500
+TEST_COUNT = 297
+BRIGHTEST = 16  # scikit-learn's pixels count the dark points of a 4×4 block: 0 … 16
+
+# scikit-learn's images are in the order of their writers; this constant mixes them, alike in every run.
+SHUFFLE_SEED = 1797
+
+
+def digits_source() -> Source:
+    """Describe the digits: uint8 images of shape `(1, 8, 8)`, 1,500 to train and 297 to test."""
+    return Source(
+        name="digits",
+        identity="digits",
+        fingerprint=f"{TRAIN_COUNT}/{TEST_COUNT}, seed {SHUFFLE_SEED}",
+        classes=tuple(str(digit) for digit in range(10)),
+        image_shape=(1, 8, 8),
+        counts={"train": TRAIN_COUNT, "test": TEST_COUNT},
+        variant="scikit-learn digits",
+        origin="scikit-learn digits",
+        decode=_decode,
+    )
+
+
+def _decode(directory: Path, notify: Notify) -> None:
+    # Imported here because it takes about a second, and a decoded dataset does not need it.
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = fixed_permutation(TRAIN_COUNT + TEST_COUNT, SHUFFLE_SEED)
+    images = np.rint(bunch.images[order] * (255 / BRIGHTEST)).astype(np.uint8)[:, np.newaxis]
+    labels = bunch.target[order].astype(np.int64)
+    open_array(directory, "train", "images", "r+")[:] = images[:TRAIN_COUNT]
+    open_array(directory, "train", "labels", "r+")[:] = labels[:TRAIN_COUNT]
+    open_array(directory, "test", "images", "r+")[:] = images[TRAIN_COUNT:]
+    open_array(directory, "test", "labels", "r+")[:] = labels[TRAIN_COUNT:]

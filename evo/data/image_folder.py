@@ -1,0 +1,242 @@
+"""Image folders: `train/<class>/<image>` and `test/<class>/<image>`, decoded by Pillow on every core."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from evo.data.cache import PARTS, Notify, Part, Source, open_array
+from evo.errors import ConfigurationError
+from evo.processes import without_main
+
+# The extensions that torchvision's ImageFolder reads, each with the name of its format.
+FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".bmp": "BMP",
+    ".pgm": "PGM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WebP",
+}
+
+# Starting the processes takes about as long as decoding this many small images.
+PARALLEL_FROM = 2000
+IMAGES_PER_TASK = 500
+
+LAYOUT = "expected train/<class>/<image> and test/<class>/<image>"
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """The images of one part, sorted by class and then by file name.
+
+    Attributes:
+        paths: One path an image.
+        labels: Class indices, shape `(n,)`.
+    """
+
+    paths: list[str]
+    labels: npt.NDArray[np.int64]
+
+
+def image_folder_source(data_dir: Path, image_size: int) -> Source:
+    """Describe an image folder; lists every file and decodes none.
+
+    Args:
+        data_dir: Holds `train/` and `test/`, with the same classes. Names that begin with a dot are passed over.
+        image_size: Side of the decoded images in pixels; images of another size are resized, bilinearly.
+
+    Returns:
+        RGB images of shape `(3, image_size, image_size)`, in the order of classes and then of file names.
+
+    Raises:
+        ConfigurationError: If a folder is missing, the classes of train and test differ, or a class is empty.
+    """
+    root = data_dir.expanduser().resolve()
+    classes = {part: _class_names(root, part) for part in PARTS}
+    _check_same_classes(root, classes)
+    names = classes["train"]
+    fingerprint = hashlib.sha256()
+    images: dict[Part, FolderImages] = {}
+    extensions: set[str] = set()
+    for part in PARTS:
+        paths: list[str] = []
+        labels: list[int] = []
+        for label, name in enumerate(names):
+            found = _list_images(root / part / name)
+            if not found:
+                raise ConfigurationError(
+                    f"class folder {root / part / name} has no images; {LAYOUT} "
+                    f"({', '.join(FORMATS)}), and no further folders below a class"
+                )
+            lines = [f"{part}/{name}/{file}\0{size}\0{modified}\n" for file, size, modified in found]
+            fingerprint.update("".join(lines).encode("utf-8", "surrogateescape"))
+            extensions.update(_extension(file) for file, _, _ in found)
+            paths.extend(f"{root}/{part}/{name}/{file}" for file, _, _ in found)
+            labels.extend([label] * len(found))
+        images[part] = FolderImages(paths, np.array(labels, dtype=np.int64))
+
+    formats = sorted({FORMATS[extension] for extension in extensions})
+
+    def decode(directory: Path, notify: Notify) -> None:
+        _decode(directory, images, image_size, root, notify)
+
+    return Source(
+        name="imagefolder",
+        identity=f"{root}\0{image_size}",
+        fingerprint=fingerprint.hexdigest(),
+        classes=tuple(names),
+        image_shape=(3, image_size, image_size),
+        counts={part: len(images[part].paths) for part in PARTS},
+        variant=f"image folder, {' and '.join(formats)}",
+        origin=str(root),
+        decode=decode,
+    )
+
+
+def decode_image(path: str, image_size: int) -> npt.NDArray[np.uint8]:
+    """Decode one image to RGB and resize it if it has another size.
+
+    Args:
+        path: An image file.
+        image_size: Side of the result in pixels.
+
+    Returns:
+        Levels of shape `(3, image_size, image_size)`.
+
+    Raises:
+        ConfigurationError: If Pillow cannot read the file.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = image.convert("RGB")
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more on damaged files
+        raise ConfigurationError(
+            f"cannot read image {path}: {error}\nreplace the file, or take it out of the data folder"
+        ) from error
+    if pixels.size != (image_size, image_size):
+        pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(pixels, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def _class_names(root: Path, part: Part) -> list[str]:
+    folder = root / part
+    if not root.is_dir():
+        raise ConfigurationError(f"data folder {root} does not exist or is not a folder; {LAYOUT}")
+    if not folder.is_dir():
+        raise ConfigurationError(f"data folder {root} has no {part}/ folder; {LAYOUT}")
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if _visible(entry) and entry.is_dir())
+    except OSError as error:
+        raise ConfigurationError(f"cannot list {folder}: {error}") from error
+    if not names:
+        raise ConfigurationError(f"{folder} has no class folders; {LAYOUT}")
+    return names
+
+
+def _check_same_classes(root: Path, classes: dict[Part, list[str]]) -> None:
+    train, test = set(classes["train"]), set(classes["test"])
+    if train == test:
+        return
+    lines = [f"data folder {root} has other classes in train/ than in test/"]
+    if train - test:
+        lines.append(f"only in train/: {', '.join(sorted(train - test))}")
+    if test - train:
+        lines.append(f"only in test/: {', '.join(sorted(test - train))}")
+    lines.append("give both parts one folder a class, of the same names")
+    raise ConfigurationError("\n".join(lines))
+
+
+def _list_images(folder: Path) -> list[tuple[str, int, int]]:
+    """Return name, size in bytes and modification time in nanoseconds of every image, sorted by name."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _extension(entry.name) in FORMATS and _visible(entry) and entry.is_file():
+                    facts = entry.stat()
+                    found.append((entry.name, facts.st_size, facts.st_mtime_ns))
+    except OSError as error:
+        raise ConfigurationError(f"cannot list {folder}: {error}") from error
+    return sorted(found)
+
+
+def _extension(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _visible(entry: os.DirEntry[str]) -> bool:
+    # ".ipynb_checkpoints" is no class, and "._0001.jpg" (macOS's attributes) is no image.
+    return not entry.name.startswith(".")
+
+
+def _decode(directory: Path, images: dict[Part, FolderImages], image_size: int, root: Path, notify: Notify) -> None:
+    tasks: list[tuple[Path, Part, int, list[str], int]] = []
+    for part, listed in images.items():
+        open_array(directory, part, "labels", "r+")[:] = listed.labels
+        for start in range(0, len(listed.paths), IMAGES_PER_TASK):
+            paths = listed.paths[start : start + IMAGES_PER_TASK]
+            tasks.append((directory, part, start, paths, image_size))
+    count = sum(len(listed.paths) for listed in images.values())
+    processes = min(_available_cores(), len(tasks)) if count > PARALLEL_FROM else 1
+    noun = "process" if processes == 1 else "processes"
+    notify(f"Decoding {count:,} images in {root} ({processes} {noun})")
+    if processes > 1:
+        try:
+            _decode_in_processes(tasks, processes)
+            return
+        except BrokenProcessPool:
+            notify("the decoding processes ended early; decoding in this process")
+    for task in tasks:
+        _decode_task(*task)
+
+
+def _decode_in_processes(tasks: Sequence[tuple[Any, ...]], processes: int) -> None:
+    # Spawned, not forked: a caller may have threads already (torch's), and a fork copies their locks locked.
+    pool = ProcessPoolExecutor(
+        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
+    )
+    try:
+        with without_main():
+            futures = [pool.submit(_decode_task, *task) for task in tasks]
+        for future in as_completed(futures):
+            future.result()
+    finally:
+        # After an unreadable image or Ctrl-C the rest is not worth decoding.
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent, which then ends its children without a traceback from each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _decode_task(directory: Path, part: Part, start: int, paths: list[str], image_size: int) -> None:
+    """Decode some images straight into the array on disk, so that no pixels travel between processes."""
+    array = open_array(directory, part, "images", "r+")
+    for index, path in enumerate(paths, start):
+        array[index] = decode_image(path, image_size)
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,57 @@
+"""The split of the training images into a training and a validation part, the same in every run."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from evo.errors import ConfigurationError
+
+Indices: TypeAlias = npt.NDArray[np.int64]
+
+# A constant and never the run's seed: fitness values of different runs compare only on the same validation part.
+SPLIT_SEED = 20190412
+
+
+def fixed_permutation(count: int, seed: int) -> Indices:
+    """Return a permutation of 0 … count-1 that depends on `count` and `seed` alone.
+
+    It is the order of raw 64-bit draws of PCG64. NumPy promises that a bit generator's stream never changes
+    (NEP 19), but promises nothing of the kind for `Generator.permutation`.
+
+    Args:
+        count: How many indices.
+        seed: The seed of the bit generator.
+
+    Returns:
+        Indices of shape `(count,)`.
+    """
+    draws = np.random.PCG64(seed).random_raw(count)
+    return np.argsort(draws, kind="stable").astype(np.int64)
+
+
+def split_train(count: int, validation_fraction: float = 0.1) -> tuple[Indices, Indices]:
+    """Split training images at random, but always alike, into a training and a validation part.
+
+    Images that lie sorted by class, as those of an image folder do, still give a mixed split.
+
+    Args:
+        count: Number of training images, at least 2.
+        validation_fraction: The validation part's share, in (0, 1). It is rounded to whole images, and each
+            part keeps at least one.
+
+    Returns:
+        The sorted indices of the training part, then those of the validation part.
+
+    Raises:
+        ConfigurationError: If `count` or `validation_fraction` is out of range.
+    """
+    if count < 2:
+        raise ConfigurationError(f"a validation split needs at least 2 training images, got {count}")
+    if not 0.0 < validation_fraction < 1.0:
+        raise ConfigurationError(f"validation_fraction must lie in (0, 1), got {validation_fraction}")
+    validation_count = min(max(round(count * validation_fraction), 1), count - 1)
+    order = fixed_permutation(count, SPLIT_SEED)
+    return np.sort(order[validation_count:]), np.sort(order[:validation_count])

@@ -1,0 +1,93 @@
+"""A prepared dataset as tensors: the parts that trainings read, and the preprocessing of their pixels."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from evo.data.prepared import PreparedDataset
+from evo.data.splits import split_train
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a dataset.
+
+    Attributes:
+        images: uint8, (all images, channels, height, width), on the training's device; on a CPU mapped from the file
+            and shared with every other worker.
+        labels: int64, (all images,).
+        indices: int64, (n,): the images that belong to the part.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    indices: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Turns pixels into what a network sees: (pixels - shift) / scale, computed from the training part alone."""
+
+    shift: torch.Tensor
+    scale: torch.Tensor | None
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 images of the same shape, (n, channels, height, width)."""
+        pixels = images.to(torch.float32).sub_(self.shift)
+        return pixels if self.scale is None else pixels.div_(self.scale)
+
+
+def load_part(
+    dataset: PreparedDataset,
+    part: Literal["train", "validation", "all_train", "test"],
+    device: torch.device,
+) -> Part:
+    """Map a part of a dataset into memory; on a GPU, copy it there.
+
+    Args:
+        dataset: Where the arrays are.
+        part: "train" and "validation" divide the training set as `split_train` does; "all_train" is all of it.
+        device: Where trainings run.
+    """
+    with warnings.catch_warnings():
+        # The maps are read-only, so that all workers share them; torch warns of that, and nobody writes.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        images, labels = (torch.from_numpy(array) for array in dataset.arrays("test" if part == "test" else "train"))
+    if part in ("train", "validation"):
+        train, validation = split_train(len(labels))
+        indices = torch.from_numpy(train if part == "train" else validation)
+    else:
+        indices = torch.arange(len(labels))
+    return Part(images.to(device), labels.to(device), indices.to(device))
+
+
+def fit_preprocessing(kind: Literal["standardise", "subtract_mean_image"], part: Part) -> Preprocessing:
+    """Return the preprocessing fitted on `part`.
+
+    Args:
+        kind: "standardise": zero mean and unit variance a channel. "subtract_mean_image": the report's: pixels in
+            0..255 minus the mean image, not divided.
+        part: The training part.
+    """
+    channels, *size = part.images.shape[1:]
+    total = torch.zeros(channels, *size, dtype=torch.float64)
+    squares = torch.zeros(channels, dtype=torch.float64)
+    for chunk in part.indices.split(5000):
+        pixels = part.images[chunk].to("cpu", torch.float32)
+        total += pixels.sum(dim=0, dtype=torch.float64)
+        squares += pixels.square_().sum(dim=(0, 2, 3), dtype=torch.float64)
+    mean_image = total / len(part)
+    device = part.images.device
+    if kind == "subtract_mean_image":
+        return Preprocessing(mean_image.to(device, torch.float32), None)
+    mean = mean_image.mean(dim=(1, 2))
+    deviation = (squares / (len(part) * size[0] * size[1]) - mean.square()).clamp_min(1e-12).sqrt()
+    shape = (channels, 1, 1)
+    return Preprocessing(mean.view(shape).to(device, torch.float32), deviation.view(shape).to(device, torch.float32))

@@ -1,0 +1,39 @@
+"""The errors that evo raises on purpose, and the wording they share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class EvoError(Exception):
+    """Something went wrong that the person at the terminal can mend; ends the command with `exit_code`."""
+
+    exit_code = 1
+
+
+class ConfigurationError(EvoError, ValueError):
+    """What was asked for cannot be done: a wrong name, value, file or folder. Nothing has been written."""
+
+    exit_code = 2
+
+
+class RunError(EvoError):
+    """A run folder is damaged, locked or not a run folder."""
+
+    exit_code = 2
+
+
+class SearchError(EvoError):
+    """A search cannot go on: its first trainings all failed, or its workers cannot start."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return ' Did you mean "…"?' for the option closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(str(name).lower(), {option.lower(): option for option in options}, n=1)
+    return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def listed(problems: Sequence[str], heading: str) -> str:
+    """Return one message that names every problem, one a line."""
+    return "\n".join([heading, *(f"  - {problem}" for problem in problems)])

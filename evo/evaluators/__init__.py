@@ -1,0 +1,18 @@
+"""Where evaluations happen: in this process or in worker processes, behind one interface."""
+
+from evo.evaluators.base import Evaluator, Setup, Task
+from evo.evaluators.in_process import InProcessEvaluator
+from evo.evaluators.objective import ObjectiveSetup, takes_seed
+from evo.evaluators.process_pool import ProcessPoolEvaluator
+from evo.evaluators.training_task import TrainingSetup
+
+__all__ = [
+    "Evaluator",
+    "InProcessEvaluator",
+    "ObjectiveSetup",
+    "ProcessPoolEvaluator",
+    "Setup",
+    "Task",
+    "TrainingSetup",
+    "takes_seed",
+]

@@ -1,0 +1,97 @@
+"""What every evaluator is: it takes tasks, evaluates them somewhere, and gives the evaluations back as they finish."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from evo.individual import Evaluation, Genome, Phase
+
+
+@dataclass(frozen=True)
+class Task:
+    """One evaluation to be done.
+
+    Attributes:
+        individual: Id of the individual.
+        replicate: See `Evaluation`.
+        seed: Seed of the training.
+        config: What to train.
+        phase: "search", or "finalist" for the trainings after it.
+        measure: "train" trains and measures; "test" measures trained weights on the test set.
+        weights: File of the trained weights: written by "train", read by "test".
+    """
+
+    individual: int
+    replicate: int
+    seed: int
+    config: Genome
+    phase: Phase = "search"
+    measure: Literal["train", "test"] = "train"
+    weights: str | None = None
+
+
+Evaluate = Callable[[Task], Evaluation]
+
+
+class Setup(Protocol):
+    """Describes an evaluation function; travels to the worker, which builds the function there."""
+
+    @property
+    def needs_main(self) -> bool:
+        """Whether the worker must import the user's main script to understand the setup."""
+        ...
+
+    def build(self) -> tuple[Evaluate, dict[str, Any]]:
+        """Return the evaluation function and facts about it (device, precision, versions) for the run's settings.
+
+        Raises:
+            ConfigurationError: What was asked for does not exist here.
+        """
+        ...
+
+
+class Evaluator(ABC):
+    """Evaluates tasks. Use it as a context manager: leaving it ends its workers."""
+
+    @abstractmethod
+    def start(self) -> dict[str, Any]:
+        """Make ready; return the facts of the setup.
+
+        Raises:
+            ConfigurationError: The setup cannot be built.
+            SearchError: Workers do not start.
+        """
+
+    @abstractmethod
+    def room(self) -> int:
+        """Return how many more tasks are wanted now."""
+
+    @abstractmethod
+    def submit(self, task: Task) -> None:
+        """Take a task; never blocks."""
+
+    @abstractmethod
+    def next_completed(self, timeout: float | None = None) -> Evaluation | None:
+        """Return the next finished evaluation, or None if there was none within `timeout` seconds."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Forget every task that has not finished."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the workers at once; tasks that have not finished are lost."""
+
+    @property
+    @abstractmethod
+    def pending(self) -> int:
+        """Tasks that were submitted and not given back."""
+
+    def __enter__(self) -> Evaluator:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,48 @@
+"""Evaluates in this process, one task after another: for objectives of the user's own."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from evo.evaluators.base import Evaluate, Evaluator, Setup, Task
+from evo.individual import Evaluation
+
+
+class InProcessEvaluator(Evaluator):
+    """Calls the evaluation function when its result is asked for."""
+
+    def __init__(self, setup: Setup):
+        self._setup = setup
+        self._evaluate: Evaluate | None = None
+        self._tasks: deque[Task] = deque()
+
+    def start(self) -> dict[str, Any]:
+        self._evaluate, facts = self._setup.build()
+        return facts
+
+    def room(self) -> int:
+        return max(0, 1 - len(self._tasks))
+
+    def submit(self, task: Task) -> None:
+        self._tasks.append(task)
+
+    def next_completed(self, timeout: float | None = None) -> Evaluation | None:
+        if not self._tasks:
+            return None
+        if self._evaluate is None:
+            self.start()
+        assert self._evaluate is not None
+        evaluation = self._evaluate(self._tasks[0])
+        self._tasks.popleft()
+        return evaluation
+
+    def cancel(self) -> None:
+        self._tasks.clear()
+
+    def close(self) -> None:
+        self._tasks.clear()
+
+    @property
+    def pending(self) -> int:
+        return len(self._tasks)

@@ -1,0 +1,82 @@
+"""Evaluation by a function of the user's: f(config) or f(config, seed), higher is better."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from evo.evaluators.base import Evaluate, Task
+from evo.individual import Evaluation, Status
+
+Objective = Callable[..., Any]
+
+
+def takes_seed(objective: Objective) -> bool:
+    """Return whether an objective wants the seed: it has a parameter `seed`, or two that need a value."""
+    try:
+        parameters = inspect.signature(objective).parameters
+    except (TypeError, ValueError):
+        return False
+    required = [
+        parameter
+        for parameter in parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return "seed" in parameters or len(required) >= 2
+
+
+@dataclass(frozen=True)
+class ObjectiveSetup:
+    """Calls the user's function and makes an `Evaluation` of what it returns or raises."""
+
+    objective: Objective
+
+    needs_main = True
+
+    def build(self) -> tuple[Evaluate, dict[str, Any]]:
+        return self._evaluate, {"device": "", "precision": "", "threads": None}
+
+    def _evaluate(self, task: Task) -> Evaluation:
+        started, clock = time.time(), time.perf_counter()
+        fitness: float | None = None
+        status: Status = "failed"
+        try:
+            fitness, error = self._call(task)
+            status = "complete" if fitness is not None else "failed"
+        except MemoryError as problem:
+            status, error = "out_of_memory", f"MemoryError: {problem}"
+        except Exception as problem:  # any failure of the user's function is a row with its reason
+            error = f"{type(problem).__name__}: {problem}"
+        return Evaluation(
+            individual=task.individual,
+            replicate=task.replicate,
+            seed=task.seed,
+            status=status,
+            fitness=fitness,
+            seconds=time.perf_counter() - clock,
+            started=started,
+            worker="main",
+            engine="objective",
+            error=error,
+            phase=task.phase,
+        )
+
+    def _call(self, task: Task) -> tuple[float | None, str]:
+        config = dict(task.config)
+        if takes_seed(self.objective):
+            parameters = inspect.signature(self.objective).parameters
+            seed = {"seed": task.seed} if "seed" in parameters else None
+            value = self.objective(config, **seed) if seed else self.objective(config, task.seed)
+        else:
+            value = self.objective(config)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            return None, f"the objective returned {value!r}, expected a number"
+        if not math.isfinite(value):
+            return None, f"the objective returned {float(value)}, expected a finite number"
+        return float(value), ""

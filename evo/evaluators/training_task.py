@@ -1,0 +1,224 @@
+"""Evaluation by training a network: builds, in a worker, the function that trains one configuration."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from evo.data import PreparedDataset
+from evo.errors import ConfigurationError, did_you_mean
+from evo.evaluators.base import Evaluate, Task
+from evo.individual import Evaluation
+from evo.models import MODEL_GENES
+from evo.space_settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from evo.training import ModelBuilder, Trainer, TrainingResult
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """Everything that a worker needs to train configurations of a run.
+
+    Attributes:
+        dataset: The images.
+        training: The space's fixed settings.
+        model: A shipped model's name, or "package.module:function".
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto" takes bfloat16 where the hardware computes in it.
+        fitness: See `Trainer`.
+        threads: Threads a training on a CPU; part of what makes its result.
+    """
+
+    dataset: PreparedDataset
+    training: TrainingSettings
+    model: str
+    device: str = "auto"
+    precision: Precision = "auto"
+    fitness: Literal["validation", "test"] = "validation"
+    threads: int = 1
+
+    needs_main = False
+
+    def build(self) -> tuple[Evaluate, dict[str, Any]]:
+        # cuBLAS is reproducible over several streams only with a workspace of this kind; it is read once, at its start.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        import torch
+
+        from evo.training import Trainer
+
+        torch.set_num_threads(self.threads)
+        torch.set_flush_denormal(True)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        device = resolve_device(self.device)
+        precision = resolve_precision(self.precision, device)
+        trainer = Trainer(
+            self.dataset,
+            self.training,
+            load_builder(self.model),
+            device=device,
+            precision=precision,
+            fitness=self.fitness,
+        )
+        _warm_up(device)
+        facts = {
+            "device": device,
+            "device_name": torch.cuda.get_device_name(device) if device != "cpu" else _processor(),
+            "precision": precision,
+            "threads": self.threads,
+        }
+        return TrainingTask(trainer, precision), facts
+
+
+@dataclass
+class TrainingTask:
+    """Trains the configuration of a task and makes an `Evaluation` of the result, whatever happens."""
+
+    trainer: Trainer
+    precision: str
+    worker: str = "main"
+
+    def __call__(self, task: Task) -> Evaluation:
+        """Do the task; an error of the training becomes the evaluation's status and reason."""
+        import torch
+
+        started, clock = time.time(), time.perf_counter()
+        values: dict[str, Any]
+        try:
+            values = self._test(task) if task.measure == "test" else self._train(task)
+        except (torch.OutOfMemoryError, MemoryError) as problem:
+            values = {"status": "out_of_memory", "error": _reason(problem)}
+        except Exception as problem:  # a training that fails becomes a row with its reason
+            exhausted = "can't allocate memory" in str(problem)
+            values = {"status": "out_of_memory" if exhausted else "failed", "error": _reason(problem)}
+        return Evaluation(
+            individual=task.individual,
+            replicate=task.replicate,
+            seed=task.seed,
+            phase=task.phase,
+            started=started,
+            seconds=time.perf_counter() - clock,
+            worker=self.worker,
+            engine="eager",
+            precision=self.precision,
+            **values,
+        )
+
+    def _train(self, task: Task) -> dict[str, Any]:
+        result = self.trainer.train(task.config, task.seed, Path(task.weights) if task.weights else None)
+        values: dict[str, Any] = {
+            "status": result.status,
+            "error": result.error,
+            "parameters": result.parameters,
+            "steps_trained": result.steps,
+            "curve": result.curve,
+        }
+        return values | self._metrics(result)
+
+    def _metrics(self, result: TrainingResult) -> dict[str, Any]:
+        if result.held_out is None or result.train is None:
+            return {}
+        return {
+            "fitness": result.held_out.accuracy,
+            f"{self.trainer.fitness}_accuracy": result.held_out.accuracy,
+            "loss": result.held_out.loss,
+            "train_accuracy": result.train.accuracy,
+        }
+
+    def _test(self, task: Task) -> dict[str, Any]:
+        assert task.weights is not None
+        weights = Path(task.weights)
+        if not weights.is_file():
+            # Lost with the temporary folder of an interrupted run: a training can always be done again.
+            self.trainer.train(task.config, task.seed, weights)
+        metrics = self.trainer.test(task.config, weights)
+        return {"status": "complete", "test_accuracy": metrics.accuracy, "loss": metrics.loss}
+
+
+def _warm_up(device: str) -> None:
+    """Do one optimiser step on nothing: torch's first one imports its compiler, which no training should pay for."""
+    import torch
+
+    weight = torch.nn.Parameter(torch.zeros(1, device=device))
+    weight.sum().backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+    torch.optim.Adam([weight], fused=True).step()
+
+
+def resolve_device(device: str) -> str:
+    """Return the device that "auto" stands for, or `device` if this machine has it.
+
+    Raises:
+        ConfigurationError: It has not.
+    """
+    import torch
+
+    available = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if device == "auto":
+        return "cuda:0" if len(available) > 1 else "cpu"
+    if device == "cuda":
+        device = "cuda:0"
+    if device not in available:
+        raise ConfigurationError(f'--device: this machine has no "{device}". It has: {", ".join(available)}')
+    return device
+
+
+def resolve_precision(precision: Precision, device: str) -> Literal["fp32", "bf16"]:
+    """Return the precision that "auto" stands for: bfloat16 where the hardware computes in it, never by a timing."""
+    if precision != "auto":
+        return precision
+    if device == "cpu":
+        return "bf16" if _processor_flags() & {"avx512_bf16", "amx_bf16"} else "fp32"
+    import torch
+
+    return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+
+
+def load_builder(model: str) -> ModelBuilder:
+    """Return the function that builds a model: of a shipped name, or of "package.module:function".
+
+    Raises:
+        ConfigurationError: There is no such model, module or function.
+    """
+    if model in MODEL_GENES:
+        builder: ModelBuilder = importlib.import_module(f"evo.models.{model}").build
+        return builder
+    module, colon, function = model.partition(":")
+    if not colon:
+        known = ", ".join(MODEL_GENES)
+        raise ConfigurationError(
+            f'--model: unknown model "{model}".{did_you_mean(model, MODEL_GENES)} '
+            f"Known: {known}; or package.module:function for one of your own."
+        )
+    try:
+        builder = getattr(importlib.import_module(module), function)
+    except Exception as error:  # the user's module may raise anything while it is imported
+        raise ConfigurationError(f'--model: cannot load "{model}": {type(error).__name__}: {error}') from None
+    return builder
+
+
+def _processor_flags() -> set[str]:
+    return set(_cpuinfo("flags").split())
+
+
+def _processor() -> str:
+    return _cpuinfo("model name")
+
+
+def _cpuinfo(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def _reason(problem: BaseException) -> str:
+    text = " ".join(str(problem).split())
+    return f"{type(problem).__name__}: {text}"[:500]

@@ -1,0 +1,107 @@
+"""After the search: the best genomes are trained on new seeds, a winner is named, then the test set is read."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+
+from evo.evaluators.base import Evaluator, Task
+from evo.individual import training_seed
+from evo.loop import POLL_SECONDS, Observer, StopCheck
+from evo.run import FIRST_FINALIST_REPLICATE, Run
+
+
+def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck = lambda: None) -> None:
+    """Train the finalists on new seeds, name the winner by their mean fitness, then measure all on the test set.
+
+    The order is the point: nothing that was measured on the test set can have a part in the choice. What the journal
+    already holds is not done again.
+
+    Args:
+        run: A run whose search is done; open for writing.
+        evaluator: Started.
+        observer: Watches.
+        stop_check: Called often; raises `Stop` to end here, to be resumed.
+    """
+    if not run.settings.finalists or not run.settings.retrainable:
+        return
+    finalists = tuple(entry.id for entry in run.ranked()[: run.settings.finalists])
+    if not finalists:
+        return
+    if finalists != run.finalists:
+        run.record_finalists(finalists)
+    measures_test = run.settings.objective is None and run.settings.fitness == "validation"
+    weights = _weights_folder(run) if measures_test else None
+    tasks = [
+        _task(run, individual, place, weights)
+        for individual in finalists
+        for place in range(run.settings.finalist_seeds)
+    ]
+    waiting = [task for task in tasks if (task.individual, task.replicate) not in run.evaluations]
+    if waiting:
+        observer.notify(f"training {len(finalists)} finalists on new seeds ({len(waiting)} trainings)")
+    _train(run, evaluator, observer, stop_check, waiting)
+    _name_winner(run)
+    if measures_test:
+        _measure_test(run, evaluator, stop_check, tasks)
+        shutil.rmtree(weights or "", ignore_errors=True)
+    run.write_tables()
+
+
+def _task(run: Run, individual: int, place: int, weights: Path | None) -> Task:
+    replicate = FIRST_FINALIST_REPLICATE + place
+    genome = run.individuals[individual].genome
+    return Task(
+        individual,
+        replicate,
+        training_seed(run.settings.seed, genome, replicate),
+        dict(genome),
+        phase="finalist",
+        weights=str(weights / f"{individual}-{replicate}.safetensors") if weights else None,
+    )
+
+
+def _train(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck, tasks: list[Task]) -> None:
+    for task in tasks:
+        evaluator.submit(task)
+    while evaluator.pending:
+        stop_check()
+        evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
+        if evaluation is not None:
+            run.record(evaluation)
+            observer.evaluated(run, evaluation)
+
+
+def _name_winner(run: Run) -> None:
+    """Name the finalist of the best mean fitness over its complete trainings; the search's rank decides a tie."""
+    means: dict[int, float] = {}
+    for individual in run.finalists:
+        values = [
+            evaluation.fitness
+            for evaluation in run.finalist_evaluations
+            if evaluation.individual == individual and evaluation.complete and evaluation.fitness is not None
+        ]
+        if values:
+            means[individual] = statistics.fmean(values)
+    if means and run.winner is None:
+        run.record_winner(max(means, key=lambda individual: means[individual]))
+
+
+def _measure_test(run: Run, evaluator: Evaluator, stop_check: StopCheck, tasks: list[Task]) -> None:
+    for task in tasks:
+        key = (task.individual, task.replicate)
+        if run.evaluations[key].complete and key not in run.tests:
+            evaluator.submit(
+                Task(task.individual, task.replicate, task.seed, task.config, "finalist", "test", task.weights)
+            )
+    while evaluator.pending:
+        stop_check()
+        evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
+        if evaluation is not None:
+            run.record_test(evaluation)
+
+
+def _weights_folder(run: Run) -> Path:
+    return run.path / "weights" if run.path is not None else Path(tempfile.mkdtemp(prefix="evo-weights-"))

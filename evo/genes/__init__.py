@@ -1,0 +1,17 @@
+"""The kinds of genes: which values each allows, how they are drawn, compared and written."""
+
+from evo.genes.base import Gene
+from evo.genes.choices import Boolean, Categorical
+from evo.genes.layers import Layers
+from evo.genes.numbers import Float, Integer, Number
+
+GENE_KINDS: dict[str, type[Gene]] = {
+    "float": Float,
+    "integer": Integer,
+    "categorical": Categorical,
+    "boolean": Boolean,
+    "layers": Layers,
+}
+"""The kinds by the name that a space file gives as `type`."""
+
+__all__ = ["GENE_KINDS", "Boolean", "Categorical", "Float", "Gene", "Integer", "Layers", "Number"]

@@ -1,0 +1,69 @@
+"""What every kind of gene has in common: an active or inactive domain of values."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import ConfigDict, Field
+
+from evo.individual import GeneValue
+
+Scalar: TypeAlias = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
+Condition: TypeAlias = dict[str, Scalar | list[Scalar]]
+Positive: TypeAlias = Annotated[int, Field(ge=1)]
+
+STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+class Gene(ABC):
+    """One hyperparameter: the values it allows. Variation operators live in `evo.variation`."""
+
+    when: Condition | None
+
+    @abstractmethod
+    def sample(self, rng: random.Random) -> GeneValue:
+        """Draw a legal value."""
+
+    @abstractmethod
+    def contains(self, value: Any) -> bool:
+        """Return whether `value` is legal: of the right type, in its bounds and on its grid."""
+
+    @abstractmethod
+    def repair(self, value: Any) -> GeneValue:
+        """Return the legal value nearest to `value`, which has the right type.
+
+        Raises:
+            ValueError: Nothing legal is near: an unknown choice, a value of another type.
+        """
+
+    @abstractmethod
+    def distance(self, first: Any, second: Any) -> float:
+        """Return how far two legal values are apart, in [0, 1]."""
+
+    @property
+    @abstractmethod
+    def points(self) -> float:
+        """The number of legal values; infinite for a continuous gene."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return the domain in words for tables and messages."""
+
+    def to_text(self, value: Any) -> str:
+        """Return `value` as it stands in a CSV cell; `from_text` is the inverse."""
+        return str(value)
+
+    @abstractmethod
+    def from_text(self, text: str) -> GeneValue:
+        """Read a value from a CSV cell."""
+
+    def is_active(self, genome: Mapping[str, GeneValue]) -> bool:
+        """Return whether the gene's condition holds in `genome` (that of no condition always does)."""
+        for name, wanted in (self.when or {}).items():
+            options = wanted if isinstance(wanted, list) else [wanted]
+            if name not in genome or genome[name] not in options:
+                return False
+        return True

@@ -1,0 +1,93 @@
+"""Genes without an order: one of several choices, or true and false."""
+
+from __future__ import annotations
+
+import random
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic.dataclasses import dataclass
+
+from evo.genes.base import STRICT, Condition, Gene, Scalar
+from evo.individual import GeneValue
+
+
+@dataclass(frozen=True, config=STRICT)
+class Categorical(Gene):
+    """One of several unordered choices.
+
+    Attributes:
+        choices: Numbers, words or booleans, all different.
+        when: Active only where these other genes have these values.
+    """
+
+    choices: Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]
+    when: Condition | None = None
+    type: Literal["categorical"] = "categorical"
+
+    @field_validator("choices")
+    @classmethod
+    def _check_choices(cls, choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+        if len({str(choice) for choice in choices}) < len(choices):
+            raise ValueError(f"must all differ, got {list(choices)}")
+        return choices
+
+    def sample(self, rng: random.Random) -> GeneValue:
+        return rng.choice(self.choices)
+
+    def contains(self, value: Any) -> bool:
+        return any(value == choice and type(value) is type(choice) for choice in self.choices)
+
+    def repair(self, value: Any) -> GeneValue:
+        if not self.contains(value):
+            raise ValueError(f"expected one of {list(self.choices)}, got {value!r}")
+        return value  # type: ignore[no-any-return]  # `contains` has just checked it
+
+    def distance(self, first: Any, second: Any) -> float:
+        return float(first != second)
+
+    @property
+    def points(self) -> float:
+        return len(self.choices)
+
+    def describe(self) -> str:
+        return " | ".join(self.to_text(choice) for choice in self.choices)
+
+    def from_text(self, text: str) -> GeneValue:
+        return next(choice for choice in self.choices if str(choice) == text)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Boolean(Gene):
+    """True or false.
+
+    Attributes:
+        when: Active only where these other genes have these values.
+    """
+
+    when: Condition | None = None
+    type: Literal["boolean"] = "boolean"
+
+    def sample(self, rng: random.Random) -> bool:
+        return rng.random() < 0.5
+
+    def contains(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def repair(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"expected true or false, got {value!r}")
+        return value
+
+    def distance(self, first: Any, second: Any) -> float:
+        return float(first != second)
+
+    @property
+    def points(self) -> float:
+        return 2
+
+    def describe(self) -> str:
+        return "true | false"
+
+    def from_text(self, text: str) -> bool:
+        return text == "True"

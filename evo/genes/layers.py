@@ -1,0 +1,127 @@
+"""The gene of a network's layers: a list of widths whose length evolves, too."""
+
+from __future__ import annotations
+
+import random
+from functools import cached_property
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from evo.genes.base import STRICT, Condition, Gene, Positive
+from evo.genes.numbers import Integer
+
+Range: TypeAlias = Annotated[tuple[Positive, Positive], Field(strict=False)]
+Choice: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Layers(Gene):
+    """A list of layer widths: of varying length within bounds, or one of a list of lists.
+
+    Attributes:
+        depth: Fewest and most layers.
+        width: Narrowest and widest layer.
+        log: Draw and vary widths in log space.
+        step: Distance of the grid of widths; None stands for 1.
+        choices: Instead of depth and width: the lists to choose from.
+        when: Active only where these other genes have these values.
+    """
+
+    depth: Range | None = None
+    width: Range | None = None
+    log: bool = False
+    step: Positive | None = None
+    choices: Annotated[tuple[Choice, ...], Field(min_length=1, strict=False)] | None = None
+    when: Condition | None = None
+    type: Literal["layers"] = "layers"
+
+    @field_validator("depth", "width")
+    @classmethod
+    def _check_range(cls, bounds: tuple[int, int] | None) -> tuple[int, int] | None:
+        if bounds is not None and bounds[1] < bounds[0]:
+            raise ValueError(f"must be [smallest, largest], got {list(bounds)}")
+        return bounds
+
+    @field_validator("choices")
+    @classmethod
+    def _check_choices(cls, choices: tuple[tuple[int, ...], ...] | None) -> tuple[tuple[int, ...], ...] | None:
+        if choices is not None and len(set(choices)) < len(choices):
+            raise ValueError("must all differ")
+        return choices
+
+    @model_validator(mode="after")
+    def _check_form(self) -> Layers:
+        if self.choices is None and (self.depth is None or self.width is None):
+            raise ValueError("needs depth = [fewest, most] and width = [narrowest, widest], or choices")
+        if self.choices is not None and (self.depth, self.width, self.log, self.step) != (
+            None,
+            None,
+            False,
+            None,
+        ):
+            raise ValueError("choices stand instead of depth, width, log and step: give one or the other")
+        return self
+
+    @cached_property
+    def widths(self) -> Integer:
+        """The gene of one layer's width (only without `choices`)."""
+        low, high = self.width or (1, 1)
+        return Integer(low, high, log=self.log, step=self.step)
+
+    @property
+    def shortest(self) -> int:
+        """Fewest layers."""
+        return self.depth[0] if self.depth else min(map(len, self.choices or ()))
+
+    @property
+    def longest(self) -> int:
+        """Most layers."""
+        return self.depth[1] if self.depth else max(map(len, self.choices or ()))
+
+    def sample(self, rng: random.Random) -> tuple[int, ...]:
+        if self.choices is not None:
+            return rng.choice(self.choices)
+        return tuple(self.widths.from_unit(rng.random()) for _ in range(rng.randint(self.shortest, self.longest)))
+
+    def contains(self, value: Any) -> bool:
+        if not isinstance(value, tuple):
+            return False
+        if self.choices is not None:
+            return value in self.choices
+        return self.shortest <= len(value) <= self.longest and all(map(self.widths.contains, value))
+
+    def repair(self, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(f"expected a list of layer widths, got {value!r}")
+        if self.choices is not None:
+            if tuple(value) not in self.choices:
+                raise ValueError(f"expected one of {[list(choice) for choice in self.choices]}, got {list(value)}")
+            return tuple(value)
+        layers = tuple(self.widths.snap(width) for width in value[: self.longest])
+        return layers + layers[-1:] * (self.shortest - len(layers))
+
+    def distance(self, first: Any, second: Any) -> float:
+        """Return the mean difference of the widths, aligned by depth; a missing layer counts as 1."""
+        if self.choices is not None:
+            return float(first != second)
+        shared = sum(self.widths.distance(a, b) for a, b in zip(first, second, strict=False))
+        return (shared + abs(len(first) - len(second))) / max(len(first), len(second))
+
+    @property
+    def points(self) -> float:
+        if self.choices is not None:
+            return len(self.choices)
+        return sum(self.widths.points**depth for depth in range(self.shortest, self.longest + 1))
+
+    def describe(self) -> str:
+        if self.choices is not None:
+            return " | ".join(self.to_text(choice) for choice in self.choices)
+        return f"{self.shortest} to {self.longest} layers of width {self.widths.describe()}"
+
+    def to_text(self, value: Any) -> str:
+        return ",".join(map(str, value))
+
+    def from_text(self, text: str) -> tuple[int, ...]:
+        return tuple(int(width) for width in text.split(","))

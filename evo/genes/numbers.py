@@ -1,0 +1,201 @@
+"""Genes that are numbers: real or whole, on a linear or a logarithmic scale, continuous or on a grid."""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import abstractmethod
+from functools import cached_property
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
+
+from evo.genes.base import STRICT, Condition, Gene, Positive
+
+Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Scale:
+    """Maps the legal numbers between two bounds to [0, 1] and back, in linear or log space.
+
+    On a grid (`step`) every legal number owns an interval of [0, 1]; on a linear scale all are of equal length,
+    so that a uniform draw gives every number the same probability, the bounds included.
+    """
+
+    def __init__(self, low: float, high: float, log: bool, step: float | None):
+        self.low, self.log, self.step = low, log, step
+        self.cells = math.floor((high - low) / step + 1e-9) if step else 0
+        self.high = low + self.cells * step if step else high
+        margin = step / 2 if step else 0.0
+        lower = max(self.low - margin, self.low / 2) if log else self.low - margin
+        upper = self.high + margin
+        self.start, self.end = (math.log(lower), math.log(upper)) if log else (lower, upper)
+
+    def to_unit(self, value: float) -> float:
+        """Return the place of `value` in [0, 1]; numbers beyond the bounds count as the nearer bound."""
+        value = min(max(value, self.low), self.high)
+        place = math.log(value) if self.log else value
+        return (place - self.start) / (self.end - self.start) if self.end > self.start else 0.5
+
+    def from_unit(self, unit: float) -> float:
+        """Return the legal number at `unit`; reflects at 0 and 1, so that a step over a bound comes back."""
+        unit = abs(unit) % 2.0
+        unit = 2.0 - unit if unit > 1.0 else unit
+        place = self.start + unit * (self.end - self.start)
+        return self.snap(math.exp(place) if self.log else place)
+
+    def snap(self, value: float) -> float:
+        """Return the legal number nearest to `value`."""
+        if not self.step:
+            return min(max(value, self.low), self.high)
+        cell = min(max(round((value - self.low) / self.step), 0), self.cells)
+        # Twelve digits: 0.1 + 2 * 0.1 is written 0.3.
+        return float(f"{self.low + cell * self.step:.12g}")
+
+    def holds(self, value: float) -> bool:
+        """Return whether `value` is within the bounds and on the grid."""
+        if not (math.isfinite(value) and self.low <= value <= self.high):
+            return False
+        return not self.step or abs(self.snap(value) - value) <= 1e-9 * max(1.0, abs(value))
+
+
+class Number(Gene):
+    """What real and whole numbers share: a scale, and a place on it for every value."""
+
+    low: float
+    high: float
+    log: bool
+    step: float | None
+
+    @cached_property
+    @abstractmethod
+    def scale(self) -> Scale:
+        """The map of the legal values to [0, 1]."""
+
+    @abstractmethod
+    def from_unit(self, unit: float) -> float:
+        """Return the legal value at `unit`, reflecting at 0 and 1."""
+
+    @abstractmethod
+    def snap(self, value: float) -> float:
+        """Return the legal value nearest to `value`."""
+
+    def sample(self, rng: random.Random) -> float:
+        return self.from_unit(rng.random())
+
+    def repair(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"expected a finite number, got {value!r}")
+        return self.snap(value)
+
+    def distance(self, first: Any, second: Any) -> float:
+        return abs(self.scale.to_unit(first) - self.scale.to_unit(second))
+
+    def describe(self) -> str:
+        notes = [f"step {self.step:g}"] if self.step not in (None, 1) else []
+        notes += ["log"] if self.log else []
+        return f"{self.low:g} to {self.high:g}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _check_high(cls: type, high: float, info: ValidationInfo) -> float:
+    if "low" in info.data and high < info.data["low"]:
+        raise ValueError(f"must not be below low, got low={info.data['low']}, high={high}")
+    return high
+
+
+def _check_log(cls: type, log: bool, info: ValidationInfo) -> bool:
+    if log and "low" in info.data and info.data["low"] <= 0:
+        raise ValueError(f"log scale needs low > 0, got low={info.data['low']}")
+    return log
+
+
+@dataclass(frozen=True, config=STRICT)
+class Float(Number):
+    """A real number in [low, high].
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Draw and vary it in log space; needs low > 0.
+        step: Distance of the grid low, low + step, …; None for a continuous gene.
+        when: Active only where these other genes have these values.
+    """
+
+    low: Finite
+    high: Finite
+    log: bool = False
+    step: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    when: Condition | None = None
+    type: Literal["float"] = "float"
+
+    check_high = field_validator("high")(_check_high)
+    check_log = field_validator("log")(_check_log)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """The map of the legal values to [0, 1]."""
+        return Scale(self.low, self.high, self.log, self.step)
+
+    def from_unit(self, unit: float) -> float:
+        return self.scale.from_unit(unit)
+
+    def snap(self, value: float) -> float:
+        return self.scale.snap(value)
+
+    def contains(self, value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.scale.holds(value)
+
+    @property
+    def points(self) -> float:
+        if self.low == self.high:
+            return 1
+        return self.scale.cells + 1 if self.step else math.inf
+
+    def from_text(self, text: str) -> float:
+        return float(text)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Integer(Number):
+    """A whole number in [low, high].
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Draw and vary it in log space; needs low > 0.
+        step: Distance of the grid low, low + step, …; None stands for 1, or, for the gene `steps` of a space that
+            trains networks, for the grid of the learning curve (`evaluate_every`).
+        when: Active only where these other genes have these values.
+    """
+
+    low: int
+    high: int
+    log: bool = False
+    step: Positive | None = None
+    when: Condition | None = None
+    type: Literal["integer"] = "integer"
+
+    check_high = field_validator("high")(_check_high)
+    check_log = field_validator("log")(_check_log)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """The map of the legal values to [0, 1]."""
+        return Scale(self.low, self.high, self.log, self.step or 1)
+
+    def from_unit(self, unit: float) -> int:
+        return round(self.scale.from_unit(unit))
+
+    def snap(self, value: float) -> int:
+        return round(self.scale.snap(value))
+
+    def contains(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and self.scale.holds(value)
+
+    @property
+    def points(self) -> float:
+        return self.scale.cells + 1
+
+    def from_text(self, text: str) -> int:
+        return int(text)

@@ -1,0 +1,157 @@
+"""What every other part speaks of: individuals, their evaluations, and the seeds of their trainings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+GeneValue: TypeAlias = float | int | str | bool | tuple[int, ...]
+Genome: TypeAlias = dict[str, GeneValue]
+
+Status: TypeAlias = Literal["complete", "partial", "diverged", "out_of_memory", "timeout", "failed"]
+STATUSES: tuple[Status, ...] = ("complete", "partial", "diverged", "out_of_memory", "timeout", "failed")
+
+Phase: TypeAlias = Literal["search", "finalist"]
+
+STEPS = "steps"
+"""The gene that says how long to train: it does not enter the training's seed (see `training_seed`)."""
+
+
+@dataclass(frozen=True)
+class Individual:
+    """One proposal of an algorithm.
+
+    Attributes:
+        id: Counts the proposals of a run from 0.
+        genome: Active genes only, in the order of the search space. Layer lists are tuples of int.
+        generation: The generation it was proposed in, from 0.
+        parents: Ids of the individuals it was made from; empty for a sampled one.
+        operator: What made it: "initial", "random", "crossover", "mutation", "crossover+mutation", …
+        strategy_parameters: What evolves along with the genome (self-adaptive mutation strengths), or what a
+            strategy must find again at resume. JSON values.
+    """
+
+    id: int
+    genome: Genome
+    generation: int = 0
+    parents: tuple[int, ...] = ()
+    operator: str = "initial"
+    strategy_parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Genome:
+        """The configuration to train: a copy of the genome."""
+        return dict(self.genome)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Individual:
+        """Build an individual from what `to_dict` wrote."""
+        return cls(
+            id=int(values["id"]),
+            genome=genome_from_json(values["genome"]),
+            generation=int(values["generation"]),
+            parents=tuple(int(parent) for parent in values["parents"]),
+            operator=str(values["operator"]),
+            strategy_parameters=dict(values["strategy_parameters"]),
+        )
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One row of a learning curve.
+
+    Attributes:
+        step: Optimiser steps done.
+        train_loss: Mean over the minibatches since the point before, as seen in training.
+        train_accuracy: The same mean, of the accuracy; a fraction in [0, 1].
+        validation_accuracy: In evaluation mode, on the validation part; None where a run has none.
+        test_accuracy: The same on the test part; only with `--fitness test`.
+    """
+
+    step: int
+    train_loss: float
+    train_accuracy: float
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of one training (or of one call of the user's objective).
+
+    Attributes:
+        individual: Id of the individual.
+        replicate: 0 for its evaluation in the search; others are trainings of the same genome on other seeds.
+        seed: Seed of the training.
+        status: How it ended; `fitness` is a number only when it is "complete".
+        fitness: Higher is better. None where the training failed.
+        loss: Cross-entropy on the part that `fitness` was measured on.
+        parameters: Trainable parameters of the network.
+        seconds: Wall-clock time of the training.
+        started: Seconds since the epoch.
+        error: The reason, where the status is not "complete".
+    """
+
+    individual: int
+    replicate: int
+    seed: int
+    status: Status
+    fitness: float | None = None
+    validation_accuracy: float | None = None
+    train_accuracy: float | None = None
+    test_accuracy: float | None = None
+    loss: float | None = None
+    parameters: int | None = None
+    steps_trained: int | None = None
+    seconds: float = 0.0
+    worker: str = ""
+    started: float = 0.0
+    engine: str = ""
+    precision: str = ""
+    error: str = ""
+    phase: Phase = "search"
+    curve: tuple[CurvePoint, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the fitness counts."""
+        return self.status == "complete" and self.fitness is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
+        """Build an evaluation from what `to_dict` wrote."""
+        fields = dict(values)
+        fields["curve"] = tuple(CurvePoint(**point) for point in fields["curve"])
+        return cls(**fields)
+
+
+def genome_from_json(values: Mapping[str, Any]) -> Genome:
+    """Return the genome of a JSON object: its lists become tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def genome_key(genome: Mapping[str, GeneValue]) -> str:
+    """Return the canonical text of a genome; equal for equal genomes, whatever the order of their genes."""
+    return json.dumps(genome, sort_keys=True, separators=(",", ":"))
+
+
+def training_seed(run_seed: int, genome: Mapping[str, GeneValue], replicate: int) -> int:
+    """Return the seed of a training, in [0, 2**48): short enough for a spreadsheet to keep every digit.
+
+    It depends on the run's seed, the active genes without `steps`, and the replicate, and on nothing else.
+    With a constant learning rate a long training therefore contains every shorter one of the same genes.
+    """
+    genes = {name: value for name, value in genome.items() if name != STEPS}
+    text = f"{run_seed}|{genome_key(genes)}|{replicate}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest())

@@ -1,0 +1,136 @@
+"""The loop: an algorithm proposes, an evaluator evaluates, a run keeps what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from evo.errors import SearchError, listed
+from evo.evaluators.base import Evaluator, Task
+from evo.individual import Evaluation, Individual, training_seed
+from evo.run import Run
+
+if TYPE_CHECKING:
+    from evo.strategies import Strategy
+
+FAILURES_AT_START = 3
+POLL_SECONDS = 0.2
+
+
+class Stop(Exception):  # noqa: N818  # a stop is no error
+    """Raised by a stop check: the search ends here, and can be resumed.
+
+    Attributes:
+        exit_code: Of the command.
+    """
+
+    def __init__(self, reason: str, exit_code: int):
+        super().__init__(reason)
+        self.exit_code = exit_code
+
+
+StopCheck = Callable[[], None]
+
+
+class Observer(Protocol):
+    """Someone who watches a search: the terminal's progress, or nobody."""
+
+    def started(self, run: Run, total: int | None) -> None:
+        """The run is open; `total` is the number of trainings of the search, where it is bounded."""
+
+    def proposed(self, individual: Individual) -> None:
+        """An individual was handed to the evaluator."""
+
+    def evaluated(self, run: Run, evaluation: Evaluation) -> None:
+        """An evaluation has finished and is recorded."""
+
+    def generation_finished(self, run: Run, generation: int) -> None:
+        """A generation is complete."""
+
+    def notify(self, message: str) -> None:
+        """Something that a person wants to know."""
+
+
+class Nobody:
+    """An observer that ignores everything."""
+
+    def started(self, run: Run, total: int | None) -> None:
+        """Ignore it."""
+
+    def proposed(self, individual: Individual) -> None:
+        """Ignore it."""
+
+    def evaluated(self, run: Run, evaluation: Evaluation) -> None:
+        """Ignore it."""
+
+    def generation_finished(self, run: Run, generation: int) -> None:
+        """Ignore it."""
+
+    def notify(self, message: str) -> None:
+        """Ignore it."""
+
+
+def run_search(
+    algorithm: Strategy, evaluator: Evaluator, run: Run, observer: Observer, stop_check: StopCheck = lambda: None
+) -> None:
+    """Search until the algorithm is done; a run that was interrupted goes on where its journal ends.
+
+    Args:
+        algorithm: Proposes; has already replayed the run's past.
+        evaluator: Evaluates; is started.
+        run: Keeps; is open for writing.
+        observer: Watches.
+        stop_check: Called often; raises `Stop` to end the search.
+
+    Raises:
+        SearchError: The first three evaluations all failed.
+        Stop: The stop check raised it.
+    """
+    observer.started(run, algorithm.limit)
+    for individual in run.unevaluated():
+        _submit(evaluator, run, individual, observer)
+    _record_generations(algorithm, run, observer)
+    while not algorithm.done():
+        stop_check()
+        for individual in algorithm.ask(room=evaluator.room()):
+            run.record_proposal(individual)
+            _submit(evaluator, run, individual, observer)
+        _record_generations(algorithm, run, observer)
+        evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
+        if evaluation is None:
+            continue
+        run.record(evaluation)
+        algorithm.tell(evaluation.individual, evaluation.fitness)
+        observer.evaluated(run, evaluation)
+        _check_first_results(run)
+        _record_generations(algorithm, run, observer)
+
+
+def _submit(evaluator: Evaluator, run: Run, individual: Individual, observer: Observer) -> None:
+    seed = training_seed(run.settings.seed, individual.genome, replicate=0)
+    evaluator.submit(Task(individual.id, 0, seed, individual.config))
+    observer.proposed(individual)
+
+
+def _record_generations(algorithm: Strategy, run: Run, observer: Observer) -> None:
+    """Keep the populations that are new; the CSV files follow the journal once a generation."""
+    new = [
+        (generation, members)
+        for generation, members in enumerate(algorithm.populations())
+        if run.generations.get(generation) != members
+    ]
+    for generation, members in new:
+        run.record_generation(generation, members)
+        observer.generation_finished(run, generation)
+    if new:
+        run.write_tables()
+
+
+def _check_first_results(run: Run) -> None:
+    """Stop a search whose every evaluation so far has failed, once there are three; divergence is no failure."""
+    if len(run.evaluations) != FAILURES_AT_START:
+        return
+    failures = [e for e in run.evaluations.values() if e.status not in ("complete", "partial", "diverged")]
+    if len(failures) == FAILURES_AT_START:
+        reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
+        raise SearchError(listed(reasons, "the first three evaluations all failed, so the search was stopped:"))

@@ -1,0 +1,129 @@
+"""What a person sees of a running search: a live line on a terminal, one line an evaluation elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from evo.individual import Evaluation, Individual
+from evo.run import Run
+
+
+class TerminalObserver:
+    """Shows generation, evaluations, the best so far and the time left, on stderr.
+
+    Args:
+        console: Writes to stderr.
+        quiet: Show nothing but what a person must know.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False):
+        self._console, self._quiet = console, quiet
+        self._total: int | None = None
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> TerminalObserver:
+        if self._console.is_terminal and not self._console.is_dumb_terminal and not self._quiet:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[best]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+                expand=True,
+                speed_estimate_period=3600,
+            )
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def started(self, run: Run, total: int | None) -> None:
+        """Take the number of trainings, and say what goes on."""
+        self._total = total
+        settings = run.settings
+        trainings = f"up to {total} trainings" if total is not None else "trainings until the time is over"
+        if settings.objective is not None:
+            what = f"the objective {settings.objective}"
+        else:
+            dataset = settings.dataset or {}
+            what = f"{settings.model} on {dataset.get('variant')}, {settings.device} {settings.precision}"
+        selected = "; SELECTED ON THE TEST SET (--fitness test)" if settings.fitness == "test" else ""
+        self.notify(f"{settings.strategy} on the space {settings.space_name}: {trainings}, {what}{selected}")
+
+    def proposed(self, individual: Individual) -> None:
+        """Nothing: what is shown is what has finished."""
+
+    def evaluated(self, run: Run, evaluation: Evaluation) -> None:
+        """Move the live line, or write one."""
+        if self._progress is not None:
+            self._update(run, evaluation)
+        elif not self._quiet:
+            self._console.print(_line(run, evaluation), highlight=False, markup=False, soft_wrap=True)
+
+    def generation_finished(self, run: Run, generation: int) -> None:
+        """Nothing: the next evaluation shows its generation."""
+
+    def notify(self, message: str) -> None:
+        """Write a line above the live one."""
+        if not self._quiet:
+            self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def _update(self, run: Run, evaluation: Evaluation) -> None:
+        assert self._progress is not None
+        finalist = evaluation.phase == "finalist"
+        total = len(run.finalists) * run.settings.finalist_seeds if finalist else self._total
+        done = len(run.finalist_evaluations) if finalist else len(run.search_evaluations)
+        generation = run.individuals[evaluation.individual].generation
+        description = "finalists" if finalist else f"generation {generation}"
+        best = run.ranked()[:1]
+        best_text = f"best {best[0].fitness:.4f} (#{best[0].id})" if best else "no result yet"
+        if self._task is None:
+            self._task = self._progress.add_task(description, total=total, completed=done - 1, best=best_text)
+        self._progress.update(self._task, description=description, total=total, completed=done, best=best_text)
+
+
+def _line(run: Run, evaluation: Evaluation) -> str:
+    individual = run.individuals[evaluation.individual]
+    where = "finalist" if evaluation.phase == "finalist" else f"generation {individual.generation}"
+    result = (
+        f"{evaluation.fitness:.4f}" if evaluation.fitness is not None else f"{evaluation.status}: {evaluation.error}"
+    )
+    best = run.ranked()[:1]
+    best_text = f" | best {best[0].fitness:.4f} (#{best[0].id})" if best else ""
+    genome = genome_text(run, evaluation.individual)
+    return f"#{individual.id} {where}: {result} in {evaluation.seconds:.1f} s{best_text} | {genome}"
+
+
+def genome_text(run: Run, individual: int) -> str:
+    """Return a genome as one line: gene=value gene=value."""
+    genome = run.individuals[individual].genome
+    return " ".join(f"{name}={short(run.space.genes[name].to_text(value))}" for name, value in genome.items())
+
+
+def short(text: str) -> str:
+    """Return a number's text with three significant digits where it has a fraction; other text as it is."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return text if number.is_integer() and "e" not in text else f"{number:.3g}"

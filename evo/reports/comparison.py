@@ -1,0 +1,78 @@
+"""The best genomes of one or several runs side by side, with what the test set says of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from evo.individual import Evaluation
+from evo.run import RankedIndividual, Run
+
+TOP = 3
+
+
+def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
+    """Return one row a genome: the finalists of each run, or its best genomes where it has none.
+
+    Columns: `run, individual`, the genes of all runs, `train_accuracy, validation_accuracy` (the search's),
+    `test_accuracy, test_std, n` (mean and sample standard deviation over the finalists' trainings, and their number),
+    `gap` (the search's accuracy minus `test_accuracy`: how optimistic the selection was), then `fitness,
+    retrained_fitness` (the search's, and the mean over the finalists' trainings), `winner, fitness_on, strategy,
+    trainings, seconds` (of the search).
+
+    Args:
+        runs: Runs, of any spaces.
+        top: Genomes of a run that has no finalists.
+    """
+    genes = list(dict.fromkeys(name for run in runs for name in run.space.genes))
+    rows = [_row(run, entry, genes) for run in runs for entry in _entries(run, top)]
+    columns = ["run", "individual", *genes, "train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n"]
+    columns += ["gap", "fitness", "retrained_fitness", "winner", "fitness_on", "strategy", "trainings", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _entries(run: Run, top: int) -> list[RankedIndividual]:
+    if run.finalists:
+        entries = [RankedIndividual(run.individuals[i], run.evaluations[i, 0]) for i in run.finalists]
+        return sorted(entries, key=lambda entry: entry.id != run.winner)
+    return run.ranked()[:top]
+
+
+def _row(run: Run, entry: RankedIndividual, genes: Sequence[str]) -> dict[str, Any]:
+    trainings = [e for e in run.finalist_evaluations if e.individual == entry.id and e.complete]
+    tests = [accuracy for e in trainings if (accuracy := _test_accuracy(run, e)) is not None]
+    retrained = [e.fitness for e in trainings if e.fitness is not None]
+    mean = statistics.fmean(tests) if tests else None
+    texts = run.space.encode(entry.config)
+    return {
+        "run": run.path.name if run.path is not None else run.settings.space_name,
+        "individual": entry.id,
+        **{name: entry.config[name] if _is_number(entry.config.get(name)) else texts.get(name, "") for name in genes},
+        "train_accuracy": entry.evaluation.train_accuracy,
+        "validation_accuracy": entry.evaluation.validation_accuracy,
+        "test_accuracy": mean,
+        "test_std": statistics.stdev(tests) if len(tests) > 1 else None,
+        "n": len(tests),
+        "gap": entry.fitness - mean if mean is not None else None,
+        "fitness": entry.fitness,
+        "retrained_fitness": statistics.fmean(retrained) if retrained else None,
+        "winner": entry.id == run.winner,
+        "fitness_on": "objective" if run.settings.objective is not None else f"{run.settings.fitness} set",
+        "strategy": run.settings.strategy,
+        "trainings": len(run.search_evaluations),
+        "seconds": round(sum(evaluation.seconds for evaluation in run.search_evaluations), 1),
+    }
+
+
+def _test_accuracy(run: Run, evaluation: Evaluation) -> float | None:
+    if evaluation.test_accuracy is not None:
+        return evaluation.test_accuracy
+    test = run.tests.get((evaluation.individual, evaluation.replicate), {})
+    return test.get("test_accuracy")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)

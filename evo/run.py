@@ -1,0 +1,343 @@
+"""A run: one folder (or one place in memory) that keeps what a search did, and shows it as tables."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evo.errors import ConfigurationError, RunError
+from evo.individual import Evaluation, Genome, Individual, genome_key
+from evo.journal import Journal
+from evo.settings import Settings
+from evo.space import SearchSpace
+from evo.space_file import space_from_dict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HALL_OF_FAME = 10
+FIRST_FINALIST_REPLICATE = 101
+"""Replicates from here on are the finalists' trainings; the search uses those below."""
+
+
+@dataclass(frozen=True)
+class RankedIndividual:
+    """An individual with what the search measured of it."""
+
+    individual: Individual
+    evaluation: Evaluation
+
+    @property
+    def id(self) -> int:
+        """The individual's id."""
+        return self.individual.id
+
+    @property
+    def config(self) -> Genome:
+        """The configuration: gene values by name, inactive genes absent."""
+        return self.individual.config
+
+    @property
+    def fitness(self) -> float:
+        """The fitness that the search measured."""
+        assert self.evaluation.fitness is not None
+        return self.evaluation.fitness
+
+
+class Run:
+    """What a search proposed and measured.
+
+    Attributes:
+        path: The run folder; None for a run in memory.
+        settings: What was asked for.
+        space: The search space.
+        individuals: By id.
+        evaluations: By (individual, replicate), the finalists' trainings included.
+        generations: Ids of the members of every finished generation.
+        finalists: Ids of the genomes that are trained again, best first.
+        winner: Id of the finalist with the best mean, once it is named.
+        tests: Test-set metrics of the finalists' trainings, by (individual, replicate).
+    """
+
+    def __init__(self, settings: Settings, journal: Journal, path: Path | None = None):
+        self.settings, self.path, self._journal = settings, path, journal
+        self.space = space_of(settings)
+        self.individuals: list[Individual] = []
+        self.evaluations: dict[tuple[int, int], Evaluation] = {}
+        self.generations: dict[int, tuple[int, ...]] = {}
+        self.finalists: tuple[int, ...] = ()
+        self.winner: int | None = None
+        self.tests: dict[tuple[int, int], dict[str, Any]] = {}
+        for event in journal.events:
+            self._take(event)
+
+    # Making and opening.
+
+    @classmethod
+    def create(cls, settings: Settings, path: Path | None = None, *, overwrite: bool = False) -> Run:
+        """Start a run.
+
+        Args:
+            settings: What is asked for.
+            path: The run folder; None keeps the run in memory.
+            overwrite: Replace the run that is in the folder.
+
+        Raises:
+            ConfigurationError: The folder exists and may not be overwritten, or holds something that is not a run.
+        """
+        if path is None:
+            return cls(settings, Journal.create(None))
+        check_output(path, overwrite=overwrite)
+        if path.exists():
+            if is_run(path):
+                # Taking the lock first refuses to delete a run that is being written.
+                Journal.open(path / "journal.jsonl", warn=lambda _: None).close()
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+        settings.save(path)
+        return cls(settings, Journal.create(path / "journal.jsonl"), path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Run:
+        """Read a run, also one that is being written.
+
+        Raises:
+            RunError: The folder holds no run, or a damaged one.
+        """
+        folder = run_folder(path)
+        return cls(Settings.load(folder), Journal.read(folder / "journal.jsonl"), folder)
+
+    @classmethod
+    def open(cls, path: Path | str, warn: Callable[[str], None]) -> Run:
+        """Open a run to go on with it.
+
+        Raises:
+            RunError: The folder holds no run or a damaged one, or another process is writing it.
+        """
+        folder = run_folder(path)
+        return cls(Settings.load(folder), Journal.open(folder / "journal.jsonl", warn), folder)
+
+    def close(self) -> None:
+        """Let other processes write the run."""
+        self._journal.close()
+
+    # Recording.
+
+    def record_proposal(self, individual: Individual) -> None:
+        """Keep a proposal."""
+        self._record({"kind": "proposal", "individual": individual.to_dict()})
+
+    def record(self, evaluation: Evaluation) -> None:
+        """Keep an evaluation."""
+        self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
+
+    def record_generation(self, generation: int, members: Sequence[int]) -> None:
+        """Keep who was in a generation's population."""
+        self._record({"kind": "generation", "generation": generation, "members": list(members)})
+
+    def record_finalists(self, individuals: Sequence[int]) -> None:
+        """Keep which genomes are trained again."""
+        self._record({"kind": "finalists", "individuals": list(individuals)})
+
+    def record_winner(self, individual: int) -> None:
+        """Keep which finalist is best; recorded before the test set is read."""
+        self._record({"kind": "winner", "individual": individual})
+
+    def record_test(self, evaluation: Evaluation) -> None:
+        """Keep the test-set metrics of a finalist's training."""
+        event = {"individual": evaluation.individual, "replicate": evaluation.replicate}
+        metrics = {"test_accuracy": evaluation.test_accuracy, "test_loss": evaluation.loss, "error": evaluation.error}
+        self._record({"kind": "test", **event, **metrics})
+
+    def _record(self, event: dict[str, Any]) -> None:
+        self._journal.append(event)
+        self._take(event)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        """Bring the state up to an event."""
+        match event["kind"]:
+            case "proposal":
+                individual = Individual.from_dict(event["individual"])
+                if individual.id != len(self.individuals):
+                    raise RunError(f"journal: proposal {individual.id} follows proposal {len(self.individuals) - 1}")
+                self.individuals.append(individual)
+            case "evaluation":
+                evaluation = Evaluation.from_dict(event["evaluation"])
+                self.evaluations[evaluation.individual, evaluation.replicate] = evaluation
+            case "generation":
+                self.generations[event["generation"]] = tuple(event["members"])
+            case "finalists":
+                self.finalists, self.winner = tuple(event["individuals"]), None
+            case "winner":
+                self.winner = event["individual"]
+            case "test":
+                self.tests[event["individual"], event["replicate"]] = event
+
+    # Asking.
+
+    @property
+    def search_evaluations(self) -> list[Evaluation]:
+        """The evaluations of the search, in the order of (individual, replicate)."""
+        return [self.evaluations[key] for key in sorted(self.evaluations) if key[1] < FIRST_FINALIST_REPLICATE]
+
+    @property
+    def finalist_evaluations(self) -> list[Evaluation]:
+        """The trainings of the current finalists on new seeds, best finalist first."""
+        keys = [
+            (individual, FIRST_FINALIST_REPLICATE + place)
+            for individual in self.finalists
+            for place in range(self.settings.finalist_seeds)
+        ]
+        return [self.evaluations[key] for key in keys if key in self.evaluations]
+
+    def unevaluated(self) -> list[Individual]:
+        """Return the individuals that were proposed and have no evaluation yet."""
+        return [individual for individual in self.individuals if (individual.id, 0) not in self.evaluations]
+
+    def ranked(self) -> list[RankedIndividual]:
+        """Return the individuals whose evaluation is complete, best fitness first; the first of equal genomes only."""
+        complete = [
+            evaluation for evaluation in self.search_evaluations if evaluation.complete and not evaluation.replicate
+        ]
+        complete.sort(key=lambda evaluation: (-(evaluation.fitness or 0.0), evaluation.individual))
+        ranking: list[RankedIndividual] = []
+        seen: set[str] = set()
+        for evaluation in complete:
+            individual = self.individuals[evaluation.individual]
+            if (key := genome_key(individual.genome)) not in seen:
+                seen.add(key)
+                ranking.append(RankedIndividual(individual, evaluation))
+        return ranking
+
+    @property
+    def best(self) -> RankedIndividual:
+        """The winner of the finalists, or, where there are none, the individual of the highest fitness.
+
+        Raises:
+            RunError: No evaluation is complete.
+        """
+        if self.winner is not None:
+            return RankedIndividual(self.individuals[self.winner], self.evaluations[self.winner, 0])
+        ranking = self.ranked()
+        if not ranking:
+            raise RunError("no evaluation of this run is complete")
+        return ranking[0]
+
+    # Tables.
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The results table: one row an evaluation of the search, as in evaluations.csv."""
+        from evo.tables import evaluations_table
+
+        return evaluations_table(self)
+
+    @property
+    def populations(self) -> pd.DataFrame:
+        """Who was in which population, as in populations.csv."""
+        from evo.tables import populations_table
+
+        return populations_table(self)
+
+    @property
+    def generation_table(self) -> pd.DataFrame:
+        """One row a generation, as in generations.csv."""
+        from evo.tables import generations_table
+
+        return generations_table(self)
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """All learning curves, as in curves.csv."""
+        from evo.tables import curves_table
+
+        return curves_table(self)
+
+    @property
+    def hall_of_fame(self) -> pd.DataFrame:
+        """The best genomes of the search, as in hall_of_fame.csv."""
+        from evo.tables import hall_of_fame_table
+
+        return hall_of_fame_table(self)
+
+    @property
+    def finalist_table(self) -> pd.DataFrame:
+        """The finalists' trainings on new seeds, as in finalists.csv."""
+        from evo.tables import finalists_table
+
+        return finalists_table(self)
+
+    def write_tables(self) -> None:
+        """Write all CSV files from the journal, each atomically; nothing for a run in memory."""
+        if self.path is not None:
+            from evo.tables import write_tables
+
+            write_tables(self, self.path)
+
+    def __repr__(self) -> str:
+        where = self.path or "in memory"
+        return f"Run({where}: {len(self.search_evaluations)} evaluations, space {self.settings.space_name!r})"
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html())
+
+
+def space_of(settings: Settings) -> SearchSpace:
+    """Return the search space of a run.
+
+    Raises:
+        RunError: The settings hold none.
+    """
+    try:
+        return space_from_dict(settings.space, name=settings.space_name, where="settings.json")
+    except (ConfigurationError, TypeError, AttributeError) as error:
+        raise RunError(f"settings.json: {error}") from None
+
+
+def is_run(path: Path) -> bool:
+    """Return whether a folder holds a run."""
+    return (path / "journal.jsonl").is_file() and (path / "settings.json").is_file()
+
+
+def run_folder(path: Path | str) -> Path:
+    """Return the folder of a run.
+
+    Raises:
+        RunError: It does not exist or holds no run.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run folder")
+    if not is_run(folder):
+        inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_run(entry))
+        hint = f" Runs in it: {', '.join(inside)}." if inside else ""
+        raise RunError(f"{folder}: is no run folder (it has no settings.json and journal.jsonl).{hint}")
+    return folder
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Check that a new run may be written to `path`.
+
+    Raises:
+        ConfigurationError: It exists and may not be overwritten, or holds something that is not a run.
+    """
+    if path.is_file():
+        raise ConfigurationError(f"output {path}: is a file; give a folder")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not overwrite:
+        resume = f", go on with it by `evo resume {path}`" if is_run(path) else ""
+        raise ConfigurationError(f"output {path}: exists. Choose another --output{resume}, or give --overwrite.")
+    if not is_run(path):
+        raise ConfigurationError(f"output {path}: holds files that are not a run's; --overwrite replaces only runs")
+
+
+def free_output(results: Path, name: str) -> Path:
+    """Return the first of results/name-1, results/name-2, … that does not exist."""
+    number = 1
+    while (results / f"{name}-{number}").exists():
+        number += 1
+    return results / f"{name}-{number}"

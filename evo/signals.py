@@ -1,0 +1,53 @@
+"""Signals that end a search in an orderly way: Ctrl-C, a scheduler's TERM, its warning USR1."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+from evo.loop import Stop
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}
+REASONS = {
+    signal.SIGINT: "interrupted (Ctrl-C)",
+    signal.SIGTERM: "terminated (SIGTERM)",
+    signal.SIGUSR1: "asked to stop (SIGUSR1)",
+}
+
+
+class StopOnSignals:
+    """While active, the first signal makes `check` raise `Stop`; a second Ctrl-C ends everything at once.
+
+    Before the first `check`, that is before there is anything to save, Ctrl-C acts as usual.
+    """
+
+    def __init__(self) -> None:
+        self._received: signal.Signals | None = None
+        self._checked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopOnSignals:
+        for number in EXIT_CODES:
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise `Stop` if a signal has come."""
+        self._checked = True
+        if self._received is not None:
+            raise Stop(REASONS[self._received], EXIT_CODES[self._received])
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        received = signal.Signals(number)
+        if received == signal.SIGINT and (self._received is not None or not self._checked):
+            raise KeyboardInterrupt
+        if not self._checked:
+            raise Stop(REASONS[received], EXIT_CODES[received])
+        self._received = received

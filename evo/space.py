@@ -1,0 +1,269 @@
+"""The search space: named genes with their conditions, and the fixed settings that go with them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from evo.errors import ConfigurationError, did_you_mean, listed
+from evo.genes import Boolean, Categorical, Gene, Integer
+from evo.individual import STEPS, GeneValue, Genome
+from evo.models import MODEL_GENES, REQUIRED_GENES
+from evo.space_settings import SearchDefaults, TrainingSettings, read_settings
+
+TRAINING_GENES = frozenset({"learning_rate", "batch_size", STEPS, "weight_decay"})
+"""The genes that every training reads, whatever its model."""
+REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size", STEPS)
+DATASETS = ("cifar10", "digits", "imagefolder")
+
+
+class SearchSpace:
+    """Named genes, their conditions, and what is fixed.
+
+    Args:
+        genes: Gene by name, in the order of the results table.
+        name: Used in messages and for the name of the output folder.
+        model: A shipped model's name, or None for an objective or a model of the user's own.
+        dataset: A dataset's name, or None.
+        training: Fixed settings (`TrainingSettings`) or a mapping of them.
+        search: Defaults of the search (`SearchDefaults`) or a mapping of them.
+        initial: Known configurations for the first population; genes they leave out are drawn.
+
+    Raises:
+        ConfigurationError: Genes, conditions or configurations that do not fit together; every problem is named.
+    """
+
+    def __init__(
+        self,
+        genes: Mapping[str, Gene],
+        *,
+        name: str = "custom",
+        model: str | None = None,
+        dataset: str | None = None,
+        training: TrainingSettings | Mapping[str, Any] | None = None,
+        search: SearchDefaults | Mapping[str, Any] | None = None,
+        initial: Iterable[Mapping[str, Any]] = (),
+    ):
+        self.name, self.model, self.dataset = name, model, dataset
+        self.training, self.search = read_settings(training, search)
+        self.genes: dict[str, Gene] = dict(genes)
+        if model is not None:
+            self._put_steps_on_the_grid()
+        self.initial: tuple[Genome, ...] = tuple(_tuples(values) for values in initial)
+        check_space(self)
+        self.order: tuple[str, ...] = self._parents_first()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SearchSpace) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # a mutable mapping inside
+
+    def __repr__(self) -> str:
+        return f"SearchSpace({self.name!r}: {', '.join(self.genes)})"
+
+    def _put_steps_on_the_grid(self) -> None:
+        steps = self.genes.get(STEPS)
+        if isinstance(steps, Integer) and steps.step is None:
+            self.genes[STEPS] = replace(steps, step=self.training.evaluate_every)
+
+    def _parents_first(self) -> tuple[str, ...]:
+        order: list[str] = []
+        while len(order) < len(self.genes):
+            order += [
+                name
+                for name, gene in self.genes.items()
+                if name not in order and all(parent in order for parent in gene.when or {})
+            ]
+        return tuple(order)
+
+    # Genomes.
+
+    def sample(self, rng: random.Random) -> Genome:
+        """Draw a genome; genes whose condition does not hold are left out."""
+        return self.complete({}, rng)
+
+    def complete(self, partial: Mapping[str, GeneValue], rng: random.Random) -> Genome:
+        """Return `partial` with missing active genes drawn and inactive ones dropped, in the space's order."""
+        genome: Genome = {}
+        for name in self.order:
+            gene = self.genes[name]
+            if gene.is_active(genome):
+                genome[name] = partial[name] if name in partial else gene.sample(rng)
+        return {name: genome[name] for name in self.genes if name in genome}
+
+    def problems(self, genome: Mapping[str, Any], *, complete: bool = True) -> list[str]:
+        """Return what is wrong with a genome, one text a problem; empty for a legal one.
+
+        Args:
+            genome: Gene values by name.
+            complete: Whether every active gene must be there.
+        """
+        found = [f"{name}: no such gene" for name in genome if name not in self.genes]
+        for name, gene in self.genes.items():
+            if name not in genome:
+                if complete and gene.is_active(genome):
+                    found.append(f"{name}: missing")
+            elif not gene.contains(genome[name]):
+                found.append(f"{name}: {genome[name]!r} is not in {gene.describe()}")
+            elif complete and not gene.is_active(genome):
+                found.append(f"{name}: has a value although its condition {gene.when} does not hold")
+        return found
+
+    def repair(self, values: Mapping[str, Any]) -> Genome:
+        """Return the legal values nearest to `values`; unknown genes and impossible values are dropped."""
+        repaired: Genome = {}
+        for name, value in values.items():
+            if name in self.genes:
+                try:
+                    repaired[name] = self.genes[name].repair(value)
+                except ValueError:
+                    continue
+        return repaired
+
+    def distance(self, first: Mapping[str, GeneValue], second: Mapping[str, GeneValue]) -> float:
+        """Return the mean distance of two genomes' genes, in [0, 1]; active against inactive counts as 1."""
+        total = 0.0
+        for name, gene in self.genes.items():
+            if name in first and name in second:
+                total += gene.distance(first[name], second[name])
+            else:
+                total += float((name in first) != (name in second))
+        return total / len(self.genes)
+
+    def diversity(self, genomes: Sequence[Mapping[str, GeneValue]]) -> float:
+        """Return the mean distance of all pairs of genomes, in [0, 1]; 0 for fewer than two."""
+        pairs = [(a, b) for i, a in enumerate(genomes) for b in genomes[:i]]
+        return sum(self.distance(a, b) for a, b in pairs) / len(pairs) if pairs else 0.0
+
+    @property
+    def points(self) -> float:
+        """An upper bound of the number of different genomes; exact without conditions."""
+        total = 1.0
+        for gene in self.genes.values():
+            total *= gene.points
+        return total
+
+    # Text and files.
+
+    def encode(self, genome: Mapping[str, GeneValue]) -> dict[str, str]:
+        """Return the CSV cells of a genome; an inactive gene's cell is empty."""
+        return {name: gene.to_text(genome[name]) if name in genome else "" for name, gene in self.genes.items()}
+
+    def decode(self, cells: Mapping[str, str]) -> Genome:
+        """Read a genome from its CSV cells."""
+        return {name: gene.from_text(cells[name]) for name, gene in self.genes.items() if cells.get(name)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the space as the values of a space file; `evo.space_file.space_from_dict` reads it back."""
+        genes = {
+            name: TypeAdapter(type(gene)).dump_python(gene, mode="json", exclude_defaults=True) | {"type": gene.type}  # type: ignore[attr-defined]  # every kind has its literal
+            for name, gene in self.genes.items()
+        }
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "training": self.training.model_dump(mode="json", exclude_none=True),
+            "search": self.search.model_dump(mode="json", exclude_none=True),
+            "genes": genes,
+            "initial": [
+                {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+                for values in self.initial
+            ],
+        }
+
+
+def _tuples(values: Mapping[str, Any]) -> Genome:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+class SpaceError(ConfigurationError):
+    """A search space that does not fit together; keeps its problems one by one."""
+
+    def __init__(self, name: str, problems: list[str]):
+        super().__init__(listed(problems, f"search space {name}: {len(problems)} mistake{'s' * (len(problems) != 1)}"))
+        self.problems = problems
+
+
+def check_space(space: SearchSpace) -> None:
+    """Check that a space's genes, conditions, model, dataset and known configurations fit together.
+
+    Raises:
+        SpaceError: With every problem.
+    """
+    problems = [] if space.genes else ["genes: at least one [genes.NAME] is needed"]
+    problems += _condition_problems(space.genes)
+    if space.model is not None:
+        problems += _model_problems(space)
+    if space.dataset is not None and space.dataset not in DATASETS:
+        problems.append(
+            f'dataset: unknown dataset "{space.dataset}".{did_you_mean(space.dataset, DATASETS)} '
+            f"Known: {', '.join(DATASETS)}"
+        )
+    for number, values in enumerate(space.initial):
+        problems += [f"initial[{number}].{text}" for text in space.problems(values, complete=False)]
+    if problems:
+        raise SpaceError(space.name, problems)
+
+
+def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
+    problems = []
+    for name, gene in genes.items():
+        for parent, wanted in (gene.when or {}).items():
+            path = f"genes.{name}.when.{parent}"
+            if parent not in genes:
+                problems.append(f"{path}: no such gene.{did_you_mean(parent, genes)}")
+            elif not isinstance(genes[parent], Boolean | Categorical | Integer):
+                problems.append(f"{path}: a condition needs a boolean, categorical or integer gene")
+            else:
+                options = wanted if isinstance(wanted, list) else [wanted]
+                problems += [
+                    f"{path}: {option!r} is not in {genes[parent].describe()}"
+                    for option in options
+                    if not genes[parent].contains(option)
+                ]
+    return problems or _cycles(genes)
+
+
+def _cycles(genes: Mapping[str, Gene]) -> list[str]:
+    for start in genes:
+        seen, frontier = set(), [start]
+        while frontier:
+            for parent in genes[frontier.pop()].when or {}:
+                if parent == start:
+                    return [f"genes.{start}.when: the conditions form a circle"]
+                if parent not in seen:
+                    seen.add(parent)
+                    frontier.append(parent)
+    return []
+
+
+def _model_problems(space: SearchSpace) -> list[str]:
+    """Return the genes that nobody reads, those that are missing, and a steps gene off the curve's grid."""
+    assert space.model is not None
+    if space.model not in MODEL_GENES:
+        hint = did_you_mean(space.model, MODEL_GENES)
+        return [f'model: unknown model "{space.model}".{hint} Known: {", ".join(MODEL_GENES)}']
+    conditions = {parent for gene in space.genes.values() for parent in gene.when or {}}
+    readable = MODEL_GENES[space.model] | TRAINING_GENES
+    problems = [
+        f'genes.{name}: neither the training nor the model "{space.model}" reads it.{did_you_mean(name, readable)} '
+        f"Known: {', '.join(sorted(readable))}"
+        for name in space.genes
+        if name not in readable | conditions
+    ]
+    for name in [*REQUIRED_FOR_TRAINING, *REQUIRED_GENES[space.model]]:
+        fixed = getattr(space.training, name, None) is not None
+        if not fixed and (name not in space.genes or space.genes[name].when):
+            place = f" or training.{name}" if name in REQUIRED_FOR_TRAINING else ""
+            problems.append(f"genes.{name}: needed unconditionally (a gene{place})")
+    steps, every = space.genes.get(STEPS), space.training.evaluate_every
+    if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):
+        problems.append(
+            f"genes.steps: low and step must be multiples of training.evaluate_every = {every}, "
+            f"got low={steps.low}, step={steps.step} (or set step = 1)"
+        )
+    return problems

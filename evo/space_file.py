@@ -1,0 +1,148 @@
+"""Search space files: finding, reading and checking them, with every mistake named at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from evo.errors import ConfigurationError, did_you_mean, listed
+from evo.genes import GENE_KINDS, Gene
+from evo.space import SearchSpace, SpaceError
+from evo.space_settings import SearchDefaults, TrainingSettings, reworded, section_problems
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+TOP_LEVEL_KEYS = ("model", "dataset", "description", "training", "search", "genes", "initial")
+
+
+def shipped_spaces() -> dict[str, Traversable]:
+    """Return the shipped space files by name."""
+    folder = resources.files("evo.search_spaces")
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda f: f.name)
+    return {entry.name.removesuffix(".toml"): entry for entry in files}
+
+
+def load_space(space: str | Path | SearchSpace) -> SearchSpace:
+    """Return a search space by a shipped name or from a TOML file.
+
+    Raises:
+        ConfigurationError: No such name or file, or a file with mistakes; every mistake is named.
+    """
+    if isinstance(space, SearchSpace):
+        return space
+    shipped = shipped_spaces()
+    if str(space) in shipped:
+        return space_from_text(shipped[str(space)].read_text(encoding="utf-8"), name=str(space))
+    path = Path(space)
+    if not path.is_file():
+        raise ConfigurationError(
+            f'search space "{space}": neither a shipped space nor a TOML file.{did_you_mean(str(space), shipped)} '
+            f"Shipped: {', '.join(shipped)}."
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as a text file: {error}") from None
+    return space_from_text(text, name=path.stem, where=str(path))
+
+
+def space_from_text(text: str, *, name: str, where: str | None = None) -> SearchSpace:
+    """Return the space that a TOML text describes.
+
+    Args:
+        text: The file's content.
+        name: The space's name.
+        where: The file's path for messages.
+    """
+    where = where or f"search space {name}"
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{where}: not a TOML file: {error}") from None
+    return space_from_dict(values, name=name, where=where)
+
+
+def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None = None) -> SearchSpace:
+    """Return the space that the values of a space file describe; see `space_from_text`."""
+    where = where or f"search space {name}"
+    problems = [
+        f"{key}: unknown key.{did_you_mean(key, TOP_LEVEL_KEYS)}" for key in values if key not in TOP_LEVEL_KEYS
+    ]
+    for key in ("model", "dataset", "description"):
+        if not isinstance(values.get(key), str | None):
+            problems.append(f"{key}: must be a text, got {values[key]!r}")
+    broken: set[str] = set()
+    for key, settings in (("training", TrainingSettings), ("search", SearchDefaults)):
+        if found := section_problems(settings, values.get(key, {}), key):
+            problems += found
+            broken.add(key)
+    initial = values.get("initial", [])
+    if not isinstance(initial, list) or not all(isinstance(entry, Mapping) for entry in initial):
+        problems.append("initial: must be [[initial]] tables, one a known configuration")
+        initial = []
+    genes, gene_problems = _read_genes(values.get("genes", {}))
+    problems += gene_problems
+    space = None
+    try:
+        space = SearchSpace(
+            genes,
+            name=name,
+            model=_text(values.get("model")),
+            dataset=_text(values.get("dataset")),
+            training=None if "training" in broken else values.get("training"),
+            search=None if "search" in broken else values.get("search"),
+            initial=initial,
+        )
+    except SpaceError as error:
+        given = values.get("genes")
+        unread = set(given if isinstance(given, Mapping) else ()) - set(genes)
+        problems += [problem for problem in error.problems if not _follows_from(problem, unread)]
+    if problems or space is None:
+        raise ConfigurationError(listed(problems, f"{where}: {len(problems)} mistake{'s' * (len(problems) != 1)}"))
+    return space
+
+
+def _read_genes(tables: Any) -> tuple[dict[str, Gene], list[str]]:
+    """Return the genes that could be read and what is wrong with the others."""
+    genes: dict[str, Gene] = {}
+    problems: list[str] = []
+    if not isinstance(tables, Mapping):
+        return genes, [f"genes: must be [genes.NAME] tables, got {tables!r}"]
+    for name, table in tables.items():
+        path = f"genes.{name}"
+        if not isinstance(table, Mapping):
+            problems.append(f"{path}: must be a table with a type, got {table!r}")
+            continue
+        kind = table.get("type")
+        if kind not in GENE_KINDS:
+            known = f"Known: {', '.join(GENE_KINDS)}"
+            hint = did_you_mean(str(kind), GENE_KINDS)
+            problems.append(f"{path}.type: {'missing' if kind is None else f'unknown kind {kind!r}'}.{hint} {known}")
+            continue
+        cls = GENE_KINDS[kind]
+        try:
+            genes[name] = cls(**table)
+        except ValidationError as error:
+            fields = cls.__dataclass_fields__  # type: ignore[attr-defined]  # every kind is a dataclass
+            problems += reworded(error, path, fields)
+    return genes, problems
+
+
+def _follows_from(problem: str, unread: set[str]) -> bool:
+    """Whether a problem only says that a gene is absent which was given but could not be read."""
+    return any(
+        problem.startswith((f"genes.{name}: needed", f"initial[{i}].{name}: no such"))
+        or f".when.{name}: no such gene" in problem
+        for name in unread
+        for i in range(100)
+    ) or (bool(unread) and problem.startswith("genes: at least one"))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,107 @@
+"""The fixed settings of a search space file: the sections [training] and [search], and how mistakes are worded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evo.errors import ConfigurationError, did_you_mean, listed
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveCount = Annotated[int, Field(ge=1)]
+
+
+class TrainingSettings(BaseModel):
+    """What every training of a space shares.
+
+    Attributes:
+        preprocess: "standardise" (per channel, by the training part) or the report's "subtract_mean_image".
+        optimiser: "adam" with torch's defaults, or plain "sgd".
+        evaluate_every: Steps between two points of the learning curve; also the grid of a `steps` gene.
+        learning_rate: Used where no gene of that name is active; so for the other three.
+        batch_size: Images a step.
+        steps: Optimiser steps.
+        weight_decay: Decoupled (AdamW) for adam.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    preprocess: Literal["standardise", "subtract_mean_image"] = "standardise"
+    optimiser: Literal["adam", "sgd"] = "adam"
+    evaluate_every: PositiveCount = 100
+    learning_rate: PositiveNumber | None = None
+    batch_size: PositiveCount | None = None
+    steps: PositiveCount | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class SearchDefaults(BaseModel):
+    """What `evo search` does with the space unless told otherwise."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    strategy: str | None = None
+    population: PositiveCount | None = None
+    generations: PositiveCount | None = None
+    budget: PositiveCount | None = None
+    finalists: Annotated[int, Field(ge=0)] | None = None
+
+
+def read_settings(
+    training: TrainingSettings | Mapping[str, Any] | None, search: SearchDefaults | Mapping[str, Any] | None
+) -> tuple[TrainingSettings, SearchDefaults]:
+    """Return the two sections as models.
+
+    Raises:
+        ConfigurationError: Unknown keys or wrong values; every problem is named.
+    """
+    problems: list[str] = []
+    if isinstance(training, Mapping):
+        problems += section_problems(TrainingSettings, training, "training")
+    if isinstance(search, Mapping):
+        problems += section_problems(SearchDefaults, search, "search")
+    if problems:
+        raise ConfigurationError(listed(problems, "search space: wrong settings"))
+    return (
+        training if isinstance(training, TrainingSettings) else TrainingSettings(**(training or {})),
+        search if isinstance(search, SearchDefaults) else SearchDefaults(**(search or {})),
+    )
+
+
+def section_problems(model: type[BaseModel], values: Any, path: str) -> list[str]:
+    """Return what is wrong with one table of a file, each problem with its key path."""
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        return reworded(error, path, model.model_fields)
+    return []
+
+
+def reworded(error: ValidationError, path: str, fields: Iterable[str]) -> list[str]:
+    """Return pydantic's errors as lines of ours: key path, rule, value."""
+    # A list whose items are wrong is also reported as empty; only the items are news.
+    details = [detail for detail in error.errors() if detail["type"] != "too_short" or not detail["input"]]
+    return [_line(detail, path, fields) for detail in details]
+
+
+def _line(detail: ErrorDetails, path: str, fields: Iterable[str]) -> str:
+    where = ".".join([path, *(str(part) for part in detail["loc"] if not isinstance(part, str) or "[" not in part)])
+    kind, message = detail["type"], detail["msg"].removeprefix("Value error, ")
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: unknown key.{did_you_mean(str(detail['loc'][-1]), fields)}"
+    if kind in ("missing", "missing_argument"):
+        return f"{where}: missing"
+    if kind == "too_short":
+        return f"{where}: must not be empty"
+    if kind == "value_error":
+        return f"{where}: {message}"
+    if kind == "literal_error":
+        expected = str(detail["ctx"]["expected"])
+        hint = did_you_mean(str(detail["input"]), expected.replace(" or ", ",").replace("'", "").split(","))
+        return f"{where}: must be {expected}, got {detail['input']!r}.{hint}"
+    return f"{where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}"

@@ -1,0 +1,283 @@
+"""What every strategy is: it proposes individuals (`ask`) and learns from their results in the order of their ids.
+
+A strategy is a function of its settings, its seed and the results: proposal k draws from a generator of its own, seeded
+with (seed, k), and knows the results of the first `required(k)` individuals and no others, however many have arrived.
+So neither the number of workers nor the order in which they finish nor a restart changes what it proposes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from deap import base, tools
+
+from evo.errors import ConfigurationError
+from evo.individual import Evaluation, GeneValue, Genome, Individual, genome_key
+from evo.space import SearchSpace
+from evo.variation import make_toolbox
+
+WORST_FITNESS = -sys.float_info.max
+"""What DEAP sees of a failed training: finite, because its comparisons of NaN are true both ways."""
+
+
+class Fitness(base.Fitness):  # type: ignore[misc]  # deap has no types
+    """One number, higher is better."""
+
+    weights = (1.0,)
+
+
+@dataclass
+class Member:
+    """An evaluated individual, as DEAP's selection wants it: with a `fitness` that compares."""
+
+    individual: Individual
+    fitness: Fitness
+
+    @property
+    def genome(self) -> Genome:
+        """The individual's genome."""
+        return self.individual.genome
+
+    @property
+    def value(self) -> float:
+        """The fitness as a number."""
+        return float(self.fitness.values[0])
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a strategy proposes; the base class makes an `Individual` of it."""
+
+    genome: Genome
+    parents: tuple[int, ...] = ()
+    operator: str = "random"
+    strategy_parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class Strategy(ABC):
+    """An algorithm behind `ask` and `tell`.
+
+    Args:
+        space: The search space.
+        seed: Seed of every draw.
+        population: Individuals of a generation.
+        budget: Most trainings of the search; None for no bound.
+        generations: Most generations; None for no bound.
+        initial: Known genomes for the first population; genes they leave out are drawn.
+
+    Raises:
+        ConfigurationError: The settings do not fit the strategy or the space.
+    """
+
+    name: ClassVar[str]
+    default_population: ClassVar[int] = 20
+    default_generations: ClassVar[int | None] = None
+    default_budget: ClassVar[int] = 100
+    eager: ClassVar[bool] = False
+    """Whether results are learned as they come, because no proposal depends on them."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        seed: int = 0,
+        population: int | None = None,
+        budget: int | None = None,
+        generations: int | None = None,
+        initial: Sequence[Mapping[str, GeneValue]] = (),
+    ):
+        self.space, self.seed = space, seed
+        self.population_size = population if population is not None else self.default_population
+        if budget is None and generations is None:
+            generations = self.default_generations
+            budget = self.default_budget if generations is None else None
+        self.budget, self.generations = budget, generations
+        self._check_settings()
+        self.initial = list(initial)
+        self.toolbox = make_toolbox(space)
+        self.individuals: list[Individual] = []
+        self.hall_of_fame = tools.HallOfFame(10, similar=lambda a, b: a.genome == b.genome)
+        self._keys: set[str] = set()
+        self._told: dict[int, float | None] = {}
+        self._learned = 0
+        self._exhausted = False
+
+    # What a strategy defines.
+
+    @abstractmethod
+    def required(self, number: int) -> int:
+        """Return how many results, in the order of ids, proposal `number` is made from."""
+
+    @abstractmethod
+    def generation_of(self, number: int) -> int:
+        """Return the generation of proposal `number`, from 0."""
+
+    @abstractmethod
+    def propose(self, number: int, rng: random.Random) -> Draft | None:
+        """Return proposal `number`, or None if the space has no genome left that is new."""
+
+    @abstractmethod
+    def learn(self, member: Member) -> None:
+        """Take in one result; called in the order of ids."""
+
+    @abstractmethod
+    def trainings_of(self, generations: int) -> int:
+        """Return how many trainings that many generations take."""
+
+    @abstractmethod
+    def populations(self) -> list[tuple[int, ...]]:
+        """Return the ids of every finished generation's members; once done, also of a last, incomplete one."""
+
+    # What a loop calls.
+
+    @property
+    def limit(self) -> int | None:
+        """Most trainings: the smaller of `budget` and what `generations` take."""
+        bounds = [] if self.budget is None else [self.budget]
+        bounds += [] if self.generations is None else [self.trainings_of(self.generations)]
+        return min(bounds) if bounds else None
+
+    def ask(self, room: int = 1) -> list[Individual]:
+        """Return up to `room` new individuals; fewer, or none, while results are awaited or at the end."""
+        proposals = []
+        while len(proposals) < room:
+            individual = self._ask_one()
+            if individual is None:
+                break
+            proposals.append(individual)
+        return proposals
+
+    def tell(self, individual: Individual | int, fitness: float | None) -> None:
+        """Report a result, in any order.
+
+        Args:
+            individual: What `ask` returned, or its id.
+            fitness: Higher is better; None, NaN and infinities stand for a failed training.
+
+        Raises:
+            ValueError: No such individual was proposed, or it was told already.
+        """
+        number = individual if isinstance(individual, int) else individual.id
+        if not 0 <= number < len(self.individuals):
+            raise ValueError(f"individual {number} was never proposed")
+        if number in self._told or number < self._learned:
+            raise ValueError(f"individual {number} was told already")
+        self._told[number] = fitness
+        if self.eager or self._all_proposed():
+            self._learn_until(len(self.individuals))
+
+    def done(self) -> bool:
+        """Return whether everything was proposed and told."""
+        return self._all_proposed() and self._learned == len(self.individuals)
+
+    def replay(self, individuals: Iterable[Individual], evaluations: Iterable[Evaluation]) -> None:
+        """Take in the recorded past of a run: its proposals as they were made, and their results.
+
+        Proposals are read, never made again; afterwards the strategy is as it was when the last one was recorded.
+
+        Raises:
+            ValueError: A proposal was made from a result that is not among `evaluations`.
+        """
+        results = {evaluation.individual: evaluation.fitness for evaluation in evaluations}
+        for individual in individuals:
+            needed = self.required(individual.id)
+            if not self._learn_until(needed, results):
+                raise ValueError(f"proposal {individual.id} needs the results of the first {needed} individuals")
+            self._register(individual)
+        for number, fitness in sorted(results.items()):
+            if number >= self._learned:
+                self._told[number] = fitness
+        if self.eager or self._all_proposed():
+            self._learn_until(len(self.individuals))
+
+    @property
+    def best(self) -> Individual | None:
+        """The individual of the highest fitness so far; None before the first result."""
+        return self.hall_of_fame[0].individual if len(self.hall_of_fame) else None
+
+    # How.
+
+    def _check_settings(self) -> None:
+        for value, name in (
+            (self.population_size, "population"),
+            (self.budget, "budget"),
+            (self.generations, "generations"),
+        ):
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name}: must be at least 1, got {value}")
+
+    def _all_proposed(self) -> bool:
+        return self._exhausted or (self.limit is not None and len(self.individuals) >= self.limit)
+
+    def _ask_one(self) -> Individual | None:
+        number = len(self.individuals)
+        if self._all_proposed() or not self._learn_until(self.required(number)):
+            return None
+        draft = self._first_of_initial() or self.propose(number, random.Random(f"{self.seed}:{self.name}:{number}"))
+        if draft is None:
+            self._exhausted = True
+            self._learn_until(len(self.individuals))
+            return None
+        individual = Individual(
+            id=number,
+            genome=draft.genome,
+            generation=self.generation_of(number),
+            parents=draft.parents,
+            operator=draft.operator,
+            strategy_parameters=draft.strategy_parameters,
+        )
+        self._register(individual)
+        return individual
+
+    def _first_of_initial(self) -> Draft | None:
+        """Return the next known configuration that was not proposed before, completed by draws."""
+        number = len(self.individuals)
+        if number >= self.population_size:
+            return None
+        rng = random.Random(f"{self.seed}:initial:{number}")
+        for values in self.initial[number:] if number < len(self.initial) else []:
+            genome = self.space.complete(values, rng)
+            if self.is_new(genome):
+                return Draft(genome, operator="initial")
+        return None
+
+    def _register(self, individual: Individual) -> None:
+        self.individuals.append(individual)
+        self._keys.add(genome_key(individual.genome))
+
+    def _learn_until(self, number: int, results: Mapping[int, float | None] | None = None) -> bool:
+        """Learn the results before `number` in order; return whether all of them are known."""
+        while self._learned < number:
+            source = self._told if self._learned in self._told else results or {}
+            if self._learned not in source:
+                return False
+            fitness = source[self._learned]
+            self._told.pop(self._learned, None)
+            member = Member(self.individuals[self._learned], Fitness((_finite(fitness),)))
+            self._learned += 1
+            if member.value > WORST_FITNESS:
+                self.hall_of_fame.update([member])
+            self.learn(member)
+        return True
+
+    def is_new(self, genome: Mapping[str, GeneValue]) -> bool:
+        """Return whether no individual of this run has had the genome."""
+        return genome_key(genome) not in self._keys
+
+    def sample_new(self, rng: random.Random, tries: int = 200) -> Genome | None:
+        """Draw a genome that no individual had; None if that many draws found none."""
+        for _ in range(tries):
+            genome = self.space.sample(rng)
+            if self.is_new(genome):
+                return genome
+        return None
+
+
+def _finite(fitness: float | None) -> float:
+    return fitness if fitness is not None and math.isfinite(fitness) else WORST_FITNESS

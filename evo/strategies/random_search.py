@@ -1,0 +1,35 @@
+"""`random`: independent draws, the baseline that every search has to beat (Bergstra and Bengio, JMLR 13, 2012)."""
+
+from __future__ import annotations
+
+import random
+
+from evo.strategies.base import Draft, Member, Strategy
+
+
+class RandomSearch(Strategy):
+    """Draws genomes that were not drawn before; a generation is a block of `population` draws."""
+
+    name = "random"
+    eager = True
+
+    def required(self, number: int) -> int:
+        return 0
+
+    def generation_of(self, number: int) -> int:
+        return number // self.population_size
+
+    def trainings_of(self, generations: int) -> int:
+        return generations * self.population_size
+
+    def propose(self, number: int, rng: random.Random) -> Draft | None:
+        genome = self.sample_new(rng)
+        return Draft(genome) if genome is not None else None
+
+    def learn(self, member: Member) -> None:
+        """Do nothing: no draw depends on another's result."""
+
+    def populations(self) -> list[tuple[int, ...]]:
+        size, known = self.population_size, self._learned
+        blocks = [tuple(range(start, min(start + size, known))) for start in range(0, known, size)]
+        return blocks if self.done() else [block for block in blocks if len(block) == size]

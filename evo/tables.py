@@ -1,0 +1,218 @@
+"""The tables of a run as pandas DataFrames, built from its records, and the CSV files they are written to."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from evo.files import replacing
+from evo.individual import Evaluation
+from evo.run import HALL_OF_FAME
+
+if TYPE_CHECKING:
+    from evo.run import Run
+
+COUNTS = ("individual", "replicate", "generation", "seed", "parameters", "steps_trained", "step", "slot", "evaluations")
+
+
+def evaluations_table(run: Run) -> pd.DataFrame:
+    """Return one row an evaluation of the search, in the order of (individual, replicate)."""
+    rows = [_evaluation_row(run, evaluation) for evaluation in run.search_evaluations]
+    return _frame(rows, _evaluation_columns(run))
+
+
+def populations_table(run: Run) -> pd.DataFrame:
+    """Return who was in which population: generation, slot, individual, fitness."""
+    rows = [
+        {"generation": generation, "slot": slot, "individual": individual, "fitness": _fitness(run, individual)}
+        for generation, members in sorted(run.generations.items())
+        for slot, individual in enumerate(members)
+    ]
+    return _frame(rows, ["generation", "slot", "individual", "fitness"])
+
+
+def generations_table(run: Run) -> pd.DataFrame:
+    """Return one row a generation.
+
+    `best` is the best fitness of the search so far; mean, std (population's), min and max are over the members of the
+    population; `seconds` is the sum of the trainings' times.
+    """
+    columns = ["generation", "evaluations", "best", "mean", "std", "min", "max", "diversity", "seconds"]
+    trained: dict[int, list[Evaluation]] = defaultdict(list)
+    for evaluation in run.search_evaluations:
+        trained[run.individuals[evaluation.individual].generation].append(evaluation)
+    rows: list[dict[str, Any]] = []
+    best: list[float] = []
+    for generation, members in sorted(run.generations.items()):
+        best = sorted(best + [e.fitness for e in trained[generation] if e.complete and e.fitness is not None])[-1:]
+        known = [value for value in (_fitness(run, member) for member in members) if value is not None]
+        rows.append(
+            {
+                "generation": generation,
+                "evaluations": len(trained[generation]),
+                "best": best[0] if best else None,
+                "mean": statistics.fmean(known) if known else None,
+                "std": statistics.pstdev(known) if known else None,
+                "min": min(known, default=None),
+                "max": max(known, default=None),
+                "diversity": run.space.diversity([run.individuals[member].genome for member in members]),
+                "seconds": sum(evaluation.seconds for evaluation in trained[generation]),
+            }
+        )
+    return _frame(rows, columns)
+
+
+def curves_table(run: Run) -> pd.DataFrame:
+    """Return all learning curves, the finalists' included (replicates from 101 on)."""
+    columns = ["individual", "replicate", "step", "train_loss", "train_accuracy", "validation_accuracy"]
+    columns += ["test_accuracy"] if run.settings.fitness == "test" else []
+    rows = [
+        {"individual": individual, "replicate": replicate} | {name: getattr(point, name) for name in columns[2:]}
+        for (individual, replicate), evaluation in sorted(run.evaluations.items())
+        for point in evaluation.curve
+    ]
+    return _frame(rows, columns)
+
+
+def hall_of_fame_table(run: Run) -> pd.DataFrame:
+    """Return the best genomes of the search, best first."""
+    columns = ["rank", "individual", "generation", *run.space.genes, "fitness", "validation_accuracy", "train_accuracy"]
+    columns += [*_test_column(run), "loss", "parameters", "seconds"]
+    rows = [
+        {"rank": rank, **_evaluation_row(run, entry.evaluation)}
+        for rank, entry in enumerate(run.ranked()[:HALL_OF_FAME], start=1)
+    ]
+    return _frame(rows, columns)
+
+
+def finalists_table(run: Run) -> pd.DataFrame:
+    """Return the finalists' trainings on new seeds; `winner` marks the genome of the best mean fitness."""
+    columns = ["individual", "replicate", "seed", "winner", *run.space.genes, "status", "fitness"]
+    columns += ["validation_accuracy", "train_accuracy", "test_accuracy", "loss", "test_loss", "seconds", "error"]
+    rows = []
+    for evaluation in run.finalist_evaluations:
+        test = run.tests.get((evaluation.individual, evaluation.replicate), {})
+        row = _evaluation_row(run, evaluation) | {"winner": evaluation.individual == run.winner}
+        row["test_accuracy"] = (
+            evaluation.test_accuracy if evaluation.test_accuracy is not None else test.get("test_accuracy")
+        )
+        row["test_loss"] = test.get("test_loss")
+        rows.append(row)
+    return _frame(rows, columns)
+
+
+def write_tables(run: Run, folder: Path) -> None:
+    """Write the CSV files of a run, each atomically."""
+    tables = {
+        "evaluations": evaluations_table(run),
+        "populations": populations_table(run),
+        "generations": generations_table(run),
+        "curves": curves_table(run),
+        "hall_of_fame": hall_of_fame_table(run),
+    }
+    if run.finalists:
+        tables["finalists"] = finalists_table(run)
+    for name, table in tables.items():
+        write_csv(table, folder / f"{name}.csv")
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table atomically; text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    with replacing(path) as temporary:
+        table.map(_inert).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _inert(cell: Any) -> Any:
+    # OWASP, "CSV Injection": these first characters make a spreadsheet compute the cell. Numbers are no text here.
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def _evaluation_columns(run: Run) -> list[str]:
+    return [
+        "individual",
+        "replicate",
+        "generation",
+        "parents",
+        "operator",
+        *run.space.genes,
+        "seed",
+        "status",
+        "fitness",
+        "validation_accuracy",
+        "train_accuracy",
+        *_test_column(run),
+        "loss",
+        "parameters",
+        "steps_trained",
+        "seconds",
+        "worker",
+        "started",
+        "engine",
+        "precision",
+        "error",
+    ]
+
+
+def _test_column(run: Run) -> list[str]:
+    """The search measures test accuracy only when it was told to select on it."""
+    return ["test_accuracy"] if run.settings.fitness == "test" else []
+
+
+def _evaluation_row(run: Run, evaluation: Evaluation) -> dict[str, Any]:
+    individual = run.individuals[evaluation.individual]
+    genes: dict[str, Any] = {
+        name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
+        for name, value in individual.genome.items()
+    }
+    return {
+        "individual": individual.id,
+        "replicate": evaluation.replicate,
+        "generation": individual.generation,
+        "parents": ",".join(map(str, individual.parents)),
+        "operator": individual.operator,
+        **genes,
+        "seed": evaluation.seed,
+        "status": evaluation.status,
+        "fitness": evaluation.fitness,
+        "validation_accuracy": evaluation.validation_accuracy,
+        "train_accuracy": evaluation.train_accuracy,
+        "test_accuracy": evaluation.test_accuracy,
+        "loss": evaluation.loss,
+        "parameters": evaluation.parameters,
+        "steps_trained": evaluation.steps_trained,
+        "seconds": round(evaluation.seconds, 3),
+        "worker": evaluation.worker,
+        "started": datetime.fromtimestamp(evaluation.started, UTC).isoformat(timespec="seconds")
+        if evaluation.started
+        else "",
+        "engine": evaluation.engine,
+        "precision": evaluation.precision,
+        "error": evaluation.error,
+    }
+
+
+def _fitness(run: Run, individual: int) -> float | None:
+    evaluation = run.evaluations.get((individual, 0))
+    return evaluation.fitness if evaluation is not None and evaluation.complete else None
+
+
+def _frame(rows: Iterable[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Return a table of the columns in their order; whole numbers stay whole where a cell is empty."""
+    records = list(rows)
+    series: dict[str, Any] = {}
+    for name in columns:
+        cells = [record.get(name) for record in records]
+        present = [cell for cell in cells if cell is not None]
+        if name in COUNTS or (present and all(isinstance(c, int) and not isinstance(c, bool) for c in present)):
+            series[name] = pd.array(cells, dtype="Int64" if len(present) < len(cells) else "int64")
+        elif present and all(isinstance(cell, float | int) and not isinstance(cell, bool) for cell in present):
+            series[name] = pd.array(cells, dtype="float64")
+        else:
+            series[name] = pd.Series(cells, dtype=object)
+    return pd.DataFrame(series, columns=columns)

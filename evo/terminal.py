@@ -1,0 +1,174 @@
+"""What commands print on stdout: results, comparisons, search spaces."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from evo.progress import genome_text, short
+from evo.run import Run
+from evo.space import SearchSpace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evo.replay import Replay
+
+WIDE = 200
+"""Columns of a table that no terminal shows: wide enough that nothing is cut off."""
+SELECTED_ON_TEST = (
+    "Fitness is TEST accuracy (--fitness test): the test set chose these genomes, so it no longer judges them."
+)
+
+
+def output_console() -> Console:
+    """Return the console of stdout."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+def error_console() -> Console:
+    """Return the console of stderr."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_result(run: Run) -> None:
+    """Print the best genome of a finished run, where its results are, and what to do next."""
+    from evo.reports.comparison import comparison_table
+
+    console = output_console()
+    failed = sum(1 for evaluation in run.search_evaluations if not evaluation.complete)
+    failures = f", {failed} of them failed" if failed else ""
+    console.print(f"[bold]Best of {len(run.search_evaluations)} trainings[/bold]{failures} (individual {run.best.id}):")
+    for name, value in run.best.config.items():
+        console.print(f"  {name:<16} {short(run.space.genes[name].to_text(value))}", markup=False)
+    row = next(row for row in comparison_table([run]).to_dict("records") if row["individual"] == run.best.id)
+    label = "fitness" if run.settings.objective is not None else f"{run.settings.fitness} accuracy"
+    console.print(f"  {label + ' in the search':<32} {run.best.fitness:.4f}", markup=False)
+    if run.finalists and not _missing(row["retrained_fitness"]):
+        console.print(f"  {label + ' on new seeds':<32} {row['retrained_fitness']:.4f}", markup=False)
+    if row["n"] and run.settings.fitness == "validation":
+        console.print(f"  {'test accuracy on new seeds':<32} {_mean_and_deviation(row)}", markup=False)
+    if run.settings.fitness == "test":
+        console.print(SELECTED_ON_TEST, style="bold yellow")
+    if run.path is not None:
+        folder = shlex.quote(str(run.path))
+        console.print(
+            f"\nResults: {run.path}/evaluations.csv, hall_of_fame.csv, finalists.csv, …", markup=False, soft_wrap=True
+        )
+        console.print("Next:")
+        for command, purpose in (
+            (f"evo compare {folder}", "the best genomes, validation and test side by side"),
+            (f"evo resume {folder} --budget {2 * len(run.search_evaluations)}", "go on with twice the trainings"),
+            (f"evo replay {folder} {run.best.id}", "train the best again and compare"),
+        ):
+            console.print(f"  {command}   [dim]# {purpose}[/dim]", soft_wrap=True)
+
+
+def print_comparison(runs: Sequence[Run], table: pd.DataFrame) -> None:
+    """Print the rows of a comparison table, the genome in one column so that narrow terminals show it."""
+    console = output_console()
+    view = Table(show_edge=False, pad_edge=False)
+    for heading in ("run", "#", "genome", "validation", "test", "n", "gap"):
+        number = heading in ("#", "validation", "test", "n", "gap")
+        view.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    by_name = {run.path.name if run.path is not None else run.settings.space_name: run for run in runs}
+    for row in table.to_dict("records"):
+        run = by_name[row["run"]]
+        validation = row["validation_accuracy"] if run.settings.objective is None else row["fitness"]
+        view.add_row(
+            str(row["run"]),
+            f"{row['individual']}{'*' if row['winner'] else ''}",
+            genome_text(run, row["individual"]),
+            _number(validation),
+            _mean_and_deviation(row),
+            str(row["n"]),
+            _number(row["gap"]),
+        )
+    console.print(view)
+    console.print(
+        "* the winner, named by the mean over new seeds before the test set was read. "
+        "test: mean ± standard deviation over n trainings on new seeds. gap: the search's accuracy minus test.",
+        style="dim",
+    )
+    if any(run.settings.fitness == "test" for run in runs):
+        names = ", ".join(name for name, run in by_name.items() if run.settings.fitness == "test")
+        console.print(f"{names}: {SELECTED_ON_TEST}", style="bold yellow")
+
+
+def print_replay(replay: Replay) -> None:
+    """Print what was recorded and what came out now."""
+    console = output_console()
+    recorded, again = replay.recorded, replay.again
+    console.print(f"individual {recorded.individual}, seed {recorded.seed}, {again.engine}, {again.precision}")
+    console.print(
+        f"  recorded: {recorded.status}, fitness {recorded.fitness}, loss {recorded.loss}, {recorded.seconds:.1f} s"
+    )
+    console.print(f"  again:    {again.status}, fitness {again.fitness}, loss {again.loss}, {again.seconds:.1f} s")
+    if again.error:
+        console.print(f"  {again.error}", markup=False)
+    console.print("the same, to the last bit" if replay.same else "NOT the same")
+
+
+def print_spaces() -> None:
+    """Print the shipped search spaces."""
+    import tomllib
+
+    from evo.space_file import shipped_spaces
+
+    console = output_console()
+    view = Table(show_edge=False, pad_edge=False)
+    for heading in ("space", "model", "dataset", "description"):
+        view.add_column(heading, overflow="fold")
+    for name, file in shipped_spaces().items():
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        view.add_row(name, values.get("model", ""), values.get("dataset", ""), values.get("description", ""))
+    console.print(view)
+    console.print("evo check SPACE shows one; evo search SPACE searches it.", style="dim")
+
+
+def print_space(space: SearchSpace) -> None:
+    """Print the genes of a search space, its fixed settings, and what a search does by default."""
+    from evo.strategies import DEFAULT_STRATEGY, make_strategy
+
+    console = output_console()
+    view = Table(show_edge=False, pad_edge=False)
+    for heading in ("gene", "kind", "values", "active"):
+        view.add_column(heading, overflow="fold")
+    for name, gene in space.genes.items():
+        condition = " and ".join(f"{parent} = {wanted}" for parent, wanted in (gene.when or {}).items())
+        view.add_row(name, type(gene).__name__.lower(), gene.describe(), f"if {condition}" if condition else "always")
+    console.print(
+        f"{space.name}: {space.model or 'no model'} on {space.dataset or 'no dataset'}; it is valid.", markup=False
+    )
+    console.print(view)
+    points = f"{space.points:,.0f}" if math.isfinite(space.points) else "infinitely many"
+    settings = ", ".join(f"{name} {value}" for name, value in space.training.model_dump(exclude_none=True).items())
+    console.print(f"points: {points}. training: {settings}.", markup=False)
+    name = space.search.strategy or DEFAULT_STRATEGY
+    defaults = space.search
+    algorithm = make_strategy(
+        name, space, population=defaults.population, budget=defaults.budget, generations=defaults.generations
+    )
+    trainings = f"{algorithm.limit} trainings" if algorithm.limit is not None else "no bound of trainings"
+    console.print(f"by default: {name}, population {algorithm.population_size}, {trainings}.", markup=False)
+
+
+def _number(value: float | None) -> str:
+    return "" if _missing(value) else f"{value:.4f}"
+
+
+def _mean_and_deviation(row: dict[str, float]) -> str:
+    if _missing(row["test_accuracy"]):
+        return ""
+    deviation = "" if _missing(row["test_std"]) else f" ± {row['test_std']:.4f}"
+    return f"{row['test_accuracy']:.4f}{deviation}"
+
+
+def _missing(value: float | None) -> bool:
+    return value is None or math.isnan(value)

@@ -1,0 +1,211 @@
+"""One training: a configuration and a seed go in, a learning curve and its metrics come out.
+
+The result depends on the configuration and the seed alone: initialisation, batch order and dropout draw from generators
+seeded with it, and on a CPU the number of threads is fixed. With a constant learning rate a training of many steps
+passes through every shorter one of the same configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from evo.data.prepared import PreparedDataset
+from evo.data.tensors import Part, fit_preprocessing, load_part
+from evo.individual import CurvePoint, Status
+from evo.space_settings import TrainingSettings
+
+ModelBuilder: TypeAlias = Callable[[Mapping[str, Any], tuple[int, int, int], int], nn.Module]
+FitnessPart: TypeAlias = Literal["validation", "test"]
+EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
+"""Images a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Accuracy (fraction in [0, 1]) and mean cross-entropy on one part, in evaluation mode."""
+
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What one training measured; `train` and `held_out` are None unless it is complete.
+
+    Attributes:
+        status: "complete", or "diverged" when the loss was no longer finite.
+        curve: One point every `evaluate_every` steps and one after the last.
+        train: On the whole training part, after the last step.
+        held_out: On the part that fitness is measured on, after the last step.
+        parameters: Trainable parameters.
+        steps: Steps done.
+        error: The reason, where it is not complete.
+    """
+
+    status: Status
+    curve: tuple[CurvePoint, ...]
+    train: Metrics | None
+    held_out: Metrics | None
+    parameters: int
+    steps: int
+    error: str = ""
+
+
+class Trainer:
+    """Trains configurations one after another on one device, with the data loaded once.
+
+    Args:
+        dataset: The images.
+        settings: What all trainings share.
+        build: Makes the network of a configuration.
+        device: "cpu", "cuda" or "cuda:N".
+        precision: "fp32", or "bf16" for automatic mixed precision.
+        fitness: "validation" divides the training set; "test" trains on all of it and measures on the test set.
+    """
+
+    def __init__(
+        self,
+        dataset: PreparedDataset,
+        settings: TrainingSettings,
+        build: ModelBuilder,
+        *,
+        device: str = "cpu",
+        precision: Literal["fp32", "bf16"] = "fp32",
+        fitness: FitnessPart = "validation",
+    ):
+        self.dataset, self.settings, self.build = dataset, settings, build
+        self.device, self.precision, self.fitness = torch.device(device), precision, fitness
+        self.train_part = load_part(dataset, "all_train" if fitness == "test" else "train", self.device)
+        self.held_out_part = load_part(dataset, fitness, self.device)
+        self.preprocess = fit_preprocessing(settings.preprocess, self.train_part)
+
+    def train(self, config: Mapping[str, Any], seed: int, weights: Path | None = None) -> TrainingResult:
+        """Train one network.
+
+        Args:
+            config: Gene values; `learning_rate`, `batch_size`, `steps` and `weight_decay` fall back on the settings.
+            seed: Decides initialisation, batch order and dropout.
+            weights: Where to write the trained weights (safetensors); None to drop them.
+        """
+        with self._own_randomness(seed):
+            model = self.build(config, self.dataset.image_shape, len(self.dataset.classes)).to(self.device)
+            result = self._train(model, config, seed)
+        if weights is not None and result.status == "complete":
+            _save(model, weights)
+        return result
+
+    def test(self, config: Mapping[str, Any], weights: Path) -> Metrics:
+        """Return the metrics of trained weights on the test set, which is read here and not before."""
+        from safetensors.torch import load_file
+
+        model = self.build(config, self.dataset.image_shape, len(self.dataset.classes)).to(self.device)
+        model.load_state_dict(load_file(weights, device=str(self.device)))
+        return self.measure(model, load_part(self.dataset, "test", self.device))
+
+    @torch.inference_mode()
+    def measure(self, model: nn.Module, part: Part) -> Metrics:
+        """Return a network's metrics on a part, in evaluation mode; the network's mode is restored."""
+        mode = model.training
+        model.eval()
+        correct, loss = 0.0, 0.0
+        for chunk in part.indices.split(EVALUATION_BATCH.get(self.device.type, 1000)):
+            with self._autocast():
+                logits = model(self.preprocess(part.images[chunk]))
+            labels = part.labels[chunk]
+            correct += float((logits.argmax(dim=1) == labels).sum())
+            loss += float(functional.cross_entropy(logits.float(), labels, reduction="sum"))
+        model.train(mode)
+        return Metrics(correct / len(part), loss / len(part))
+
+    def _train(self, model: nn.Module, config: Mapping[str, Any], seed: int) -> TrainingResult:
+        setting = {**self.settings.model_dump(exclude_none=True), **config}
+        steps, batch_size = int(setting["steps"]), min(int(setting["batch_size"]), len(self.train_part))
+        optimiser = self._optimiser(model, setting)
+        order = batches(self.train_part.indices, batch_size, seed)
+        parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        curve: list[CurvePoint] = []
+        # Sums since the last point stay on the device: reading them at every step would make a GPU wait.
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        since, held_out = 0, Metrics(math.nan, math.nan)
+        model.train()
+        for step in range(1, steps + 1):
+            self._step(model, optimiser, next(order), sums)
+            since += 1
+            if step % self.settings.evaluate_every and step < steps:
+                continue
+            loss, accuracy = (sums / (since * torch.tensor([1, batch_size], device=self.device))).tolist()
+            sums.zero_()
+            since = 0
+            held_out = self.measure(model, self.held_out_part) if math.isfinite(loss) else held_out
+            if not (math.isfinite(loss) and math.isfinite(held_out.loss)):
+                reason = f"the loss was {loss if not math.isfinite(loss) else held_out.loss} by step {step}"
+                return TrainingResult("diverged", tuple(curve), None, None, parameters, step, reason)
+            curve.append(CurvePoint(step, loss, accuracy, **{f"{self.fitness}_accuracy": held_out.accuracy}))
+        train = self.measure(model, self.train_part)
+        return TrainingResult("complete", tuple(curve), train, held_out, parameters, steps)
+
+    def _step(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: torch.Tensor, sums: torch.Tensor
+    ) -> None:
+        """Do one optimiser step; add its loss and its number of right answers to `sums`, (2,)."""
+        labels = self.train_part.labels[batch]
+        with self._autocast():
+            logits = model(self.preprocess(self.train_part.images[batch]))
+        loss = functional.cross_entropy(logits.float(), labels)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            sums[0] += loss.detach()
+            sums[1] += (logits.argmax(dim=1) == labels).sum()
+
+    def _optimiser(self, model: nn.Module, setting: Mapping[str, Any]) -> torch.optim.Optimizer:
+        rate, decay = float(setting["learning_rate"]), float(setting["weight_decay"])
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        if self.settings.optimiser == "sgd":
+            return torch.optim.SGD(weights, lr=rate, weight_decay=decay, fused=True)
+        if decay:
+            return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
+        return torch.optim.Adam(weights, lr=rate, fused=True)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    @contextlib.contextmanager
+    def _own_randomness(self, seed: int) -> Iterator[None]:
+        """Seed torch's global generators, which initialisation and dropout use, and restore them afterwards."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield
+
+
+def batches(indices: torch.Tensor, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
+    """Yield minibatches of indices, (batch_size,), for ever.
+
+    As in the report: consecutive slices of a permutation; when fewer than a batch are left, the rest is dropped and
+    the whole set is permuted anew. The order is drawn on the CPU, so that every device sees the same one.
+    """
+    generator = torch.Generator().manual_seed(seed ^ 0x6F72646572)  # not the stream that initialises the weights
+    while True:
+        order = torch.randperm(len(indices), generator=generator).to(indices.device)
+        for start in range(0, len(indices) - batch_size + 1, batch_size):
+            yield indices[order[start : start + batch_size]]
+
+
+def _save(model: nn.Module, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from evo.files import replacing
+
+    with replacing(path) as temporary:
+        save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, temporary)

@@ -1,0 +1,200 @@
+"""Typed crossover and mutation of genomes, registered in a DEAP toolbox: every gene stays legal by construction."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import singledispatch
+from typing import Any
+
+from deap import base, tools
+
+from evo.genes import Boolean, Categorical, Gene, Layers, Number
+from evo.individual import GeneValue, Genome
+from evo.space import SearchSpace
+
+# One gene.
+
+
+@singledispatch
+def mutate_gene(gene: Gene, value: Any, rng: random.Random, strength: float) -> Any:
+    """Return a legal value near `value`, and different from it unless the gene has only one.
+
+    Args:
+        gene: The gene's domain; its kind decides the operator.
+        value: A legal value.
+        rng: Where every draw comes from.
+        strength: Standard deviation of a number's move, as a fraction of its (log) range.
+    """
+    raise TypeError(f"no mutation is registered for genes of kind {type(gene).__name__}")
+
+
+@singledispatch
+def mate_gene(gene: Gene, first: Any, second: Any, rng: random.Random) -> Any:
+    """Return a legal value made of two parents' values."""
+    raise TypeError(f"no crossover is registered for genes of kind {type(gene).__name__}")
+
+
+@mutate_gene.register
+def _(gene: Number, value: float, rng: random.Random, strength: float) -> float:
+    unit = gene.scale.to_unit(value)
+    moved = gene.from_unit(unit + rng.gauss(0.0, strength))
+    if moved == value and gene.points > 1:
+        # The step was shorter than the grid: go to a neighbour, inwards at the bounds.
+        grid = gene.scale.step or 0.0
+        moved = gene.snap(value + rng.choice((-grid, grid)))
+        if moved == value:
+            moved = gene.snap(value + (grid if value <= gene.scale.low else -grid))
+    return moved
+
+
+@mate_gene.register
+def _(gene: Number, first: float, second: float, rng: random.Random) -> float:
+    if rng.random() < 0.5:
+        return rng.choice((first, second))
+    low, high = gene.scale.to_unit(first), gene.scale.to_unit(second)
+    return gene.from_unit(low + rng.random() * (high - low))
+
+
+@mutate_gene.register
+def _(gene: Categorical, value: GeneValue, rng: random.Random, strength: float) -> GeneValue:
+    others = [choice for choice in gene.choices if choice != value]
+    return rng.choice(others) if others else value
+
+
+@mutate_gene.register
+def _(gene: Boolean, value: bool, rng: random.Random, strength: float) -> bool:
+    return not value
+
+
+@mate_gene.register(Categorical)
+@mate_gene.register(Boolean)
+def _(gene: Gene, first: GeneValue, second: GeneValue, rng: random.Random) -> GeneValue:
+    return rng.choice((first, second))
+
+
+@mutate_gene.register
+def _(gene: Layers, value: tuple[int, ...], rng: random.Random, strength: float) -> tuple[int, ...]:
+    if gene.choices is not None:
+        others = [choice for choice in gene.choices if choice != value]
+        return rng.choice(others) if others else value
+    edits = ["resize"] if gene.widths.points > 1 else []
+    if len(value) < gene.longest:
+        edits += ["insert", "duplicate", "split"]
+    if len(value) > gene.shortest:
+        edits += ["delete"]
+    return edit_layers(gene, value, rng.choice(edits), rng, strength) if edits else value
+
+
+@mate_gene.register
+def _(gene: Layers, first: tuple[int, ...], second: tuple[int, ...], rng: random.Random) -> tuple[int, ...]:
+    """Cross two layer lists aligned by depth: the child is as deep as one of them, layer i comes from layers i."""
+    if gene.choices is not None:
+        return rng.choice((first, second))
+    depth = len(rng.choice((first, second)))
+    shared = min(len(first), len(second), depth)
+    longer = first if len(first) >= len(second) else second
+    mated = [mate_gene(gene.widths, a, b, rng) for a, b in zip(first[:shared], second[:shared], strict=True)]
+    return (*mated, *longer[shared:depth])
+
+
+def edit_layers(
+    gene: Layers, layers: tuple[int, ...], edit: str, rng: random.Random, strength: float
+) -> tuple[int, ...]:
+    """Return `layers` after one edit: "resize", "insert", "duplicate", "split" or "delete" of one layer.
+
+    A split layer becomes two of half its width; an inserted one is as wide as a draw between its neighbours.
+    """
+    place = rng.randrange(len(layers))
+    before, width, after = layers[:place], layers[place], layers[place + 1 :]
+    if edit == "resize":
+        return (*before, mutate_gene(gene.widths, width, rng, strength), *after)
+    if edit == "duplicate":
+        return (*before, width, width, *after)
+    if edit == "split":
+        half = gene.widths.snap(width / 2)
+        return (*before, half, half, *after)
+    if edit == "insert":
+        neighbour = after[0] if after else width
+        return (*before, width, mate_gene(gene.widths, width, neighbour, rng), *after)
+    return before + after
+
+
+# Whole genomes.
+
+
+def mate(space: SearchSpace, first: Mapping[str, Any], second: Mapping[str, Any], rng: random.Random) -> Genome:
+    """Return a child of two genomes: gene by gene, those active in one parent only come from it."""
+    child: Genome = {}
+    for name in space.order:
+        gene = space.genes[name]
+        if not gene.is_active(child):
+            continue
+        if name in first and name in second:
+            child[name] = mate_gene(gene, first[name], second[name], rng)
+        elif name in first or name in second:
+            child[name] = first[name] if name in first else second[name]
+        else:
+            child[name] = gene.sample(rng)
+    return {name: child[name] for name in space.genes if name in child}
+
+
+def mutate(
+    space: SearchSpace,
+    genome: Mapping[str, Any],
+    rng: random.Random,
+    *,
+    rate: float | None = None,
+    strength: float = 0.15,
+) -> Genome:
+    """Return a mutant of a genome in which at least one active gene was drawn anew.
+
+    Args:
+        space: The genes.
+        genome: A legal genome.
+        rng: Where every draw comes from.
+        rate: Probability that a gene mutates; default one over the number of active genes.
+        strength: Of each gene's mutation, see `mutate_gene`.
+    """
+    names = list(genome)
+    chosen = {name for name in names if rng.random() < (rate if rate is not None else 1 / len(names))}
+    chosen = chosen or {rng.choice(names)}
+    mutant: Genome = {}
+    for name in space.order:
+        gene = space.genes[name]
+        if not gene.is_active(mutant):
+            continue
+        if name not in genome:
+            mutant[name] = gene.sample(rng)
+        elif name in chosen:
+            mutant[name] = mutate_gene(gene, genome[name], rng, strength)
+        else:
+            mutant[name] = genome[name]
+    return {name: mutant[name] for name in space.genes if name in mutant}
+
+
+def make_toolbox(space: SearchSpace, tournament: int = 3) -> base.Toolbox:
+    """Return a DEAP toolbox with `genome`, `mate`, `mutate`, `select` and `best` for a space.
+
+    `select` draws from the global `random`, as DEAP's operators do: call it within `lend`.
+    """
+    toolbox = base.Toolbox()
+    toolbox.register("genome", space.sample)
+    toolbox.register("mate", mate, space)
+    toolbox.register("mutate", mutate, space)
+    toolbox.register("select", tools.selTournament, tournsize=tournament)
+    toolbox.register("best", tools.selBest)
+    return toolbox
+
+
+@contextmanager
+def lend(rng: random.Random) -> Iterator[None]:
+    """Let DEAP's operators, which draw from the global `random`, draw from `rng` instead."""
+    outside = random.getstate()
+    random.setstate(rng.getstate())
+    try:
+        yield
+    finally:
+        rng.setstate(random.getstate())
+        random.setstate(outside)

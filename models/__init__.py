@@ -1,0 +1,19 @@
+"""The networks that evo ships, and what each reads from a configuration. Importing this package loads no torch.
+
+A model is one file with a function `build(config, input_shape, classes)` that returns a `torch.nn.Module` taking images
+of shape (batch, *input_shape) and returning logits of shape (batch, classes).
+"""
+
+from __future__ import annotations
+
+MODEL_GENES: dict[str, frozenset[str]] = {
+    "mlp": frozenset({"hidden_layers", "activation", "dropout", "batch_norm"}),
+    "cnn": frozenset({"channels", "single_blocks", "batch_norm", "dropout"}),
+}
+"""The genes that each shipped model reads, by the model's name."""
+
+REQUIRED_GENES: dict[str, frozenset[str]] = {
+    "mlp": frozenset({"hidden_layers"}),
+    "cnn": frozenset({"channels"}),
+}
+"""Those without which it cannot be built."""

@@ -1,0 +1,1 @@
+"""The search spaces that evo ships: one TOML file each, named like the file."""
