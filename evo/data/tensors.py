@@ -76,18 +76,26 @@ def fit_preprocessing(kind: Literal["standardise", "subtract_mean_image"], part:
             0..255 minus the mean image, not divided.
         part: The training part.
     """
-    channels, *size = part.images.shape[1:]
-    total = torch.zeros(channels, *size, dtype=torch.float64)
-    squares = torch.zeros(channels, dtype=torch.float64)
-    for chunk in part.indices.split(5000):
-        pixels = part.images[chunk].to("cpu", torch.float32)
-        total += pixels.sum(dim=0, dtype=torch.float64)
-        squares += pixels.square_().sum(dim=(0, 2, 3), dtype=torch.float64)
-    mean_image = total / len(part)
     device = part.images.device
     if kind == "subtract_mean_image":
-        return Preprocessing(mean_image.to(device, torch.float32), None)
-    mean = mean_image.mean(dim=(1, 2))
-    deviation = (squares / (len(part) * size[0] * size[1]) - mean.square()).clamp_min(1e-12).sqrt()
-    shape = (channels, 1, 1)
-    return Preprocessing(mean.view(shape).to(device, torch.float32), deviation.view(shape).to(device, torch.float32))
+        total = sum(part.images[chunk].sum(dim=0, dtype=torch.int64) for chunk in part.indices.split(1000))
+        return Preprocessing((total / len(part)).to(device, torch.float32), None)
+    values = torch.arange(256, dtype=torch.float64, device=device)
+    counts = _histograms(part).to(torch.float64)
+    pixels = counts.sum(dim=1)
+    mean = (counts * values).sum(dim=1) / pixels
+    variance = (counts * values.square()).sum(dim=1) / pixels - mean.square()
+    shape = (-1, 1, 1)
+    deviation = variance.clamp_min(1e-12).sqrt()
+    return Preprocessing(mean.view(shape).to(torch.float32), deviation.view(shape).to(torch.float32))
+
+
+def _histograms(part: Part) -> torch.Tensor:
+    """Return how often each of the 256 pixel values occurs in each channel, int64, (channels, 256)."""
+    channels = part.images.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.int64, device=part.images.device)
+    for chunk in part.indices.split(1000):
+        images = part.images[chunk]
+        for channel in range(channels):
+            counts[channel] += torch.bincount(images[:, channel].flatten(), minlength=256)
+    return counts
