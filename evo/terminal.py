@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -163,7 +163,7 @@ def _number(value: float | None) -> str:
     return "" if _missing(value) else f"{value:.4f}"
 
 
-def _mean_and_deviation(row: dict[str, float]) -> str:
+def _mean_and_deviation(row: Mapping[Any, Any]) -> str:
     if _missing(row["test_accuracy"]):
         return ""
     deviation = "" if _missing(row["test_std"]) else f" ± {row['test_std']:.4f}"

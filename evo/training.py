@@ -117,7 +117,7 @@ class Trainer:
         mode = model.training
         model.eval()
         correct, loss = 0.0, 0.0
-        for chunk in part.indices.split(EVALUATION_BATCH.get(self.device.type, 1000)):
+        for chunk in torch.split(part.indices, EVALUATION_BATCH.get(self.device.type, 1000)):
             with self._autocast():
                 logits = model(self.preprocess(part.images[chunk]))
             labels = part.labels[chunk]
@@ -162,7 +162,7 @@ class Trainer:
             logits = model(self.preprocess(self.train_part.images[batch]))
         loss = functional.cross_entropy(logits.float(), labels)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         with torch.no_grad():
             sums[0] += loss.detach()

@@ -78,7 +78,9 @@ def fit_preprocessing(kind: Literal["standardise", "subtract_mean_image"], part:
     """
     device = part.images.device
     if kind == "subtract_mean_image":
-        total = sum(part.images[chunk].sum(dim=0, dtype=torch.int64) for chunk in part.indices.split(1000))
+        total = torch.zeros(part.images.shape[1:], dtype=torch.int64, device=device)
+        for chunk in torch.split(part.indices, 1000):
+            total += part.images[chunk].sum(dim=0, dtype=torch.int64)
         return Preprocessing((total / len(part)).to(device, torch.float32), None)
     values = torch.arange(256, dtype=torch.float64, device=device)
     counts = _histograms(part).to(torch.float64)
@@ -94,7 +96,7 @@ def _histograms(part: Part) -> torch.Tensor:
     """Return how often each of the 256 pixel values occurs in each channel, int64, (channels, 256)."""
     channels = part.images.shape[1]
     counts = torch.zeros(channels, 256, dtype=torch.int64, device=part.images.device)
-    for chunk in part.indices.split(1000):
+    for chunk in torch.split(part.indices, 1000):
         images = part.images[chunk]
         for channel in range(channels):
             counts[channel] += torch.bincount(images[:, channel].flatten(), minlength=256)

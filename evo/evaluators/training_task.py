@@ -147,7 +147,7 @@ def _warm_up(device: str) -> None:
     import torch
 
     weight = torch.nn.Parameter(torch.zeros(1, device=device))
-    weight.sum().backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+    torch.autograd.backward(weight.sum())
     torch.optim.Adam([weight], fused=True).step()
 
 

@@ -145,7 +145,7 @@ class Strategy(ABC):
 
     def ask(self, room: int = 1) -> list[Individual]:
         """Return up to `room` new individuals; fewer, or none, while results are awaited or at the end."""
-        proposals = []
+        proposals: list[Individual] = []
         while len(proposals) < room:
             individual = self._ask_one()
             if individual is None:

@@ -94,7 +94,7 @@ class Report2019(KeepTheBest):
         return Draft(child, parents, "crossover+mutation", strengths)
 
     def _first_generation(self, number: int, rng: random.Random) -> Draft:
-        layers = LAYERS
+        layers: tuple[tuple[int, ...], ...] = LAYERS
         if number == 0:
             layers = FIRST_LAYERS
         elif number == self.population_size - 1:
