@@ -122,9 +122,7 @@ def search(
     setup = _make_setup(loaded, settings, objective, dataset, data_dir, device, precision, observer)
     settings.workers = workers or _default_workers(setup, device)
     with _make_evaluator(setup, settings.workers) as evaluator:
-        facts = evaluator.start()
-        settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
-        settings.precision, settings.threads = facts["precision"], facts["threads"]
+        _note_facts(settings, evaluator.start())
         run = Run.create(settings, path, overwrite=overwrite)
         return _carry_out(run, algorithm, evaluator, observer, _timed(stop_check, time_budget, started))
 
@@ -173,6 +171,7 @@ def resume(
     run = Run.open(path, warn=observer.notify)
     try:
         settings = replace(run.settings)
+        _warn_of_other_versions(settings, observer)
         if budget is not None or generations is not None:
             # A bound that is not given again must not stop the extension short.
             settings.budget, settings.generations = budget, generations
@@ -182,7 +181,7 @@ def resume(
         algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
         setup = setup_of_run(run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device)
         with _make_evaluator(setup, workers or _default_workers(setup, device or settings.device)) as evaluator:
-            evaluator.start()
+            _note_facts(settings, evaluator.start())
             if settings != run.settings:
                 run.settings = settings
                 if run.path is not None:
@@ -306,6 +305,26 @@ def setup_of_run(
         settings.fitness,
         settings.threads or 1,
     )
+
+
+def _note_facts(settings: Settings, facts: Mapping[str, Any]) -> None:
+    """Note in the settings where and how evaluations happen."""
+    settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
+    settings.precision, settings.threads = facts["precision"], facts["threads"]
+
+
+def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
+    """Say so if results of now may differ from those of the versions that the run began with."""
+    now = current_versions()
+    changed = [
+        f"{name} {before} is now {now.get(name)}"
+        for name, before in settings.versions.items()
+        if now.get(name) != before
+    ]
+    if changed:
+        observer.notify(
+            f"note: the run began with other versions ({', '.join(changed)}): results may differ in their last digits"
+        )
 
 
 def _make_evaluator(setup: Setup, workers: int) -> Evaluator:

@@ -251,6 +251,27 @@ def compare(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the report. Default: the run folder, of the first run."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write one self-contained HTML file with figures, and the figures as PNG and SVG; written anew each time."""
+
+    def action() -> None:
+        from evo.reports.html import write_report
+        from evo.run import Run
+
+        loaded = [Run.load(path) for path in runs]
+        typer.echo(write_report(loaded, output or runs[0]))
+
+    _guarded(action, debug)
+
+
+@app.command()
 def replay(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     individual: Annotated[int, typer.Argument(help="Id of an individual, as in evaluations.csv.")],

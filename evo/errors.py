@@ -30,8 +30,9 @@ class SearchError(EvoError):
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return ' Did you mean "…"?' for the option closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(str(name).lower(), {option.lower(): option for option in options}, n=1)
-    return f' Did you mean "{close[0]}"?' if close else ""
+    spellings = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(str(name).lower(), spellings, n=1)
+    return f' Did you mean "{spellings[close[0]]}"?' if close else ""
 
 
 def listed(problems: Sequence[str], heading: str) -> str:

@@ -167,6 +167,22 @@ def _lock(descriptor: int, path: Path) -> None:
         raise RunError(f"{path.parent}: another process is writing this run; wait for it or stop it") from None
 
 
+def refuse_if_written(path: Path) -> None:
+    """Check that no other process writes a journal, whatever it holds.
+
+    Raises:
+        RunError: One does, or the file cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be opened for writing: {error.strerror}") from None
+    try:
+        _lock(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
 def events_of(journal: Journal, kind: str) -> Iterator[Event]:
     """Yield the events of one kind, in order."""
     return (event for event in journal.events if event["kind"] == kind)

@@ -1,8 +1,10 @@
-"""Starting worker processes that do not run the user's script again."""
+"""Starting worker processes that neither run the user's script again nor hear his Ctrl-C."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,3 +24,20 @@ def without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that are started within ignore Ctrl-C from their first instruction on.
+
+    The terminal sends it to every process; what becomes of the workers is for their parent to decide. An ignored signal
+    stays ignored over an exec, and Python leaves it so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change a handler
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -11,7 +11,6 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -40,7 +39,6 @@ class TerminalObserver:
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[best]}"),
-                TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
                 console=self._console,
@@ -86,7 +84,7 @@ class TerminalObserver:
     def notify(self, message: str) -> None:
         """Write a line above the live one."""
         if not self._quiet:
-            self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(message, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
     def _update(self, run: Run, evaluation: Evaluation) -> None:
         assert self._progress is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, RunError
 from evo.individual import Evaluation, Genome, Individual, genome_key
-from evo.journal import Journal
+from evo.journal import Journal, refuse_if_written
 from evo.settings import Settings
 from evo.space import SearchSpace
 from evo.space_file import space_from_dict
@@ -93,8 +93,7 @@ class Run:
         check_output(path, overwrite=overwrite)
         if path.exists():
             if is_run(path):
-                # Taking the lock first refuses to delete a run that is being written.
-                Journal.open(path / "journal.jsonl", warn=lambda _: None).close()
+                refuse_if_written(path / "journal.jsonl")
             shutil.rmtree(path)
         path.mkdir(parents=True)
         settings.save(path)

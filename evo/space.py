@@ -13,12 +13,11 @@ from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.genes import Boolean, Categorical, Gene, Integer
 from evo.individual import STEPS, GeneValue, Genome
 from evo.models import MODEL_GENES, REQUIRED_GENES
-from evo.space_settings import SearchDefaults, TrainingSettings, read_settings
+from evo.space_settings import DATASETS, SearchDefaults, TrainingSettings, read_settings
 
 TRAINING_GENES = frozenset({"learning_rate", "batch_size", STEPS, "weight_decay"})
 """The genes that every training reads, whatever its model."""
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size", STEPS)
-DATASETS = ("cifar10", "digits", "imagefolder")
 
 
 class SearchSpace:
@@ -220,6 +219,7 @@ def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
                 problems.append(f"{path}: a condition needs a boolean, categorical or integer gene")
             else:
                 options = wanted if isinstance(wanted, list) else [wanted]
+                problems += [] if options else [f"{path}: must not be empty"]
                 problems += [
                     f"{path}: {option!r} is not in {genes[parent].describe()}"
                     for option in options

@@ -101,7 +101,7 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
         )
     except SpaceError as error:
         given = values.get("genes")
-        unread = set(given if isinstance(given, Mapping) else ()) - set(genes)
+        unread = set(given if isinstance(given, Mapping) else [""] * bool(gene_problems)) - set(genes)
         problems += [problem for problem in error.problems if not _follows_from(problem, unread)]
     if problems or space is None:
         raise ConfigurationError(listed(problems, f"{where}: {len(problems)} mistake{'s' * (len(problems) != 1)}"))
@@ -120,7 +120,7 @@ def _read_genes(tables: Any) -> tuple[dict[str, Gene], list[str]]:
             problems.append(f"{path}: must be a table with a type, got {table!r}")
             continue
         kind = table.get("type")
-        if kind not in GENE_KINDS:
+        if not isinstance(kind, str) or kind not in GENE_KINDS:
             known = f"Known: {', '.join(GENE_KINDS)}"
             hint = did_you_mean(str(kind), GENE_KINDS)
             problems.append(f"{path}.type: {'missing' if kind is None else f'unknown kind {kind!r}'}.{hint} {known}")

@@ -12,6 +12,9 @@ from evo.errors import ConfigurationError, did_you_mean, listed
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+DATASETS: tuple[str, ...] = ("cifar10", "digits", "imagefolder")
+"""The datasets by the name that a space file and `--dataset` give."""
+
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveCount = Annotated[int, Field(ge=1)]
 
@@ -86,12 +89,20 @@ def reworded(error: ValidationError, path: str, fields: Iterable[str]) -> list[s
     """Return pydantic's errors as lines of ours: key path, rule, value."""
     # A list whose items are wrong is also reported as empty; only the items are news.
     details = [detail for detail in error.errors() if detail["type"] != "too_short" or not detail["input"]]
-    return [_line(detail, path, fields) for detail in details]
+    # A value that fits neither a scalar nor a list is news once.
+    details = [detail for detail in details if detail["type"] != "list_type" or "[" not in str(detail["loc"][-1])]
+    return list(dict.fromkeys(_line(detail, path, fields) for detail in details))
 
 
 def _line(detail: ErrorDetails, path: str, fields: Iterable[str]) -> str:
-    where = ".".join([path, *(str(part) for part in detail["loc"] if not isinstance(part, str) or "[" not in part)])
+    loc = [part for part in detail["loc"] if not isinstance(part, str) or "[" not in part]
+    scalar = len(loc) > 2 and loc[-1] in ("bool", "int", "float", "str")
+    where = ".".join([path, *map(str, loc[:-1] if scalar else loc)])
     kind, message = detail["type"], detail["msg"].removeprefix("Value error, ")
+    if scalar:
+        return f"{where}: must be a text, a finite number, true or false, got {detail['input']!r}"
+    if kind == "model_type":
+        return f"{where}: must be a table, got {detail['input']!r}"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where}: unknown key.{did_you_mean(str(detail['loc'][-1]), fields)}"
     if kind in ("missing", "missing_argument"):

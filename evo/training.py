@@ -116,15 +116,16 @@ class Trainer:
         """Return a network's metrics on a part, in evaluation mode; the network's mode is restored."""
         mode = model.training
         model.eval()
-        correct, loss = 0.0, 0.0
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         for chunk in torch.split(part.indices, EVALUATION_BATCH.get(self.device.type, 1000)):
             with self._autocast():
                 logits = model(self.preprocess(part.images[chunk]))
             labels = part.labels[chunk]
-            correct += float((logits.argmax(dim=1) == labels).sum())
-            loss += float(functional.cross_entropy(logits.float(), labels, reduction="sum"))
+            totals[0] += (logits.argmax(dim=1) == labels).sum()
+            totals[1] += functional.cross_entropy(logits.float(), labels, reduction="sum")
         model.train(mode)
-        return Metrics(correct / len(part), loss / len(part))
+        accuracy, loss = (totals / len(part)).tolist()
+        return Metrics(accuracy, loss)
 
     def _train(self, model: nn.Module, config: Mapping[str, Any], seed: int) -> TrainingResult:
         setting = {**self.settings.model_dump(exclude_none=True), **config}

@@ -43,18 +43,22 @@ def _(gene: Number, value: float, rng: random.Random, strength: float) -> float:
     if moved == value and gene.points > 1:
         # The step was shorter than the grid: go to a neighbour, inwards at the bounds.
         grid = gene.scale.step or 0.0
-        moved = gene.snap(value + rng.choice((-grid, grid)))
+        step = rng.choice((-grid, grid))
+        moved = gene.snap(value + step)
         if moved == value:
-            moved = gene.snap(value + (grid if value <= gene.scale.low else -grid))
+            moved = gene.snap(value - step)
     return moved
 
 
 @mate_gene.register
-def _(gene: Number, first: float, second: float, rng: random.Random) -> float:
-    if rng.random() < 0.5:
+def mate_numbers(gene: Number, first: float, second: float, rng: random.Random) -> float:
+    """Return one of two numbers, or one between them, each half of the time."""
+    if rng.random() < 0.5 or first == second:
         return rng.choice((first, second))
-    low, high = gene.scale.to_unit(first), gene.scale.to_unit(second)
-    return gene.from_unit(low + rng.random() * (high - low))
+    low, high = min(first, second), max(first, second)
+    start, end = gene.scale.to_unit(low), gene.scale.to_unit(high)
+    # Rounding to a float may leave the parents by its last digit.
+    return min(max(gene.from_unit(start + rng.random() * (end - start)), low), high)
 
 
 @mutate_gene.register
@@ -95,7 +99,7 @@ def _(gene: Layers, first: tuple[int, ...], second: tuple[int, ...], rng: random
     depth = len(rng.choice((first, second)))
     shared = min(len(first), len(second), depth)
     longer = first if len(first) >= len(second) else second
-    mated = [mate_gene(gene.widths, a, b, rng) for a, b in zip(first[:shared], second[:shared], strict=True)]
+    mated = [mate_numbers(gene.widths, a, b, rng) for a, b in zip(first[:shared], second[:shared], strict=True)]
     return (*mated, *longer[shared:depth])
 
 
@@ -117,7 +121,7 @@ def edit_layers(
         return (*before, half, half, *after)
     if edit == "insert":
         neighbour = after[0] if after else width
-        return (*before, width, mate_gene(gene.widths, width, neighbour, rng), *after)
+        return (*before, width, mate_numbers(gene.widths, width, neighbour, rng), *after)
     return before + after
 
 
@@ -148,16 +152,16 @@ def mutate(
     rate: float | None = None,
     strength: float = 0.15,
 ) -> Genome:
-    """Return a mutant of a genome in which at least one active gene was drawn anew.
+    """Return a mutant of a genome in which at least one active gene changed, unless every one has only one value.
 
     Args:
         space: The genes.
         genome: A legal genome.
         rng: Where every draw comes from.
-        rate: Probability that a gene mutates; default one over the number of active genes.
+        rate: Probability that a gene mutates; default one over the number of active genes that have a choice.
         strength: Of each gene's mutation, see `mutate_gene`.
     """
-    names = list(genome)
+    names = [name for name in genome if space.genes[name].points > 1] or list(genome)
     chosen = {name for name in names if rng.random() < (rate if rate is not None else 1 / len(names))}
     chosen = chosen or {rng.choice(names)}
     mutant: Genome = {}

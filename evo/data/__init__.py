@@ -1,8 +1,9 @@
 """Datasets as decoded arrays: CIFAR-10, any image folder, the embedded digits. Imports no torch."""
 
 from evo.data.cache import cache_root
-from evo.data.prepared import DATASETS, PreparedDataset, detect_dataset, prepare_dataset
+from evo.data.prepared import PreparedDataset, detect_dataset, prepare_dataset
 from evo.data.splits import split_train
+from evo.space_settings import DATASETS
 
 __all__ = [
     "DATASETS",

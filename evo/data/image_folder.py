@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +18,7 @@ from PIL import Image
 
 from evo.data.cache import PARTS, Notify, Part, Source, open_array
 from evo.errors import ConfigurationError
-from evo.processes import without_main
+from evo.processes import deaf_to_interrupts, without_main
 
 # The extensions that torchvision's ImageFolder reads, each with the name of its format.
 FORMATS = {
@@ -211,22 +210,15 @@ def _decode(directory: Path, images: dict[Part, FolderImages], image_size: int, 
 
 def _decode_in_processes(tasks: Sequence[tuple[Any, ...]], processes: int) -> None:
     # Spawned, not forked: a caller may have threads already (torch's), and a fork copies their locks locked.
-    pool = ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
-    )
+    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
     try:
-        with without_main():
+        with without_main(), deaf_to_interrupts():
             futures = [pool.submit(_decode_task, *task) for task in tasks]
         for future in as_completed(futures):
             future.result()
     finally:
         # After an unreadable image or Ctrl-C the rest is not worth decoding.
         pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which then ends its children without a traceback from each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _decode_task(directory: Path, part: Part, start: int, paths: list[str], image_size: int) -> None:

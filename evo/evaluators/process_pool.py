@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any
 from evo.errors import ConfigurationError, SearchError
 from evo.evaluators.base import Evaluator, Setup, Task
 from evo.individual import Evaluation
-from evo.processes import without_main
+from evo.processes import deaf_to_interrupts, without_main
 
 ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
@@ -62,8 +63,13 @@ class ProcessPoolEvaluator(Evaluator):
         self._hand_out()
 
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
-        if not self._finished:
-            self._serve(timeout)
+        end = None if timeout is None else time.monotonic() + timeout
+        # A worker that gets ready or is replaced wakes the wait, too; only a result or the time ends it.
+        while not self._finished and self._workers and (end is not None or self.pending):
+            left = None if end is None else max(0.0, end - time.monotonic())
+            self._serve(left)
+            if left == 0.0:
+                break
         return self._finished.popleft() if self._finished else None
 
     def cancel(self) -> None:
@@ -90,7 +96,7 @@ class ProcessPoolEvaluator(Evaluator):
         name = f"worker-{number}"
         process = self._context.Process(target=_work, args=(theirs, self._setup, name), name=name, daemon=True)
         try:
-            with nullcontext() if self._setup.needs_main else without_main():
+            with nullcontext() if self._setup.needs_main else without_main(), deaf_to_interrupts():
                 process.start()
         except (AttributeError, TypeError, OSError) as error:
             if isinstance(error, OSError):
@@ -168,8 +174,6 @@ def _end(worker: _Worker) -> None:
 
 def _work(connection: Connection, setup: Setup, name: str) -> None:
     """Run in the worker: build the evaluation function, then do tasks until the parent closes the pipe."""
-    # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         evaluate, facts = setup.build()

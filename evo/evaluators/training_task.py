@@ -200,6 +200,8 @@ def load_builder(model: str) -> ModelBuilder:
         builder = getattr(importlib.import_module(module), function)
     except Exception as error:  # the user's module may raise anything while it is imported
         raise ConfigurationError(f'--model: cannot load "{model}": {type(error).__name__}: {error}') from None
+    if not callable(builder):
+        raise ConfigurationError(f'--model: "{model}" is no function, but {type(builder).__name__}')
     return builder
 
 

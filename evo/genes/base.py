@@ -13,7 +13,9 @@ from evo.individual import GeneValue
 
 Scalar: TypeAlias = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
 Condition: TypeAlias = dict[str, Scalar | list[Scalar]]
-Positive: TypeAlias = Annotated[int, Field(ge=1)]
+EXACT = 2**53
+"""Up to here every whole number is a float, too."""
+Positive: TypeAlias = Annotated[int, Field(ge=1, le=EXACT)]
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 

@@ -28,8 +28,11 @@ class Categorical(Gene):
     @field_validator("choices")
     @classmethod
     def _check_choices(cls, choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-        if len({str(choice) for choice in choices}) < len(choices):
+        # 1 and "1" are written alike; 1, 1.0 and true compare equal.
+        if len({str(choice) for choice in choices}) < len(choices) or len(set(choices)) < len(choices):
             raise ValueError(f"must all differ, got {list(choices)}")
+        if "" in choices:
+            raise ValueError("must not hold an empty text: it stands for an inactive gene in the results tables")
         return choices
 
     def sample(self, rng: random.Random) -> GeneValue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
@@ -11,6 +12,9 @@ from pydantic.dataclasses import dataclass
 
 from evo.genes.base import STRICT, Condition, Gene, Positive
 from evo.genes.numbers import Integer
+
+LARGEST_LOG = 700
+"""exp(700) is a float, exp(710) is not."""
 
 Range: TypeAlias = Annotated[tuple[Positive, Positive], Field(strict=False)]
 Choice: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
@@ -99,7 +103,7 @@ class Layers(Gene):
             if tuple(value) not in self.choices:
                 raise ValueError(f"expected one of {[list(choice) for choice in self.choices]}, got {list(value)}")
             return tuple(value)
-        layers = tuple(self.widths.snap(width) for width in value[: self.longest])
+        layers = tuple(self.widths.repair(width) for width in value[: self.longest])
         return layers + layers[-1:] * (self.shortest - len(layers))
 
     def distance(self, first: Any, second: Any) -> float:
@@ -113,7 +117,12 @@ class Layers(Gene):
     def points(self) -> float:
         if self.choices is not None:
             return len(self.choices)
-        return sum(self.widths.points**depth for depth in range(self.shortest, self.longest + 1))
+        widths = self.widths.points
+        if widths == 1:
+            return self.longest - self.shortest + 1
+        if self.longest * math.log(widths) > LARGEST_LOG:
+            return math.inf
+        return float(sum(widths**depth for depth in range(self.shortest, self.longest + 1)))
 
     def describe(self) -> str:
         if self.choices is not None:

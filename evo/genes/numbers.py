@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from evo.genes.base import STRICT, Condition, Gene, Positive
+from evo.genes.base import EXACT, STRICT, Condition, Gene, Positive
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+Whole: TypeAlias = Annotated[int, Field(ge=-EXACT, le=EXACT)]
 
 
 class Scale:
@@ -50,12 +51,13 @@ class Scale:
         if not self.step:
             return min(max(value, self.low), self.high)
         cell = min(max(round((value - self.low) / self.step), 0), self.cells)
-        # Twelve digits: 0.1 + 2 * 0.1 is written 0.3.
-        return float(f"{self.low + cell * self.step:.12g}")
+        exact = self.low + cell * self.step
+        # Twelve digits: 0.1 + 2 * 0.1 is written 0.3. Bounds with more digits stay as they are.
+        return exact if isinstance(exact, int) else min(max(float(f"{exact:.12g}"), self.low), self.high)
 
     def holds(self, value: float) -> bool:
         """Return whether `value` is within the bounds and on the grid."""
-        if not (math.isfinite(value) and self.low <= value <= self.high):
+        if not self.low <= value <= self.high:
             return False
         return not self.step or abs(self.snap(value) - value) <= 1e-9 * max(1.0, abs(value))
 
@@ -169,8 +171,8 @@ class Integer(Number):
         when: Active only where these other genes have these values.
     """
 
-    low: int
-    high: int
+    low: Whole
+    high: Whole
     log: bool = False
     step: Positive | None = None
     when: Condition | None = None
@@ -191,7 +193,9 @@ class Integer(Number):
         return round(self.scale.snap(value))
 
     def contains(self, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and self.scale.holds(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return self.low <= value <= self.high and (value - self.low) % (self.step or 1) == 0
 
     @property
     def points(self) -> float:

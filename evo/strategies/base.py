@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from deap import base, tools
 
-from evo.errors import ConfigurationError
+from evo.errors import ConfigurationError, listed
 from evo.individual import Evaluation, GeneValue, Genome, Individual, genome_key
 from evo.space import SearchSpace
 from evo.variation import make_toolbox
@@ -98,8 +98,8 @@ class Strategy(ABC):
             generations = self.default_generations
             budget = self.default_budget if generations is None else None
         self.budget, self.generations = budget, generations
-        self._check_settings()
         self.initial = list(initial)
+        self._check_settings()
         self.toolbox = make_toolbox(space)
         self.individuals: list[Individual] = []
         self.hall_of_fame = tools.HallOfFame(10, similar=lambda a, b: a.genome == b.genome)
@@ -211,6 +211,13 @@ class Strategy(ABC):
         ):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name}: must be at least 1, got {value}")
+        problems = [
+            f"initial[{number}].{problem}"
+            for number, values in enumerate(self.initial)
+            for problem in self.space.problems(values, complete=False)
+        ]
+        if problems:
+            raise ConfigurationError(listed(problems, "the known configurations do not fit the search space"))
 
     def _all_proposed(self) -> bool:
         return self._exhausted or (self.limit is not None and len(self.individuals) >= self.limit)

@@ -1,0 +1,86 @@
+"""A cache of the session's own, a tiny search space, and one uninterrupted search that others are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from evo.data import PreparedDataset, prepare_dataset
+from evo.evaluators import Evaluator, InProcessEvaluator, Setup
+from tests.command import run_command
+
+TINY_SPACE = """
+model = "mlp"
+dataset = "digits"
+
+[training]
+evaluate_every = 10
+batch_size = 64
+
+[genes.hidden_layers]
+type = "layers"
+depth = [1, 2]
+width = [4, 16]
+
+[genes.learning_rate]
+type = "float"
+low = 1e-3
+high = 1e-1
+log = true
+
+[genes.steps]
+type = "integer"
+low = 20
+high = 40
+"""
+
+SEARCH_DIGITS = ("search", "digits", "--budget", "10", "--population", "4", "--finalists", "2", "--seed", "7")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVO_CACHE_DIR", str(folder))
+        patch.delenv("EVO_DATA_DIR", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def digits(session_cache: Path) -> PreparedDataset:
+    return prepare_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(session_cache: Path, digits: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a search on the digits by two workers that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    finished = run_command(*SEARCH_DIGITS, "--workers", "2", "--output", folder)
+    assert finished.returncode == 0, finished.stderr
+    return folder
+
+
+@pytest.fixture
+def tiny_space(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY_SPACE)
+    return path
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train in this process: no second import of torch, and everything can be watched."""
+
+    def make(setup: Setup, workers: int) -> Evaluator:
+        return InProcessEvaluator(setup)
+
+    monkeypatch.setattr("evo.api._make_evaluator", make)
+    monkeypatch.setattr("evo.replay.ProcessPoolEvaluator", make)
+
+
+@pytest.fixture
+def cli() -> CliRunner:
+    return CliRunner()

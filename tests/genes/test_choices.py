@@ -1,0 +1,84 @@
+"""Choices: every one as likely, none invented, types kept."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from evo.genes import Boolean, Categorical
+from tests.spaces import categoricals
+
+SEEDS = st.integers(0, 2**32)
+
+
+@given(categoricals(), SEEDS)
+def test_a_sample_is_a_choice_and_survives_its_text(gene: Categorical, seed: int) -> None:
+    value = gene.sample(random.Random(seed))
+    assert gene.contains(value)
+    assert gene.repair(value) == value
+    read = gene.from_text(gene.to_text(value))
+    assert (read, type(read)) == (value, type(value))
+
+
+@given(categoricals(), SEEDS)
+def test_distance_is_0_for_equal_and_1_for_different(gene: Categorical, seed: int) -> None:
+    rng = random.Random(seed)
+    first, second = gene.sample(rng), gene.sample(rng)
+    assert gene.distance(first, second) == gene.distance(second, first) == float(first != second)
+
+
+def test_every_choice_is_equally_likely() -> None:
+    rng = random.Random(0)
+    counts = Counter(Categorical(["a", 2, 0.5]).sample(rng) for _ in range(6000))
+    assert all(abs(counts[choice] - 2000) < 150 for choice in ("a", 2, 0.5))
+    truths = sum(Boolean().sample(rng) for _ in range(4000))
+    assert abs(truths - 2000) < 130
+
+
+@pytest.mark.parametrize("value", [1.0, True, "1", "b", None, ("a",), [1]])
+def test_only_a_choice_of_the_same_type_is_contained(value: object) -> None:
+    gene = Categorical(["a", 1])
+    assert not gene.contains(value)
+    with pytest.raises(ValueError, match="expected one of"):
+        gene.repair(value)
+
+
+@pytest.mark.parametrize("value", [0, 1, "True", None, 1.0])
+def test_a_boolean_is_true_or_false_and_nothing_like_it(value: object) -> None:
+    assert not Boolean().contains(value)
+    with pytest.raises(ValueError, match="expected true or false"):
+        Boolean().repair(value)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_boolean_survives_its_text(value: bool) -> None:
+    assert Boolean().from_text(Boolean().to_text(value)) is value
+    assert Boolean().repair(value) is value
+
+
+@pytest.mark.parametrize(
+    "choices", [[], ["a", "a"], [1, "1"], [1, 1.0], [0, False], [float("nan")], ["a", ""], [None], [["a"]], "relu"]
+)
+def test_choices_that_cannot_be_told_apart_are_refused(choices: object) -> None:
+    with pytest.raises(ValidationError):
+        Categorical(choices)
+
+
+def test_points_and_descriptions() -> None:
+    assert (Categorical(["a", 1, 0.5]).points, Categorical(["a", 1, 0.5]).describe()) == (3, "a | 1 | 0.5")
+    assert (Boolean().points, Boolean().describe()) == (2, "true | false")
+
+
+def test_a_condition_takes_one_value_or_several() -> None:
+    one, several = Boolean(when={"kind": "a"}), Boolean(when={"kind": ["a", "b"], "use": True})
+    assert one.is_active({"kind": "a"})
+    assert not one.is_active({"kind": "b"})
+    assert not one.is_active({})
+    assert several.is_active({"kind": "b", "use": True})
+    assert not several.is_active({"kind": "b", "use": False})
+    assert not several.is_active({"kind": "b"})

@@ -1,0 +1,135 @@
+"""Search spaces to test with: one that has everything, and random ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
+from evo.individual import Genome
+from evo.space import SearchSpace
+
+NUMBERS: dict[str, Gene] = {
+    "rate": Float(1e-5, 1e-1, log=True),
+    "shift": Float(-0.3, 0.9),
+    "fixed_rate": Float(0.1, 0.1),
+    "batch": Integer(7, 1000, log=True),
+    "count": Integer(-5, 6),
+    "fixed_count": Integer(3, 3),
+}
+GRIDS: dict[str, Gene] = {
+    "momentum": Float(-0.3, 0.9, step=0.1),
+    "third": Float(1 / 3, 2.0, step=0.25),
+    "decay": Float(0.5, 8.0, log=True, step=0.5),
+    "coarse": Integer(-5, 6, step=4),
+    "steps": Integer(200, 4050, log=True, step=100),
+}
+LAYERS: dict[str, Gene] = {
+    "layers": Layers(depth=(1, 5), width=(16, 1024), log=True),
+    "stepped": Layers(depth=(1, 4), width=(10, 95), step=10),
+    "log_stepped": Layers(depth=(2, 4), width=(8, 64), step=8, log=True),
+    "same_width": Layers(depth=(1, 3), width=(5, 5)),
+    "fixed_layers": Layers(depth=(2, 2), width=(5, 5)),
+    "listed": Layers(choices=[(5000,), (1000, 500), (1000, 10, 10)]),
+    "only_listed": Layers(choices=[(1, 2)]),
+}
+CONDITIONS: dict[str, Gene] = {
+    "alpha": Integer(1, 4, when={"dropout_kind": ["alpha", 2]}),  # stands before the gene that it depends on
+    "use_dropout": Boolean(),
+    "dropout": Float(0.05, 0.6, when={"use_dropout": True}),
+    "dropout_kind": Categorical(["alpha", "channel", 2], when={"use_dropout": True}),
+    "alpha_layers": Layers(depth=(2, 3), width=(4, 8), when={"alpha": [2, 3, 4], "use_dropout": True}),
+    "only": Categorical(["adam"]),
+    "adam_beta": Float(0.8, 0.999, when={"only": "adam"}),
+}
+PARTS = {"numbers": NUMBERS, "grids": GRIDS, "layers": LAYERS, "conditions": CONDITIONS}
+
+
+def space_of_every_kind() -> SearchSpace:
+    """Every kind of gene, on linear and log scales, with and without grids, conditions three deep."""
+    return SearchSpace({**NUMBERS, **GRIDS, **LAYERS, **CONDITIONS})
+
+
+def tiny_space(points: int = 1) -> SearchSpace:
+    """One integer gene of so many values."""
+    return SearchSpace({"x": Integer(1, points)})
+
+
+def smooth_space() -> SearchSpace:
+    """A space whose optimum for `smooth_fitness` is known: 0, inside the bounds."""
+    return SearchSpace(
+        {
+            "layers": Layers(depth=(1, 4), width=(8, 256), log=True),
+            "rate": Float(1e-5, 1e-1, log=True),
+            "batch": Integer(16, 512, log=True),
+            "tanh": Boolean(),
+        }
+    )
+
+
+def smooth_fitness(genome: Genome) -> float:
+    """At most 0, for layers (64, 32), rate 1e-3, batch 64 and no tanh."""
+    best: Genome = {"layers": (64, 32), "rate": 1e-3, "batch": 64, "tanh": False}
+    space = smooth_space()
+    return -sum(space.genes[name].distance(genome[name], value) ** 2 for name, value in best.items())
+
+
+_bounds = st.tuples(st.integers(-1000, 1000), st.integers(0, 1000)).map(lambda pair: (pair[0], sum(pair)))
+_positive = st.tuples(st.integers(1, 1000), st.integers(0, 1000)).map(lambda pair: (pair[0], sum(pair)))
+_small = st.tuples(st.integers(1, 3), st.integers(0, 3)).map(lambda pair: (pair[0], sum(pair)))
+_texts = st.text("abcxyz ,;\"'é=-", min_size=1, max_size=5)
+_scalars = st.one_of(_texts, st.integers(-5, 5), st.sampled_from([0.5, 1e-3]))
+
+
+@st.composite
+def integers(draw: st.DrawFn, **more: Any) -> Integer:
+    log = draw(st.booleans())
+    low, high = draw(_positive if log else _bounds)
+    return Integer(low, high, log=log, step=draw(st.none() | st.integers(1, 300)), **more)
+
+
+@st.composite
+def floats(draw: st.DrawFn, **more: Any) -> Float:
+    log = draw(st.booleans())
+    low, high = draw(_positive if log else _bounds)
+    unit = draw(st.sampled_from([1.0, 0.1, 1 / 3, 1e-5]))
+    step = draw(st.none() | st.integers(1, 300))
+    return Float(low * unit, high * unit, log=log, step=step * unit if step else None, **more)
+
+
+@st.composite
+def categoricals(draw: st.DrawFn, **more: Any) -> Categorical:
+    return Categorical(draw(st.lists(_scalars, min_size=1, max_size=4, unique_by=(str, lambda c: c))), **more)
+
+
+@st.composite
+def layer_lists(draw: st.DrawFn, **more: Any) -> Layers:
+    if draw(st.booleans()):
+        lists = st.lists(st.integers(1, 5000), min_size=1, max_size=4).map(tuple)
+        return Layers(choices=draw(st.lists(lists, min_size=1, max_size=4, unique=True)), **more)
+    step = draw(st.none() | st.integers(1, 300))
+    return Layers(depth=draw(_small), width=draw(_positive), log=draw(st.booleans()), step=step, **more)
+
+
+def numbers(**more: Any) -> st.SearchStrategy[Integer | Float]:
+    return integers(**more) | floats(**more)
+
+
+def genes(**more: Any) -> st.SearchStrategy[Gene]:
+    """A gene of any kind."""
+    return numbers(**more) | categoricals(**more) | layer_lists(**more) | st.just(Boolean(**more))
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> SearchSpace:
+    """A random space of one to six genes, each perhaps active only for some values of those before it."""
+    found: dict[str, Gene] = {}
+    for number in range(draw(st.integers(1, 6))):
+        names = [name for name, gene in found.items() if isinstance(gene, Boolean | Categorical | Integer)]
+        when: dict[str, Any] = {}
+        for name in draw(st.lists(st.sampled_from(names), max_size=2, unique=True)) if names else []:
+            values = [found[name].sample(draw(st.randoms(use_true_random=False))) for _ in range(2)]
+            when[name] = draw(st.sampled_from([values[0], list(dict.fromkeys(values))]))
+        found[f"gene_{number}"] = draw(genes(when=when) if when else genes())
+    return SearchSpace(found)

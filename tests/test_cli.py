@@ -1,0 +1,349 @@
+"""The command line says what is wrong and what to do, writes nothing then, and keeps results and progress apart."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import evo
+from evo.cli import app
+from evo.data import PreparedDataset
+from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, Setup
+from evo.run import Run
+from tests.command import run_command, tables
+
+MOST_LINES = 6
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Return every file and folder below `folder`."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: PreparedDataset) -> Path:
+    """Return the current folder, which holds search spaces, data and runs, good and bad."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "broken.toml").write_text("[genes.x\ntype = 1")
+    (folder / "mistakes.toml").write_text('model = "mpl"\n[genes.x]\ntype = "flaot"\n')
+    (folder / "empty.toml").touch()
+    (folder / "binary.toml").write_bytes(bytes(range(256)))
+    (folder / "no run").mkdir()
+    (folder / "data" / "test" / "cat").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "data" / "test" / "cat" / "0.png")
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
+    evo.search(space, lambda config: config["x"], budget=2, population=2, output=folder / "finished")
+    shutil.copytree(folder / "finished", folder / "damaged")
+    (folder / "damaged" / "journal.jsonl").write_bytes(b"{}\n" + (folder / "damaged" / "journal.jsonl").read_bytes())
+    return folder
+
+
+@pytest.fixture
+def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(setup: Setup, workers: int) -> Evaluator:
+        assert isinstance(setup, ObjectiveSetup), "a worker was started"
+        return InProcessEvaluator(setup)
+
+    monkeypatch.setattr("evo.api._make_evaluator", refuse)
+    monkeypatch.setattr("evo.replay.ProcessPoolEvaluator", refuse)
+
+
+def check_refusal(result: Any, *wanted: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.strip(" │╭╮╰╯─")]
+    assert 1 <= len(lines) <= MOST_LINES, result.stderr
+    message = " ".join(result.stderr.replace("│", " ").split())
+    for text in wanted:
+        assert text in message
+
+
+REFUSED: dict[str, tuple[list[str], list[str]]] = {
+    "unknown space": (["search", "digit"], ['search space "digit"', 'Did you mean "digits"', "Shipped:"]),
+    "unknown space to check": (["check", "digit"], ['Did you mean "digits"']),
+    "unknown model": (["search", "digits", "--model", "mpl"], ["--model", '"mpl"', 'Did you mean "mlp"']),
+    "unknown strategy": (["search", "digits", "--strategy", "randm"], ['"randm"', 'Did you mean "random"']),
+    "unknown device": (["search", "digits", "--device", "cdua"], ["--device", '"cdua"', 'Did you mean "cuda"']),
+    "unknown dataset": (["search", "digits", "--dataset", "digit"], ['dataset "digit"', 'Did you mean "digits"']),
+    "unknown precision": (["search", "digits", "--precision", "fp16"], ["--precision", "fp16", "bf16"]),
+    "unknown fitness": (["search", "digits", "--fitness", "tests"], ["--fitness", "tests", "validation"]),
+    "unknown option": (["search", "digits", "--bugdet", "3"], ["--bugdet"]),
+    "unknown command": (["serach"], ["serach"]),
+    "broken TOML": (["search", "broken.toml"], ["broken.toml: not a TOML file", "line 1"]),
+    "mistakes in TOML": (["search", "mistakes.toml"], ["mistakes.toml: 2 mistakes", '"mpl"', 'Did you mean "float"']),
+    "empty file": (["search", "empty.toml"], ["empty.toml", "at least one [genes.NAME] is needed"]),
+    "binary file": (["search", "binary.toml"], ["binary.toml", "cannot be read as a text file"]),
+    "a folder as a space": (["search", "no run"], ['search space "no run"', "neither"]),
+    "population 0": (["search", "digits", "--population", "0"], ["population: must be at least 1, got 0"]),
+    "budget 0": (["search", "digits", "--budget", "0"], ["budget: must be at least 1, got 0"]),
+    "negative budget": (["search", "digits", "--budget", "-3"], ["budget: must be at least 1, got -3"]),
+    "generations 0": (["search", "digits", "--generations", "0"], ["generations: must be at least 1, got 0"]),
+    "workers 0": (["search", "digits", "--workers", "0"], ["--workers: must be above 0, got 0"]),
+    "negative finalists": (["search", "digits", "--finalists", "-1"], ["--finalists: must be 0 or more, got -1"]),
+    "negative seed": (["search", "digits", "--seed", "-1"], ["--seed", "at least 0", "-1"]),
+    "text as seed": (["search", "digits", "--seed", "one"], ["--seed", "valid integer"]),
+    "time budget": (["search", "digits", "--time-budget", "soon"], ["--time-budget", '"soon"', "30m"]),
+    "time budget 0": (["search", "digits", "--time-budget", "0s"], ["--time-budget: must be above 0"]),
+    "data without train": (["search", "digits", "--data-dir", "data"], ["data", "train/"]),
+    "image folder without train": (
+        ["search", "digits", "--dataset", "imagefolder", "--data-dir", "data"],
+        ["data", "no train/ folder"],
+    ),
+    "missing data folder": (["search", "digits", "--data-dir", "nowhere"], ["nowhere", "does not exist"]),
+    "existing output": (["search", "digits", "-o", "finished"], ["output finished: exists", "resume", "--overwrite"]),
+    "output of others": (["search", "digits", "-o", "data", "--overwrite"], ["output data", "not a run's"]),
+    "output is a file": (["search", "digits", "-o", "empty.toml"], ["output empty.toml: is a file"]),
+    "resume of no run": (["resume", "no run"], ["no run: is no run folder", "journal.jsonl"]),
+    "resume of nothing": (["resume", "nowhere"], ["nowhere: no such run folder"]),
+    "resume of an objective": (["resume", "finished"], ["objective", "evo.resume("]),
+    "resume of a damaged run": (["resume", "damaged"], ["journal.jsonl: line 1 is damaged", "restore"]),
+    "compare of no run": (["compare", "finished", "no run"], ["no run: is no run folder"]),
+    "compare of nothing": (["compare", "nowhere"], ["nowhere: no such run folder"]),
+    "compare into an existing file": (["compare", "finished", "--csv", "empty.toml"], ["empty.toml", "--overwrite"]),
+    "replay of no run": (["replay", "no run", "0"], ["no run: is no run folder"]),
+    "replay of nothing": (["replay", "nowhere", "0"], ["nowhere: no such run folder"]),
+    "replay of nobody": (["replay", "finished", "7"], ["no evaluation of an individual 7", "0 to 1"]),
+    "start from no run": (["search", "digits", "--initial-from", "no run"], ["no run: is no run folder"]),
+}
+
+
+@pytest.mark.usefixtures("no_worker")
+@pytest.mark.parametrize(("arguments", "wanted"), REFUSED.values(), ids=REFUSED)
+def test_bad_input_is_refused_with_what_where_and_remedy_and_nothing_is_written(
+    here: Path, cli: CliRunner, arguments: list[str], wanted: list[str]
+) -> None:
+    before = contents(here)
+    check_refusal(cli.invoke(app, arguments), *wanted)
+    assert contents(here) == before
+
+
+IN_WORKERS: dict[str, tuple[list[str], list[str]]] = {
+    "missing package": (["--model", "no_such_package:build"], ["--model", "no_such_package"]),
+    "missing function": (["--model", "evo.models.mlp:biuld"], ["--model", "biuld"]),
+    "no function": (["--model", "evo.models.mlp:ACTIVATIONS"], ["--model", "ACTIVATIONS", "no function"]),
+    "missing GPU": (["--device", f"cuda:{torch.cuda.device_count()}"], ["--device", "this machine has no", "cpu"]),
+}
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(("arguments", "wanted"), IN_WORKERS.values(), ids=IN_WORKERS)
+def test_what_only_a_worker_can_tell_is_refused_in_the_same_way(
+    here: Path, cli: CliRunner, arguments: list[str], wanted: list[str]
+) -> None:
+    before = contents(here)
+    check_refusal(cli.invoke(app, ["search", "digits", *arguments]), *wanted)
+    assert contents(here) == before
+
+
+def test_a_refusal_by_a_worker_process_reaches_the_terminal(here: Path) -> None:
+    before = contents(here)
+    finished = run_command("search", "digits", "--model", "no_such_package:build", "--workers", "1")
+    assert finished.returncode == 2
+    assert finished.stderr.startswith('error: --model: cannot load "no_such_package:build"')
+    assert "Traceback" not in finished.stderr
+    assert contents(here) == before
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_a_run_that_another_process_writes_is_not_resumed(uninterrupted: Path, tmp_path: Path, cli: CliRunner) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    writer = Run.open(tmp_path / "run", warn=print)
+    before = contents(tmp_path)
+    check_refusal(cli.invoke(app, ["resume", str(tmp_path / "run")]), "another process is writing", "wait")
+    assert contents(tmp_path) == before
+    writer.close()
+
+
+def test_debug_shows_where_an_error_came_from(here: Path, cli: CliRunner) -> None:
+    result = cli.invoke(app, ["search", "digit", "--debug"])
+    assert isinstance(result.exception, evo.ConfigurationError)
+
+
+SEARCH = ["--budget", "5", "--population", "3", "--seed", "1", "--finalists", "1"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_results_go_to_stdout_and_progress_to_stderr(tiny_space: Path, tmp_path: Path, cli: CliRunner) -> None:
+    run = tmp_path / "run"
+    result = cli.invoke(app, ["search", str(tiny_space), *SEARCH, "-o", str(run)])
+    assert result.exit_code == 0, result.output
+    assert "Best of 5 trainings" in result.stdout
+    assert "test accuracy on new seeds" in result.stdout
+    assert f"evo replay {run}" in result.stdout
+    assert "generation 0" not in result.stdout
+    assert len([line for line in result.stderr.splitlines() if " generation " in line]) == 5
+    assert "\x1b" not in result.output
+    assert {path.name for path in run.iterdir()} == {
+        *("settings.json", "journal.jsonl", "evaluations.csv", "populations.csv", "generations.csv"),
+        *("curves.csv", "hall_of_fame.csv", "finalists.csv"),
+    }
+
+
+@pytest.mark.usefixtures("in_process")
+def test_quiet_shows_no_progress_and_overwrite_replaces(tiny_space: Path, tmp_path: Path, cli: CliRunner) -> None:
+    arguments = ["search", str(tiny_space), *SEARCH, "-o", str(tmp_path / "run"), "--quiet"]
+    assert cli.invoke(app, arguments).stderr == ""
+    first = tables(tmp_path / "run")
+    assert cli.invoke(app, [*arguments, "--overwrite"]).exit_code == 0
+    assert tables(tmp_path / "run") == first
+    assert cli.invoke(app, [*arguments, "--overwrite", "--seed", "2"]).exit_code == 0
+    assert tables(tmp_path / "run") != first
+
+
+@pytest.mark.usefixtures("in_process")
+def test_selecting_on_the_test_set_is_said_everywhere(tiny_space: Path, tmp_path: Path, cli: CliRunner) -> None:
+    run = tmp_path / "run"
+    result = cli.invoke(app, ["search", str(tiny_space), *SEARCH, "-o", str(run), "--fitness", "test"])
+    assert "Fitness is TEST accuracy" in result.stdout
+    assert "SELECTED ON THE TEST SET" in result.stderr
+    with (run / "evaluations.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["test_accuracy"] == row["fitness"] for row in rows)
+    assert all(row["validation_accuracy"] == "" for row in rows)
+    compared = cli.invoke(app, ["compare", str(run)])
+    assert "Fitness is TEST accuracy" in compared.stdout
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_model_that_fails_for_some_configurations_is_a_row_and_the_search_goes_on(
+    tiny_space: Path, tmp_path: Path, cli: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fragile.py").write_text(
+        "from evo.models.mlp import build as mlp\n"
+        "def build(config, input_shape, classes):\n"
+        "    if len(config['hidden_layers']) == 2:\n"
+        "        raise ValueError('two layers\\nare too many')\n"
+        "    return mlp(config, input_shape, classes)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run = tmp_path / "run"
+    result = cli.invoke(app, ["search", str(tiny_space), *SEARCH, "-o", str(run), "--model", "fragile:build"])
+    assert result.exit_code == 0, result.output
+    rows = tables(run)["evaluations"]
+    assert len(rows) == 5
+    assert {(row["status"], row["error"]) for row in rows if "," in row["hidden_layers"]} == {
+        ("failed", "ValueError: two layers are too many")
+    }
+    assert {row["status"] for row in rows if "," not in row["hidden_layers"]} == {"complete"}
+    assert "of them failed" in result.stdout
+    check_refusal(cli.invoke(app, ["resume", str(run)]), "--model fragile:build", "give it again")
+    assert cli.invoke(app, ["resume", str(run), "--model", "fragile:build"]).exit_code == 0
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_model_that_always_fails_stops_the_search_with_the_reason(
+    tiny_space: Path, tmp_path: Path, cli: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hopeless.py").write_text("def build(config, input_shape, classes): raise ValueError('never')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ["search", str(tiny_space), *SEARCH, "-o", str(tmp_path / "run"), "--model", "hopeless:build"]
+    result = cli.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "first three evaluations all failed" in result.stderr
+    assert result.stderr.count("ValueError: never") >= 3
+    assert "Traceback" not in result.output
+    assert len(tables_without_finalists(tmp_path / "run")) == 3
+
+
+def tables_without_finalists(run: Path) -> list[dict[str, str]]:
+    with (run / "evaluations.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_learning_rate_that_diverges_is_a_row_and_the_search_goes_on(
+    tiny_space: Path, tmp_path: Path, cli: CliRunner
+) -> None:
+    text = tiny_space.read_text().replace(
+        "[training]", '[training]\noptimiser = "sgd"\npreprocess = "subtract_mean_image"'
+    )
+    tiny_space.write_text(text.replace("high = 1e-1", "high = 1e9"))
+    run = tmp_path / "run"
+    result = cli.invoke(app, ["search", str(tiny_space), *SEARCH, "-o", str(run), "--strategy", "random"])
+    rows = tables_without_finalists(run)
+    assert len(rows) == 5
+    diverged = [row for row in rows if row["status"] == "diverged"]
+    assert diverged
+    assert all("the loss was" in row["error"] and row["fitness"] == "" for row in diverged)
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_a_row(tiny_space: Path, tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text(
+        "import os, pathlib, signal\n"
+        "from evo.models.mlp import build as mlp\n"
+        "def build(config, input_shape, classes):\n"
+        "    once = pathlib.Path(__file__).with_name('died-once')\n"
+        "    if len(config['hidden_layers']) == 2 or not once.exists():\n"
+        "        once.touch()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return mlp(config, input_shape, classes)\n"
+    )
+    arguments = ["search", tiny_space, "--budget", "3", "--population", "3", "--finalists", "0", "--workers", "1"]
+    deadly = run_command(*arguments, "--seed", "7", "--model", "deadly:build", "-o", "deadly", cwd=tmp_path)
+    assert deadly.returncode == 0, deadly.stderr
+    plain = evo.search(tiny_space, budget=3, population=3, finalists=0, seed=7, output=tmp_path / "plain")
+    rows = tables_without_finalists(tmp_path / "deadly")
+    survived = [row for row in rows if "," not in row["hidden_layers"]]
+    killed = [row for row in rows if "," in row["hidden_layers"]]
+    assert len(killed) == 1
+    assert "SIGKILL" in killed[0]["error"]
+    assert killed[0]["status"] == "failed"
+    assert killed[0]["fitness"] == ""
+    expected = {entry.individual: entry.fitness for entry in plain.search_evaluations}
+    assert {int(row["individual"]): float(row["fitness"]) for row in survived} == {
+        int(row["individual"]): expected[int(row["individual"])] for row in survived
+    }
+    assert len(survived) == 2
+
+
+def test_compare_prints_every_run_and_writes_a_csv(uninterrupted: Path, tmp_path: Path, cli: CliRunner) -> None:
+    file = tmp_path / "comparison.csv"
+    result = cli.invoke(app, ["compare", str(uninterrupted), "--csv", str(file)])
+    assert result.exit_code == 0, result.output
+    assert "uninterrupted" in result.stdout
+    assert str(file) in result.stderr
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["winner"] for row in rows] == ["True", "False"]
+
+
+def test_spaces_are_listed_and_checked(cli: CliRunner) -> None:
+    listed = cli.invoke(app, ["spaces"])
+    assert listed.exit_code == 0
+    for name in ("mlp", "cnn", "digits", "report"):
+        assert name in listed.stdout
+        assert cli.invoke(app, ["check", name]).exit_code == 0
+
+
+def test_the_version_is_printed(cli: CliRunner) -> None:
+    assert cli.invoke(app, ["--version"]).stdout == f"evo {evo.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("8h", 28800), ("1h30m", 5400), ("1.5h", 5400)]
+)
+def test_times_are_read_as_people_write_them(
+    text: str, seconds: float, monkeypatch: pytest.MonkeyPatch, cli: CliRunner
+) -> None:
+    given: dict[str, Any] = {}
+
+    def search(**arguments: Any) -> Run:
+        given.update(arguments)
+        raise evo.ConfigurationError("seen enough")
+
+    monkeypatch.setattr("evo.api.search", search)
+    cli.invoke(app, ["search", "digits", "--time-budget", text, "-o", os.devnull])
+    assert given["time_budget"] == seconds

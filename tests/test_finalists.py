@@ -1,0 +1,175 @@
+"""The winner is named by its trainings on new seeds, before anything is measured on the test set."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evo
+from evo.data import PreparedDataset
+from evo.errors import EvoError
+from evo.journal import Journal
+from evo.loop import Stop
+from evo.run import FIRST_FINALIST_REPLICATE, Run
+
+SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, name="line")
+
+
+def noisy(config: dict[str, float], seed: int) -> float:
+    return config["x"] + (seed % 1000) / 1000
+
+
+def search(objective: Callable[..., Any], **arguments: Any) -> Run:
+    return evo.search(SPACE, objective, **({"budget": 8, "population": 4, "seed": 3, "finalists": 3} | arguments))
+
+
+def kinds(run: Run) -> list[str]:
+    """Return what happened after the search, in the journal's order."""
+    events = run._journal.events
+    start = next(place for place, event in enumerate(events) if event["kind"] == "finalists")
+    return [event["kind"] for event in events[start:]]
+
+
+def test_the_best_of_the_search_are_evaluated_again_on_new_seeds() -> None:
+    run = search(noisy)
+    assert run.finalists == tuple(entry.id for entry in run.ranked()[:3])
+    again = run.finalist_evaluations
+    assert [(e.individual, e.replicate) for e in again] == [
+        (individual, FIRST_FINALIST_REPLICATE + place) for individual in run.finalists for place in range(3)
+    ]
+    assert {e.phase for e in again} == {"finalist"}
+    seeds = {e.seed for e in again} | {run.evaluations[i, 0].seed for i in run.finalists}
+    assert len(seeds) == 12
+
+
+def test_the_winner_has_the_best_mean_over_new_seeds() -> None:
+    winners = []
+    for seed in range(6):
+        run = search(noisy, seed=seed)
+        means = {
+            individual: statistics.fmean(e.fitness or 0 for e in run.finalist_evaluations if e.individual == individual)
+            for individual in run.finalists
+        }
+        assert run.winner == max(means, key=lambda individual: means[individual])
+        assert run.best.id == run.winner
+        winners.append(run.finalists.index(run.winner))
+    assert any(winners), "the search's best won every time, so this says nothing"
+
+
+def test_the_first_in_the_search_wins_a_tie() -> None:
+    run = search(lambda config, seed: 0.5)
+    assert run.winner == run.finalists[0] == 0
+
+
+def test_finalists_that_fail_do_not_win() -> None:
+    calls: list[int] = []
+
+    def objective(config: dict[str, float], seed: int) -> float:
+        calls.append(seed)
+        if 8 < len(calls) <= 11:
+            raise ValueError("unlucky")
+        return config["x"]
+
+    run = search(objective)
+    assert [e.status for e in run.finalist_evaluations[:3]] == ["failed"] * 3
+    assert run.winner == run.finalists[1]
+
+
+def test_no_finalists_are_trained_where_none_are_asked_for() -> None:
+    run = search(noisy, finalists=0)
+    assert (run.finalists, run.winner) == ((), None)
+    assert len(run.evaluations) == 8
+    assert run.best.id == run.ranked()[0].id
+
+
+def test_an_objective_without_a_seed_has_no_finalists() -> None:
+    run = search(lambda config: config["x"])
+    assert (run.finalists, run.winner) == ((), None)
+    assert len(run.evaluations) == 8
+
+
+def test_an_objective_has_no_test_set() -> None:
+    run = search(noisy)
+    assert kinds(run) == ["finalists", *["evaluation"] * 9, "winner"]
+    assert run.tests == {}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_test_set_is_opened_after_the_winner_is_named(
+    tiny_space: Path, digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    arrays, record_winner = PreparedDataset.arrays, Run.record_winner
+
+    def watched_arrays(self: PreparedDataset, part: Any) -> Any:
+        seen.append(part)
+        return arrays(self, part)
+
+    def watched_winner(self: Run, individual: int) -> None:
+        record_winner(self, individual)
+        seen.append("winner")
+
+    monkeypatch.setattr(PreparedDataset, "arrays", watched_arrays)
+    monkeypatch.setattr(Run, "record_winner", watched_winner)
+    run = evo.search(tiny_space, budget=4, population=2, seed=1, finalists=2, output=tmp_path / "run")
+    assert set(seen[: seen.index("winner")]) == {"train"}
+    assert seen[seen.index("winner") :] == ["winner", *["test"] * 6]
+    assert kinds(run) == ["finalists", *["evaluation"] * 6, "winner", *["test"] * 6]
+    assert set(run.tests) == {(e.individual, e.replicate) for e in run.finalist_evaluations}
+    assert all(0 <= test["test_accuracy"] <= 1 for test in run.tests.values())
+    assert not (tmp_path / "run" / "weights").exists()
+
+
+def test_the_journal_of_a_search_by_workers_has_the_same_order(uninterrupted: Path) -> None:
+    events = Journal.read(uninterrupted / "journal.jsonl").events
+    order = [event["kind"] for event in events]
+    trained = [n for n, e in enumerate(events) if e["kind"] == "evaluation" and e["evaluation"]["phase"] == "finalist"]
+    winner = order.index("winner")
+    assert len(trained) == order.count("test") == 6
+    assert max(trained) < winner < order.index("test")
+    assert order.count("winner") == order.count("finalists") == 1
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("kind", ["evaluation", "winner", "test"])
+def test_finalists_that_were_interrupted_go_on_without_doing_anything_twice(
+    tiny_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    arguments: dict[str, Any] = {"budget": 3, "population": 3, "seed": 1, "finalists": 1}
+    whole = evo.search(tiny_space, **arguments, output=tmp_path / "whole")
+    record = Run._record
+
+    def stop_after(self: Run, event: dict[str, Any]) -> None:
+        record(self, event)
+        if event["kind"] == kind and self.finalists:
+            raise Stop("enough", 75)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_record", stop_after)
+        with pytest.raises(Stop):
+            evo.search(tiny_space, **arguments, output=tmp_path / "parts")
+    parts = evo.resume(tmp_path / "parts")
+    assert kinds(parts) == kinds(whole)
+    columns = ["individual", "replicate", "fitness", "test_accuracy", "test_loss", "winner"]
+    assert parts.finalist_table[columns].equals(whole.finalist_table[columns])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_selecting_on_the_test_set_trains_on_all_images_and_measures_no_test_afterwards(
+    tiny_space: Path, digits: PreparedDataset, tmp_path: Path
+) -> None:
+    run = evo.search(tiny_space, budget=3, population=3, seed=1, finalists=1, fitness="test", output=tmp_path / "run")
+    assert list(run.table["fitness"]) == list(run.table["test_accuracy"])
+    assert run.table["validation_accuracy"].isna().all()
+    assert "test" not in kinds(run)
+    assert len(run.finalist_evaluations) == 3
+    assert run.winner is not None
+
+
+def test_a_negative_number_of_finalists_is_refused() -> None:
+    with pytest.raises(EvoError, match="--finalists: must be 0 or more, got -1"):
+        search(noisy, finalists=-1)

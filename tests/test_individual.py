@@ -1,0 +1,107 @@
+"""Individuals and evaluations survive JSON; keys and seeds depend on what they should and on nothing else."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import fields
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evo.individual import (
+    CurvePoint,
+    Evaluation,
+    Individual,
+    genome_from_json,
+    genome_key,
+    training_seed,
+)
+from evo.space import SearchSpace
+from tests.spaces import spaces
+
+SEEDS = st.integers(0, 2**32)
+GENOME = {"layers": (64, 32), "rate": 1e-3, "steps": 400, "use": True, "kind": "relu"}
+
+
+@given(spaces(), SEEDS)
+def test_an_individual_survives_json(space: SearchSpace, seed: int) -> None:
+    genome = space.sample(random.Random(seed))
+    individual = Individual(7, genome, 2, (3, 5), "crossover", {"rate": 0.1, "layers": [1, 2]})
+    read = Individual.from_dict(json.loads(json.dumps(individual.to_dict())))
+    assert read == individual
+    assert list(read.genome) == list(genome)
+    assert [type(value) for value in read.genome.values()] == [type(value) for value in genome.values()]
+
+
+def test_an_evaluation_survives_json() -> None:
+    curve = (CurvePoint(100, 2.3, 0.1, 0.12), CurvePoint(200, 1.9, 0.2))
+    evaluation = Evaluation(3, 1, 42, "diverged", None, 0.1, 0.2, loss=9.5, error="loss is NaN", curve=curve)
+    assert Evaluation.from_dict(json.loads(json.dumps(evaluation.to_dict()))) == evaluation
+
+
+def test_every_field_is_written() -> None:
+    written = Evaluation(0, 0, 0, "complete", 0.5).to_dict()
+    assert set(written) == {field.name for field in fields(Evaluation)}
+    assert set(Individual(0, {}).to_dict()) == {field.name for field in fields(Individual)}
+
+
+def test_only_a_complete_evaluation_with_a_fitness_counts() -> None:
+    assert Evaluation(0, 0, 0, "complete", 0.0).complete
+    assert not Evaluation(0, 0, 0, "complete").complete
+    assert not Evaluation(0, 0, 0, "diverged", 0.5).complete
+
+
+def test_changing_the_configuration_leaves_the_genome() -> None:
+    individual = Individual(0, dict(GENOME))
+    individual.config["rate"] = 5.0
+    assert individual.genome == GENOME
+
+
+def test_json_lists_become_tuples_and_nothing_else_changes() -> None:
+    assert genome_from_json(json.loads(json.dumps(GENOME))) == GENOME
+
+
+@given(spaces(), SEEDS, st.randoms(use_true_random=False))
+def test_the_key_does_not_depend_on_the_order_of_genes(space: SearchSpace, seed: int, order: random.Random) -> None:
+    genome = space.sample(random.Random(seed))
+    names = list(genome)
+    order.shuffle(names)
+    assert genome_key({name: genome[name] for name in names}) == genome_key(genome)
+
+
+@given(spaces(), SEEDS, SEEDS)
+def test_keys_are_equal_for_equal_genomes_only(space: SearchSpace, first: int, second: int) -> None:
+    a, b = space.sample(random.Random(first)), space.sample(random.Random(second))
+    assert (genome_key(a) == genome_key(b)) == (a == b)
+
+
+def test_the_key_is_the_same_before_and_after_json() -> None:
+    assert genome_key(genome_from_json(json.loads(json.dumps(GENOME)))) == genome_key(GENOME)
+
+
+def test_steps_alone_do_not_change_the_training_seed() -> None:
+    assert training_seed(1, GENOME, 0) == training_seed(1, {**GENOME, "steps": 4000}, 0)
+
+
+def test_run_seed_replicate_and_every_other_gene_change_the_training_seed() -> None:
+    variants = [
+        training_seed(1, GENOME, 0),
+        training_seed(2, GENOME, 0),
+        training_seed(1, GENOME, 1),
+        training_seed(1, {**GENOME, "layers": (32, 64)}, 0),
+        training_seed(1, {**GENOME, "rate": 1.1e-3}, 0),
+        training_seed(1, {**GENOME, "use": False}, 0),
+        training_seed(1, {name: value for name, value in GENOME.items() if name != "kind"}, 0),
+    ]
+    assert len(set(variants)) == len(variants)
+
+
+@given(SEEDS, st.integers(0, 100))
+def test_a_training_seed_fits_a_spreadsheet(seed: int, replicate: int) -> None:
+    assert 0 <= training_seed(seed, GENOME, replicate) < 2**48
+
+
+def test_training_seeds_never_change() -> None:
+    # The number of the day it was written: a recorded run is replayed from it.
+    assert training_seed(1, GENOME, 0) == 84221787881427

@@ -1,0 +1,129 @@
+"""A search that is killed or stopped, and resumed, ends with the tables of one that nothing disturbed."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.command import (
+    alive,
+    children,
+    journal_text,
+    run_command,
+    start_command,
+    tables,
+    wait_until,
+)
+from tests.conftest import SEARCH_DIGITS
+
+WORKERS_GONE_SECONDS = 10.0
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}
+
+
+def lines_of(run: Path) -> int:
+    return journal_text(run).count("\n")
+
+
+def finalists_trained(run: Path) -> int:
+    return journal_text(run).count('"phase":"finalist"')
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a search with SIGKILL; its workers must follow it."""
+    workers = children(process.pid)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the search ended before it could be killed"
+    assert len(workers) >= 2
+    wait_until(lambda: not any(map(alive, workers)), WORKERS_GONE_SECONDS)
+
+
+def test_a_search_killed_twice_and_once_among_its_finalists_ends_with_the_same_tables(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    draws = random.Random(20190412)
+    run = tmp_path / "killed"
+    process = start_command(*SEARCH_DIGITS, "--workers", "2", "--output", run)
+    for _ in range(2):
+        moment = lines_of(run) + draws.randint(2, 6)
+        wait_until(lambda moment=moment: lines_of(run) >= moment)  # type: ignore[misc]
+        time.sleep(draws.uniform(0, 0.03))
+        kill(process)
+        assert '"kind":"finalists"' not in journal_text(run), "the search was over before it was killed"
+        process = start_command("resume", run, "--workers", "2")
+    moment = draws.randint(1, 3)
+    wait_until(lambda: finalists_trained(run) >= moment)
+    kill(process)
+    assert '"kind":"winner"' not in journal_text(run), "the finalists were over before the search was killed"
+    finished = run_command("resume", run, "--workers", "2")
+    assert finished.returncode == 0, finished.stderr
+    assert tables(run) == tables(uninterrupted)
+    assert len(tables(run)["evaluations"]) == 10
+    assert len(tables(run)["finalists"]) == 6
+
+
+def test_another_number_of_workers_gives_the_same_tables(uninterrupted: Path, tmp_path: Path) -> None:
+    finished = run_command(*SEARCH_DIGITS, "--workers", "1", "--output", tmp_path / "run")
+    assert finished.returncode == 0, finished.stderr
+    assert tables(tmp_path / "run") == tables(uninterrupted)
+
+
+class StoppedRun:
+    """A run that was stopped in every way, each time by following the advice of the time before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stops: dict[object, tuple[int, str]] = {}
+        advice = [*SEARCH_DIGITS, "--output", str(folder)]
+        for number in SIGNALS:
+            process = start_command(*advice, "--workers", "1")
+            moment = lines_of(folder) + 3
+            wait_until(lambda moment=moment: lines_of(folder) >= moment)  # type: ignore[misc]
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=60)
+            self.stops[number] = (process.returncode, stderr)
+            advice = resume_command(stderr)
+        stopped = run_command(*advice, "--workers", "1", "--time-budget", "1s")
+        self.stops["time budget"] = (stopped.returncode, stopped.stderr)
+        self.finished = run_command(*resume_command(stopped.stderr), "--workers", "1")
+
+
+def resume_command(stderr: str) -> list[str]:
+    """Return the arguments of the command that a stopped search advises."""
+    [advice] = [line for line in stderr.splitlines() if "evo resume" in line]
+    program, *arguments = shlex.split(advice.partition(":")[2])
+    assert program == "evo"
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def stopped(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> StoppedRun:
+    return StoppedRun(tmp_path_factory.mktemp("runs") / "a run that is stopped")
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS.items())
+def test_a_signal_stops_a_search_in_an_orderly_way(stopped: StoppedRun, number: signal.Signals, code: int) -> None:
+    returned, stderr = stopped.stops[number]
+    assert returned == code
+    assert "Traceback" not in stderr
+    assert resume_command(stderr) == ["resume", str(stopped.folder)]
+
+
+def test_a_time_budget_stops_a_search_in_an_orderly_way(stopped: StoppedRun) -> None:
+    returned, stderr = stopped.stops["time budget"]
+    assert returned == 75
+    assert "time budget of 1 s" in stderr
+    assert resume_command(stderr) == ["resume", str(stopped.folder)]
+
+
+def test_a_search_that_was_stopped_in_every_way_ends_with_the_same_tables(
+    stopped: StoppedRun, uninterrupted: Path
+) -> None:
+    assert stopped.finished.returncode == 0, stopped.finished.stderr
+    assert tables(stopped.folder) == tables(uninterrupted)

@@ -1,0 +1,163 @@
+"""The loop records what was proposed before it is evaluated, goes on where it was stopped, and survives failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import evo
+from evo.errors import SearchError
+from evo.evaluators import InProcessEvaluator, ObjectiveSetup
+from evo.individual import Evaluation, Individual
+from evo.loop import Nobody, Stop, run_search
+from evo.run import Run
+from evo.strategies import Strategy, make_strategy
+from tests.test_run import make_settings
+
+SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, name="line")
+
+
+class Watcher(Nobody):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, Any]] = []
+
+    def started(self, run: Run, total: int | None) -> None:
+        self.notes.append(("started", total))
+
+    def proposed(self, individual: Individual) -> None:
+        self.notes.append(("proposed", individual.id))
+
+    def evaluated(self, run: Run, evaluation: Evaluation) -> None:
+        self.notes.append(("evaluated", evaluation.individual))
+
+    def generation_finished(self, run: Run, generation: int) -> None:
+        self.notes.append(("generation", generation))
+
+
+def make_run() -> Run:
+    return Run.create(make_settings(space=SPACE.to_dict(), initial=[]))
+
+
+def make_algorithm(budget: int = 6) -> Strategy:
+    return make_strategy("ga", SPACE, seed=1, population=3, budget=budget)
+
+
+def search(
+    run: Run,
+    objective: Callable[..., Any],
+    *,
+    budget: int = 6,
+    algorithm: Strategy | None = None,
+    watcher: Nobody | None = None,
+    stop_check: Callable[[], None] = lambda: None,
+) -> None:
+    evaluator = InProcessEvaluator(ObjectiveSetup(objective))
+    run_search(algorithm or make_algorithm(budget), evaluator, run, watcher or Watcher(), stop_check)
+
+
+def rows(run: Run) -> list[tuple[Any, ...]]:
+    return [
+        (individual.genome, individual.parents, individual.operator, run.evaluations[individual.id, 0].fitness)
+        for individual in run.individuals
+    ]
+
+
+def test_everything_proposed_is_evaluated_and_every_generation_kept() -> None:
+    run = make_run()
+    search(run, lambda config: config["x"])
+    assert len(run.individuals) == 6
+    assert [evaluation.fitness for evaluation in run.search_evaluations] == [i.genome["x"] for i in run.individuals]
+    assert run.generations[0] == (0, 1, 2)
+    assert set(run.generations) == {individual.generation for individual in run.individuals}
+
+
+def test_a_proposal_is_recorded_before_it_is_evaluated() -> None:
+    run = make_run()
+    search(run, lambda config: float(config == run.individuals[-1].config))
+    assert [evaluation.fitness for evaluation in run.search_evaluations] == [1.0] * 6
+
+
+def test_an_observer_sees_everything_in_order() -> None:
+    watcher = Watcher()
+    search(make_run(), lambda config: config["x"], budget=3, watcher=watcher)
+    assert watcher.notes[0] == ("started", 3)
+    assert watcher.notes[-1] == ("generation", 0)
+    for number in range(3):
+        assert watcher.notes.index(("proposed", number)) < watcher.notes.index(("evaluated", number))
+
+
+@pytest.mark.parametrize("calls", range(1, 8))
+def test_a_search_that_is_stopped_and_resumed_ends_as_one_that_was_not(calls: int) -> None:
+    whole, parts = make_run(), make_run()
+    search(whole, lambda config: config["x"])
+    left = [calls]
+
+    def stop() -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise Stop("enough", 75)
+
+    if calls <= 6:
+        with pytest.raises(Stop):
+            search(parts, lambda config: config["x"], stop_check=stop)
+        algorithm = make_algorithm()
+        algorithm.replay(parts.individuals, parts.search_evaluations)
+        search(parts, lambda config: config["x"], algorithm=algorithm)
+    else:
+        search(parts, lambda config: config["x"], stop_check=stop)
+    assert rows(parts) == rows(whole)
+    assert parts.generations == whole.generations
+
+
+def test_what_was_proposed_before_a_kill_is_evaluated_first() -> None:
+    run, watcher = make_run(), Watcher()
+    [first, second] = make_algorithm().ask(room=2)
+    run.record_proposal(first)
+    run.record_proposal(second)
+    algorithm = make_algorithm()
+    algorithm.replay(run.individuals, [])
+    search(run, lambda config: config["x"], algorithm=algorithm, watcher=watcher)
+    assert watcher.notes[1:3] == [("proposed", 0), ("proposed", 1)]
+    assert len(run.individuals) == len(run.search_evaluations) == 6
+
+
+def test_a_failed_evaluation_is_a_row_and_the_search_goes_on() -> None:
+    run = make_run()
+
+    def objective(config: dict[str, float], seed: int) -> float:
+        if run.individuals[-1].id in (1, 2, 4):
+            raise ValueError("unlucky")
+        return config["x"]
+
+    search(run, objective)
+    statuses = [evaluation.status for evaluation in run.search_evaluations]
+    assert statuses == ["complete", "failed", "failed", "complete", "failed", "complete"]
+    assert run.evaluations[4, 0].error == "ValueError: unlucky"
+
+
+def test_three_failures_at_the_start_stop_the_search_with_every_reason() -> None:
+    run = make_run()
+
+    def objective(config: dict[str, float]) -> float:
+        raise ValueError(f"no data for {run.individuals[-1].id}")
+
+    with pytest.raises(SearchError, match="first three evaluations all failed") as caught:
+        search(run, objective)
+    for number in range(3):
+        assert f"individual {number}: failed: ValueError: no data for {number}" in str(caught.value)
+    assert len(run.evaluations) == 3
+
+
+def test_divergence_at_the_start_is_no_reason_to_stop() -> None:
+    class Diverging(InProcessEvaluator):
+        def next_completed(self, timeout: float | None = None) -> Evaluation | None:
+            task = self._tasks.popleft()
+            return Evaluation(task.individual, 0, task.seed, "diverged", error="the loss was nan by step 10")
+
+    run = make_run()
+    run_search(make_algorithm(), Diverging(ObjectiveSetup(lambda config: 0.0)), run, Nobody())
+    assert [evaluation.status for evaluation in run.search_evaluations] == ["diverged"] * 6

@@ -1,0 +1,94 @@
+"""Every command and every example of the README is run, with smaller numbers and on small images."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.command import ROOT, environment, run_command
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+SEARCH_FLAGS = ("--finalists", "1")
+
+
+def commands() -> list[str]:
+    return [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines() if line.startswith("evo ")]
+
+
+def smaller(command: str, images: Path) -> list[str]:
+    """Return the arguments of a README command with a small budget, on small images."""
+    words = shlex.split(command)[1:]
+    words = [str(images) if word == "~/cifar10" else word for word in words]
+    for place, word in enumerate(words[:-1]):
+        if word == "--budget":
+            words[place + 1] = str(max(3, int(words[place + 1]) // 25))
+    if words[0] == "search":
+        words += SEARCH_FLAGS
+    if "report2019" in words:
+        words += ["--time-budget", "1s"]
+    return words
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 10), ("test", 3)):
+        for name in ("cat", "dog"):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    return folder
+
+
+def test_every_command_does_what_the_readme_says(tmp_path: Path, images: Path) -> None:
+    for kind, text in BLOCKS:
+        name = re.match(r"# (\S+\.(?:toml|py))\n", text)
+        if kind in ("toml", "python") and name:
+            (tmp_path / name[1]).write_text(text)
+    assert len(commands()) >= 12
+    for command in commands():
+        words = smaller(command, images)
+        finished = run_command(*words, cwd=tmp_path)
+        assert finished.returncode == (75 if "--time-budget" in words else 0), f"{command}\n{finished.stderr}"
+    assert (tmp_path / "best.csv").read_text().startswith("run,individual,hidden_layers,")
+    assert "<html" in (tmp_path / "results" / "mlp" / "report.html").read_text()
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    examples = [text for kind, text in BLOCKS if kind == "python" and "evo.search" in text]
+    assert examples
+    for example in examples:
+        finished = subprocess.run(
+            [sys.executable, "-c", example],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            cwd=tmp_path,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert "learning_rate" in finished.stdout
+
+
+def test_ci_installs_and_tests_as_the_readme_says() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    bash = "".join(text for kind, text in BLOCKS if kind == "bash")
+    assert "pip install '.[dev]'" in bash
+    assert "pip install --quiet '.[dev]'" in script
+    assert "python -m pytest" in bash
+    assert "\npython -m pytest\n" in script
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_links_lead_to_files(link: str) -> None:
+    assert (ROOT / link).is_file()

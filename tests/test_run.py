@@ -1,0 +1,213 @@
+"""A run keeps what it is told, in memory and in its folder, and nobody's files are lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evo
+from evo.errors import ConfigurationError, RunError
+from evo.individual import CurvePoint, Evaluation, Individual
+from evo.run import Run, check_output, free_output
+from evo.settings import Settings
+
+SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "layers": evo.Layers(depth=(1, 2), width=(2, 9))}, name="plain")
+
+
+def make_settings(**changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "space": SPACE.to_dict(),
+        "space_name": "plain",
+        "strategy": "ga",
+        "seed": 1,
+        "population": 2,
+        "generations": None,
+        "budget": 4,
+        "time_budget": None,
+        "finalists": 1,
+        "objective": "f",
+        "initial": [{"layers": (3, 4)}],
+    }
+    return Settings(**values | changes)
+
+
+def individual(number: int, x: float = 0.5) -> Individual:
+    return Individual(number, {"x": x, "layers": (3, 4)}, generation=number // 2, parents=(0,) if number else ())
+
+
+def evaluation(number: int, fitness: float | None, replicate: int = 0, **more: Any) -> Evaluation:
+    status = "complete" if fitness is not None else "failed"
+    return Evaluation(number, replicate, 10 + number, status, fitness, **more)  # type: ignore[arg-type]
+
+
+def fill(run: Run) -> None:
+    for number, fitness in enumerate((0.2, 0.9, None, 0.4)):
+        run.record_proposal(individual(number, x=number / 10))
+        run.record(evaluation(number, fitness, curve=(CurvePoint(10, 0.5, 0.25, 0.75),)))
+    run.record_proposal(individual(4, x=0.4))
+    run.record_generation(0, [0, 1])
+    run.record_generation(1, [1, 3])
+    run.record_finalists([1, 3])
+    run.record(evaluation(1, 0.7, replicate=101))
+    run.record(evaluation(3, 0.8, replicate=101))
+    run.record_winner(3)
+    run.record_test(evaluation(3, None, replicate=101, test_accuracy=0.6, loss=1.5))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    written = Run.create(make_settings(), tmp_path / "run")
+    fill(written)
+    written.close()
+    read = Run.load(tmp_path / "run")
+    for name in ("settings", "space", "individuals", "evaluations", "generations", "finalists", "winner"):
+        assert getattr(read, name) == getattr(written, name), name
+    assert read.settings.initial == [{"layers": (3, 4)}]
+    assert read.tests[3, 101]["test_accuracy"] == 0.6
+
+
+def test_a_run_in_memory_keeps_the_same(tmp_path: Path) -> None:
+    run = Run.create(make_settings())
+    fill(run)
+    run.write_tables()
+    assert run.path is None
+    assert len(run.evaluations) == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_being_written_can_be_read_and_not_written(tmp_path: Path) -> None:
+    run = Run.create(make_settings(), tmp_path / "run")
+    run.record_proposal(individual(0))
+    assert evo.load(tmp_path / "run").individuals == [individual(0)]
+    with pytest.raises(RunError, match="another process is writing"):
+        Run.open(tmp_path / "run", warn=print)
+    run.close()
+    Run.open(tmp_path / "run", warn=print).close()
+
+
+def test_individuals_without_an_evaluation_are_known() -> None:
+    run = Run.create(make_settings())
+    fill(run)
+    assert [entry.id for entry in run.unevaluated()] == [4]
+
+
+def test_the_ranking_has_complete_evaluations_of_the_search_only_best_first() -> None:
+    run = Run.create(make_settings())
+    fill(run)
+    assert [(entry.id, entry.fitness) for entry in run.ranked()] == [(1, 0.9), (3, 0.4), (0, 0.2)]
+
+
+def test_equal_genomes_are_ranked_once_and_equal_fitness_by_age() -> None:
+    run = Run.create(make_settings())
+    for number, x in enumerate((0.1, 0.1, 0.2)):
+        run.record_proposal(individual(number, x=x))
+        run.record(evaluation(number, 0.5))
+    assert [entry.id for entry in run.ranked()] == [0, 2]
+
+
+def test_the_best_is_the_winner_where_there_is_one() -> None:
+    run = Run.create(make_settings())
+    fill(run)
+    assert (run.best.id, run.best.fitness, run.best.config) == (3, 0.4, {"x": 0.3, "layers": (3, 4)})
+    run.record_finalists([0, 1])
+    assert run.best.id == 1
+
+
+def test_a_run_without_a_result_has_no_best() -> None:
+    run = Run.create(make_settings())
+    with pytest.raises(RunError, match="no evaluation of this run is complete"):
+        _ = run.best
+
+
+def test_an_existing_folder_is_left_alone_without_overwrite(tmp_path: Path) -> None:
+    Run.create(make_settings(), tmp_path / "run").close()
+    before = contents(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"exists.*evo resume.*--overwrite"):
+        Run.create(make_settings(), tmp_path / "run")
+    assert contents(tmp_path) == before
+
+
+def test_overwrite_replaces_a_run_with_all_its_files(tmp_path: Path) -> None:
+    old = Run.create(make_settings(), tmp_path / "run")
+    fill(old)
+    old.write_tables()
+    old.close()
+    Run.create(make_settings(seed=2), tmp_path / "run", overwrite=True).close()
+    assert set(contents(tmp_path / "run")) == {"settings.json", "journal.jsonl"}
+    assert Run.load(tmp_path / "run").settings.seed == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a journal\n"])
+def test_overwrite_replaces_a_damaged_run_too(tmp_path: Path, damage: bytes) -> None:
+    Run.create(make_settings(), tmp_path / "run").close()
+    (tmp_path / "run" / "journal.jsonl").write_bytes(damage)
+    Run.create(make_settings(seed=2), tmp_path / "run", overwrite=True).close()
+    assert Run.load(tmp_path / "run").settings.seed == 2
+
+
+def test_overwrite_never_removes_what_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="not a run's"):
+        Run.create(make_settings(), tmp_path / "thesis", overwrite=True)
+    assert contents(tmp_path) == {"thesis/chapter.tex": b"years of work"}
+
+
+def test_overwrite_never_removes_a_run_that_is_being_written(tmp_path: Path) -> None:
+    writer = Run.create(make_settings(), tmp_path / "run")
+    before = contents(tmp_path)
+    with pytest.raises(RunError, match="another process is writing"):
+        Run.create(make_settings(), tmp_path / "run", overwrite=True)
+    assert contents(tmp_path) == before
+    writer.close()
+
+
+def test_an_empty_folder_may_be_written_and_a_file_may_not(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    check_output(tmp_path / "empty", overwrite=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="is a file"):
+        check_output(tmp_path / "file", overwrite=True)
+
+
+def test_the_first_free_name_is_taken(tmp_path: Path) -> None:
+    assert free_output(tmp_path, "mlp") == tmp_path / "mlp-1"
+    (tmp_path / "mlp-1").mkdir()
+    (tmp_path / "mlp-3").mkdir()
+    assert free_output(tmp_path, "mlp") == tmp_path / "mlp-2"
+
+
+def test_a_folder_of_runs_is_no_run_and_names_those_in_it(tmp_path: Path) -> None:
+    Run.create(make_settings(), tmp_path / "digits-1").close()
+    with pytest.raises(RunError, match=r"is no run folder.*digits-1"):
+        Run.load(tmp_path)
+    with pytest.raises(RunError, match="no such run folder"):
+        Run.load(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"format": 1}', '{"format": 1, "space": 3}'])
+def test_settings_that_are_none_are_refused_with_their_path(tmp_path: Path, text: str) -> None:
+    Run.create(make_settings(), tmp_path / "run").close()
+    (tmp_path / "run" / "settings.json").write_text(text)
+    with pytest.raises(RunError, match=r"settings\.json"):
+        Run.load(tmp_path / "run")
+
+
+def test_settings_of_a_newer_format_are_refused_with_both_versions(tmp_path: Path) -> None:
+    Run.create(make_settings(), tmp_path / "run").close()
+    path = tmp_path / "run" / "settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(RunError, match=r"format 2.*format 1"):
+        Run.load(tmp_path / "run")
+
+
+def test_proposals_come_in_the_order_of_their_ids() -> None:
+    run = Run.create(make_settings())
+    with pytest.raises(RunError, match="proposal 3"):
+        run.record_proposal(individual(3))

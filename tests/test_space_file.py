@@ -1,0 +1,328 @@
+"""Search space files: every mistake is named at once, with its key path and a suggestion."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evo.errors import ConfigurationError
+from evo.space_file import load_space, shipped_spaces, space_from_dict, space_from_text
+
+MLP = """
+model = "mlp"
+[genes.hidden_layers]
+type = "layers"
+depth = [1, 2]
+width = [8, 64]
+[genes.learning_rate]
+type = "float"
+low = 1e-4
+high = 1e-2
+[genes.batch_size]
+type = "integer"
+low = 16
+high = 64
+[genes.steps]
+type = "integer"
+low = 100
+high = 600
+"""
+KINDS = "Known: float, integer, categorical, boolean, layers"
+READ_BY_MLP = "Known: activation, batch_norm, batch_size, dropout, hidden_layers, learning_rate, steps, weight_decay"
+
+
+def gene(text: str, name: str = "x") -> str:
+    return f"[genes.{name}]\n{text}\n"
+
+
+BOOLEAN = 'type = "boolean"'
+UNIT = 'type = "float"\nlow = 0.0\nhigh = 1.0'
+MISTAKES: dict[str, tuple[str, list[str]]] = {
+    "an empty file": ("", ["genes: at least one [genes.NAME] is needed"]),
+    "an unknown kind": (
+        gene('type = "flaot"'),
+        [f"genes.x.type: unknown kind 'flaot'. Did you mean \"float\"? {KINDS}"],
+    ),
+    "a kind that is a list": (
+        gene('type = ["float"]'),
+        [f"genes.x.type: unknown kind ['float']. Did you mean \"float\"? {KINDS}"],
+    ),
+    "no kind": (gene("low = 1"), [f"genes.x.type: missing. {KINDS}"]),
+    "genes that are no table": ("genes = 3", ["genes: must be [genes.NAME] tables, got 3"]),
+    "a gene that is no table": ("[genes]\nx = 3", ["genes.x: must be a table with a type, got 3"]),
+    "a misspelt key of a gene": (
+        gene('type = "float"\nlow = 0.0\nhihg = 1.0'),
+        ["genes.x.high: missing", 'genes.x.hihg: unknown key. Did you mean "high"?'],
+    ),
+    "a misspelt section": (gene(BOOLEAN) + "[traning]", ['traning: unknown key. Did you mean "training"?']),
+    "misspelt settings": (
+        gene(BOOLEAN) + '[training]\npreproces = "standardise"\n[search]\nbudgt = 3',
+        [
+            'training.preproces: unknown key. Did you mean "preprocess"?',
+            'search.budgt: unknown key. Did you mean "budget"?',
+        ],
+    ),
+    "an unknown model": (
+        'model = "mpl"\n' + gene(BOOLEAN),
+        ['model: unknown model "mpl". Did you mean "mlp"? Known: mlp, cnn'],
+    ),
+    "an unknown dataset": (
+        'dataset = "cifar100"\n' + gene(BOOLEAN),
+        ['dataset: unknown dataset "cifar100". Did you mean "cifar10"? Known: cifar10, digits, imagefolder'],
+    ),
+    "unknown settings": (
+        gene(BOOLEAN) + '[training]\npreprocess = "standardize"\noptimiser = "adamw"\nevaluate_every = 0',
+        [
+            "training.preprocess: must be 'standardise' or 'subtract_mean_image', got 'standardize'. "
+            'Did you mean "standardise"?',
+            "training.optimiser: must be 'adam' or 'sgd', got 'adamw'. Did you mean \"adam\"?",
+            "training.evaluate_every: input should be greater than or equal to 1, got 0",
+        ],
+    ),
+    "a section that is no table": ("training = 5\n" + gene(BOOLEAN), ["training: must be a table, got 5"]),
+    "a model that is no text": ("model = 3\n" + gene(BOOLEAN), ["model: must be a text, got 3"]),
+    "low above high": (
+        gene('type = "float"\nlow = 1.0\nhigh = 0.0') + gene('type = "integer"\nlow = 2\nhigh = 1', "y"),
+        [
+            "genes.x.high: must not be below low, got low=1.0, high=0.0",
+            "genes.y.high: must not be below low, got low=2, high=1",
+        ],
+    ),
+    "a log scale from zero": (
+        gene(UNIT + "\nlog = true") + gene('type = "integer"\nlow = -3\nhigh = 1\nlog = true', "y"),
+        [
+            "genes.x.log: log scale needs low > 0, got low=0.0",
+            "genes.y.log: log scale needs low > 0, got low=-3",
+        ],
+    ),
+    "bounds that are not finite": (
+        gene('type = "float"\nlow = nan\nhigh = inf'),
+        [
+            "genes.x.low: input should be a finite number, got nan",
+            "genes.x.high: input should be a finite number, got inf",
+        ],
+    ),
+    "bounds that are no whole numbers": (
+        gene('type = "integer"\nlow = 1.5\nhigh = "a"'),
+        [
+            "genes.x.low: input should be a valid integer, got 1.5",
+            "genes.x.high: input should be a valid integer, got 'a'",
+        ],
+    ),
+    "a bound that no float holds": (
+        gene('type = "integer"\nlow = 0\nhigh = 99999999999999999'),
+        ["genes.x.high: input should be less than or equal to 9007199254740992, got 99999999999999999"],
+    ),
+    "steps of zero": (
+        gene(UNIT + "\nstep = 0.0") + gene('type = "integer"\nlow = 0\nhigh = 9\nstep = 0', "y"),
+        [
+            "genes.x.step: input should be greater than 0, got 0.0",
+            "genes.y.step: input should be greater than or equal to 1, got 0",
+        ],
+    ),
+    "no choices": (gene('type = "categorical"\nchoices = []'), ["genes.x.choices: must not be empty"]),
+    "choices twice": (
+        gene('type = "categorical"\nchoices = ["a", "a"]') + gene('type = "categorical"\nchoices = [1, true]', "y"),
+        ["genes.x.choices: must all differ, got ['a', 'a']", "genes.y.choices: must all differ, got [1, True]"],
+    ),
+    "choices that are no scalars": (
+        gene('type = "categorical"\nchoices = [nan, [1]]'),
+        [
+            "genes.x.choices.0: must be a text, a finite number, true or false, got nan",
+            "genes.x.choices.1: must be a text, a finite number, true or false, got [1]",
+        ],
+    ),
+    "a width of zero": (
+        gene('type = "layers"\ndepth = [1, 2]\nwidth = [0, 8]'),
+        ["genes.x.width.0: input should be greater than or equal to 1, got 0"],
+    ),
+    "a depth upside down": (
+        gene('type = "layers"\ndepth = [2, 1]\nwidth = [1, 8]'),
+        ["genes.x.depth: must be [smallest, largest], got [2, 1]"],
+    ),
+    "layers without bounds": (
+        gene('type = "layers"\ndepth = [1, 2]'),
+        ["genes.x: needs depth = [fewest, most] and width = [narrowest, widest], or choices"],
+    ),
+    "layers with bounds and choices": (
+        gene('type = "layers"\nchoices = [[8]]\nlog = true'),
+        ["genes.x: choices stand instead of depth, width, log and step: give one or the other"],
+    ),
+    "empty layer lists": (gene('type = "layers"\nchoices = [[8], []]'), ["genes.x.choices.1: must not be empty"]),
+    "steps off the curve's grid": (
+        MLP.replace("low = 100", "low = 150"),
+        [
+            "genes.steps: low and step must be multiples of training.evaluate_every = 100, "
+            "got low=150, step=100 (or set step = 1)"
+        ],
+    ),
+    "a step between the curve's points": (
+        MLP + "step = 50",
+        [
+            "genes.steps: low and step must be multiples of training.evaluate_every = 100, "
+            "got low=100, step=50 (or set step = 1)"
+        ],
+    ),
+    "a gene that nobody reads": (
+        MLP.replace("learning_rate", "learning_rat"),
+        [
+            'genes.learning_rat: neither the training nor the model "mlp" reads it. '
+            f'Did you mean "learning_rate"? {READ_BY_MLP}',
+            "genes.learning_rate: needed unconditionally (a gene or training.learning_rate)",
+        ],
+    ),
+    "a gene that cannot be read is not missing": (
+        MLP.replace('"layers"', '"layer"') + "[[initial]]\nhidden_layers = [8]",
+        [f"genes.hidden_layers.type: unknown kind 'layer'. Did you mean \"layers\"? {KINDS}"],
+    ),
+    "a condition on an unknown gene": (
+        gene(BOOLEAN + "\nwhen = { use_droput = true }") + gene(BOOLEAN, "use_Dropout"),
+        ['genes.x.when.use_droput: no such gene. Did you mean "use_Dropout"?'],
+    ),
+    "a condition on a wrong value": (
+        gene(BOOLEAN + '\nwhen = { y = ["yes", true] }') + gene(BOOLEAN, "y"),
+        ["genes.x.when.y: 'yes' is not in true | false"],
+    ),
+    "a condition on no value": (
+        gene(BOOLEAN + "\nwhen = { y = [] }") + gene(BOOLEAN, "y"),
+        ["genes.x.when.y: must not be empty"],
+    ),
+    "a condition on nan": (
+        gene(BOOLEAN + "\nwhen = { y = nan }") + gene(BOOLEAN, "y"),
+        ["genes.x.when.y: must be a text, a finite number, true or false, got nan"],
+    ),
+    "a condition on a float gene": (
+        gene(BOOLEAN + "\nwhen = { y = 0.5 }") + gene(UNIT, "y"),
+        ["genes.x.when.y: a condition needs a boolean, categorical or integer gene"],
+    ),
+    "a condition that is no table": (
+        gene(BOOLEAN + "\nwhen = true"),
+        ["genes.x.when: input should be a valid dictionary, got True"],
+    ),
+    "a circle of conditions": (
+        gene(BOOLEAN + "\nwhen = { y = true }") + gene(BOOLEAN + "\nwhen = { x = true }", "y"),
+        ["genes.x.when: the conditions form a circle"],
+    ),
+    "a condition on itself": (
+        gene(BOOLEAN + "\nwhen = { x = true }"),
+        ["genes.x.when: the conditions form a circle"],
+    ),
+    "wrong known configurations": (
+        MLP + "[[initial]]\nbatch_size = 17.0\n[[initial]]\nhidden_layers = [8, 8, 8]\nsteps = 250\nrate = 0.1",
+        [
+            "initial[0].batch_size: 17.0 is not in 16 to 64",
+            "initial[1].rate: no such gene",
+            "initial[1].hidden_layers: (8, 8, 8) is not in 1 to 2 layers of width 8 to 64",
+            "initial[1].steps: 250 is not in 100 to 600 (step 100)",
+        ],
+    ),
+    "known configurations that are no tables": (
+        "initial = 5\n" + gene(BOOLEAN),
+        ["initial: must be [[initial]] tables, one a known configuration"],
+    ),
+    "mistakes everywhere": (
+        'model = "mpl"\nseed = 1\n[training]\npreproces = "x"\n'
+        + gene('type = "flot"', "a")
+        + gene('type = "float"\nlow = 2.0\nhigh = 1.0', "b")
+        + gene(BOOLEAN + "\nwhen = { d = true }", "c"),
+        [
+            "seed: unknown key.",
+            'training.preproces: unknown key. Did you mean "preprocess"?',
+            f"genes.a.type: unknown kind 'flot'. Did you mean \"float\"? {KINDS}",
+            "genes.b.high: must not be below low, got low=2.0, high=1.0",
+            "genes.c.when.d: no such gene.",
+            'model: unknown model "mpl". Did you mean "mlp"? Known: mlp, cnn',
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named_all_at_once(mistake: str) -> None:
+    text, expected = MISTAKES[mistake]
+    with pytest.raises(ConfigurationError) as caught:
+        space_from_text(text, name="mine")
+    heading = f"search space mine: {len(expected)} mistake{'s' if len(expected) > 1 else ''}"
+    assert str(caught.value).splitlines() == [heading, *(f"  - {line}" for line in expected)]
+
+
+def test_the_text_that_the_mistakes_vary_has_none() -> None:
+    assert list(space_from_text(MLP, name="mine").genes) == ["hidden_layers", "learning_rate", "batch_size", "steps"]
+
+
+def test_a_text_that_is_no_toml_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "space.toml"
+    path.write_text("model = mlp\n")
+    with pytest.raises(ConfigurationError, match=r"space\.toml: not a TOML file: .*line 1"):
+        load_space(path)
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "space.toml"
+    path.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(ConfigurationError, match=r"space\.toml: cannot be read as a text file"):
+        load_space(path)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "space.toml"
+    path.touch()
+    with pytest.raises(ConfigurationError, match=r"space\.toml: 1 mistake\n  - genes: at least one"):
+        load_space(path)
+
+
+def test_an_unknown_name_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(ConfigurationError, match=r'neither a shipped space nor a TOML file\. Did you mean "digits"\?'):
+        load_space("digitz")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="neither a shipped space nor a TOML file"):
+        load_space(tmp_path)
+
+
+def test_a_file_gives_its_name_to_the_space(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(MLP + "[[initial]]\nhidden_layers = [8, 16]\n")
+    space = load_space(str(path))
+    assert space.name == "mine"
+    assert space.initial == ({"hidden_layers": (8, 16)},)
+    assert load_space(space) is space
+
+
+@pytest.mark.parametrize("name", list(shipped_spaces()))
+def test_shipped_spaces_are_in_order_and_name_a_model_and_a_dataset(name: str) -> None:
+    space = load_space(name)
+    assert space.name == name
+    assert space.model is not None
+    assert space.dataset is not None
+
+
+_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("abc", max_size=3) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abx"), inner, max_size=2),
+    max_leaves=4,
+)
+_gene_tables = st.fixed_dictionaries(
+    {"type": st.sampled_from(["float", "integer", "categorical", "boolean", "layers"]) | _values},
+    optional=dict.fromkeys(("low", "high", "log", "step", "choices", "depth", "width", "when", "extra"), _values),
+)
+_files = st.fixed_dictionaries(
+    {"genes": st.dictionaries(st.sampled_from("abx"), _gene_tables, max_size=3) | _values},
+    optional=dict.fromkeys(("model", "dataset", "description", "training", "search", "other"), _values)
+    | {"initial": st.lists(st.dictionaries(st.sampled_from("abx"), _values, max_size=2), max_size=2) | _values},
+)
+
+
+@settings(max_examples=300)
+@given(_files)
+def test_no_content_ends_in_another_error(values: dict[str, Any]) -> None:
+    with suppress(ConfigurationError):
+        space = space_from_dict(values, name="mine")
+        assert space.problems(space.sample(random.Random(0))) == []
