@@ -99,7 +99,7 @@ def _(gene: Layers, first: tuple[int, ...], second: tuple[int, ...], rng: random
     depth = len(rng.choice((first, second)))
     shared = min(len(first), len(second), depth)
     longer = first if len(first) >= len(second) else second
-    mated = [mate_numbers(gene.widths, a, b, rng) for a, b in zip(first[:shared], second[:shared], strict=True)]
+    mated = [int(mate_numbers(gene.widths, a, b, rng)) for a, b in zip(first[:shared], second[:shared], strict=True)]
     return (*mated, *longer[shared:depth])
 
 
@@ -121,7 +121,7 @@ def edit_layers(
         return (*before, half, half, *after)
     if edit == "insert":
         neighbour = after[0] if after else width
-        return (*before, width, mate_numbers(gene.widths, width, neighbour, rng), *after)
+        return (*before, width, int(mate_numbers(gene.widths, width, neighbour, rng)), *after)
     return before + after
 
 

@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from typer.testing import CliRunner
 
 from evo.data import PreparedDataset, prepare_dataset
 from evo.evaluators import Evaluator, InProcessEvaluator, Setup
 from tests.command import run_command
+
+# No deadline: a busy machine is no failure.
+settings.register_profile("evo", deadline=None)
+settings.load_profile("evo")
 
 TINY_SPACE = """
 model = "mlp"

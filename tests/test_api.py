@@ -49,7 +49,7 @@ def test_the_documented_example_works(tmp_path: Path, monkeypatch: pytest.Monkey
         "activation": evo.Categorical(["relu", "gelu"]),
         "batch_norm": evo.Boolean(),
     })  # fmt: skip
-    run = evo.search(space, objective=f, budget=100, seed=1)  # f(config) or f(config, seed) -> float, higher is better  # fmt: skip
+    run = evo.search(space, objective=f, budget=100, seed=1)
     assert len(run.table) == 100
     assert run.best.fitness == f(run.best.config) == max(run.table["fitness"])
     assert list((tmp_path / "results").iterdir()) == []

@@ -103,7 +103,7 @@ class Layers(Gene):
             if tuple(value) not in self.choices:
                 raise ValueError(f"expected one of {[list(choice) for choice in self.choices]}, got {list(value)}")
             return tuple(value)
-        layers = tuple(self.widths.repair(width) for width in value[: self.longest])
+        layers = tuple(int(self.widths.repair(width)) for width in value[: self.longest])
         return layers + layers[-1:] * (self.shortest - len(layers))
 
     def distance(self, first: Any, second: Any) -> float:

@@ -62,7 +62,7 @@ def test_learning_rates_of_the_report_space_are_spread_in_log_space() -> None:
 
 
 def test_the_best_is_kept_and_every_other_one_replaced() -> None:
-    strategy = make("report2019-fixed")
+    strategy = make("report2019-fixed", budget=21)
     individuals = finish(strategy)
     populations = strategy.populations()
     for before, after in pairwise(populations):
