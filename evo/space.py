@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,14 +11,24 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from evo.errors import ConfigurationError, did_you_mean, listed
-from evo.genes import Boolean, Categorical, Gene, Integer
+from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.individual import STEPS, GeneValue, Genome
-from evo.models import MODEL_GENES, REQUIRED_GENES
+from evo.models import ACTIVATIONS, MODEL_GENES, REQUIRED_GENES
 from evo.space_settings import DATASETS, SearchDefaults, TrainingSettings, read_settings
 
 TRAINING_GENES = frozenset({"learning_rate", "batch_size", STEPS, "weight_decay"})
 """The genes that every training reads, whatever its model."""
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size", STEPS)
+
+_DOMAINS: dict[str, tuple[tuple[type[Gene], ...], float, float]] = {
+    "learning_rate": ((Float, Categorical), 0.0, math.inf),
+    "weight_decay": ((Float, Categorical), 0.0, math.inf),
+    "dropout": ((Float, Categorical), 0.0, 1.0),
+    "batch_size": ((Integer, Categorical), 1, math.inf),
+    STEPS: ((Integer, Categorical), 1, math.inf),
+    "single_blocks": ((Integer, Categorical), 0, math.inf),
+}
+"""The kinds of number genes that trainings and shipped models read, with their smallest and largest value."""
 
 
 class SearchSpace:
@@ -208,6 +219,42 @@ def check_space(space: SearchSpace) -> None:
         raise SpaceError(space.name, problems)
 
 
+def _domain_problems(genes: Mapping[str, Gene]) -> list[str]:
+    """Return the genes whose values a training or a shipped model cannot take."""
+    problems = []
+    for name, (kinds, low, high) in _DOMAINS.items():
+        gene = genes.get(name)
+        if gene is None:
+            continue
+        if not isinstance(gene, kinds):
+            wanted = " or ".join(kind.__name__.lower() for kind in kinds)
+            problems.append(f"genes.{name}.type: must be {wanted} for this model, got {type(gene).__name__.lower()}")
+            continue
+        values = gene.choices if isinstance(gene, Categorical) else (gene.low, gene.high)  # type: ignore[attr-defined]
+        problems += [
+            f"genes.{name}: must lie in [{low:g}, {high:g}], got {value!r}"
+            for value in values
+            if isinstance(value, bool | str) or not low <= value <= high
+        ]
+    for name, kind in (
+        ("hidden_layers", Layers),
+        ("channels", Layers),
+        ("batch_norm", Boolean),
+        ("activation", Categorical),
+    ):
+        if name in genes and not isinstance(genes[name], kind):
+            problems.append(f"genes.{name}.type: must be {kind.__name__.lower()} for this model")
+    activation = genes.get("activation")
+    if isinstance(activation, Categorical):
+        problems += [
+            f'genes.activation.choices: unknown activation "{choice}".{did_you_mean(str(choice), ACTIVATIONS)} '
+            f"Known: {', '.join(ACTIVATIONS)}"
+            for choice in activation.choices
+            if choice not in ACTIVATIONS
+        ]
+    return problems
+
+
 def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
     problems = []
     for name, gene in genes.items():
@@ -260,6 +307,7 @@ def _model_problems(space: SearchSpace) -> list[str]:
         if not fixed and (name not in space.genes or space.genes[name].when):
             place = f" or training.{name}" if name in REQUIRED_FOR_TRAINING else ""
             problems.append(f"genes.{name}: needed unconditionally (a gene{place})")
+    problems += _domain_problems(space.genes)
     steps, every = space.genes.get(STEPS), space.training.evaluate_every
     if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):
         problems.append(

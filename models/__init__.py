@@ -12,6 +12,9 @@ MODEL_GENES: dict[str, frozenset[str]] = {
 }
 """The genes that each shipped model reads, by the model's name."""
 
+ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
+"""The activations that `mlp` knows."""
+
 REQUIRED_GENES: dict[str, frozenset[str]] = {
     "mlp": frozenset({"hidden_layers"}),
     "cnn": frozenset({"channels"}),

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+MODULES: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
@@ -26,7 +26,7 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes:
     Returns:
         A module from (batch, channels, height, width) to logits (batch, classes).
     """
-    activation = ACTIVATIONS[config.get("activation", "relu")]
+    activation = MODULES[config.get("activation", "relu")]
     dropout, batch_norm = float(config.get("dropout", 0.0)), bool(config.get("batch_norm", False))
     layers: list[nn.Module] = [nn.Flatten()]
     width = prod(input_shape)

@@ -69,7 +69,7 @@ class Strategy(ABC):
         population: Individuals of a generation.
         budget: Most trainings of the search; None for no bound.
         generations: Most generations; None for no bound.
-        initial: Known genomes for the first population; genes they leave out are drawn.
+        initial: Known genomes for the first population; genes they leave out are drawn. Default: the space's own.
 
     Raises:
         ConfigurationError: The settings do not fit the strategy or the space.
@@ -90,7 +90,7 @@ class Strategy(ABC):
         population: int | None = None,
         budget: int | None = None,
         generations: int | None = None,
-        initial: Sequence[Mapping[str, GeneValue]] = (),
+        initial: Sequence[Mapping[str, GeneValue]] | None = None,
     ):
         self.space, self.seed = space, seed
         self.population_size = population if population is not None else self.default_population
@@ -98,7 +98,7 @@ class Strategy(ABC):
             generations = self.default_generations
             budget = self.default_budget if generations is None else None
         self.budget, self.generations = budget, generations
-        self.initial = list(initial)
+        self.initial = list(space.initial if initial is None else initial)
         self._check_settings()
         self.toolbox = make_toolbox(space)
         self.individuals: list[Individual] = []
@@ -198,7 +198,7 @@ class Strategy(ABC):
 
     @property
     def best(self) -> Individual | None:
-        """The individual of the highest fitness so far; None before the first result."""
+        """The individual of the highest fitness among the results learned so far; None before the first."""
         return self.hall_of_fame[0].individual if len(self.hall_of_fame) else None
 
     # How.
