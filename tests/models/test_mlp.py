@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from evo.models.mlp import ACTIVATIONS, build
+from evo.models.mlp import build
 from torch import nn
 
 SHAPE = (3, 32, 32)
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 def kinds(config: dict[str, Any]) -> list[str]:
