@@ -25,13 +25,12 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
         observer: Watches.
         stop_check: Called often; raises `Stop` to end here, to be resumed.
     """
-    if not run.settings.finalists or not run.settings.retrainable:
-        return
-    finalists = tuple(entry.id for entry in run.ranked()[: run.settings.finalists])
-    if not finalists:
-        return
+    wanted = run.settings.finalists if run.settings.retrainable else 0
+    finalists = tuple(entry.id for entry in run.ranked()[:wanted])
     if finalists != run.finalists:
         run.record_finalists(finalists)
+    if not finalists:
+        return
     measures_test = run.settings.objective is None and run.settings.fitness == "validation"
     weights = _weights_folder(run) if measures_test else None
     tasks = [
@@ -92,7 +91,7 @@ def _name_winner(run: Run) -> None:
 def _measure_test(run: Run, evaluator: Evaluator, stop_check: StopCheck, tasks: list[Task]) -> None:
     for task in tasks:
         key = (task.individual, task.replicate)
-        if run.evaluations[key].complete and key not in run.tests:
+        if run.evaluations[key].complete and run.tests.get(key, {}).get("test_accuracy") is None:
             evaluator.submit(
                 Task(task.individual, task.replicate, task.seed, task.config, "finalist", "test", task.weights)
             )

@@ -96,6 +96,8 @@ def run_search(
             run.record_proposal(individual)
             _submit(evaluator, run, individual, observer)
         _record_generations(algorithm, run, observer)
+        if not evaluator.pending and not algorithm.done():
+            raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
         evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
         if evaluation is None:
             continue
@@ -127,10 +129,9 @@ def _record_generations(algorithm: Strategy, run: Run, observer: Observer) -> No
 
 
 def _check_first_results(run: Run) -> None:
-    """Stop a search whose every evaluation so far has failed, once there are three; divergence is no failure."""
-    if len(run.evaluations) != FAILURES_AT_START:
+    """Stop a search whose every evaluation so far has failed, from three on; divergence is no failure."""
+    first = list(run.evaluations.values())[: FAILURES_AT_START + 1]
+    if len(first) < FAILURES_AT_START or any(e.status in ("complete", "partial", "diverged") for e in first):
         return
-    failures = [e for e in run.evaluations.values() if e.status not in ("complete", "partial", "diverged")]
-    if len(failures) == FAILURES_AT_START:
-        reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
-        raise SearchError(listed(reasons, "the first three evaluations all failed, so the search was stopped:"))
+    reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in first[:FAILURES_AT_START]]
+    raise SearchError(listed(reasons, "the first three evaluations all failed, so the search was stopped:"))

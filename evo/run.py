@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, RunError
+from evo.files import new_folder_mode, sync_folder
 from evo.individual import Evaluation, Genome, Individual, genome_key
 from evo.journal import Journal, refuse_if_written
 from evo.settings import Settings
@@ -91,13 +93,24 @@ class Run:
         if path is None:
             return cls(settings, Journal.create(None))
         check_output(path, overwrite=overwrite)
-        if path.exists():
-            if is_run(path):
-                refuse_if_written(path / "journal.jsonl")
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-        settings.save(path)
-        return cls(settings, Journal.create(path / "journal.jsonl"), path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Made beside its place and moved there whole: a kill in between leaves no folder that is half a run.
+        building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            building.chmod(new_folder_mode())
+            settings.save(building)
+            journal = Journal.create(building / "journal.jsonl")
+            if path.exists():
+                if is_run(path):
+                    refuse_if_written(path / "journal.jsonl")
+                shutil.rmtree(path)
+            building.rename(path)
+            sync_folder(path.parent)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        journal.path = path / "journal.jsonl"
+        return cls(settings, journal, path)
 
     @classmethod
     def load(cls, path: Path | str) -> Run:

@@ -103,6 +103,7 @@ def finalists_table(run: Run) -> pd.DataFrame:
             evaluation.test_accuracy if evaluation.test_accuracy is not None else test.get("test_accuracy")
         )
         row["test_loss"] = test.get("test_loss")
+        row["error"] = evaluation.error or test.get("error", "")
         rows.append(row)
     return _frame(rows, columns)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from evo.models import cnn, mlp
 from torch import nn
 
 from evo.data import PreparedDataset
 from evo.data.tensors import fit_preprocessing, load_part
 from evo.errors import ConfigurationError
 from evo.evaluators.training_task import TrainingSetup, load_builder, resolve_device, resolve_precision
+from evo.models import cnn, mlp
 from evo.space_settings import TrainingSettings
 from evo.training import ModelBuilder, Trainer, TrainingResult, batches
 

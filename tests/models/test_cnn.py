@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 import torch
-from evo.models.cnn import build
 from torch import nn
+
+from evo.models.cnn import build
 
 SHAPE = (3, 32, 32)
 REPORT = {"channels": (64, 128, 256, 512, 512), "single_blocks": 2, "batch_norm": True}

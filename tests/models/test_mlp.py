@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from evo.models.mlp import build
 from torch import nn
+
+from evo.models.mlp import build
 
 SHAPE = (3, 32, 32)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
