@@ -8,15 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evo.errors import ConfigurationError, did_you_mean
-from evo.evaluators.base import Evaluator, Setup
-from evo.evaluators.in_process import InProcessEvaluator
-from evo.evaluators.objective import Objective, ObjectiveSetup, takes_seed
-from evo.evaluators.process_pool import ProcessPoolEvaluator
+from evo.errors import ConfigurationError
+from evo.evaluators import Evaluator, takes_seed
+from evo.evaluators.objective import Objective
 from evo.individual import Genome
 from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
 from evo.run import Run, check_output, free_output
 from evo.settings import Settings, current_versions
+from evo.setups import default_workers, make_evaluator, setup_of_run, setup_of_search
 from evo.space import SearchSpace
 from evo.space_file import load_space
 from evo.strategies import DEFAULT_STRATEGY, Strategy, make_strategy, strategy_names
@@ -103,7 +102,7 @@ def search(
         time_budget=time_budget,
         finalists=_first(finalists, loaded.search.finalists, FINALISTS),
         fitness=fitness,
-        model=model or loaded.model,
+        model=None if objective is not None else model or loaded.model,
         objective=_name_of(objective) if objective is not None else None,
         retrainable=objective is None or takes_seed(objective),
         initial=_known_configurations(loaded, initial, initial_from),
@@ -119,9 +118,9 @@ def search(
     path = _output_folder(output, loaded.name, in_memory=objective is not None)
     if path is not None:
         check_output(path, overwrite=overwrite)
-    setup = _make_setup(loaded, settings, objective, dataset, data_dir, device, precision, observer)
-    settings.workers = workers or _default_workers(setup, device)
-    with _make_evaluator(setup, settings.workers) as evaluator:
+    setup = setup_of_search(loaded, settings, objective, dataset, data_dir, device, precision, observer)
+    settings.workers = workers or default_workers(setup, device)
+    with make_evaluator(setup, settings.workers) as evaluator:
         _note_facts(settings, evaluator.start())
         run = Run.create(settings, path, overwrite=overwrite)
         return _carry_out(run, algorithm, evaluator, observer, _timed(stop_check, time_budget, started))
@@ -180,7 +179,7 @@ def resume(
         _check_bounds(run, algorithm)
         algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
         setup = setup_of_run(run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device)
-        with _make_evaluator(setup, workers or _default_workers(setup, device or settings.device)) as evaluator:
+        with make_evaluator(setup, workers or default_workers(setup, device or settings.device)) as evaluator:
             _note_facts(settings, evaluator.start())
             if settings != run.settings:
                 run.settings = settings
@@ -235,78 +234,6 @@ def _make_algorithm(space: SearchSpace, settings: Settings, population: int | No
     )
 
 
-def _make_setup(
-    space: SearchSpace,
-    settings: Settings,
-    objective: Objective | None,
-    dataset: str | None,
-    data_dir: str | Path | None,
-    device: str,
-    precision: Literal["auto", "fp32", "bf16"],
-    observer: Observer,
-) -> Setup:
-    """Return what evaluates; for trainings, prepare the dataset and note it in the settings."""
-    if objective is not None:
-        return ObjectiveSetup(objective)
-    from evo.data import prepare_dataset
-    from evo.evaluators.training_task import TrainingSetup
-
-    if settings.model is None:
-        raise ConfigurationError(
-            f'search space "{space.name}" names no model to train: set model in it, give --model, or an objective'
-        )
-    _check_model_name(settings.model)
-    _check_device_name(device)
-    name = dataset if dataset is not None or data_dir is not None else space.dataset
-    if name is None and data_dir is None:
-        raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
-    folder = Path(data_dir) if data_dir is not None else None
-    prepared = prepare_dataset(name, folder, notify=observer.notify)
-    settings.dataset = prepared.to_dict() | {"data_dir": str(folder.resolve()) if folder else None}
-    return TrainingSetup(prepared, space.training, settings.model, device, precision, settings.fitness)
-
-
-def setup_of_run(
-    run: Run,
-    *,
-    observer: Observer,
-    objective: Objective | None = None,
-    model: str | None = None,
-    data_dir: str | Path | None = None,
-    device: str | None = None,
-) -> Setup:
-    """Return what evaluates in a run that goes on: the same objective or model, data, device and precision.
-
-    Raises:
-        ConfigurationError: They are not given again, or are not the same.
-    """
-    _check_same_objective(run, objective, model)
-    if objective is not None:
-        return ObjectiveSetup(objective)
-    from evo.data import prepare_dataset
-    from evo.evaluators.training_task import TrainingSetup
-
-    settings = run.settings
-    recorded = settings.dataset or {}
-    folder = data_dir if data_dir is not None else recorded.get("data_dir")
-    prepared = prepare_dataset(recorded.get("name"), Path(folder) if folder else None, notify=observer.notify)
-    if prepared.checksum != recorded.get("checksum"):
-        raise ConfigurationError(
-            f"the data at {prepared.source} are not those that the run began with ({recorded.get('source')}): "
-            "their checksums differ. Give the folder of the original data by --data-dir."
-        )
-    precision: Any = settings.precision
-    return TrainingSetup(
-        prepared,
-        run.space.training,
-        settings.model or "",
-        device or settings.device,
-        precision,
-        settings.fitness,
-        settings.threads or 1,
-    )
-
-
 def _note_facts(settings: Settings, facts: Mapping[str, Any]) -> None:
     """Note in the settings where and how evaluations happen."""
     settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
@@ -325,23 +252,6 @@ def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
         observer.notify(
             f"note: the run began with other versions ({', '.join(changed)}): results may differ in their last digits"
         )
-
-
-def _make_evaluator(setup: Setup, workers: int) -> Evaluator:
-    if isinstance(setup, ObjectiveSetup) and workers == 1:
-        return InProcessEvaluator(setup)
-    return ProcessPoolEvaluator(setup, workers)
-
-
-def _default_workers(setup: Setup, device: str) -> int:
-    """One a core for trainings on a CPU, one on a GPU, one for an objective."""
-    import os
-
-    if isinstance(setup, ObjectiveSetup) or device.startswith("cuda"):
-        return 1
-    if device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")):
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _known_configurations(
@@ -369,22 +279,6 @@ def _output_folder(output: str | Path | None, name: str, *, in_memory: bool) -> 
     return None if in_memory else free_output(Path("results"), name)
 
 
-def _check_same_objective(run: Run, objective: Objective | None, model: str | None) -> None:
-    settings = run.settings
-    if settings.objective is not None and objective is None:
-        raise ConfigurationError(
-            f'run {run.path}: was made with the objective "{settings.objective}", which is not kept in the folder; '
-            f"resume it from Python: evo.resume({str(run.path)!r}, objective=…)"
-        )
-    if settings.objective is None and objective is not None:
-        raise ConfigurationError(f"run {run.path}: trains networks and takes no objective")
-    if settings.model is not None and ":" in settings.model and model != settings.model:
-        given = f'got "{model}"' if model else "give it again"
-        raise ConfigurationError(f"run {run.path}: was made with --model {settings.model}; {given}")
-    if model is not None and model != settings.model:
-        raise ConfigurationError(f'run {run.path}: was made with --model {settings.model}, got "{model}"')
-
-
 def _check_bounds(run: Run, algorithm: Strategy) -> None:
     if algorithm.limit is not None and algorithm.limit < len(run.individuals):
         raise ConfigurationError(
@@ -403,23 +297,6 @@ def _checked_seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigurationError(f"--seed: must be a whole number of at least 0, got {seed!r}")
     return seed
-
-
-def _check_model_name(model: str) -> None:
-    from evo.models import MODEL_GENES
-
-    if model not in MODEL_GENES and ":" not in model:
-        raise ConfigurationError(
-            f'--model: unknown model "{model}".{did_you_mean(model, MODEL_GENES)} '
-            f"Known: {', '.join(MODEL_GENES)}; or package.module:function for one of your own."
-        )
-
-
-def _check_device_name(device: str) -> None:
-    kind, _, number = device.partition(":")
-    if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
-        hint = did_you_mean(device, ("auto", "cpu", "cuda"))
-        raise ConfigurationError(f'--device: unknown device "{device}".{hint} Known: auto, cpu, cuda, cuda:N')
 
 
 def _name_of(objective: Objective) -> str:

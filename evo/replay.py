@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evo.api import setup_of_run
 from evo.errors import ConfigurationError
 from evo.evaluators import ProcessPoolEvaluator, Task
 from evo.individual import Evaluation
 from evo.loop import Nobody
 from evo.run import Run
+from evo.setups import setup_of_run
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(setup: Setup, workers: int) -> Evaluator:
         return InProcessEvaluator(setup)
 
-    monkeypatch.setattr("evo.api._make_evaluator", make)
+    monkeypatch.setattr("evo.api.make_evaluator", make)
     monkeypatch.setattr("evo.replay.ProcessPoolEvaluator", make)
 
 

@@ -54,7 +54,7 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(setup, ObjectiveSetup), "a worker was started"
         return InProcessEvaluator(setup)
 
-    monkeypatch.setattr("evo.api._make_evaluator", refuse)
+    monkeypatch.setattr("evo.api.make_evaluator", refuse)
     monkeypatch.setattr("evo.replay.ProcessPoolEvaluator", refuse)
 
 

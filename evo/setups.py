@@ -1,0 +1,130 @@
+"""What evaluates: the setup of a search or of a recorded run, and the evaluator for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from evo.data import prepare_dataset
+from evo.errors import ConfigurationError, did_you_mean
+from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
+from evo.evaluators.objective import Objective
+from evo.loop import Observer
+from evo.models import MODEL_GENES
+from evo.run import Run
+from evo.settings import Settings
+from evo.space import SearchSpace
+
+
+def setup_of_search(
+    space: SearchSpace,
+    settings: Settings,
+    objective: Objective | None,
+    dataset: str | None,
+    data_dir: str | Path | None,
+    device: str,
+    precision: Literal["auto", "fp32", "bf16"],
+    observer: Observer,
+) -> Setup:
+    """Return what evaluates; for trainings, prepare the dataset and note it in the settings."""
+    if objective is not None:
+        return ObjectiveSetup(objective)
+    if settings.model is None:
+        raise ConfigurationError(
+            f'search space "{space.name}" names no model to train: set model in it, give --model, or an objective'
+        )
+    _check_model_name(settings.model)
+    _check_device_name(device)
+    name = dataset if dataset is not None or data_dir is not None else space.dataset
+    if name is None and data_dir is None:
+        raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
+    folder = Path(data_dir) if data_dir is not None else None
+    prepared = prepare_dataset(name, folder, notify=observer.notify)
+    settings.dataset = prepared.to_dict() | {"data_dir": str(folder.resolve()) if folder else None}
+    return TrainingSetup(prepared, space.training, settings.model, device, precision, settings.fitness)
+
+
+def setup_of_run(
+    run: Run,
+    *,
+    observer: Observer,
+    objective: Objective | None = None,
+    model: str | None = None,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+) -> Setup:
+    """Return what evaluates in a run that goes on: the same objective or model, data, device and precision.
+
+    Raises:
+        ConfigurationError: They are not given again, or are not the same.
+    """
+    _check_same_objective(run, objective, model)
+    if objective is not None:
+        return ObjectiveSetup(objective)
+    settings = run.settings
+    recorded = settings.dataset or {}
+    folder = data_dir if data_dir is not None else recorded.get("data_dir")
+    prepared = prepare_dataset(recorded.get("name"), Path(folder) if folder else None, notify=observer.notify)
+    if prepared.checksum != recorded.get("checksum"):
+        raise ConfigurationError(
+            f"the data at {prepared.source} are not those that the run began with ({recorded.get('source')}): "
+            "their checksums differ. Give the folder of the original data by --data-dir."
+        )
+    precision: Any = settings.precision
+    return TrainingSetup(
+        prepared,
+        run.space.training,
+        settings.model or "",
+        device or settings.device,
+        precision,
+        settings.fitness,
+        settings.threads or 1,
+    )
+
+
+def make_evaluator(setup: Setup, workers: int) -> Evaluator:
+    """Return what carries a setup out: this process for an objective without workers, worker processes otherwise."""
+    if isinstance(setup, ObjectiveSetup) and workers == 1:
+        return InProcessEvaluator(setup)
+    return ProcessPoolEvaluator(setup, workers)
+
+
+def default_workers(setup: Setup, device: str) -> int:
+    """Return how many workers there are by default: one a core for trainings on a CPU, otherwise one."""
+    if isinstance(setup, ObjectiveSetup) or device.startswith("cuda"):
+        return 1
+    if device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_same_objective(run: Run, objective: Objective | None, model: str | None) -> None:
+    settings = run.settings
+    if settings.objective is not None and objective is None:
+        raise ConfigurationError(
+            f'run {run.path}: was made with the objective "{settings.objective}", which is not kept in the folder; '
+            f"resume it from Python: evo.resume({str(run.path)!r}, objective=…)"
+        )
+    if settings.objective is None and objective is not None:
+        raise ConfigurationError(f"run {run.path}: trains networks and takes no objective")
+    if settings.model is not None and ":" in settings.model and model != settings.model:
+        given = f'got "{model}"' if model else "give it again"
+        raise ConfigurationError(f"run {run.path}: was made with --model {settings.model}; {given}")
+    if model is not None and model != settings.model:
+        raise ConfigurationError(f'run {run.path}: was made with --model {settings.model}, got "{model}"')
+
+
+def _check_model_name(model: str) -> None:
+    if model not in MODEL_GENES and ":" not in model:
+        raise ConfigurationError(
+            f'--model: unknown model "{model}".{did_you_mean(model, MODEL_GENES)} '
+            f"Known: {', '.join(MODEL_GENES)}; or package.module:function for one of your own."
+        )
+
+
+def _check_device_name(device: str) -> None:
+    kind, _, number = device.partition(":")
+    if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
+        hint = did_you_mean(device, ("auto", "cpu", "cuda"))
+        raise ConfigurationError(f'--device: unknown device "{device}".{hint} Known: auto, cpu, cuda, cuda:N')
