@@ -17,7 +17,7 @@ if (_checkout := Path(__file__).resolve().parent.parent).joinpath("models", "mlp
     __path__.append(str(_checkout))
 
 if TYPE_CHECKING:
-    from evo.api import load, make_strategy, resume, search, strategy_names
+    from evo.api import Stop, load, make_strategy, resume, search, strategy_names
     from evo.errors import ConfigurationError, EvoError, RunError, SearchError
     from evo.genes import Boolean, Categorical, Float, Integer, Layers
     from evo.individual import Evaluation, Individual
@@ -41,6 +41,7 @@ _HOMES = {
     "Individual": "evo.individual",
     "Evaluation": "evo.individual",
     "Run": "evo.run",
+    "Stop": "evo.api",
     "EvoError": "evo.errors",
     "ConfigurationError": "evo.errors",
     "RunError": "evo.errors",
@@ -63,6 +64,7 @@ __all__ = [
     "Individual",
     "Evaluation",
     "Run",
+    "Stop",
     "EvoError",
     "ConfigurationError",
     "RunError",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, takes_seed
-from evo.evaluators.objective import Objective
+from evo.evaluators.objective import Objective, name_of
 from evo.individual import Genome
 from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
 from evo.run import Run, check_output, free_output
@@ -88,6 +88,8 @@ def search(
     """
     started, observer = time.monotonic(), observer or Nobody()
     loaded = load_space(space)
+    if objective is None and model is not None and model != loaded.model:
+        loaded = loaded.with_model(model)
     _check_numbers(workers=workers, time_budget=time_budget)
     if fitness not in ("validation", "test"):
         raise ConfigurationError(f'--fitness: must be "validation" or "test", got "{fitness}"')
@@ -103,7 +105,7 @@ def search(
         finalists=_first(finalists, loaded.search.finalists, FINALISTS),
         fitness=fitness,
         model=None if objective is not None else model or loaded.model,
-        objective=_name_of(objective) if objective is not None else None,
+        objective=name_of(objective) if objective is not None else None,
         retrainable=objective is None or takes_seed(objective),
         initial=_known_configurations(loaded, initial, initial_from),
         versions=current_versions(),
@@ -114,6 +116,10 @@ def search(
         settings.budget, settings.generations = loaded.search.budget, loaded.search.generations
     algorithm = _make_algorithm(loaded, settings, population if population is not None else loaded.search.population)
     settings.population = algorithm.population_size
+    if len(settings.initial) > settings.population:
+        observer.warn(
+            f"note: of {len(settings.initial)} known configurations the first {settings.population} are tried"
+        )
     settings.budget, settings.generations = algorithm.budget, algorithm.generations
     path = _output_folder(output, loaded.name, in_memory=objective is not None)
     if path is not None:
@@ -122,6 +128,8 @@ def search(
     settings.workers = workers or default_workers(setup, device)
     with make_evaluator(setup, settings.workers) as evaluator:
         _note_facts(settings, evaluator.start())
+        if output is None and path is not None and path.exists():
+            path = free_output(path.parent, loaded.name)  # another search has taken the name meanwhile
         run = Run.create(settings, path, overwrite=overwrite)
         return _carry_out(run, algorithm, evaluator, observer, _timed(stop_check, time_budget, started))
 
@@ -167,7 +175,7 @@ def resume(
     """
     started, observer = time.monotonic(), observer or Nobody()
     _check_numbers(workers=workers, time_budget=time_budget, budget=budget, generations=generations)
-    run = Run.open(path, warn=observer.notify)
+    run = Run.open(path, warn=observer.warn)
     try:
         settings = replace(run.settings)
         _warn_of_other_versions(settings, observer)
@@ -179,12 +187,12 @@ def resume(
         _check_bounds(run, algorithm)
         algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
         setup = setup_of_run(run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device)
-        with make_evaluator(setup, workers or default_workers(setup, device or settings.device)) as evaluator:
+        count = workers or default_workers(setup, device or settings.device)
+        with make_evaluator(setup, count) as evaluator:
             _note_facts(settings, evaluator.start())
-            if settings != run.settings:
-                run.settings = settings
-                if run.path is not None:
-                    settings.save(run.path)
+            settings.workers = count
+            if settings != run.settings or settings.versions != current_versions():
+                run.record_resume(settings)
             return _carry_out(run, algorithm, evaluator, observer, _timed(stop_check, time_budget, started))
     finally:
         run.close()
@@ -249,7 +257,7 @@ def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
         if now.get(name) != before
     ]
     if changed:
-        observer.notify(
+        observer.warn(
             f"note: the run began with other versions ({', '.join(changed)}): results may differ in their last digits"
         )
 
@@ -280,10 +288,10 @@ def _output_folder(output: str | Path | None, name: str, *, in_memory: bool) -> 
 
 
 def _check_bounds(run: Run, algorithm: Strategy) -> None:
-    if algorithm.limit is not None and algorithm.limit < len(run.individuals):
+    if algorithm.limit < len(run.individuals):
         raise ConfigurationError(
             f"run {run.path}: has {len(run.individuals)} individuals already; a budget of {algorithm.limit} trainings "
-            "is below that"
+            "is below that; leave the bound out to finish the run, or give a larger one"
         )
 
 
@@ -297,10 +305,6 @@ def _checked_seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigurationError(f"--seed: must be a whole number of at least 0, got {seed!r}")
     return seed
-
-
-def _name_of(objective: Objective) -> str:
-    return str(getattr(objective, "__qualname__", type(objective).__name__))
 
 
 def _first(*values: int | None) -> int:

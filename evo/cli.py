@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,7 +42,9 @@ Budget = Annotated[int | None, typer.Option(help="Most trainings.", rich_help_pa
 Generations = Annotated[int | None, typer.Option(help="Most generations.", rich_help_panel=SEARCH)]
 TimeBudget = Annotated[
     str | None,
-    typer.Option(help="Stop after this time, as 90s, 30m or 8h; exit code 75, resumable.", rich_help_panel=SEARCH),
+    typer.Option(
+        help="Stop after this time at the latest, as 90s, 30m or 8h; exit code 75, resumable.", rich_help_panel=SEARCH
+    ),
 ]
 Finalists = Annotated[
     int | None,
@@ -123,18 +124,14 @@ def search(
 
       evo search mlp --data-dir ~/cifar10 --budget 100 --seed 1
 
-      evo search my_space.toml --strategy random --time-budget 8h
+      evo search my_space.toml --strategy random --budget 500 --time-budget 8h
     """
 
-    def action() -> Run:
+    def action() -> None:
         from evo.api import search as run_search
-        from evo.run import free_output
-        from evo.space_file import load_space
 
-        folder = output or free_output(Path("results"), load_space(space).name)
-        return _watched(
+        _watched(
             run_search,
-            folder,
             quiet,
             space=space,
             strategy=strategy,
@@ -152,11 +149,11 @@ def search(
             device=device,
             precision=precision,
             workers=workers,
-            output=folder,
+            output=output,
             overwrite=overwrite,
         )
 
-    _show_run(_guarded(action, debug))
+    _guarded(action, debug)
 
 
 @app.command()
@@ -170,15 +167,12 @@ def demo(
 ) -> None:
     """Evolve small networks on scikit-learn's digits: no download, under a minute on two cores."""
 
-    def action() -> Run:
+    def action() -> None:
         from evo.api import search as run_search
-        from evo.run import free_output
 
-        folder = output or free_output(Path("results"), "demo")
-        choices = {"seed": seed, "workers": workers, "output": folder, "overwrite": overwrite}
-        return _watched(run_search, folder, quiet, space="digits", **choices)
+        _watched(run_search, quiet, space="digits", seed=seed, workers=workers, output=output, overwrite=overwrite)
 
-    _show_run(_guarded(action, debug))
+    _guarded(action, debug)
 
 
 @app.command()
@@ -200,12 +194,11 @@ def resume(
     A larger --budget or --generations extends a finished run.
     """
 
-    def action() -> Run:
+    def action() -> None:
         from evo.api import resume as resume_run
 
-        return _watched(
+        _watched(
             resume_run,
-            run,
             quiet,
             path=run,
             budget=budget,
@@ -218,7 +211,7 @@ def resume(
             workers=workers,
         )
 
-    _show_run(_guarded(action, debug))
+    _guarded(action, debug)
 
 
 @app.command()
@@ -319,29 +312,27 @@ def check(
 
 def main() -> None:
     """Run the command line."""
-    # A model of the user's own (--model package.module:function) is looked for in the current folder, too.
-    sys.path.append("")
     app()
 
 
-def _watched(command: Callable[..., Run], folder: Path, quiet: bool, **arguments: Any) -> Run:
-    """Call search or resume with progress on stderr, and with signals that end it in an orderly way."""
+def _watched(command: Callable[..., Run], quiet: bool, **arguments: Any) -> None:
+    """Call search or resume with progress on stderr, and with signals that end it in order; show the result."""
     from evo.loop import Stop
     from evo.progress import TerminalObserver
-    from evo.run import is_run
     from evo.signals import StopOnSignals
-    from evo.terminal import error_console
+    from evo.terminal import error_console, print_result
 
-    console = error_console()
+    observer = TerminalObserver(error_console(), quiet=quiet)
     try:
-        with StopOnSignals() as signals, TerminalObserver(console, quiet=quiet) as observer:
-            return command(observer=observer, stop_check=signals.check, **arguments)
+        with StopOnSignals() as signals, observer:
+            run = command(observer=observer, stop_check=signals.check, **arguments)
     except (Stop, KeyboardInterrupt) as stop:
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
-        if is_run(folder):
-            typer.echo(f"Go on with:  evo resume {shlex.quote(str(folder))}", err=True)
+        if observer.path is not None:
+            typer.echo(f"Go on with:  evo resume {shlex.quote(str(observer.path))}", err=True)
         raise typer.Exit(code) from None
+    print_result(run)
 
 
 def _guarded(action: Callable[[], Any], debug: bool) -> Any:
@@ -365,12 +356,6 @@ def _guarded(action: Callable[[], Any], debug: bool) -> Any:
             raise
         typer.echo(f"error: {type(error).__name__}: {error} (--debug shows where)", err=True)
         raise typer.Exit(1) from None
-
-
-def _show_run(run: Run) -> None:
-    from evo.terminal import print_result
-
-    print_result(run)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import tempfile
 from pathlib import Path
 
+from evo.errors import RunError
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import training_seed
 from evo.loop import POLL_SECONDS, Observer, StopCheck
@@ -45,7 +45,7 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
     _name_winner(run)
     if measures_test:
         _measure_test(run, evaluator, stop_check, tasks)
-        shutil.rmtree(weights or "", ignore_errors=True)
+        shutil.rmtree(_weights_folder(run), ignore_errors=True)
     run.write_tables()
 
 
@@ -103,4 +103,8 @@ def _measure_test(run: Run, evaluator: Evaluator, stop_check: StopCheck, tasks: 
 
 
 def _weights_folder(run: Run) -> Path:
-    return run.path / "weights" if run.path is not None else Path(tempfile.mkdtemp(prefix="evo-weights-"))
+    assert run.path is not None, "trainings have a run folder"
+    folder = run.path / "weights"
+    if folder.is_symlink():
+        raise RunError(f"{folder}: is a link; weights are written into the run folder only. Remove the link.")
+    return folder

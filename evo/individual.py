@@ -12,7 +12,6 @@ GeneValue: TypeAlias = float | int | str | bool | tuple[int, ...]
 Genome: TypeAlias = dict[str, GeneValue]
 
 Status: TypeAlias = Literal["complete", "partial", "diverged", "out_of_memory", "timeout", "failed"]
-STATUSES: tuple[Status, ...] = ("complete", "partial", "diverged", "out_of_memory", "timeout", "failed")
 
 Phase: TypeAlias = Literal["search", "finalist"]
 

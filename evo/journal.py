@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +181,3 @@ def refuse_if_written(path: Path) -> None:
         _lock(descriptor, path)
     finally:
         os.close(descriptor)
-
-
-def events_of(journal: Journal, kind: str) -> Iterator[Event]:
-    """Yield the events of one kind, in order."""
-    return (event for event in journal.events if event["kind"] == kind)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from evo.strategies import Strategy
 
 FAILURES_AT_START = 3
+FAILURES = ("failed", "timeout", "out_of_memory")
 POLL_SECONDS = 0.2
 
 
@@ -35,38 +36,32 @@ StopCheck = Callable[[], None]
 class Observer(Protocol):
     """Someone who watches a search: the terminal's progress, or nobody."""
 
-    def started(self, run: Run, total: int | None) -> None:
-        """The run is open; `total` is the number of trainings of the search, where it is bounded."""
-
-    def proposed(self, individual: Individual) -> None:
-        """An individual was handed to the evaluator."""
+    def started(self, run: Run, total: int) -> None:
+        """The run is open; `total` is the number of trainings that the search takes at most."""
 
     def evaluated(self, run: Run, evaluation: Evaluation) -> None:
         """An evaluation has finished and is recorded."""
 
-    def generation_finished(self, run: Run, generation: int) -> None:
-        """A generation is complete."""
-
     def notify(self, message: str) -> None:
-        """Something that a person wants to know."""
+        """Something that a person may want to know."""
+
+    def warn(self, message: str) -> None:
+        """Something that a person must know."""
 
 
 class Nobody:
     """An observer that ignores everything."""
 
-    def started(self, run: Run, total: int | None) -> None:
-        """Ignore it."""
-
-    def proposed(self, individual: Individual) -> None:
+    def started(self, run: Run, total: int) -> None:
         """Ignore it."""
 
     def evaluated(self, run: Run, evaluation: Evaluation) -> None:
         """Ignore it."""
 
-    def generation_finished(self, run: Run, generation: int) -> None:
+    def notify(self, message: str) -> None:
         """Ignore it."""
 
-    def notify(self, message: str) -> None:
+    def warn(self, message: str) -> None:
         """Ignore it."""
 
 
@@ -88,14 +83,13 @@ def run_search(
     """
     observer.started(run, algorithm.limit)
     for individual in run.unevaluated():
-        _submit(evaluator, run, individual, observer)
-    _record_generations(algorithm, run, observer)
+        _submit(evaluator, run, individual)
     while not algorithm.done():
         stop_check()
         for individual in algorithm.ask(room=evaluator.room()):
             run.record_proposal(individual)
-            _submit(evaluator, run, individual, observer)
-        _record_generations(algorithm, run, observer)
+            _submit(evaluator, run, individual)
+        _record_generations(algorithm, run)
         if not evaluator.pending and not algorithm.done():
             raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
         evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
@@ -105,16 +99,15 @@ def run_search(
         algorithm.tell(evaluation.individual, evaluation.fitness)
         observer.evaluated(run, evaluation)
         _check_first_results(run)
-        _record_generations(algorithm, run, observer)
+    _record_generations(algorithm, run)
 
 
-def _submit(evaluator: Evaluator, run: Run, individual: Individual, observer: Observer) -> None:
+def _submit(evaluator: Evaluator, run: Run, individual: Individual) -> None:
     seed = training_seed(run.settings.seed, individual.genome, replicate=0)
     evaluator.submit(Task(individual.id, 0, seed, individual.config))
-    observer.proposed(individual)
 
 
-def _record_generations(algorithm: Strategy, run: Run, observer: Observer) -> None:
+def _record_generations(algorithm: Strategy, run: Run) -> None:
     """Keep the populations that are new; the CSV files follow the journal once a generation."""
     new = [
         (generation, members)
@@ -123,15 +116,15 @@ def _record_generations(algorithm: Strategy, run: Run, observer: Observer) -> No
     ]
     for generation, members in new:
         run.record_generation(generation, members)
-        observer.generation_finished(run, generation)
     if new:
         run.write_tables()
 
 
 def _check_first_results(run: Run) -> None:
-    """Stop a search whose every evaluation so far has failed, from three on; divergence is no failure."""
-    first = list(run.evaluations.values())[: FAILURES_AT_START + 1]
-    if len(first) < FAILURES_AT_START or any(e.status in ("complete", "partial", "diverged") for e in first):
+    """Stop a search whose first three individuals have failed and in which nothing worked; divergence is no failure."""
+    first = [run.evaluations[number, 0] for number in range(FAILURES_AT_START) if (number, 0) in run.evaluations]
+    worked = any(evaluation.status not in FAILURES for evaluation in run.evaluations.values())
+    if len(first) < FAILURES_AT_START or worked:
         return
-    reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in first[:FAILURES_AT_START]]
+    reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in first]
     raise SearchError(listed(reasons, "the first three evaluations all failed, so the search was stopped:"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from evo.individual import Evaluation, Individual
+from evo.individual import Evaluation
 from evo.run import Run
 
 
@@ -28,7 +29,8 @@ class TerminalObserver:
 
     def __init__(self, console: Console, *, quiet: bool = False):
         self._console, self._quiet = console, quiet
-        self._total: int | None = None
+        self._total = 0
+        self.path: Path | None = None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
@@ -55,21 +57,20 @@ class TerminalObserver:
         if self._progress is not None:
             self._progress.stop()
 
-    def started(self, run: Run, total: int | None) -> None:
-        """Take the number of trainings, and say what goes on."""
-        self._total = total
+    def started(self, run: Run, total: int) -> None:
+        """Take the run's folder and its number of trainings, and say what goes on."""
+        self._total, self.path = total, run.path
         settings = run.settings
-        trainings = f"up to {total} trainings" if total is not None else "trainings until the time is over"
         if settings.objective is not None:
             what = f"the objective {settings.objective}"
         else:
             dataset = settings.dataset or {}
             what = f"{settings.model} on {dataset.get('variant')}, {settings.device} {settings.precision}"
-        selected = "; SELECTED ON THE TEST SET (--fitness test)" if settings.fitness == "test" else ""
-        self.notify(f"{settings.strategy} on the space {settings.space_name}: {trainings}, {what}{selected}")
-
-    def proposed(self, individual: Individual) -> None:
-        """Nothing: what is shown is what has finished."""
+        self.notify(f"{settings.strategy} on the space {settings.space_name}: up to {total} trainings, {what}")
+        if settings.fitness == "test":
+            self.warn(
+                "fitness is TEST accuracy (--fitness test): the test set selects, so it will not judge the result"
+            )
 
     def evaluated(self, run: Run, evaluation: Evaluation) -> None:
         """Move the live line, or write one."""
@@ -78,13 +79,14 @@ class TerminalObserver:
         elif not self._quiet:
             self._console.print(_line(run, evaluation), highlight=False, markup=False, soft_wrap=True)
 
-    def generation_finished(self, run: Run, generation: int) -> None:
-        """Nothing: the next evaluation shows its generation."""
-
     def notify(self, message: str) -> None:
         """Write a line above the live one."""
         if not self._quiet:
-            self._console.print(message, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
+            self.warn(message)
+
+    def warn(self, message: str) -> None:
+        """Write a line above the live one, also when quiet."""
+        self._console.print(message, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
     def _update(self, run: Run, evaluation: Evaluation) -> None:
         assert self._progress is not None

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evo.errors import ConfigurationError, RunError
+from evo.errors import ConfigurationError, RunError, did_you_mean
 from evo.files import new_folder_mode, sync_folder
 from evo.individual import Evaluation, Genome, Individual, genome_key
 from evo.journal import Journal, refuse_if_written
-from evo.settings import Settings
+from evo.settings import Settings, current_versions
 from evo.space import SearchSpace
 from evo.space_file import space_from_dict
 
@@ -74,7 +74,13 @@ class Run:
         self.winner: int | None = None
         self.tests: dict[tuple[int, int], dict[str, Any]] = {}
         for event in journal.events:
-            self._take(event)
+            try:
+                self._take(event)
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                raise RunError(
+                    f"{journal.path}: event {event.get('number')} is not what evo writes "
+                    f"({type(error).__name__}: {error}); the file was changed by something else, restore it from a copy"
+                ) from None
 
     # Making and opening.
 
@@ -92,6 +98,7 @@ class Run:
         """
         if path is None:
             return cls(settings, Journal.create(None))
+        path = path.absolute()
         check_output(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Made beside its place and moved there whole: a kill in between leaves no folder that is half a run.
@@ -100,12 +107,14 @@ class Run:
             building.chmod(new_folder_mode())
             settings.save(building)
             journal = Journal.create(building / "journal.jsonl")
+            replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
             if path.exists():
                 if is_run(path):
                     refuse_if_written(path / "journal.jsonl")
-                shutil.rmtree(path)
+                path.rename(replaced)
             building.rename(path)
             sync_folder(path.parent)
+            shutil.rmtree(replaced)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
@@ -164,6 +173,15 @@ class Run:
         metrics = {"test_accuracy": evaluation.test_accuracy, "test_loss": evaluation.loss, "error": evaluation.error}
         self._record({"kind": "test", **event, **metrics})
 
+    def record_resume(self, settings: Settings) -> None:
+        """Keep that the run goes on, with what versions, where and how far."""
+        self.settings = settings
+        kept = ("budget", "generations", "finalists", "device", "device_name", "precision", "threads", "workers")
+        values = {name: getattr(settings, name) for name in kept}
+        self._record({"kind": "resume", **values, "versions": current_versions()})
+        if self.path is not None:
+            settings.save(self.path)
+
     def _record(self, event: dict[str, Any]) -> None:
         self._journal.append(event)
         self._take(event)
@@ -178,17 +196,31 @@ class Run:
                 self.individuals.append(individual)
             case "evaluation":
                 evaluation = Evaluation.from_dict(event["evaluation"])
+                self._check_known(evaluation.individual)
                 self.evaluations[evaluation.individual, evaluation.replicate] = evaluation
             case "generation":
+                self._check_known(*event["members"])
                 self.generations[event["generation"]] = tuple(event["members"])
             case "finalists":
+                self._check_known(*event["individuals"])
                 self.finalists, self.winner = tuple(event["individuals"]), None
             case "winner":
+                self._check_known(event["individual"])
                 self.winner = event["individual"]
             case "test":
                 self.tests[event["individual"], event["replicate"]] = event
 
+    def _check_known(self, *individuals: int) -> None:
+        for number in individuals:
+            if not isinstance(number, int) or not 0 <= number < len(self.individuals):
+                raise ValueError(f"no individual {number!r} was proposed before")
+
     # Asking.
+
+    @property
+    def name(self) -> str:
+        """The name that tables and figures show: the folder's, or the space's for a run in memory."""
+        return self.path.resolve().name if self.path is not None else self.settings.space_name
 
     @property
     def search_evaluations(self) -> list[Evaluation]:
@@ -322,7 +354,9 @@ def run_folder(path: Path | str) -> Path:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise RunError(f"{folder}: no such run folder")
+        parent = folder.parent
+        runs = sorted(entry.name for entry in parent.iterdir() if is_run(entry)) if parent.is_dir() else []
+        raise RunError(f"{folder}: no such run folder.{did_you_mean(folder.name, runs)}")
     if not is_run(folder):
         inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_run(entry))
         hint = f" Runs in it: {', '.join(inside)}." if inside else ""
@@ -337,7 +371,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         ConfigurationError: It exists and may not be overwritten, or holds something that is not a run.
     """
     if path.is_file():
-        raise ConfigurationError(f"output {path}: is a file; give a folder")
+        raise ConfigurationError(f"output {path}: is a file; give the name of a folder that does not exist yet")
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:

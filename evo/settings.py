@@ -13,7 +13,7 @@ from evo.errors import RunError
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
 
-PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALIST_SEEDS = 3
 
 
@@ -42,8 +42,8 @@ class Settings:
         device_name: The processor's or the GPU's name.
         precision: "fp32" or "bf16".
         threads: Threads of one training on a CPU.
-        workers: Of the command that started the run; any other number gives the same results.
-        versions: Of Python and of the packages that results depend on.
+        workers: Of the last command; any other number gives the same results.
+        versions: Of Python and of the packages that results depend on, when the run began.
     """
 
     space: dict[str, Any]

@@ -9,9 +9,8 @@ from typing import Any, Literal
 from evo.data import prepare_dataset
 from evo.errors import ConfigurationError, did_you_mean
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
-from evo.evaluators.objective import Objective
+from evo.evaluators.objective import Objective, name_of
 from evo.loop import Observer
-from evo.models import MODEL_GENES
 from evo.run import Run
 from evo.settings import Settings
 from evo.space import SearchSpace
@@ -34,13 +33,12 @@ def setup_of_search(
         raise ConfigurationError(
             f'search space "{space.name}" names no model to train: set model in it, give --model, or an objective'
         )
-    _check_model_name(settings.model)
     _check_device_name(device)
     name = dataset if dataset is not None or data_dir is not None else space.dataset
     if name is None and data_dir is None:
         raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
     folder = Path(data_dir) if data_dir is not None else None
-    prepared = prepare_dataset(name, folder, notify=observer.notify)
+    prepared = prepare_dataset(name, folder, image_size=space.training.image_size, notify=observer.notify)
     settings.dataset = prepared.to_dict() | {"data_dir": str(folder.resolve()) if folder else None}
     return TrainingSetup(prepared, space.training, settings.model, device, precision, settings.fitness)
 
@@ -59,13 +57,20 @@ def setup_of_run(
     Raises:
         ConfigurationError: They are not given again, or are not the same.
     """
-    _check_same_objective(run, objective, model)
+    _check_same_objective(run, objective, model, observer)
     if objective is not None:
         return ObjectiveSetup(objective)
     settings = run.settings
     recorded = settings.dataset or {}
     folder = data_dir if data_dir is not None else recorded.get("data_dir")
-    prepared = prepare_dataset(recorded.get("name"), Path(folder) if folder else None, notify=observer.notify)
+    prepared = prepare_dataset(
+        recorded.get("name"),
+        Path(folder) if folder else None,
+        image_size=run.space.training.image_size,
+        # Where a run folder says that data are, nothing is written: it may be a stranger's.
+        download=data_dir is not None,
+        notify=observer.notify,
+    )
     if prepared.checksum != recorded.get("checksum"):
         raise ConfigurationError(
             f"the data at {prepared.source} are not those that the run began with ({recorded.get('source')}): "
@@ -99,12 +104,16 @@ def default_workers(setup: Setup, device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_same_objective(run: Run, objective: Objective | None, model: str | None) -> None:
+def _check_same_objective(run: Run, objective: Objective | None, model: str | None, observer: Observer) -> None:
     settings = run.settings
     if settings.objective is not None and objective is None:
         raise ConfigurationError(
             f'run {run.path}: was made with the objective "{settings.objective}", which is not kept in the folder; '
             f"resume it from Python: evo.resume({str(run.path)!r}, objective=…)"
+        )
+    if objective is not None and settings.objective not in (None, name_of(objective)):
+        observer.warn(
+            f"note: the run began with the objective {settings.objective}, it goes on with {name_of(objective)}"
         )
     if settings.objective is None and objective is not None:
         raise ConfigurationError(f"run {run.path}: trains networks and takes no objective")
@@ -112,15 +121,7 @@ def _check_same_objective(run: Run, objective: Objective | None, model: str | No
         given = f'got "{model}"' if model else "give it again"
         raise ConfigurationError(f"run {run.path}: was made with --model {settings.model}; {given}")
     if model is not None and model != settings.model:
-        raise ConfigurationError(f'run {run.path}: was made with --model {settings.model}, got "{model}"')
-
-
-def _check_model_name(model: str) -> None:
-    if model not in MODEL_GENES and ":" not in model:
-        raise ConfigurationError(
-            f'--model: unknown model "{model}".{did_you_mean(model, MODEL_GENES)} '
-            f"Known: {', '.join(MODEL_GENES)}; or package.module:function for one of your own."
-        )
+        raise ConfigurationError(f'run {run.path}: was made with --model {settings.model}, got "{model}"; leave it out')
 
 
 def _check_device_name(device: str) -> None:

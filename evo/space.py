@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic import TypeAdapter
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
-from evo.individual import STEPS, GeneValue, Genome
+from evo.individual import STEPS, GeneValue, Genome, genome_from_json
 from evo.models import ACTIVATIONS, MODEL_GENES, REQUIRED_GENES
 from evo.space_settings import DATASETS, SearchDefaults, TrainingSettings, read_settings
 
@@ -30,6 +31,46 @@ _DOMAINS: dict[str, tuple[tuple[type[Gene], ...], float, float]] = {
 }
 """The kinds of number genes that trainings and shipped models read, with their smallest and largest value."""
 
+RESERVED = frozenset(
+    {
+        "individual",
+        "replicate",
+        "generation",
+        "parents",
+        "operator",
+        "seed",
+        "status",
+        "fitness",
+        "validation_accuracy",
+        "train_accuracy",
+        "test_accuracy",
+        "loss",
+        "test_loss",
+        "parameters",
+        "steps_trained",
+        "seconds",
+        "worker",
+        "started",
+        "engine",
+        "precision",
+        "error",
+        "step",
+        "slot",
+        "evaluations",
+        "run",
+        "rank",
+        "winner",
+        "test_std",
+        "n",
+        "gap",
+        "retrained_fitness",
+        "fitness_on",
+        "strategy",
+        "trainings",
+    }
+)
+"""The columns of the tables of runs and comparisons, beside the genes."""
+
 
 class SearchSpace:
     """Named genes, their conditions, and what is fixed.
@@ -37,7 +78,7 @@ class SearchSpace:
     Args:
         genes: Gene by name, in the order of the results table.
         name: Used in messages and for the name of the output folder.
-        model: A shipped model's name, or None for an objective or a model of the user's own.
+        model: A shipped model's name, "package.module:function", or None for an objective.
         dataset: A dataset's name, or None.
         training: Fixed settings (`TrainingSettings`) or a mapping of them.
         search: Defaults of the search (`SearchDefaults`) or a mapping of them.
@@ -61,9 +102,13 @@ class SearchSpace:
         self.name, self.model, self.dataset = name, model, dataset
         self.training, self.search = read_settings(training, search)
         self.genes: dict[str, Gene] = dict(genes)
+        if wrong := [name for name, gene in self.genes.items() if not isinstance(gene, Gene)]:
+            raise ConfigurationError(
+                f"genes {', '.join(wrong)}: must be evo.Float, Integer, Categorical, Boolean or Layers"
+            )
         if model is not None:
             self._put_steps_on_the_grid()
-        self.initial: tuple[Genome, ...] = tuple(_tuples(values) for values in initial)
+        self.initial: tuple[Genome, ...] = tuple(genome_from_json(values) for values in initial)
         check_space(self)
         self.order: tuple[str, ...] = self._parents_first()
 
@@ -90,6 +135,25 @@ class SearchSpace:
             ]
         return tuple(order)
 
+    def with_model(self, model: str) -> SearchSpace:
+        """Return the same space for another model, checked against what that one reads.
+
+        Args:
+            model: A shipped model's name, or "package.module:function".
+
+        Raises:
+            ConfigurationError: The genes do not fit it.
+        """
+        return SearchSpace(
+            self.genes,
+            name=self.name,
+            model=model,
+            dataset=self.dataset,
+            training=self.training,
+            search=self.search,
+            initial=self.initial,
+        )
+
     # Genomes.
 
     def sample(self, rng: random.Random) -> Genome:
@@ -102,7 +166,7 @@ class SearchSpace:
         for name in self.order:
             gene = self.genes[name]
             if gene.is_active(genome):
-                genome[name] = partial[name] if name in partial else gene.sample(rng)
+                genome[name] = gene.repair(partial[name]) if name in partial else gene.sample(rng)
         return {name: genome[name] for name in self.genes if name in genome}
 
     def problems(self, genome: Mapping[str, Any], *, complete: bool = True) -> list[str]:
@@ -174,7 +238,8 @@ class SearchSpace:
             for name, gene in self.genes.items()
         }
         return {
-            "model": self.model,
+            # A function of the user's own is no part of a space; the run's settings name it.
+            "model": None if is_reference(self.model) else self.model,
             "dataset": self.dataset,
             "training": self.training.model_dump(mode="json", exclude_none=True),
             "search": self.search.model_dump(mode="json", exclude_none=True),
@@ -184,10 +249,6 @@ class SearchSpace:
                 for values in self.initial
             ],
         }
-
-
-def _tuples(values: Mapping[str, Any]) -> Genome:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 class SpaceError(ConfigurationError):
@@ -205,6 +266,12 @@ def check_space(space: SearchSpace) -> None:
         SpaceError: With every problem.
     """
     problems = [] if space.genes else ["genes: at least one [genes.NAME] is needed"]
+    problems += [
+        f"genes.{name}: a name is made of letters, digits and _, begins with a letter, and is not a column's of the "
+        "results tables"
+        for name in space.genes
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in RESERVED
+    ]
     problems += _condition_problems(space.genes)
     if space.model is not None:
         problems += _model_problems(space)
@@ -291,6 +358,8 @@ def _cycles(genes: Mapping[str, Gene]) -> list[str]:
 def _model_problems(space: SearchSpace) -> list[str]:
     """Return the genes that nobody reads, those that are missing, and a steps gene off the curve's grid."""
     assert space.model is not None
+    if is_reference(space.model):
+        return _training_problems(space, REQUIRED_FOR_TRAINING)
     if space.model not in MODEL_GENES:
         hint = did_you_mean(space.model, MODEL_GENES)
         return [f'model: unknown model "{space.model}".{hint} Known: {", ".join(MODEL_GENES)}']
@@ -302,7 +371,18 @@ def _model_problems(space: SearchSpace) -> list[str]:
         for name in space.genes
         if name not in readable | conditions
     ]
-    for name in [*REQUIRED_FOR_TRAINING, *REQUIRED_GENES[space.model]]:
+    return problems + _training_problems(space, [*REQUIRED_FOR_TRAINING, *REQUIRED_GENES[space.model]])
+
+
+def is_reference(model: str | None) -> bool:
+    """Return whether a model is a function of the user's own, "package.module:function"."""
+    return model is not None and ":" in model
+
+
+def _training_problems(space: SearchSpace, required: Iterable[str]) -> list[str]:
+    """Return the genes that a training needs and does not get, and those whose values it cannot take."""
+    problems = []
+    for name in required:
         fixed = getattr(space.training, name, None) is not None
         if not fixed and (name not in space.genes or space.genes[name].when):
             place = f" or training.{name}" if name in REQUIRED_FOR_TRAINING else ""

@@ -8,12 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.genes import GENE_KINDS, Gene
-from evo.space import SearchSpace, SpaceError
-from evo.space_settings import SearchDefaults, TrainingSettings, reworded, section_problems
+from evo.genes.base import GeneError
+from evo.space import SearchSpace, SpaceError, is_reference
+from evo.space_settings import SearchDefaults, TrainingSettings, section_problems
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -74,6 +73,9 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
     problems = [
         f"{key}: unknown key.{did_you_mean(key, TOP_LEVEL_KEYS)}" for key in values if key not in TOP_LEVEL_KEYS
     ]
+    if is_reference(_text(values.get("model"))):
+        problems.append("model: a file cannot name a function; give a model of your own by --model or from Python")
+        values = {**values, "model": None}
     for key in ("model", "dataset", "description"):
         if not isinstance(values.get(key), str | None):
             problems.append(f"{key}: must be a text, got {values[key]!r}")
@@ -128,9 +130,8 @@ def _read_genes(tables: Any) -> tuple[dict[str, Gene], list[str]]:
         cls = GENE_KINDS[kind]
         try:
             genes[name] = cls(**table)
-        except ValidationError as error:
-            fields = cls.__dataclass_fields__  # type: ignore[attr-defined]  # every kind is a dataclass
-            problems += reworded(error, path, fields)
+        except GeneError as error:
+            problems += error.problems(path)
     return genes, problems
 
 

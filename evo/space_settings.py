@@ -30,6 +30,7 @@ class TrainingSettings(BaseModel):
         batch_size: Images a step.
         steps: Optimiser steps.
         weight_decay: Decoupled (AdamW) for adam.
+        image_size: Side in pixels that the images of an image folder are resized to.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -41,14 +42,23 @@ class TrainingSettings(BaseModel):
     batch_size: PositiveCount | None = None
     steps: PositiveCount | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    image_size: PositiveCount = 32
 
 
 class SearchDefaults(BaseModel):
-    """What `evo search` does with the space unless told otherwise."""
+    """What `evo search` does with the space unless told otherwise.
+
+    Attributes:
+        strategy: The algorithm.
+        population: Individuals of a generation.
+        generations: Most generations.
+        budget: Most trainings.
+        finalists: Genomes that are trained again after the search; 0 for none.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    strategy: str | None = None
+    strategy: Literal["ga", "random", "report2019", "report2019-fixed"] | None = None
     population: PositiveCount | None = None
     generations: PositiveCount | None = None
     budget: PositiveCount | None = None
@@ -97,6 +107,8 @@ def reworded(error: ValidationError, path: str, fields: Iterable[str]) -> list[s
 def _line(detail: ErrorDetails, path: str, fields: Iterable[str]) -> str:
     loc = [part for part in detail["loc"] if not isinstance(part, str) or "[" not in part]
     scalar = len(loc) > 2 and loc[-1] in ("bool", "int", "float", "str")
+    if loc and isinstance(loc[0], int):
+        loc[0] = list(fields)[loc[0]]  # an argument that was given by its place
     where = ".".join([path, *map(str, loc[:-1] if scalar else loc)])
     kind, message = detail["type"], detail["msg"].removeprefix("Value error, ")
     if scalar:

@@ -117,7 +117,7 @@ def write_tables(run: Run, folder: Path) -> None:
         "curves": curves_table(run),
         "hall_of_fame": hall_of_fame_table(run),
     }
-    if run.finalists:
+    if run.finalists or (folder / "finalists.csv").exists():
         tables["finalists"] = finalists_table(run)
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from evo.errors import SearchError, listed
 from evo.progress import genome_text, short
+from evo.reports.comparison import comparison_table, names_of
 from evo.run import Run
 from evo.space import SearchSpace
 
@@ -39,9 +43,9 @@ def error_console() -> Console:
 
 def print_result(run: Run) -> None:
     """Print the best genome of a finished run, where its results are, and what to do next."""
-    from evo.reports.comparison import comparison_table
-
     console = output_console()
+    if not run.ranked():
+        raise SearchError(_nothing_complete(run))
     failed = sum(1 for evaluation in run.search_evaluations if not evaluation.complete)
     failures = f", {failed} of them failed" if failed else ""
     console.print(f"[bold]Best of {len(run.search_evaluations)} trainings[/bold]{failures} (individual {run.best.id}):")
@@ -67,7 +71,13 @@ def print_result(run: Run) -> None:
             (f"evo resume {folder} --budget {2 * len(run.search_evaluations)}", "go on with twice the trainings"),
             (f"evo replay {folder} {run.best.id}", "train the best again and compare"),
         ):
-            console.print(f"  {command}   [dim]# {purpose}[/dim]", soft_wrap=True)
+            console.print(f"  {escape(command)}   [dim]# {purpose}[/dim]", soft_wrap=True)
+
+
+def _nothing_complete(run: Run) -> str:
+    reasons = Counter(f"{evaluation.status}: {evaluation.error}" for evaluation in run.search_evaluations)
+    heading = f"none of {len(run.search_evaluations)} trainings was complete (all rows: {run.path}/evaluations.csv):"
+    return listed([f"{count} × {reason}" for reason, count in reasons.most_common(5)], heading)
 
 
 def print_comparison(runs: Sequence[Run], table: pd.DataFrame) -> None:
@@ -77,14 +87,14 @@ def print_comparison(runs: Sequence[Run], table: pd.DataFrame) -> None:
     for heading in ("run", "#", "genome", "validation", "test", "n", "gap"):
         number = heading in ("#", "validation", "test", "n", "gap")
         view.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
-    by_name = {run.path.name if run.path is not None else run.settings.space_name: run for run in runs}
+    by_name = dict(zip(names_of(runs), runs, strict=True))
     for row in table.to_dict("records"):
         run = by_name[row["run"]]
         validation = row["validation_accuracy"] if run.settings.objective is None else row["fitness"]
         view.add_row(
-            str(row["run"]),
+            escape(str(row["run"])),
             f"{row['individual']}{'*' if row['winner'] else ''}",
-            genome_text(run, row["individual"]),
+            escape(genome_text(run, row["individual"])),
             _number(validation),
             _mean_and_deviation(row),
             str(row["n"]),
@@ -98,7 +108,7 @@ def print_comparison(runs: Sequence[Run], table: pd.DataFrame) -> None:
     )
     if any(run.settings.fitness == "test" for run in runs):
         names = ", ".join(name for name, run in by_name.items() if run.settings.fitness == "test")
-        console.print(f"{names}: {SELECTED_ON_TEST}", style="bold yellow")
+        console.print(f"{names}: {SELECTED_ON_TEST}", style="bold yellow", markup=False)
 
 
 def print_replay(replay: Replay) -> None:
@@ -142,7 +152,8 @@ def print_space(space: SearchSpace) -> None:
         view.add_column(heading, overflow="fold")
     for name, gene in space.genes.items():
         condition = " and ".join(f"{parent} = {wanted}" for parent, wanted in (gene.when or {}).items())
-        view.add_row(name, type(gene).__name__.lower(), gene.describe(), f"if {condition}" if condition else "always")
+        cells = (name, type(gene).__name__.lower(), gene.describe(), f"if {condition}" if condition else "always")
+        view.add_row(*map(escape, cells))
     console.print(
         f"{space.name}: {space.model or 'no model'} on {space.dataset or 'no dataset'}; it is valid.", markup=False
     )
@@ -155,8 +166,9 @@ def print_space(space: SearchSpace) -> None:
     algorithm = make_strategy(
         name, space, population=defaults.population, budget=defaults.budget, generations=defaults.generations
     )
-    trainings = f"{algorithm.limit} trainings" if algorithm.limit is not None else "no bound of trainings"
-    console.print(f"by default: {name}, population {algorithm.population_size}, {trainings}.", markup=False)
+    console.print(
+        f"by default: {name}, population {algorithm.population_size}, {algorithm.limit} trainings.", markup=False
+    )
 
 
 def _number(value: float | None) -> str:

@@ -179,12 +179,11 @@ def mutate(
 
 
 def make_toolbox(space: SearchSpace, tournament: int = 3) -> base.Toolbox:
-    """Return a DEAP toolbox with `genome`, `mate`, `mutate`, `select` and `best` for a space.
+    """Return a DEAP toolbox with `mate`, `mutate`, `select` and `best` for a space.
 
     `select` draws from the global `random`, as DEAP's operators do: call it within `lend`.
     """
     toolbox = base.Toolbox()
-    toolbox.register("genome", space.sample)
     toolbox.register("mate", mate, space)
     toolbox.register("mutate", mutate, space)
     toolbox.register("select", tools.selTournament, tournsize=tournament)

@@ -67,6 +67,7 @@ def cifar10_source(
     root: Path,
     notify: Notify,
     *,
+    download: bool = True,
     train_md5: Mapping[str, str] = TRAIN_MD5,
     test_md5: Mapping[str, str] = TEST_MD5,
     images_per_batch: int = 10_000,
@@ -76,6 +77,7 @@ def cifar10_source(
     Args:
         root: torchvision's root: the batches lie in `root/cifar-10-batches-py`.
         notify: Takes one line of progress at a time.
+        download: Whether it may be fetched.
         train_md5: File name → MD5 of the training batches, in order.
         test_md5: File name → MD5 of the test batches, in order.
         images_per_batch: How many images each batch holds.
@@ -89,6 +91,10 @@ def cifar10_source(
     root = root.expanduser().resolve()
     folder = root / FOLDER
     if not folder.is_dir():
+        if not download:
+            raise ConfigurationError(
+                f"{folder}: CIFAR-10 is no longer there; give the folder that holds it by --data-dir"
+            )
         _fetch(root, notify)
     tables: dict[Part, Mapping[str, str]] = {"train": train_md5, "test": test_md5}
 

@@ -102,6 +102,7 @@ def prepare_dataset(
     data_dir: Path | None = None,
     *,
     image_size: int = DEFAULT_IMAGE_SIZE,
+    download: bool = True,
     notify: Notify = _silent,
 ) -> PreparedDataset:
     """Find, download or decode a dataset; the decoded arrays are cached and checked at every call.
@@ -111,6 +112,7 @@ def prepare_dataset(
         data_dir: For "imagefolder" the folder with `train/` and `test/`; for "cifar10" torchvision's root (by
             default `$EVO_DATA_DIR`, or `data` in evo's cache), where it is downloaded to if it is not there.
         image_size: Side of the decoded images in pixels. Only "imagefolder" takes another than the default.
+        download: Whether CIFAR-10 may be fetched where it is not there.
         notify: Takes one line of progress at a time.
 
     Returns:
@@ -139,7 +141,7 @@ def prepare_dataset(
     elif name == "cifar10":
         if data_dir is not None:
             _refuse_other_layout("cifar10", data_dir)
-        source = cifar10_source(data_dir or cifar10.default_root(), notify)
+        source = cifar10_source(data_dir or cifar10.default_root(), notify, download=download)
     else:
         if data_dir is None:
             raise ConfigurationError(f"imagefolder needs a data folder (--data-dir); {LAYOUT}")

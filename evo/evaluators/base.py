@@ -36,6 +36,12 @@ class Task:
 Evaluate = Callable[[Task], Evaluation]
 
 
+def reason_of(problem: BaseException) -> str:
+    """Return an exception as the text of a table's cell: one line, not too long, nothing that cannot be written."""
+    text = " ".join(f"{type(problem).__name__}: {problem}".split())
+    return text.encode("utf-8", "replace").decode("utf-8")[:500]
+
+
 class Setup(Protocol):
     """Describes an evaluation function; travels to the worker, which builds the function there."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evo.evaluators.base import Evaluate, Task
+from evo.evaluators.base import Evaluate, Task, reason_of
 from evo.individual import Evaluation, Status
 
 Objective = Callable[..., Any]
@@ -29,6 +29,11 @@ def takes_seed(objective: Objective) -> bool:
         and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     return "seed" in parameters or len(required) >= 2
+
+
+def name_of(objective: Objective) -> str:
+    """Return the name that a run keeps of a function; the function itself is never written."""
+    return str(getattr(objective, "__qualname__", type(objective).__name__))
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,9 @@ class ObjectiveSetup:
             fitness, error = self._call(task)
             status = "complete" if fitness is not None else "failed"
         except MemoryError as problem:
-            status, error = "out_of_memory", f"MemoryError: {problem}"
+            status, error = "out_of_memory", reason_of(problem)
         except Exception as problem:  # any failure of the user's function is a row with its reason
-            error = f"{type(problem).__name__}: {problem}"
+            error = reason_of(problem)
         return Evaluation(
             individual=task.individual,
             replicate=task.replicate,

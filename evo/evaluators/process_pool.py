@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -45,7 +46,7 @@ class ProcessPoolEvaluator(Evaluator):
         self._workers: list[_Worker] = []
         self._waiting: deque[Task] = deque()
         self._finished: deque[Evaluation] = deque()
-        self._attempts: dict[tuple[int, int], int] = {}
+        self._attempts: dict[tuple[int, int, str], int] = {}
         self._failed_starts = 0
         self._facts: dict[str, Any] | None = None
 
@@ -98,7 +99,7 @@ class ProcessPoolEvaluator(Evaluator):
         try:
             with nullcontext() if self._setup.needs_main else without_main(), deaf_to_interrupts():
                 process.start()
-        except (AttributeError, TypeError, OSError) as error:
+        except (AttributeError, TypeError, OSError, pickle.PicklingError) as error:
             if isinstance(error, OSError):
                 raise SearchError(f"cannot start worker processes: {error}") from error
             raise ConfigurationError(
@@ -152,7 +153,7 @@ class ProcessPoolEvaluator(Evaluator):
             if self._failed_starts > self._count:
                 raise SearchError(f"worker processes end before they are ready, the last with {cause}")
         if (task := worker.task) is not None:
-            key = (task.individual, task.replicate)
+            key = (task.individual, task.replicate, task.measure)
             self._attempts[key] = self._attempts.get(key, 0) + 1
             if self._attempts[key] < ATTEMPTS:
                 self._waiting.appendleft(task)

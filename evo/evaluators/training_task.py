@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, did_you_mean
-from evo.evaluators.base import Evaluate, Task
+from evo.evaluators.base import Evaluate, Task, reason_of
 from evo.individual import Evaluation
 from evo.models import MODEL_GENES
 from evo.space_settings import TrainingSettings
@@ -94,10 +95,10 @@ class TrainingTask:
         try:
             values = self._test(task) if task.measure == "test" else self._train(task)
         except (torch.OutOfMemoryError, MemoryError) as problem:
-            values = {"status": "out_of_memory", "error": _reason(problem)}
+            values = {"status": "out_of_memory", "error": reason_of(problem)}
         except Exception as problem:  # a training that fails becomes a row with its reason
             exhausted = "can't allocate memory" in str(problem)
-            values = {"status": "out_of_memory" if exhausted else "failed", "error": _reason(problem)}
+            values = {"status": "out_of_memory" if exhausted else "failed", "error": reason_of(problem)}
         return Evaluation(
             individual=task.individual,
             replicate=task.replicate,
@@ -197,6 +198,8 @@ def load_builder(model: str) -> ModelBuilder:
             f"Known: {known}; or package.module:function for one of your own."
         )
     try:
+        # Only where the user has named a module of his own is the folder he works in searched for modules.
+        sys.path.append(os.getcwd())
         builder = getattr(importlib.import_module(module), function)
     except Exception as error:  # the user's module may raise anything while it is imported
         raise ConfigurationError(f'--model: cannot load "{model}": {type(error).__name__}: {error}') from None
@@ -219,8 +222,3 @@ def _cpuinfo(key: str) -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
-def _reason(problem: BaseException) -> str:
-    text = " ".join(str(problem).split())
-    return f"{type(problem).__name__}: {text}"[:500]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
+from evo.errors import ConfigurationError
 from evo.individual import GeneValue
+from evo.space_settings import reworded
 
 Scalar: TypeAlias = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
 Condition: TypeAlias = dict[str, Scalar | list[Scalar]]
@@ -17,7 +20,37 @@ EXACT = 2**53
 """Up to here every whole number is a float, too."""
 Positive: TypeAlias = Annotated[int, Field(ge=1, le=EXACT)]
 
+Kind = TypeVar("Kind")
+
 STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+class GeneError(ConfigurationError):
+    """A gene that cannot be; `problems` words every mistake for the place where the gene stands."""
+
+    def __init__(self, kind: str, error: ValidationError, fields: Sequence[str]):
+        self.error, self.fields = error, fields
+        super().__init__("\n".join(self.problems(kind)))
+
+    def problems(self, path: str) -> list[str]:
+        """Return one text a mistake, each beginning with its key path below `path`."""
+        return reworded(self.error, path, self.fields)
+
+
+def worded(kind: type[Kind]) -> type[Kind]:
+    """Let a kind of gene say in our words what is wrong with its arguments: a decorator over pydantic's dataclass."""
+    original = kind.__init__
+    names = list(kind.__dataclass_fields__)  # type: ignore[attr-defined]  # every kind is a dataclass
+
+    @functools.wraps(original)
+    def __init__(self: Kind, *arguments: Any, **named: Any) -> None:  # noqa: N807
+        try:
+            original(self, *arguments, **named)
+        except ValidationError as error:
+            raise GeneError(kind.__name__, error, names) from None
+
+    kind.__init__ = __init__  # type: ignore[assignment]  # same arguments
+    return kind
 
 
 class Gene(ABC):

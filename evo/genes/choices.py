@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
-from evo.genes.base import STRICT, Condition, Gene, Scalar
+from evo.genes.base import STRICT, Condition, Gene, Scalar, worded
 from evo.individual import GeneValue
 
 
+@worded
 @dataclass(frozen=True, config=STRICT)
 class Categorical(Gene):
     """One of several unordered choices.
@@ -60,6 +61,7 @@ class Categorical(Gene):
         return next(choice for choice in self.choices if str(choice) == text)
 
 
+@worded
 @dataclass(frozen=True, config=STRICT)
 class Boolean(Gene):
     """True or false.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from evo.genes.base import STRICT, Condition, Gene, Positive
+from evo.genes.base import STRICT, Condition, Gene, Positive, worded
 from evo.genes.numbers import Integer
 
 LARGEST_LOG = 700
@@ -20,6 +20,7 @@ Range: TypeAlias = Annotated[tuple[Positive, Positive], Field(strict=False)]
 Choice: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
 
 
+@worded
 @dataclass(frozen=True, config=STRICT)
 class Layers(Gene):
     """A list of layer widths: of varying length within bounds, or one of a list of lists.

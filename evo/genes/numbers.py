@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from evo.genes.base import EXACT, STRICT, Condition, Gene, Positive
+from evo.genes.base import EXACT, STRICT, Condition, Gene, Positive, worded
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Whole: TypeAlias = Annotated[int, Field(ge=-EXACT, le=EXACT)]
@@ -112,6 +112,7 @@ def _check_log(cls: type, log: bool, info: ValidationInfo) -> bool:
     return log
 
 
+@worded
 @dataclass(frozen=True, config=STRICT)
 class Float(Number):
     """A real number in [low, high].
@@ -140,10 +141,10 @@ class Float(Number):
         return Scale(self.low, self.high, self.log, self.step)
 
     def from_unit(self, unit: float) -> float:
-        return self.scale.from_unit(unit)
+        return float(self.scale.from_unit(unit))
 
     def snap(self, value: float) -> float:
-        return self.scale.snap(value)
+        return float(self.scale.snap(value))
 
     def contains(self, value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and self.scale.holds(value)
@@ -158,6 +159,7 @@ class Float(Number):
         return float(text)
 
 
+@worded
 @dataclass(frozen=True, config=STRICT)
 class Integer(Number):
     """A whole number in [low, high].

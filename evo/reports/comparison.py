@@ -22,16 +22,28 @@ def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
     `gap` (the search's accuracy minus `test_accuracy`: how optimistic the selection was), then `fitness,
     retrained_fitness` (the search's, and the mean over the finalists' trainings), `winner, fitness_on, strategy,
     trainings, seconds` (of the search).
+    Accuracies are fractions in [0, 1]; `seconds` is the sum of the trainings' wall-clock times.
 
     Args:
         runs: Runs, of any spaces.
         top: Genomes of a run that has no finalists.
     """
     genes = list(dict.fromkeys(name for run in runs for name in run.space.genes))
-    rows = [_row(run, entry, genes) for run in runs for entry in _entries(run, top)]
+    rows = [
+        {"run": name, **_row(run, entry, genes)}
+        for name, run in zip(names_of(runs), runs, strict=True)
+        for entry in _entries(run, top)
+    ]
     columns = ["run", "individual", *genes, "train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n"]
     columns += ["gap", "fitness", "retrained_fitness", "winner", "fitness_on", "strategy", "trainings", "seconds"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Return a name for every run that tells it from the others: its folder's, or, where two are alike, its path."""
+    names = [run.name for run in runs]
+    paths = [str(run.path) if run.path is not None and names.count(run.name) > 1 else run.name for run in runs]
+    return [path if paths.count(path) == 1 else f"{path} ({place})" for place, path in enumerate(paths, start=1)]
 
 
 def _entries(run: Run, top: int) -> list[RankedIndividual]:
@@ -48,7 +60,6 @@ def _row(run: Run, entry: RankedIndividual, genes: Sequence[str]) -> dict[str, A
     mean = statistics.fmean(tests) if tests else None
     texts = run.space.encode(entry.config)
     return {
-        "run": run.path.name if run.path is not None else run.settings.space_name,
         "individual": entry.id,
         **{name: entry.config[name] if _is_number(entry.config.get(name)) else texts.get(name, "") for name in genes},
         "train_accuracy": entry.evaluation.train_accuracy,

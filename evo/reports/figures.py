@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from evo.genes import Boolean, Categorical, Gene, Layers, Number
+from evo.reports.comparison import names_of
 from evo.run import Run
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def progress_figure(runs: Sequence[Run]) -> Figure:
     """Return fitness against evaluations: every evaluation as a dot, the best so far as a line."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    for place, run in enumerate(runs):
+    for place, (name, run) in enumerate(zip(names_of(runs), runs, strict=True)):
         colour = COLOURS[place % len(COLOURS)]
         fitness = run.table["fitness"].astype(float)
         number = range(1, len(fitness) + 1)
@@ -59,7 +60,7 @@ def progress_figure(runs: Sequence[Run]) -> Figure:
             linestyle=STYLES[place % len(STYLES)],
             linewidth=2,
             drawstyle="steps-post",
-            label=f"{run_name(run)}: best so far",
+            label=f"{name}: best so far",
         )
     axes.set_xlabel("evaluations")
     axes.set_ylabel(fitness_label(runs))
@@ -122,11 +123,6 @@ def fitness_label(runs: Sequence[Run]) -> str:
         return "fitness"
     parts = {run.settings.fitness for run in runs}
     return f"{parts.pop()} accuracy (fraction)" if len(parts) == 1 else "accuracy (fraction)"
-
-
-def run_name(run: Run) -> str:
-    """Return the name that figures and tables show for a run."""
-    return run.path.resolve().name if run.path is not None else run.settings.space_name
 
 
 def _panels(run: Run, name: str, gene: Gene) -> list[tuple[str, pd.Series[Any], bool]]:

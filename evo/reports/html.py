@@ -13,8 +13,8 @@ import jinja2
 import pandas as pd
 
 from evo.files import replacing, write_text
-from evo.reports.comparison import comparison_table
-from evo.reports.figures import figures_of, run_name
+from evo.reports.comparison import comparison_table, names_of
+from evo.reports.figures import figures_of
 from evo.run import Run
 
 if TYPE_CHECKING:
@@ -48,16 +48,16 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
         resources.files("evo.reports").joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
     page = template.render(
-        title=", ".join(run_name(run) for run in runs),
+        title=", ".join(names_of(runs)),
         comparison=_cells(comparison_table(runs)),
         pictures=pictures,
-        runs=[_run_section(run) for run in runs],
+        runs=[_run_section(name, run) for name, run in zip(names_of(runs), runs, strict=True)],
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
 
 
-def _run_section(run: Run) -> dict[str, Any]:
+def _run_section(name: str, run: Run) -> dict[str, Any]:
     settings = run.settings
     statuses = run.table["status"].value_counts().to_dict()
     facts = {
@@ -74,7 +74,7 @@ def _run_section(run: Run) -> dict[str, Any]:
     }
     shown = run.table.drop(columns=list(HIDDEN))
     return {
-        "name": run_name(run),
+        "name": name,
         "selected_on_test": settings.fitness == "test",
         "facts": {name: value for name, value in facts.items() if value},
         "hall_of_fame": _cells(run.hall_of_fame),

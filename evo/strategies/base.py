@@ -67,8 +67,8 @@ class Strategy(ABC):
         space: The search space.
         seed: Seed of every draw.
         population: Individuals of a generation.
-        budget: Most trainings of the search; None for no bound.
-        generations: Most generations; None for no bound.
+        budget: Most trainings of the search.
+        generations: Most generations. Without either bound, the strategy's default holds.
         initial: Known genomes for the first population; genes they leave out are drawn. Default: the space's own.
 
     Raises:
@@ -137,11 +137,11 @@ class Strategy(ABC):
     # What a loop calls.
 
     @property
-    def limit(self) -> int | None:
-        """Most trainings: the smaller of `budget` and what `generations` take."""
+    def limit(self) -> int:
+        """Most trainings: the smaller of `budget` and what `generations` take; one of them is always set."""
         bounds = [] if self.budget is None else [self.budget]
         bounds += [] if self.generations is None else [self.trainings_of(self.generations)]
-        return min(bounds) if bounds else None
+        return min(bounds)
 
     def ask(self, room: int = 1) -> list[Individual]:
         """Return up to `room` new individuals; fewer, or none, while results are awaited or at the end."""
@@ -220,7 +220,7 @@ class Strategy(ABC):
             raise ConfigurationError(listed(problems, "the known configurations do not fit the search space"))
 
     def _all_proposed(self) -> bool:
-        return self._exhausted or (self.limit is not None and len(self.individuals) >= self.limit)
+        return self._exhausted or len(self.individuals) >= self.limit
 
     def _ask_one(self) -> Individual | None:
         number = len(self.individuals)

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from evo.errors import ConfigurationError
 from evo.genes import Layers
 from tests.spaces import layer_lists
 
@@ -116,7 +116,7 @@ def test_text_is_as_in_the_report() -> None:
     ],
 )
 def test_impossible_lists_are_refused(values: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigurationError):
         Layers(**values)
 
 
