@@ -176,7 +176,7 @@ class SearchSpace:
             genome: Gene values by name.
             complete: Whether every active gene must be there.
         """
-        found = [f"{name}: no such gene" for name in genome if name not in self.genes]
+        found: list[str] = [Absent(f"{name}: no such gene", name) for name in genome if name not in self.genes]
         for name, gene in self.genes.items():
             if name not in genome:
                 if complete and gene.is_active(genome):
@@ -251,6 +251,17 @@ class SearchSpace:
         }
 
 
+class Absent(str):
+    """A problem that only says that a gene is not there: no news where the gene was given but could not be read."""
+
+    gene: str
+
+    def __new__(cls, text: str, gene: str) -> Absent:
+        problem = super().__new__(cls, text)
+        problem.gene = gene
+        return problem
+
+
 class SpaceError(ConfigurationError):
     """A search space that does not fit together; keeps its problems one by one."""
 
@@ -265,7 +276,7 @@ def check_space(space: SearchSpace) -> None:
     Raises:
         SpaceError: With every problem.
     """
-    problems = [] if space.genes else ["genes: at least one [genes.NAME] is needed"]
+    problems: list[str] = [] if space.genes else [Absent("genes: at least one [genes.NAME] is needed", "")]
     problems += [
         f"genes.{name}: a name is made of letters, digits and _, begins with a letter, and is not a column's of the "
         "results tables"
@@ -281,7 +292,9 @@ def check_space(space: SearchSpace) -> None:
             f"Known: {', '.join(DATASETS)}"
         )
     for number, values in enumerate(space.initial):
-        problems += [f"initial[{number}].{text}" for text in space.problems(values, complete=False)]
+        for text in space.problems(values, complete=False):
+            path = f"initial[{number}].{text}"
+            problems.append(Absent(path, text.gene) if isinstance(text, Absent) else path)
     if problems:
         raise SpaceError(space.name, problems)
 
@@ -323,12 +336,12 @@ def _domain_problems(genes: Mapping[str, Gene]) -> list[str]:
 
 
 def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
-    problems = []
+    problems: list[str] = []
     for name, gene in genes.items():
         for parent, wanted in (gene.when or {}).items():
             path = f"genes.{name}.when.{parent}"
             if parent not in genes:
-                problems.append(f"{path}: no such gene.{did_you_mean(parent, genes)}")
+                problems.append(Absent(f"{path}: no such gene.{did_you_mean(parent, genes)}", parent))
             elif not isinstance(genes[parent], Boolean | Categorical | Integer):
                 problems.append(f"{path}: a condition needs a boolean, categorical or integer gene")
             else:
@@ -381,12 +394,12 @@ def is_reference(model: str | None) -> bool:
 
 def _training_problems(space: SearchSpace, required: Iterable[str]) -> list[str]:
     """Return the genes that a training needs and does not get, and those whose values it cannot take."""
-    problems = []
+    problems: list[str] = []
     for name in required:
         fixed = getattr(space.training, name, None) is not None
         if not fixed and (name not in space.genes or space.genes[name].when):
             place = f" or training.{name}" if name in REQUIRED_FOR_TRAINING else ""
-            problems.append(f"genes.{name}: needed unconditionally (a gene{place})")
+            problems.append(Absent(f"genes.{name}: needed unconditionally (a gene{place})", name))
     problems += _domain_problems(space.genes)
     steps, every = space.genes.get(STEPS), space.training.evaluate_every
     if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.genes import GENE_KINDS, Gene
 from evo.genes.base import GeneError
-from evo.space import SearchSpace, SpaceError, is_reference
+from evo.space import Absent, SearchSpace, SpaceError, is_reference
 from evo.space_settings import SearchDefaults, TrainingSettings, section_problems
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
         )
     except SpaceError as error:
         given = values.get("genes")
-        unread = set(given if isinstance(given, Mapping) else [""] * bool(gene_problems)) - set(genes)
-        problems += [problem for problem in error.problems if not _follows_from(problem, unread)]
+        unread = set(given if isinstance(given, Mapping) else []) - set(genes) | ({""} if gene_problems else set())
+        problems += [text for text in error.problems if not (isinstance(text, Absent) and text.gene in unread)]
     if problems or space is None:
         raise ConfigurationError(listed(problems, f"{where}: {len(problems)} mistake{'s' * (len(problems) != 1)}"))
     return space
@@ -133,16 +133,6 @@ def _read_genes(tables: Any) -> tuple[dict[str, Gene], list[str]]:
         except GeneError as error:
             problems += error.problems(path)
     return genes, problems
-
-
-def _follows_from(problem: str, unread: set[str]) -> bool:
-    """Whether a problem only says that a gene is absent which was given but could not be read."""
-    return any(
-        problem.startswith((f"genes.{name}: needed", f"initial[{i}].{name}: no such"))
-        or f".when.{name}: no such gene" in problem
-        for name in unread
-        for i in range(100)
-    ) or (bool(unread) and problem.startswith("genes: at least one"))
 
 
 def _text(value: Any) -> str | None:
