@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evo.errors import RunError
-from evo.journal import FORMAT, Journal, events_of
+from evo.journal import FORMAT, Journal
 from tests.command import environment
 
 
@@ -35,10 +35,6 @@ def test_what_is_appended_is_read_back(path: Path) -> None:
     assert events[1]["individual"] == {"id": 0, "rate": 0.1}
     assert events[2]["name"] == "Zoë \n"
     assert len(path.read_bytes().splitlines()) == 4
-
-
-def test_events_are_found_by_kind(path: Path) -> None:
-    assert [event["individual"] for event in events_of(Journal.read(path), "winner")] == [0]
 
 
 def test_every_changed_byte_is_detected(path: Path) -> None:
