@@ -24,6 +24,8 @@ __all__ = ["Stop", "load", "make_strategy", "resume", "search", "strategy_names"
 
 FINALISTS = 3
 TIME_BUDGET_EXIT = 75
+SUSPEND_SECONDS = 8.0
+"""Time for trainings in flight to save their state: a scheduler's patience is about 30 s, a person's about 10."""
 
 
 def search(
@@ -46,6 +48,7 @@ def search(
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     workers: int | None = None,
+    timeout: float | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
     observer: Observer | None = None,
@@ -72,6 +75,7 @@ def search(
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "fp32" or "bf16".
         workers: Evaluations at the same time; changes no result. Default: one a core (trainings on a CPU), or one.
+        timeout: Seconds that an evaluation may take; one that takes longer is ended, and its status is "timeout".
         output: The run folder. Default: with an objective none, the run stays in memory; otherwise
             results/<space>-<n>.
         overwrite: Replace the run in `output`.
@@ -90,7 +94,7 @@ def search(
     loaded = load_space(space)
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)
-    _check_numbers(workers=workers, time_budget=time_budget)
+    _check_numbers(workers=workers, time_budget=time_budget, timeout=timeout)
     if fitness not in ("validation", "test"):
         raise ConfigurationError(f'--fitness: must be "validation" or "test", got "{fitness}"')
     settings = Settings(
@@ -102,6 +106,7 @@ def search(
         generations=generations,
         budget=budget,
         time_budget=time_budget,
+        timeout=timeout,
         finalists=_first(finalists, loaded.search.finalists, FINALISTS),
         fitness=fitness,
         model=None if objective is not None else model or loaded.model,
@@ -126,7 +131,7 @@ def search(
         check_output(path, overwrite=overwrite)
     setup = setup_of_search(loaded, settings, objective, dataset, data_dir, device, precision, observer)
     settings.workers = workers or default_workers(setup, device)
-    with make_evaluator(setup, settings.workers) as evaluator:
+    with make_evaluator(setup, settings.workers, timeout) as evaluator:
         _note_facts(settings, evaluator.start())
         if output is None and path is not None and path.exists():
             path = free_output(path.parent, loaded.name)  # another search has taken the name meanwhile
@@ -145,6 +150,7 @@ def resume(
     data_dir: str | Path | None = None,
     device: str | None = None,
     workers: int | None = None,
+    timeout: float | None = None,
     finalists: int | None = None,
     observer: Observer | None = None,
     stop_check: StopCheck = lambda: None,
@@ -161,6 +167,7 @@ def resume(
         data_dir: Where the dataset is, if it has moved.
         device: If it is not to be the one that the run began on.
         workers: Evaluations at the same time; changes no result.
+        timeout: A new bound of an evaluation's seconds.
         finalists: A new number of finalists.
         observer: Watches the search.
         stop_check: Called often; raises `Stop` to end the search.
@@ -174,7 +181,7 @@ def resume(
         Stop: The time budget is used up.
     """
     started, observer = time.monotonic(), observer or Nobody()
-    _check_numbers(workers=workers, time_budget=time_budget, budget=budget, generations=generations)
+    _check_numbers(workers=workers, time_budget=time_budget, timeout=timeout, budget=budget, generations=generations)
     run = Run.open(path, warn=observer.warn)
     try:
         settings = replace(run.settings)
@@ -183,12 +190,13 @@ def resume(
             # A bound that is not given again must not stop the extension short.
             settings.budget, settings.generations = budget, generations
         settings.finalists = finalists if finalists is not None else settings.finalists
+        settings.timeout = timeout if timeout is not None else settings.timeout
         algorithm = _make_algorithm(run.space, settings, settings.population)
         _check_bounds(run, algorithm)
         algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
         setup = setup_of_run(run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device)
         count = workers or default_workers(setup, device or settings.device)
-        with make_evaluator(setup, count) as evaluator:
+        with make_evaluator(setup, count, settings.timeout) as evaluator:
             _note_facts(settings, evaluator.start())
             settings.workers = count
             if settings != run.settings or settings.versions != current_versions():
@@ -213,6 +221,9 @@ def _carry_out(run: Run, algorithm: Strategy, evaluator: Evaluator, observer: Ob
     try:
         run_search(algorithm, evaluator, run, observer, stop_check)
         judge_finalists(run, evaluator, observer, stop_check)
+    except Stop:
+        evaluator.suspend(SUSPEND_SECONDS)
+        raise
     finally:
         run.write_tables()
         run.close()

@@ -58,6 +58,12 @@ Workers = Annotated[
         help="Trainings at a time; changes no result. Default: one a core; on a GPU, one.", rich_help_panel=TRAINING
     ),
 ]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        help="Most time of one training, as 90s or 10m; one that takes longer fails.", rich_help_panel=TRAINING
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the data; without --dataset, what lies there decides.", rich_help_panel=TRAINING),
@@ -112,6 +118,7 @@ def search(
         typer.Option(help="auto: bf16 where the hardware computes in it.", rich_help_panel=TRAINING),
     ] = "auto",
     workers: Workers = None,
+    timeout: Timeout = None,
     output: Output = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -137,7 +144,7 @@ def search(
             strategy=strategy,
             budget=budget,
             generations=generations,
-            time_budget=_seconds(time_budget),
+            time_budget=_seconds(time_budget, "--time-budget"),
             population=population,
             seed=seed,
             finalists=finalists,
@@ -149,6 +156,7 @@ def search(
             device=device,
             precision=precision,
             workers=workers,
+            timeout=_seconds(timeout, "--timeout"),
             output=output,
             overwrite=overwrite,
         )
@@ -186,6 +194,7 @@ def resume(
     model: Model = None,
     device: Annotated[str | None, typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING)] = None,
     workers: Workers = None,
+    timeout: Timeout = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -203,12 +212,13 @@ def resume(
             path=run,
             budget=budget,
             generations=generations,
-            time_budget=_seconds(time_budget),
+            time_budget=_seconds(time_budget, "--time-budget"),
             finalists=finalists,
             data_dir=data_dir,
             model=model,
             device=device,
             workers=workers,
+            timeout=_seconds(timeout, "--timeout"),
         )
 
     _guarded(action, debug)
@@ -358,7 +368,7 @@ def _guarded(action: Callable[[], Any], debug: bool) -> Any:
         raise typer.Exit(1) from None
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(text: str | None, option: str) -> float | None:
     """Return the seconds of a time such as 90s, 30m, 8h, 2d, 1h30m, or a bare number of seconds."""
     from evo.errors import ConfigurationError
 
@@ -367,7 +377,7 @@ def _seconds(text: str | None) -> float | None:
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigurationError(f'--time-budget: "{text}" is no time; write 90s, 30m, 8h or 1h30m')
+        raise ConfigurationError(f'{option}: "{text}" is no time; write 90s, 30m, 8h or 1h30m')
     return float(sum(float(number) * units[unit] for number, unit in parts))
 
 

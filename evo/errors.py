@@ -28,6 +28,10 @@ class SearchError(EvoError):
     """A search cannot go on: its first trainings all failed, or its workers cannot start."""
 
 
+class Interrupted(BaseException):
+    """A training was asked to stop and has saved its state; no `Exception`, so that nothing takes it for a failure."""
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return ' Did you mean "…"?' for the option closest to `name`, or an empty string."""
     spellings = {option.lower(): option for option in options}

@@ -6,7 +6,6 @@ import shutil
 import statistics
 from pathlib import Path
 
-from evo.errors import RunError
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import training_seed
 from evo.loop import POLL_SECONDS, Observer, StopCheck
@@ -32,9 +31,8 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
     if not finalists:
         return
     measures_test = run.settings.objective is None and run.settings.fitness == "validation"
-    weights = _weights_folder(run) if measures_test else None
     tasks = [
-        _task(run, individual, place, weights)
+        _task(run, individual, place, measures_test)
         for individual in finalists
         for place in range(run.settings.finalist_seeds)
     ]
@@ -45,11 +43,11 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
     _name_winner(run)
     if measures_test:
         _measure_test(run, evaluator, stop_check, tasks)
-        shutil.rmtree(_weights_folder(run), ignore_errors=True)
+        shutil.rmtree((run.path or Path()) / "weights", ignore_errors=True)
     run.write_tables()
 
 
-def _task(run: Run, individual: int, place: int, weights: Path | None) -> Task:
+def _task(run: Run, individual: int, place: int, keep_weights: bool) -> Task:
     replicate = FIRST_FINALIST_REPLICATE + place
     genome = run.individuals[individual].genome
     return Task(
@@ -58,7 +56,8 @@ def _task(run: Run, individual: int, place: int, weights: Path | None) -> Task:
         training_seed(run.settings.seed, genome, replicate),
         dict(genome),
         phase="finalist",
-        weights=str(weights / f"{individual}-{replicate}.safetensors") if weights else None,
+        weights=run.weights(individual, replicate) if keep_weights else None,
+        checkpoint=run.checkpoint(individual, replicate),
     )
 
 
@@ -100,11 +99,3 @@ def _measure_test(run: Run, evaluator: Evaluator, stop_check: StopCheck, tasks: 
         evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
         if evaluation is not None:
             run.record_test(evaluation)
-
-
-def _weights_folder(run: Run) -> Path:
-    assert run.path is not None, "trainings have a run folder"
-    folder = run.path / "weights"
-    if folder.is_symlink():
-        raise RunError(f"{folder}: is a link; weights are written into the run folder only. Remove the link.")
-    return folder

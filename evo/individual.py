@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 GeneValue: TypeAlias = float | int | str | bool | tuple[int, ...]
 Genome: TypeAlias = dict[str, GeneValue]
@@ -81,6 +81,9 @@ class CurvePoint:
     test_accuracy: float | None = None
 
 
+_TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve")
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The result of one training (or of one call of the user's objective).
@@ -131,6 +134,12 @@ class Evaluation:
     def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
         """Build an evaluation from what `to_dict` wrote."""
         fields = dict(values)
+        for point in (values, *values["curve"]):
+            for name, value in point.items():
+                if name not in _TEXTS and not isinstance(value, int | float | None):
+                    raise TypeError(f"{name} must be a number, got {value!r}")
+        if values["status"] not in get_args(Status):
+            raise ValueError(f"unknown status {values['status']!r}")
         fields["curve"] = tuple(CurvePoint(**point) for point in fields["curve"])
         return cls(**fields)
 

@@ -82,6 +82,7 @@ def run_search(
         Stop: The stop check raised it.
     """
     observer.started(run, algorithm.limit)
+    first = _first_to_try(run)
     for individual in run.unevaluated():
         _submit(evaluator, run, individual)
     while not algorithm.done():
@@ -98,13 +99,13 @@ def run_search(
         run.record(evaluation)
         algorithm.tell(evaluation.individual, evaluation.fitness)
         observer.evaluated(run, evaluation)
-        _check_first_results(run)
+        _check_first_results(run, first)
     _record_generations(algorithm, run)
 
 
 def _submit(evaluator: Evaluator, run: Run, individual: Individual) -> None:
     seed = training_seed(run.settings.seed, individual.genome, replicate=0)
-    evaluator.submit(Task(individual.id, 0, seed, individual.config))
+    evaluator.submit(Task(individual.id, 0, seed, individual.config, checkpoint=run.checkpoint(individual.id, 0)))
 
 
 def _record_generations(algorithm: Strategy, run: Run) -> None:
@@ -120,11 +121,24 @@ def _record_generations(algorithm: Strategy, run: Run) -> None:
         run.write_tables()
 
 
-def _check_first_results(run: Run) -> None:
-    """Stop a search whose first three individuals have failed and in which nothing worked; divergence is no failure."""
-    first = [run.evaluations[number, 0] for number in range(FAILURES_AT_START) if (number, 0) in run.evaluations]
-    worked = any(evaluation.status not in FAILURES for evaluation in run.evaluations.values())
-    if len(first) < FAILURES_AT_START or worked:
+def _first_to_try(run: Run) -> range:
+    """Return the individuals that show whether anything works: the first three; once those have failed, the next."""
+    first = range(FAILURES_AT_START)
+    while len(_failures(run, first)) == FAILURES_AT_START:
+        first = range(first.stop, first.stop + FAILURES_AT_START)
+    return first
+
+
+def _failures(run: Run, individuals: range) -> list[Evaluation]:
+    """Return the evaluations that failed; divergence is no failure."""
+    found = [run.evaluations[number, 0] for number in individuals if (number, 0) in run.evaluations]
+    return [evaluation for evaluation in found if evaluation.status in FAILURES]
+
+
+def _check_first_results(run: Run, first: range) -> None:
+    """Stop a search if the individuals that show whether anything works have all failed, whatever came in between."""
+    failures = _failures(run, first)
+    if len(failures) < FAILURES_AT_START:
         return
-    reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in first]
+    reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
     raise SearchError(listed(reasons, "the first three evaluations all failed, so the search was stopped:"))

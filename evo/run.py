@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -98,26 +99,30 @@ class Run:
         """
         if path is None:
             return cls(settings, Journal.create(None))
-        path = path.absolute()
         check_output(path, overwrite=overwrite)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(os.path.abspath(path))
+        if Path.cwd().is_relative_to(place):
+            path = place  # "." goes away with the folder that is replaced
+        place.parent.mkdir(parents=True, exist_ok=True)
         # Made beside its place and moved there whole: a kill in between leaves no folder that is half a run.
-        building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        building, replaced = (Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.")) for _ in range(2))
         try:
             building.chmod(new_folder_mode())
             settings.save(building)
             journal = Journal.create(building / "journal.jsonl")
-            replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-            if path.exists():
-                if is_run(path):
+            if place.exists():
+                if is_run(place):
                     refuse_if_written(path / "journal.jsonl")
-                path.rename(replaced)
-            building.rename(path)
-            sync_folder(path.parent)
-            shutil.rmtree(replaced)
+                place.rename(replaced)
+            building.rename(place)
+            sync_folder(place.parent)
         except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
+            if not place.exists() and is_run(replaced):
+                replaced.rename(place)
             raise
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
         journal.path = path / "journal.jsonl"
         return cls(settings, journal, path)
 
@@ -152,8 +157,10 @@ class Run:
         self._record({"kind": "proposal", "individual": individual.to_dict()})
 
     def record(self, evaluation: Evaluation) -> None:
-        """Keep an evaluation."""
+        """Keep an evaluation; the state of its training is no longer needed."""
         self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
+        if (checkpoint := self.checkpoint(evaluation.individual, evaluation.replicate)) is not None:
+            Path(checkpoint).unlink(missing_ok=True)
 
     def record_generation(self, generation: int, members: Sequence[int]) -> None:
         """Keep who was in a generation's population."""
@@ -176,7 +183,17 @@ class Run:
     def record_resume(self, settings: Settings) -> None:
         """Keep that the run goes on, with what versions, where and how far."""
         self.settings = settings
-        kept = ("budget", "generations", "finalists", "device", "device_name", "precision", "threads", "workers")
+        kept = (
+            "budget",
+            "generations",
+            "timeout",
+            "finalists",
+            "device",
+            "device_name",
+            "precision",
+            "threads",
+            "workers",
+        )
         values = {name: getattr(settings, name) for name in kept}
         self._record({"kind": "resume", **values, "versions": current_versions()})
         if self.path is not None:
@@ -193,6 +210,8 @@ class Run:
                 individual = Individual.from_dict(event["individual"])
                 if individual.id != len(self.individuals):
                     raise RunError(f"journal: proposal {individual.id} follows proposal {len(self.individuals) - 1}")
+                if problems := self.space.problems(individual.genome):
+                    raise ValueError(f"individual {individual.id}: {problems[0]}")
                 self.individuals.append(individual)
             case "evaluation":
                 evaluation = Evaluation.from_dict(event["evaluation"])
@@ -200,20 +219,48 @@ class Run:
                 self.evaluations[evaluation.individual, evaluation.replicate] = evaluation
             case "generation":
                 self._check_known(*event["members"])
-                self.generations[event["generation"]] = tuple(event["members"])
+                self.generations[int(event["generation"])] = tuple(event["members"])
             case "finalists":
-                self._check_known(*event["individuals"])
+                self._check_ranked(*event["individuals"])
                 self.finalists, self.winner = tuple(event["individuals"]), None
             case "winner":
-                self._check_known(event["individual"])
+                self._check_ranked(event["individual"])
                 self.winner = event["individual"]
             case "test":
-                self.tests[event["individual"], event["replicate"]] = event
+                self._check_known(event["individual"])
+                self.tests[event["individual"], int(event["replicate"])] = event
 
     def _check_known(self, *individuals: int) -> None:
         for number in individuals:
             if not isinstance(number, int) or not 0 <= number < len(self.individuals):
                 raise ValueError(f"no individual {number!r} was proposed before")
+
+    def _check_ranked(self, *individuals: int) -> None:
+        self._check_known(*individuals)
+        for number in individuals:
+            if not self.evaluations[number, 0].complete:
+                raise ValueError(f"the evaluation of individual {number} is not complete")
+
+    def checkpoint(self, individual: int, replicate: int) -> str | None:
+        """Return where the state of a training is kept while it is interrupted; None for a run in memory.
+
+        Raises:
+            RunError: The folder for it is a link: what a run writes stays in its folder.
+        """
+        return self._inside("checkpoints", f"{individual}-{replicate}.safetensors")
+
+    def weights(self, individual: int, replicate: int) -> str | None:
+        """Return where a finalist's weights wait for the test; see `checkpoint`."""
+        return self._inside("weights", f"{individual}-{replicate}.safetensors")
+
+    def _inside(self, folder: str, name: str) -> str | None:
+        if self.path is None:
+            return None
+        if (self.path / folder).is_symlink():
+            raise RunError(
+                f"{self.path / folder}: is a link, and a run writes into its own folder only; remove the link"
+            )
+        return str(self.path / folder / name)
 
     # Asking.
 

@@ -30,6 +30,7 @@ class Settings:
         generations: Most generations; None is no bound.
         budget: Most trainings of the search; None is no bound.
         time_budget: Seconds a command may take; None is no bound.
+        timeout: Seconds that an evaluation may take; None is no bound.
         finalists: Genomes that are trained again after the search.
         finalist_seeds: Trainings of each.
         fitness: "validation", or "test" to do what the 2019 report did.
@@ -55,6 +56,7 @@ class Settings:
     budget: int | None
     time_budget: float | None
     finalists: int
+    timeout: float | None = None
     fitness: Literal["validation", "test"] = "validation"
     finalist_seeds: int = FINALIST_SEEDS
     model: str | None = None

@@ -88,11 +88,14 @@ def setup_of_run(
     )
 
 
-def make_evaluator(setup: Setup, workers: int) -> Evaluator:
-    """Return what carries a setup out: this process for an objective without workers, worker processes otherwise."""
-    if isinstance(setup, ObjectiveSetup) and workers == 1:
+def make_evaluator(setup: Setup, workers: int, timeout: float | None = None) -> Evaluator:
+    """Return what carries a setup out: this process for an objective of one worker, worker processes otherwise.
+
+    Only a process can be ended in the middle of an evaluation, so a timeout wants one, too.
+    """
+    if isinstance(setup, ObjectiveSetup) and workers == 1 and timeout is None:
         return InProcessEvaluator(setup)
-    return ProcessPoolEvaluator(setup, workers)
+    return ProcessPoolEvaluator(setup, workers, timeout)
 
 
 def default_workers(setup: Setup, device: str) -> int:

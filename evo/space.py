@@ -104,7 +104,7 @@ class SearchSpace:
         self.genes: dict[str, Gene] = dict(genes)
         if wrong := [name for name, gene in self.genes.items() if not isinstance(gene, Gene)]:
             raise ConfigurationError(
-                f"genes {', '.join(wrong)}: must be evo.Float, Integer, Categorical, Boolean or Layers"
+                f"genes {', '.join(map(str, wrong))}: must be evo.Float, Integer, Categorical, Boolean or Layers"
             )
         if model is not None:
             self._put_steps_on_the_grid()
@@ -281,7 +281,7 @@ def check_space(space: SearchSpace) -> None:
         f"genes.{name}: a name is made of letters, digits and _, begins with a letter, and is not a column's of the "
         "results tables"
         for name in space.genes
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in RESERVED
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or name in RESERVED
     ]
     problems += _condition_problems(space.genes)
     if space.model is not None:
@@ -400,7 +400,9 @@ def _training_problems(space: SearchSpace, required: Iterable[str]) -> list[str]
         if not fixed and (name not in space.genes or space.genes[name].when):
             place = f" or training.{name}" if name in REQUIRED_FOR_TRAINING else ""
             problems.append(Absent(f"genes.{name}: needed unconditionally (a gene{place})", name))
-    problems += _domain_problems(space.genes)
+    # What a model of the user's own makes of its genes is for that model to say.
+    own = is_reference(space.model)
+    problems += _domain_problems({name: space.genes[name] for name in space.genes if not own or name in TRAINING_GENES})
     steps, every = space.genes.get(STEPS), space.training.evaluate_every
     if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):
         problems.append(

@@ -107,7 +107,7 @@ def reworded(error: ValidationError, path: str, fields: Iterable[str]) -> list[s
 def _line(detail: ErrorDetails, path: str, fields: Iterable[str]) -> str:
     loc = [part for part in detail["loc"] if not isinstance(part, str) or "[" not in part]
     scalar = len(loc) > 2 and loc[-1] in ("bool", "int", "float", "str")
-    if loc and isinstance(loc[0], int):
+    if loc and isinstance(loc[0], int) and loc[0] < len(list(fields)):
         loc[0] = list(fields)[loc[0]]  # an argument that was given by its place
     where = ".".join([path, *map(str, loc[:-1] if scalar else loc)])
     kind, message = detail["type"], detail["msg"].removeprefix("Value error, ")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,8 +19,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from evo.checkpoint import TrainingState
 from evo.data.prepared import PreparedDataset
 from evo.data.tensors import Part, fit_preprocessing, load_part
+from evo.errors import Interrupted
 from evo.individual import CurvePoint, Status
 from evo.space_settings import TrainingSettings
 
@@ -27,6 +30,8 @@ ModelBuilder: TypeAlias = Callable[[Mapping[str, Any], tuple[int, int, int], int
 FitnessPart: TypeAlias = Literal["validation", "test"]
 EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
+KEEP_EVERY_SECONDS = 60.0
+"""How much of a training a kill costs at most."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class TrainingResult:
         held_out: On the part that fitness is measured on, after the last step.
         parameters: Trainable parameters.
         steps: Steps done.
+        seconds: Time that it took, parts before an interruption included.
         error: The reason, where it is not complete.
     """
 
@@ -57,6 +63,7 @@ class TrainingResult:
     held_out: Metrics | None
     parameters: int
     steps: int
+    seconds: float = field(default=0.0, compare=False)
     error: str = ""
 
 
@@ -88,17 +95,32 @@ class Trainer:
         self.held_out_part = load_part(dataset, fitness, self.device)
         self.preprocess = fit_preprocessing(settings.preprocess, self.train_part)
 
-    def train(self, config: Mapping[str, Any], seed: int, weights: Path | None = None) -> TrainingResult:
+    def train(
+        self,
+        config: Mapping[str, Any],
+        seed: int,
+        *,
+        weights: Path | None = None,
+        checkpoint: Path | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> TrainingResult:
         """Train one network.
 
         Args:
             config: Gene values; `learning_rate`, `batch_size`, `steps` and `weight_decay` fall back on the settings.
             seed: Decides initialisation, batch order and dropout.
             weights: Where to write the trained weights (safetensors); None to drop them.
+            checkpoint: Where to keep the state of a training that takes long; one that is there is taken up, and the
+                result is that of a training that was never interrupted.
+            interrupted: Asked before every step whether to stop.
+
+        Raises:
+            Interrupted: It was; the state is in `checkpoint`.
         """
         with self._own_randomness(seed):
             model = self.build(config, self.dataset.image_shape, len(self.dataset.classes)).to(self.device)
-            result = self._train(model, config, seed)
+            keeper = _Keeper(checkpoint, self._identity(config, seed), interrupted)
+            result = self._train(model, config, seed, keeper)
         if weights is not None and result.status == "complete":
             _save(model, weights)
         return result
@@ -127,47 +149,55 @@ class Trainer:
         accuracy, loss = (totals / len(part)).tolist()
         return Metrics(accuracy, loss)
 
-    def _train(self, model: nn.Module, config: Mapping[str, Any], seed: int) -> TrainingResult:
+    def _train(self, model: nn.Module, config: Mapping[str, Any], seed: int, keeper: _Keeper) -> TrainingResult:
         setting = {**self.settings.model_dump(exclude_none=True), **config}
         steps, batch_size = int(setting["steps"]), min(int(setting["batch_size"]), len(self.train_part))
-        optimiser = self._optimiser(model, setting)
-        order = batches(self.train_part.indices, batch_size, seed)
-        parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-        curve: list[CurvePoint] = []
         # Sums since the last point stay on the device: reading them at every step would make a GPU wait.
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        since, held_out = 0, Metrics(math.nan, math.nan)
+        state = TrainingState(model, self._optimiser(model, setting), sums)
+        keeper.take_up(state)
+        order = batches(self.train_part.indices, batch_size, seed, skip=state.step)
+        parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        held_out = Metrics(math.nan, math.nan)
         model.train()
-        for step in range(1, steps + 1):
-            self._step(model, optimiser, next(order), sums)
-            since += 1
-            if step % self.settings.evaluate_every and step < steps:
+        while state.step < steps:
+            keeper.keep(state)
+            self._step(state, next(order))
+            if state.step % self.settings.evaluate_every and state.step < steps:
                 continue
-            loss, accuracy = (sums / (since * torch.tensor([1, batch_size], device=self.device))).tolist()
-            sums.zero_()
-            since = 0
+            count = state.since * torch.tensor([1, batch_size], device=self.device)
+            loss, accuracy = (state.sums / count).tolist()
+            state.sums.zero_()
+            state.since = 0
             held_out = self.measure(model, self.held_out_part) if math.isfinite(loss) else held_out
             if not (math.isfinite(loss) and math.isfinite(held_out.loss)):
-                reason = f"the loss was {loss if not math.isfinite(loss) else held_out.loss} by step {step}"
-                return TrainingResult("diverged", tuple(curve), None, None, parameters, step, reason)
-            curve.append(CurvePoint(step, loss, accuracy, **{f"{self.fitness}_accuracy": held_out.accuracy}))
+                reason = f"the loss was {loss if not math.isfinite(loss) else held_out.loss} by step {state.step}"
+                curve = tuple(state.curve)
+                return TrainingResult("diverged", curve, None, None, parameters, state.step, keeper.seconds, reason)
+            point = CurvePoint(state.step, loss, accuracy, **{f"{self.fitness}_accuracy": held_out.accuracy})
+            state.curve.append(point)
         train = self.measure(model, self.train_part)
-        return TrainingResult("complete", tuple(curve), train, held_out, parameters, steps)
+        return TrainingResult("complete", tuple(state.curve), train, held_out, parameters, steps, keeper.seconds)
 
-    def _step(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: torch.Tensor, sums: torch.Tensor
-    ) -> None:
-        """Do one optimiser step; add its loss and its number of right answers to `sums`, (2,)."""
+    def _step(self, state: TrainingState, batch: torch.Tensor) -> None:
+        """Do one optimiser step; add its loss and its number of right answers to the state's sums."""
         labels = self.train_part.labels[batch]
         with self._autocast():
-            logits = model(self.preprocess(self.train_part.images[batch]))
+            logits = state.model(self.preprocess(self.train_part.images[batch]))
         loss = functional.cross_entropy(logits.float(), labels)
-        optimiser.zero_grad(set_to_none=True)
+        state.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        optimiser.step()
+        state.optimiser.step()
         with torch.no_grad():
-            sums[0] += loss.detach()
-            sums[1] += (logits.argmax(dim=1) == labels).sum()
+            state.sums[0] += loss.detach()
+            state.sums[1] += (logits.argmax(dim=1) == labels).sum()
+        state.step += 1
+        state.since += 1
+
+    def _identity(self, config: Mapping[str, Any], seed: int) -> str:
+        """Return a text that two trainings share only if one may go on from the other's state."""
+        facts = (dict(config), seed, self.settings.model_dump(), self.dataset.checksum, self.fitness)
+        return f"{facts} {self.device.type} {self.precision} {torch.__version__} {torch.get_num_threads()}"
 
     def _optimiser(self, model: nn.Module, setting: Mapping[str, Any]) -> torch.optim.Optimizer:
         rate, decay = float(setting["learning_rate"]), float(setting["weight_decay"])
@@ -190,8 +220,36 @@ class Trainer:
             yield
 
 
-def batches(indices: torch.Tensor, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
-    """Yield minibatches of indices, (batch_size,), for ever.
+class _Keeper:
+    """Keeps a training's state when it is asked to stop, and now and then, so that a kill costs little."""
+
+    def __init__(self, path: Path | None, identity: str, interrupted: Callable[[], bool]):
+        self._path, self._identity, self._interrupted = path, identity, interrupted
+        self._began = self._kept = time.monotonic()
+        self._before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time that the training took until now, its earlier parts included."""
+        return self._before + time.monotonic() - self._began
+
+    def take_up(self, state: TrainingState) -> None:
+        """Go on from the kept state, if there is one."""
+        if self._path is not None and state.restore(self._path, self._identity):
+            self._before = state.seconds
+
+    def keep(self, state: TrainingState) -> None:
+        """Save the state if it is time to, or if the training is to stop."""
+        interrupted = self._interrupted()
+        if self._path is not None and (interrupted or time.monotonic() - self._kept > KEEP_EVERY_SECONDS):
+            state.save(self._path, self._identity, self.seconds)
+            self._kept = time.monotonic()
+        if interrupted:
+            raise Interrupted
+
+
+def batches(indices: torch.Tensor, batch_size: int, seed: int, skip: int = 0) -> Iterator[torch.Tensor]:
+    """Yield minibatches of indices, (batch_size,), for ever; the first `skip` of them are left out.
 
     As in the report: consecutive slices of a permutation; when fewer than a batch are left, the rest is dropped and
     the whole set is permuted anew. The order is drawn on the CPU, so that every device sees the same one.
@@ -200,7 +258,10 @@ def batches(indices: torch.Tensor, batch_size: int, seed: int) -> Iterator[torch
     while True:
         order = torch.randperm(len(indices), generator=generator).to(indices.device)
         for start in range(0, len(indices) - batch_size + 1, batch_size):
-            yield indices[order[start : start + batch_size]]
+            if skip > 0:
+                skip -= 1
+            else:
+                yield indices[order[start : start + batch_size]]
 
 
 def _save(model: nn.Module, path: Path) -> None:
@@ -209,4 +270,7 @@ def _save(model: nn.Module, path: Path) -> None:
     from evo.files import replacing
 
     with replacing(path) as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, temporary)
+        # Copies: two names of one tensor become two, which the format wants.
+        contiguous = torch.contiguous_format
+        tensors = {name: value.cpu().clone(memory_format=contiguous) for name, value in model.state_dict().items()}
+        save_file(tensors, temporary)

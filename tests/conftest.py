@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 from typer.testing import CliRunner
 
@@ -76,14 +77,16 @@ def tiny_space(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Train in this process: no second import of torch, and everything can be watched."""
 
-    def make(setup: Setup, workers: int) -> Evaluator:
+    def make(setup: Setup, workers: int, timeout: float | None = None) -> Evaluator:
         return InProcessEvaluator(setup)
 
     monkeypatch.setattr("evo.api.make_evaluator", make)
     monkeypatch.setattr("evo.replay.ProcessPoolEvaluator", make)
+    yield
+    torch.set_flush_denormal(False)  # a training sets it, and Hypothesis refuses to draw floats without denormals
 
 
 @pytest.fixture

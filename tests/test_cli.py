@@ -50,7 +50,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: PreparedDatase
 
 @pytest.fixture
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(setup: Setup, workers: int) -> Evaluator:
+    def refuse(setup: Setup, workers: int, timeout: float | None = None) -> Evaluator:
         assert isinstance(setup, ObjectiveSetup), "a worker was started"
         return InProcessEvaluator(setup)
 

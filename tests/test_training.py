@@ -14,6 +14,7 @@ from torch import nn
 from evo.data import PreparedDataset
 from evo.data.tensors import fit_preprocessing, load_part
 from evo.errors import ConfigurationError
+from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingSetup, load_builder, resolve_device, resolve_precision
 from evo.models import cnn, mlp
 from evo.space_settings import TrainingSettings
@@ -287,6 +288,6 @@ def test_a_training_on_a_gpu_is_the_same_every_time(digits: PreparedDataset, mon
 
 
 def test_the_facts_of_a_setup_say_what_trains(digits: PreparedDataset) -> None:
-    _, facts = TrainingSetup(digits, TrainingSettings(), "mlp", device="cpu", precision="fp32").build()
+    _, facts = TrainingSetup(digits, TrainingSettings(), "mlp", device="cpu", precision="fp32").build(StopRequest())
     assert (facts["device"], facts["precision"], facts["threads"]) == ("cpu", "fp32", 1)
     assert torch.get_num_threads() == 1

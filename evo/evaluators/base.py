@@ -22,6 +22,7 @@ class Task:
         phase: "search", or "finalist" for the trainings after it.
         measure: "train" trains and measures; "test" measures trained weights on the test set.
         weights: File of the trained weights: written by "train", read by "test".
+        checkpoint: File for the state of a training that is interrupted; removed when it is done.
     """
 
     individual: int
@@ -31,15 +32,28 @@ class Task:
     phase: Phase = "search"
     measure: Literal["train", "test"] = "train"
     weights: str | None = None
+    checkpoint: str | None = None
 
 
 Evaluate = Callable[[Task], Evaluation]
 
 
+class StopRequest:
+    """Whether the process that evaluates has been asked to stop, and whether it is in the middle of an evaluation."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.busy = False
+
+
 def reason_of(problem: BaseException) -> str:
-    """Return an exception as the text of a table's cell: one line, not too long, nothing that cannot be written."""
-    text = " ".join(f"{type(problem).__name__}: {problem}".split())
-    return text.encode("utf-8", "replace").decode("utf-8")[:500]
+    """Return an exception as the text of a table's cell."""
+    return cell_text(f"{type(problem).__name__}: {problem}")
+
+
+def cell_text(text: str) -> str:
+    """Return a text as a table's cell: one line, not too long, nothing that cannot be written."""
+    return " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")[:500]
 
 
 class Setup(Protocol):
@@ -50,8 +64,11 @@ class Setup(Protocol):
         """Whether the worker must import the user's main script to understand the setup."""
         ...
 
-    def build(self) -> tuple[Evaluate, dict[str, Any]]:
+    def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         """Return the evaluation function and facts about it (device, precision, versions) for the run's settings.
+
+        Args:
+            stop: What an evaluation that can be interrupted looks at.
 
         Raises:
             ConfigurationError: What was asked for does not exist here.
@@ -86,6 +103,10 @@ class Evaluator(ABC):
     @abstractmethod
     def cancel(self) -> None:
         """Forget every task that has not finished."""
+
+    def suspend(self, seconds: float) -> None:
+        """Let trainings in flight save their state for a resume, for `seconds` at most; then end the workers."""
+        self.close()
 
     @abstractmethod
     def close(self) -> None:

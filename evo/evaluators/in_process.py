@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from evo.evaluators.base import Evaluate, Evaluator, Setup, Task
+from evo.evaluators.base import Evaluate, Evaluator, Setup, StopRequest, Task
 from evo.individual import Evaluation
 
 
@@ -18,7 +18,7 @@ class InProcessEvaluator(Evaluator):
         self._tasks: deque[Task] = deque()
 
     def start(self) -> dict[str, Any]:
-        self._evaluate, facts = self._setup.build()
+        self._evaluate, facts = self._setup.build(StopRequest())
         return facts
 
     def room(self) -> int:

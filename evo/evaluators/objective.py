@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evo.evaluators.base import Evaluate, Task, reason_of
+from evo.evaluators.base import Evaluate, StopRequest, Task, cell_text, reason_of
 from evo.individual import Evaluation, Status
 
 Objective = Callable[..., Any]
@@ -44,7 +44,7 @@ class ObjectiveSetup:
 
     needs_main = True
 
-    def build(self) -> tuple[Evaluate, dict[str, Any]]:
+    def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         return self._evaluate, {"device": "", "precision": "", "threads": None}
 
     def _evaluate(self, task: Task) -> Evaluation:
@@ -81,7 +81,7 @@ class ObjectiveSetup:
         else:
             value = self.objective(config)
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            return None, f"the objective returned {value!r}, expected a number"
+            return None, cell_text(f"the objective returned {value!r}, expected a number")
         if not math.isfinite(value):
             return None, f"the objective returned {float(value)}, expected a finite number"
         return float(value), ""

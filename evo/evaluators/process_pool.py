@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -14,9 +15,9 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from evo.errors import ConfigurationError, SearchError
-from evo.evaluators.base import Evaluator, Setup, Task
-from evo.individual import Evaluation
+from evo.errors import ConfigurationError, Interrupted, SearchError
+from evo.evaluators.base import Evaluator, Setup, StopRequest, Task, reason_of
+from evo.individual import Evaluation, Status
 from evo.processes import deaf_to_interrupts, without_main
 
 ATTEMPTS = 2
@@ -30,6 +31,7 @@ class _Worker:
     connection: Connection
     ready: bool = False
     task: Task | None = None
+    deadline: float = math.inf
 
 
 class ProcessPoolEvaluator(Evaluator):
@@ -38,10 +40,11 @@ class ProcessPoolEvaluator(Evaluator):
     Args:
         setup: Builds the evaluation function in each worker.
         workers: How many processes.
+        timeout: Seconds that an evaluation may take; one that takes longer is ended and has the status "timeout".
     """
 
-    def __init__(self, setup: Setup, workers: int):
-        self._setup, self._count = setup, workers
+    def __init__(self, setup: Setup, workers: int, timeout: float | None = None):
+        self._setup, self._count, self._timeout = setup, workers, timeout
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._waiting: deque[Task] = deque()
@@ -81,6 +84,14 @@ class ProcessPoolEvaluator(Evaluator):
                 _end(worker)
                 self._workers[place] = self._spawn(place)
 
+    def suspend(self, seconds: float) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        end = time.monotonic() + seconds
+        for worker in self._workers:
+            worker.process.join(max(0.0, end - time.monotonic()))
+        self.close()
+
     def close(self) -> None:
         for worker in self._workers:
             _end(worker)
@@ -116,12 +127,16 @@ class ProcessPoolEvaluator(Evaluator):
                 with suppress(OSError):  # a worker that has just died is noticed when its pipe is read
                     worker.connection.send(task)
                 worker.task = task
+                worker.deadline = time.monotonic() + self._timeout if self._timeout else math.inf
 
     def _serve(self, timeout: float | None) -> None:
         """Wait for messages of the workers, take them, and give out tasks."""
         if not self._workers:
             return
         connections = {worker.connection: place for place, worker in enumerate(self._workers)}
+        first_deadline = min(worker.deadline for worker in self._workers) - time.monotonic()
+        if first_deadline < math.inf:
+            timeout = max(0.0, min(first_deadline, math.inf if timeout is None else timeout))
         for connection in wait(list(connections), timeout):
             assert isinstance(connection, Connection)
             place = connections[connection]
@@ -137,9 +152,18 @@ class ProcessPoolEvaluator(Evaluator):
             elif kind == "error":
                 raise content
             else:
-                worker.task = None
+                worker.task, worker.deadline = None, math.inf
                 self._finished.append(replace(content, worker=worker.name))
+        self._end_overdue()
         self._hand_out()
+
+    def _end_overdue(self) -> None:
+        for place, worker in enumerate(self._workers):
+            if worker.task is not None and time.monotonic() > worker.deadline:
+                _end(worker)
+                reason = f"took longer than --timeout {self._timeout:g} s"
+                self._finished.append(_failure(worker.task, "timeout", reason, worker.name, self._timeout or 0.0))
+                self._workers[place] = self._spawn(place)
 
     def _replace(self, place: int) -> None:
         """Put a new process in the place of a dead one; its task waits first in the queue, or has failed."""
@@ -160,10 +184,22 @@ class ProcessPoolEvaluator(Evaluator):
             else:
                 hint = "; often the system's answer to a lack of memory" if -code == signal.SIGKILL else ""
                 reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"
-                self._finished.append(
-                    Evaluation(task.individual, task.replicate, task.seed, "failed", error=reason, phase=task.phase)
-                )
+                self._finished.append(_failure(task, "failed", reason, worker.name))
         self._workers[place] = self._spawn(place)
+
+
+def _failure(task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0) -> Evaluation:
+    return Evaluation(
+        individual=task.individual,
+        replicate=task.replicate,
+        seed=task.seed,
+        status=status,
+        error=reason,
+        phase=task.phase,
+        worker=worker,
+        started=time.time() - seconds,
+        seconds=seconds,
+    )
 
 
 def _end(worker: _Worker) -> None:
@@ -176,15 +212,29 @@ def _end(worker: _Worker) -> None:
 def _work(connection: Connection, setup: Setup, name: str) -> None:
     """Run in the worker: build the evaluation function, then do tasks until the parent closes the pipe."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    stop = StopRequest()
+    signal.signal(signal.SIGTERM, lambda *_: _on_terminate(stop))
     try:
-        evaluate, facts = setup.build()
+        evaluate, facts = setup.build(stop)
     except Exception as error:  # sent to the parent, which raises it there
-        connection.send(("error", error if _is_ours(error) else SearchError(f"{type(error).__name__}: {error}")))
+        connection.send(("error", error if _is_ours(error) else SearchError(reason_of(error))))
         return
     connection.send(("ready", facts))
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError, Interrupted):
         while True:
-            connection.send(("evaluation", evaluate(connection.recv())))
+            task = connection.recv()
+            stop.busy = True
+            connection.send(("evaluation", evaluate(task)))
+            stop.busy = False
+            if stop.requested:
+                return
+
+
+def _on_terminate(stop: StopRequest) -> None:
+    """Ask the training in flight to save its state; without one, end at once."""
+    stop.requested = True
+    if not stop.busy:
+        os._exit(0)
 
 
 def _die_with_parent() -> None:

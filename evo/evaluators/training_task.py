@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, did_you_mean
-from evo.evaluators.base import Evaluate, Task, reason_of
+from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
 from evo.individual import Evaluation
 from evo.models import MODEL_GENES
 from evo.space_settings import TrainingSettings
@@ -47,7 +47,7 @@ class TrainingSetup:
 
     needs_main = False
 
-    def build(self) -> tuple[Evaluate, dict[str, Any]]:
+    def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         # cuBLAS is reproducible over several streams only with a workspace of this kind; it is read once, at its start.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         import torch
@@ -75,7 +75,7 @@ class TrainingSetup:
             "precision": precision,
             "threads": self.threads,
         }
-        return TrainingTask(trainer, precision), facts
+        return TrainingTask(trainer, precision, stop), facts
 
 
 @dataclass
@@ -84,7 +84,7 @@ class TrainingTask:
 
     trainer: Trainer
     precision: str
-    worker: str = "main"
+    stop: StopRequest
 
     def __call__(self, task: Task) -> Evaluation:
         """Do the task; an error of the training becomes the evaluation's status and reason."""
@@ -105,21 +105,29 @@ class TrainingTask:
             seed=task.seed,
             phase=task.phase,
             started=started,
-            seconds=time.perf_counter() - clock,
-            worker=self.worker,
+            seconds=values.pop("seconds", time.perf_counter() - clock),
+            worker="main",
             engine="eager",
             precision=self.precision,
             **values,
         )
 
     def _train(self, task: Task) -> dict[str, Any]:
-        result = self.trainer.train(task.config, task.seed, Path(task.weights) if task.weights else None)
+        checkpoint = Path(task.checkpoint) if task.checkpoint else None
+        result = self.trainer.train(
+            task.config,
+            task.seed,
+            weights=Path(task.weights) if task.weights else None,
+            checkpoint=checkpoint,
+            interrupted=lambda: self.stop.requested,
+        )
         values: dict[str, Any] = {
             "status": result.status,
             "error": result.error,
             "parameters": result.parameters,
             "steps_trained": result.steps,
             "curve": result.curve,
+            "seconds": result.seconds,
         }
         return values | self._metrics(result)
 
@@ -138,7 +146,7 @@ class TrainingTask:
         weights = Path(task.weights)
         if not weights.is_file():
             # Lost with the temporary folder of an interrupted run: a training can always be done again.
-            self.trainer.train(task.config, task.seed, weights)
+            self.trainer.train(task.config, task.seed, weights=weights)
         metrics = self.trainer.test(task.config, weights)
         return {"status": "complete", "test_accuracy": metrics.accuracy, "loss": metrics.loss}
 

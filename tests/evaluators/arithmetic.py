@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.evaluators.base import Evaluate, Task
+from evo.evaluators.base import Evaluate, StopRequest, Task
 from evo.individual import Evaluation
 
 
@@ -27,7 +27,7 @@ class Arithmetic:
 
     needs_main = False
 
-    def build(self) -> tuple[Evaluate, dict[str, Any]]:
+    def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         if self.broken == "configuration":
             raise ConfigurationError("--device: there is none")
         if self.broken == "bug":

@@ -1,0 +1,117 @@
+"""A training that was interrupted: everything it needs to go on as if nothing had happened, in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from evo.files import replacing
+from evo.individual import CurvePoint
+
+FORMAT = "1"
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands.
+
+    Attributes:
+        model: The network, on its device.
+        optimiser: Its optimiser.
+        sums: Loss and right answers since the last point of the curve, float64, (2,).
+        step: Optimiser steps done.
+        since: Steps since the last point of the curve.
+        curve: The points so far.
+        seconds: Time that earlier parts of the training took.
+    """
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    sums: torch.Tensor
+    step: int = 0
+    since: int = 0
+    curve: list[CurvePoint] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def save(self, path: Path, identity: str, seconds: float) -> None:
+        """Write the state atomically.
+
+        Args:
+            path: The file.
+            identity: Names the training; `restore` refuses the state of another.
+            seconds: Time that the training took until now.
+        """
+        facts = {
+            "format": FORMAT,
+            "identity": identity,
+            "state": json.dumps(
+                {
+                    "step": self.step,
+                    "since": self.since,
+                    "seconds": seconds,
+                    "curve": [asdict(point) for point in self.curve],
+                }
+            ),
+        }
+        with replacing(path) as temporary:
+            save_file(dict(self._tensors()), temporary, metadata=facts)
+
+    def restore(self, path: Path, identity: str) -> bool:
+        """Take up the state of a file; return False, and change nothing, if it is not there, damaged or another's."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = file.metadata() or {}
+                if facts.get("format") != FORMAT or facts.get("identity") != identity:
+                    return False
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            values = json.loads(facts["state"])
+            self._take(tensors, values)
+        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError):
+            return False
+        return True
+
+    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield copies of all tensors by name: two names of one tensor become two."""
+        for name, value in self.model.state_dict().items():
+            yield f"model.{name}", value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for number, slots in self.optimiser.state_dict()["state"].items():
+            for name, value in slots.items():
+                if isinstance(value, torch.Tensor):
+                    yield (
+                        f"optimiser.{number}.{name}",
+                        value.detach().cpu().clone(memory_format=torch.contiguous_format),
+                    )
+        yield "sums", self.sums.cpu().clone()
+        yield "generator", torch.get_rng_state()
+        if self.sums.is_cuda:
+            yield "generator.cuda", torch.cuda.get_rng_state(self.sums.device)
+
+    def _take(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
+        slots: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimiser."):
+                _, number, slot = name.split(".", 2)
+                weight = weights[int(number)]
+                # Fused optimisers walk through memory: a slot must lie in memory as its weight does.
+                laid_out = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
+                slots.setdefault(int(number), {})[slot] = laid_out
+        curve = [CurvePoint(**point) for point in values["curve"]]
+        self.model.load_state_dict(
+            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        )
+        self.optimiser.load_state_dict({"state": slots, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self.sums.copy_(tensors["sums"])
+        torch.set_rng_state(tensors["generator"])
+        if self.sums.is_cuda:
+            torch.cuda.set_rng_state(tensors["generator.cuda"], self.sums.device)
+        self.step, self.since, self.seconds = int(values["step"]), int(values["since"]), float(values["seconds"])
+        self.curve = curve
