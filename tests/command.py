@@ -74,14 +74,16 @@ def alive(pid: int) -> bool:
 
 def tables(run: Path) -> dict[str, list[dict[str, str]]]:
     """Return the rows of a run's tables without what the clock and the scheduler decide."""
-    found = {}
-    for name in TABLES:
-        with (run / f"{name}.csv").open(newline="") as file:
-            found[name] = [
-                {column: cell for column, cell in row.items() if column not in CLOCK_COLUMNS}
-                for row in csv.DictReader(file)
-            ]
-    return found
+    return {name: rows_of(run / f"{name}.csv") for name in TABLES}
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    """Return the rows of one CSV file without what the clock and the scheduler decide."""
+    with table.open(newline="") as file:
+        return [
+            {column: cell for column, cell in row.items() if column not in CLOCK_COLUMNS}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _stat(pid: int) -> list[str]:

@@ -15,6 +15,7 @@ from tests.command import (
     alive,
     children,
     journal_text,
+    rows_of,
     run_command,
     start_command,
     tables,
@@ -127,3 +128,40 @@ def test_a_search_that_was_stopped_in_every_way_ends_with_the_same_tables(
 ) -> None:
     assert stopped.finished.returncode == 0, stopped.finished.stderr
     assert tables(stopped.folder) == tables(uninterrupted)
+
+
+LONG_TRAINING = """
+model = "mlp"
+dataset = "digits"
+
+[training]
+evaluate_every = 1000
+batch_size = 100
+steps = 6000
+learning_rate = 1e-3
+
+[genes.hidden_layers]
+type = "layers"
+depth = [1, 1]
+width = [60, 64]
+"""
+
+
+def test_a_training_in_flight_is_saved_by_a_signal_and_goes_on(tmp_path: Path) -> None:
+    space, run, whole = tmp_path / "long.toml", tmp_path / "run", tmp_path / "whole"
+    space.write_text(LONG_TRAINING)
+    search = ("search", space, "--strategy", "random", "--population", "1", "--budget", "1", "--finalists", "0")
+    process = start_command(*search, "--workers", "1", "--output", run)
+    wait_until(lambda: '"kind":"proposal"' in journal_text(run))
+    time.sleep(1.0)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == SIGNALS[signal.SIGTERM]
+    assert time.monotonic() - began < 10
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["0-0.safetensors"]
+    assert run_command("resume", run).returncode == 0
+    assert list((run / "checkpoints").iterdir()) == []
+    assert run_command(*search, "--output", whole).returncode == 0
+    for name in ("evaluations", "curves"):
+        assert rows_of(run / f"{name}.csv") == rows_of(whole / f"{name}.csv")

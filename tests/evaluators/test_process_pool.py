@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,28 @@ def test_an_objective_that_cannot_travel_is_refused_with_the_remedy() -> None:
         pytest.raises(ConfigurationError, match="top level of a module, or leave workers at 1"),
     ):
         evaluator.start()
+
+
+def test_an_evaluation_that_takes_too_long_is_ended_and_the_others_are_not(tmp_path: Path) -> None:
+    with ProcessPoolEvaluator(Arithmetic(tmp_path), workers=2, timeout=1.0) as evaluator:
+        evaluator.start()
+        slow = {worker.process.pid for worker in evaluator._workers}
+        found = evaluate(
+            evaluator, Task(0, 0, 5, {"x": 3, "sleep": 600}), *(Task(i, 0, i, {"x": i}) for i in (1, 2, 3))
+        )
+        left = {worker.process.pid for worker in evaluator._workers}
+    assert (found[0].status, found[0].fitness, found[0].seed) == ("timeout", None, 5)
+    assert "--timeout 1 s" in found[0].error
+    assert [found[i].fitness for i in (1, 2, 3)] == [1.0, 4.0, 9.0]
+    assert len(slow & left) == 1, "only the worker that was late is replaced"
+
+
+def test_a_pool_that_is_suspended_asks_its_workers_and_then_ends_them(tmp_path: Path) -> None:
+    evaluator = ProcessPoolEvaluator(Arithmetic(tmp_path), workers=2)
+    evaluator.start()
+    evaluator.submit(Task(0, 0, 0, {"x": 1, "sleep": 600}))
+    workers = {worker.process.pid for worker in evaluator._workers}
+    began = time.monotonic()
+    evaluator.suspend(1.0)
+    assert time.monotonic() - began < 5
+    assert not any(alive(pid) for pid in workers if pid)
