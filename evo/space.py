@@ -54,22 +54,11 @@ RESERVED = frozenset(
         "engine",
         "precision",
         "error",
-        "step",
-        "slot",
-        "evaluations",
-        "run",
         "rank",
         "winner",
-        "test_std",
-        "n",
-        "gap",
-        "retrained_fitness",
-        "fitness_on",
-        "strategy",
-        "trainings",
     }
 )
-"""The columns of the tables of runs and comparisons, beside the genes."""
+"""The columns that stand beside the genes in the tables of a run."""
 
 
 class SearchSpace:

@@ -18,7 +18,8 @@ from evo.run import HALL_OF_FAME
 if TYPE_CHECKING:
     from evo.run import Run
 
-COUNTS = ("individual", "replicate", "generation", "seed", "parameters", "steps_trained", "step", "slot", "evaluations")
+COUNTS = ("individual", "replicate", "generation", "seed", "parameters", "steps_trained")
+"""Columns of whole numbers also where a table has no rows, or none with a value."""
 
 
 def evaluations_table(run: Run) -> pd.DataFrame:

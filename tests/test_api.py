@@ -11,7 +11,8 @@ import pytest
 
 import evo
 from evo.errors import ConfigurationError, SearchError
-from evo.loop import Stop
+from evo.individual import genome_key
+from evo.loop import Nobody, Stop
 
 SPACE = evo.SearchSpace(
     {
@@ -232,3 +233,62 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
 def test_an_objective_is_refused_by_a_run_that_trains_networks(uninterrupted: Path) -> None:
     with pytest.raises(ConfigurationError, match="takes no objective"):
         evo.resume(uninterrupted, height)
+
+
+UNNAMED = [lambda config: config["x"]]
+
+
+@pytest.mark.parametrize("objective", [lambda config: config["x"], *UNNAMED], ids=["local", "at the top"])
+def test_a_lambda_for_several_workers_is_refused_with_the_remedy(tmp_path: Path, objective: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"define it at the top level of a module, or leave workers at 1"):
+        evo.search(SPACE, objective, budget=4, workers=2, output=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Listener(Nobody):
+    """Keeps what it must know."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def test_more_known_configurations_than_the_population_holds_are_warned_of() -> None:
+    listener, known = Listener(), [{"x": x / 10} for x in range(5)]
+    run = evo.search(SPACE, height, budget=3, population=3, initial=known, observer=listener)
+    assert [individual.genome["x"] for individual in run.individuals] == [0.0, 0.1, 0.2]
+    assert listener.warnings == ["note: of 5 known configurations the first 3 are tried"]
+    evo.search(SPACE, height, budget=3, population=3, initial=known[:3], observer=listener)
+    assert len(listener.warnings) == 1
+
+
+def test_a_whole_number_of_a_float_gene_is_the_same_genome_as_the_real_one() -> None:
+    space = evo.SearchSpace({"x": evo.Float(0.0, 2.0)})
+    whole, real = (
+        evo.search(space, lambda config, seed: seed, budget=2, population=2, initial=[{"x": x}], finalists=0)
+        for x in (1, 1.0)
+    )
+    assert genome_key(whole.individuals[0].genome) == genome_key(real.individuals[0].genome) == '{"x":1.0}'
+    assert rows(whole) == rows(real)
+
+
+def test_another_objective_at_a_resume_is_warned_of(tmp_path: Path) -> None:
+    def other(config: dict[str, Any]) -> float:
+        return float(config["x"])
+
+    evo.search(SPACE, height, budget=4, population=2, output=tmp_path / "run")
+    listener = Listener()
+    evo.resume(tmp_path / "run", other, budget=6, observer=listener)
+    [warning] = listener.warnings
+    assert "began with the objective height" in warning
+    assert "other" in warning
+
+
+def test_what_a_time_budget_raises_is_public(tmp_path: Path) -> None:
+    assert "Stop" in evo.__all__
+    assert evo.Stop is Stop
+    with pytest.raises(evo.Stop, match=r"the time budget of 0\.1 s is used up") as caught:
+        evo.search(SPACE, height, budget=100_000, time_budget=0.1, output=tmp_path / "run")
+    assert caught.value.exit_code == 75

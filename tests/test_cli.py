@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from evo.cli import app
 from evo.data import PreparedDataset
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, Setup
 from evo.run import Run
-from tests.command import run_command, tables
+from evo.terminal import print_result
+from tests.command import environment, run_command, tables
+from tests.test_run import add_event
 
 MOST_LINES = 6
 
@@ -36,6 +40,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: PreparedDatase
     monkeypatch.chdir(folder)
     (folder / "broken.toml").write_text("[genes.x\ntype = 1")
     (folder / "mistakes.toml").write_text('model = "mpl"\n[genes.x]\ntype = "flaot"\n')
+    gene = '[genes.x]\ntype = "boolean"\n'
+    (folder / "rateless.toml").write_text("[training]\nbatch_size = 8\nsteps = 100\n" + gene)
+    (folder / "function.toml").write_text('model = "os:system"\n' + gene)
+    (folder / "column.toml").write_text(gene.replace("genes.x", "genes.loss"))
+    (folder / "strategy.toml").write_text('[search]\nstrategy = "gaa"\n' + gene)
     (folder / "empty.toml").touch()
     (folder / "binary.toml").write_bytes(bytes(range(256)))
     (folder / "no run").mkdir()
@@ -72,7 +81,21 @@ def check_refusal(result: Any, *wanted: str) -> None:
 REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "unknown space": (["search", "digit"], ['search space "digit"', 'Did you mean "digits"', "Shipped:"]),
     "unknown space to check": (["check", "digit"], ['Did you mean "digits"']),
-    "unknown model": (["search", "digits", "--model", "mpl"], ["--model", '"mpl"', 'Did you mean "mlp"']),
+    "unknown model": (["search", "digits", "--model", "mpl"], ['model "mpl"', 'Did you mean "mlp"']),
+    "a model that reads other genes": (
+        ["search", "digits", "--model", "cnn"],
+        ['genes.hidden_layers: neither the training nor the model "cnn" reads it', "genes.channels: needed"],
+    ),
+    "a model of one's own for a space without a learning rate": (
+        ["search", "rateless.toml", "--model", "mine:build", "--dataset", "digits"],
+        ["genes.learning_rate: needed unconditionally"],
+    ),
+    "a function in a file": (["search", "function.toml"], ["function.toml", "a file cannot name a function"]),
+    "a column as a gene": (["check", "column.toml"], ["column.toml", "genes.loss: a name", "not a column's"]),
+    "a misspelt strategy in a file": (
+        ["search", "strategy.toml"],
+        ["strategy.toml", "search.strategy: must be", 'Did you mean "ga"?'],
+    ),
     "unknown strategy": (["search", "digits", "--strategy", "randm"], ['"randm"', 'Did you mean "random"']),
     "unknown device": (["search", "digits", "--device", "cdua"], ["--device", '"cdua"', 'Did you mean "cuda"']),
     "unknown dataset": (["search", "digits", "--dataset", "digit"], ['dataset "digit"', 'Did you mean "digits"']),
@@ -206,7 +229,7 @@ def test_selecting_on_the_test_set_is_said_everywhere(tiny_space: Path, tmp_path
     run = tmp_path / "run"
     result = cli.invoke(app, ["search", str(tiny_space), *SEARCH, "-o", str(run), "--fitness", "test"])
     assert "Fitness is TEST accuracy" in result.stdout
-    assert "SELECTED ON THE TEST SET" in result.stderr
+    assert "fitness is TEST accuracy (--fitness test)" in result.stderr
     with (run / "evaluations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(row["test_accuracy"] == row["fitness"] for row in rows)
@@ -347,3 +370,123 @@ def test_times_are_read_as_people_write_them(
     monkeypatch.setattr("evo.api.search", search)
     cli.invoke(app, ["search", "digits", "--time-budget", text, "-o", os.devnull])
     assert given["time_budget"] == seconds
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_search_in_which_nothing_worked_ends_with_the_reasons_and_its_files(
+    tiny_space: Path, tmp_path: Path, cli: CliRunner
+) -> None:
+    text = tiny_space.read_text().replace("[training]", '[training]\noptimiser = "sgd"')
+    tiny_space.write_text(text.replace("low = 1e-3", "low = 1e30").replace("high = 1e-1", "high = 1e31"))
+    run = tmp_path / "run"
+    result = cli.invoke(app, ["search", str(tiny_space), *SEARCH, "-o", str(run), "--strategy", "random"])
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert "error: none of 5 trainings was complete" in result.stderr
+    assert "× diverged: the loss was" in result.stderr
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+    assert [row["status"] for row in tables_without_finalists(run)] == ["diverged"] * 5
+    assert {"settings.json", "journal.jsonl", "hall_of_fame.csv"} <= {path.name for path in run.iterdir()}
+
+
+ENTRY_POINT = [sys.executable, "-P", "-c", "from evo.cli import main; main()"]
+
+
+@pytest.mark.parametrize("command", ["compare", "spaces"])
+def test_files_named_like_packages_in_the_current_folder_are_not_executed(
+    uninterrupted: Path, tmp_path: Path, command: str
+) -> None:
+    for name in ("pyarrow", "numexpr", "bottleneck", "tomllib", "pandas"):
+        (tmp_path / f"{name}.py").write_text("import pathlib\npathlib.Path(__file__).with_suffix('.ran').touch()\n")
+    finished = subprocess.run(
+        [*ENTRY_POINT, command, *([str(uninterrupted)] if command == "compare" else [])],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert list(tmp_path.glob("*.ran")) == []
+
+
+def test_a_model_in_the_current_folder_is_found_and_its_steps_lie_on_the_curves_grid(
+    tiny_space: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "my_model.py").write_text("from evo.models.mlp import build\n")
+    tiny_space.write_text(tiny_space.read_text().replace('model = "mlp"', ""))
+    arguments = ["search", "tiny.toml", *SEARCH, "--workers", "1", "--model", "my_model:build", "--output", "run"]
+    finished = subprocess.run(
+        [*ENTRY_POINT, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    rows = tables_without_finalists(tmp_path / "run")
+    assert {row["status"] for row in rows} == {"complete"}
+    assert {int(row["steps"]) % 10 for row in rows} == {0}
+
+
+MARKUP = ["[/relu]", "[bold]x", "[/]"]
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    tmp_path: Path, cli: CliRunner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "markup.toml"
+    file.write_text(
+        f'[genes.kind]\ntype = "categorical"\nchoices = {MARKUP}\n'
+        '[genes.on]\ntype = "boolean"\nwhen = { kind = "[/relu]" }\n'
+    )
+    checked = cli.invoke(app, ["check", "markup.toml"])
+    assert checked.exit_code == 0, checked.output
+    assert "[/relu] | [bold]x | [/]" in checked.stdout
+    assert "if kind = [/relu]" in checked.stdout
+    space = evo.SearchSpace({"kind": evo.Categorical(MARKUP)})
+    for place, name in enumerate(("[bold]x", "[red]")):
+        run = evo.search(
+            space, lambda config: len(config["kind"]), budget=3, population=3, output=Path(name), seed=place
+        )
+        print_result(run)
+        output = capsys.readouterr().out
+        assert f"evo compare '{name}'" in output
+        assert run.best.config["kind"] in output
+    compared = cli.invoke(app, ["compare", "[bold]x", "[red]"])
+    assert compared.exit_code == 0, compared.output
+    assert "[bold]x" in compared.stdout
+    assert "[red]" in compared.stdout
+    for row in evo.load("[red]").table["kind"]:
+        assert f"kind={row}" in compared.stdout
+
+
+@pytest.mark.parametrize("command", ["resume", "compare", "report", "replay"])
+def test_a_journal_that_evo_never_wrote_is_refused_by_every_command(here: Path, cli: CliRunner, command: str) -> None:
+    number = add_event(here / "finished", {"kind": "evaluation", "evaluation": {"individual": 7}})
+    before = contents(here)
+    result = cli.invoke(app, [command, "finished", *(["0"] if command == "replay" else [])])
+    check_refusal(result, "journal.jsonl", f"event {number} is not what evo writes", "restore")
+    assert contents(here) == before
+
+
+@pytest.mark.usefixtures("in_process")
+def test_quiet_keeps_what_a_person_must_know(
+    uninterrupted: Path, tiny_space: Path, tmp_path: Path, cli: CliRunner
+) -> None:
+    torn = tmp_path / "torn"
+    shutil.copytree(uninterrupted, torn)
+    with (torn / "journal.jsonl").open("ab") as journal:
+        journal.write(b'{"checksum":"')
+    result = cli.invoke(app, ["resume", str(torn), "--quiet"])
+    assert result.exit_code == 0, result.output
+    [line] = result.stderr.splitlines()
+    assert "the last line was cut off in the middle" in line
+    arguments = ["search", str(tiny_space), *SEARCH, "-o", str(tmp_path / "run"), "--fitness", "test", "--quiet"]
+    result = cli.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    [line] = result.stderr.splitlines()
+    assert line.startswith("fitness is TEST accuracy (--fitness test)")

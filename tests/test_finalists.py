@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import evo
 from evo.data import PreparedDataset
-from evo.errors import EvoError
+from evo.errors import EvoError, RunError
 from evo.journal import Journal
 from evo.loop import Stop
 from evo.run import FIRST_FINALIST_REPLICATE, Run
@@ -173,3 +174,34 @@ def test_selecting_on_the_test_set_trains_on_all_images_and_measures_no_test_aft
 def test_a_negative_number_of_finalists_is_refused() -> None:
     with pytest.raises(EvoError, match="--finalists: must be 0 or more, got -1"):
         search(noisy, finalists=-1)
+
+
+def test_a_resume_without_finalists_takes_the_best_of_the_search(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with_finalists = next(
+        run
+        for seed in range(6)
+        if (run := search(noisy, seed=seed, output=folder, overwrite=True)).best.id != run.ranked()[0].id
+    )
+    assert len((folder / "finalists.csv").read_text().splitlines()) == 10
+    run = evo.resume(folder, noisy, finalists=0)
+    header, *rows = (folder / "finalists.csv").read_text().splitlines()
+    assert header.startswith("individual,replicate")
+    assert rows == []
+    assert (run.finalists, run.winner) == ((), None)
+    assert run.best.id == evo.load(folder).best.id == run.ranked()[0].id != with_finalists.best.id
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_linked_weights_folder_is_refused_and_nothing_is_written_through_it(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    shutil.copytree(uninterrupted, folder)
+    elsewhere.mkdir()
+    (elsewhere / "thesis.tex").write_text("years of work")
+    (folder / "weights").symlink_to(elsewhere)
+    with pytest.raises(RunError, match=r"weights: is a link"):
+        evo.resume(folder, finalists=3)
+    assert [entry.name for entry in elsewhere.iterdir()] == ["thesis.tex"]
+    assert (folder / "weights").is_symlink()

@@ -30,6 +30,30 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "reports": ("evo.evaluators", "evo.training"),
 }
 
+ORDER = (
+    ("errors", "individual", "files", "processes", "models"),
+    ("space_settings",),
+    ("genes",),
+    ("space",),
+    ("space_file",),
+    ("variation",),
+    ("strategies",),
+    ("data", "checkpoint"),
+    ("training",),
+    ("evaluators",),
+    ("journal", "settings"),
+    ("run",),
+    ("tables", "loop"),
+    ("finalists", "setups"),
+    ("api", "replay"),
+    ("reports",),
+    ("progress", "signals"),
+    ("terminal",),
+    ("cli",),
+    ("__main__",),
+)
+"""Every module and package of evo, lowest first: at its top level, a module imports from the lines above its own."""
+
 
 def files_of(part: str) -> list[Path]:
     """Return the files of a module or of a package."""
@@ -51,6 +75,43 @@ def imports_of(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def imports_at_once(body: list[ast.stmt]) -> Iterator[str]:
+    """Yield what is imported when a module is: not what functions import, nor what only a type checker reads."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for part in ("body", "orelse", "finalbody", "handlers"):
+                if part != "body" or "TYPE_CHECKING" not in ast.unparse(getattr(node, "test", ast.Constant(0))):
+                    yield from imports_at_once(getattr(node, part, []))
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of evo by its dotted name; a package by its own."""
+    found = {}
+    for root, files in ((PACKAGE.parent, files_of(".")), (files_of("models")[0].parents[1], files_of("models"))):
+        for file in files:
+            parts = [part for part in file.relative_to(root).with_suffix("").parts if part != "evo"]
+            found[".".join(["evo", *parts]).removesuffix(".__init__")] = file
+    return found
+
+
+def graph() -> dict[str, set[str]]:
+    """Return which modules of evo every module imports at once."""
+    known = modules()
+
+    def module(name: str) -> str:
+        return name if name in known else name.rpartition(".")[0]
+
+    return {
+        name: {module(used) for used in imports_at_once(ast.parse(file.read_text(encoding="utf-8")).body)}
+        & known.keys() - {name}
+        for name, file in known.items()
+    }
+
+
 def is_under(name: str, parents: tuple[str, ...]) -> bool:
     return any(name == parent or name.startswith(f"{parent}.") for parent in parents)
 
@@ -61,6 +122,38 @@ def test_imports_run_one_way(part: str) -> None:
         (file.name, name) for file in files_of(part) for name in imports_of(file) if is_under(name, FORBIDDEN[part])
     ]
     assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    uses = graph()
+    while leaves := {name for name, used in uses.items() if not used}:
+        uses = {name: used - leaves for name, used in uses.items() if name not in leaves}
+    assert uses == {}
+
+
+def test_modules_import_from_those_below_them_alone() -> None:
+    rank = {part: place for place, parts in enumerate(ORDER) for part in parts}
+    uses = {name.removeprefix("evo."): used for name, used in graph().items() if name != "evo"}
+    parts = {name.partition(".")[0] for name in uses}
+    assert parts - set(rank) <= {"search_spaces"}, "a module without a rank"
+    assert set(rank) <= parts, "a rank without a module"
+    wrong = [
+        (name, other)
+        for name, used in uses.items()
+        for other in sorted(entry.removeprefix("evo.") for entry in used - {"evo"})
+        if name.partition(".")[0] != other.partition(".")[0]
+        and rank[other.partition(".")[0]] >= rank[name.partition(".")[0]]
+    ]
+    assert wrong == []
+
+
+def test_the_walk_of_what_is_imported_at_once_leaves_out_functions_and_what_type_checkers_read() -> None:
+    text = (
+        "import a\ndef f():\n    import b\nif TYPE_CHECKING:\n    import c\nelse:\n    import d\n"
+        "try:\n    import e\nexcept ImportError:\n    import g\nclass X:\n    from h import i\n"
+        "    def m(self):\n        import j\nwith x:\n    import k\n"
+    )
+    assert set(imports_at_once(ast.parse(text).body)) == {"a", "d", "e", "g", "h.i", "k"}
 
 
 def test_individuals_need_the_standard_library_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -153,3 +154,60 @@ def test_divergence_at_the_start_is_no_reason_to_stop() -> None:
     run = make_run()
     run_search(make_algorithm(), Diverging(ObjectiveSetup(lambda config: 0.0)), run, Nobody())
     assert [evaluation.status for evaluation in run.search_evaluations] == ["diverged"] * 6
+
+
+def failing(config: dict[str, float]) -> float:
+    raise ValueError("no data")
+
+
+def replayed(run: Run) -> Strategy:
+    algorithm = make_algorithm(budget=9)
+    algorithm.replay(run.individuals, run.search_evaluations)
+    return algorithm
+
+
+class Recorded(InProcessEvaluator):
+    """Gives back the evaluations of the individuals in an order of its own; those not in `worked` have failed."""
+
+    def __init__(self, order: list[int], worked: set[int]):
+        super().__init__(ObjectiveSetup(failing))
+        self.order, self.worked = order, worked
+
+    def room(self) -> int:
+        return max(0, len(self.order) - self.pending)
+
+    def next_completed(self, timeout: float | None = None) -> Evaluation | None:
+        number = self.order.pop(0) if self.order else self._tasks[0].individual
+        [task] = [task for task in self._tasks if task.individual == number]
+        self._tasks.remove(task)
+        works = number in self.worked
+        return Evaluation(number, 0, task.seed, "complete" if works else "failed", 0.5 if works else None)
+
+
+def test_a_resume_after_the_objective_was_mended_goes_on_to_the_end() -> None:
+    run = make_run()
+    for _ in range(2):
+        with pytest.raises(SearchError, match="first three evaluations all failed"):
+            search(run, failing, algorithm=replayed(run))
+    assert len(run.evaluations) > 3
+    search(run, lambda config: config["x"], algorithm=replayed(run))
+    statuses = [evaluation.status for evaluation in run.search_evaluations]
+    assert statuses == ["failed"] * statuses.count("failed") + ["complete"] * statuses.count("complete")
+    assert len(statuses) == 9
+    assert statuses.count("failed") > 3
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
+@pytest.mark.parametrize(("worked", "stops"), [({3}, True), ({2}, False), ({0, 3}, False), (set(), True)], ids=str)
+def test_whether_failures_stop_a_search_does_not_depend_on_the_order_of_arrival(
+    order: tuple[int, ...], worked: set[int], stops: bool
+) -> None:
+    run = make_run()
+    algorithm = make_strategy("random", SPACE, seed=1, population=4, budget=4)
+    if not stops:
+        run_search(algorithm, Recorded(list(order), worked), run, Nobody())
+        assert len(run.evaluations) == 4
+        return
+    with pytest.raises(SearchError, match="individual 0: failed") as caught:
+        run_search(algorithm, Recorded(list(order), worked), run, Nobody())
+    assert "individual 3" not in str(caught.value)

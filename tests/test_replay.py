@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -57,3 +58,25 @@ def test_a_run_of_an_objective_cannot_be_replayed(tmp_path: Path) -> None:
     evo.search(space, lambda config: 1.0, budget=2, population=2, output=tmp_path / "run", strategy="random")
     with pytest.raises(ConfigurationError, match="objective"):
         replay_individual(tmp_path / "run", 0)
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("recorded", [True, False], ids=["a folder of its own", "the default folder"])
+@pytest.mark.parametrize("command", ["resume", "replay"])
+def test_data_that_have_vanished_are_neither_fetched_nor_made_room_for(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CliRunner, command: str, recorded: bool
+) -> None:
+    folder, gone = tmp_path / "run", tmp_path / "gone"
+    shutil.copytree(uninterrupted, folder)
+    settings = json.loads((folder / "settings.json").read_text())
+    settings["dataset"] |= {"name": "cifar10", "data_dir": str(gone) if recorded else None}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    fetched: list[Path] = []
+    monkeypatch.setattr("evo.data.cifar10._fetch", lambda root, notify: fetched.append(root))
+    monkeypatch.setenv("EVO_DATA_DIR", str(gone))
+    result = cli.invoke(app, [command, str(folder), *(["0"] if command == "replay" else [])])
+    assert result.exit_code == 2, result.output
+    assert "gone" in result.stderr
+    assert "--data-dir" in result.stderr
+    assert fetched == []
+    assert not gone.exists()

@@ -11,6 +11,7 @@ import pytest
 import evo
 from evo.errors import ConfigurationError, RunError
 from evo.individual import CurvePoint, Evaluation, Individual
+from evo.journal import _encode
 from evo.run import Run, check_output, free_output
 from evo.settings import Settings
 
@@ -211,3 +212,124 @@ def test_proposals_come_in_the_order_of_their_ids() -> None:
     run = Run.create(make_settings())
     with pytest.raises(RunError, match="proposal 3"):
         run.record_proposal(individual(3))
+
+
+def test_the_current_folder_may_be_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Run.create(make_settings(), tmp_path / "run")
+    fill(old)
+    old.write_tables()
+    old.close()
+    monkeypatch.chdir(tmp_path / "run")
+    new = Run.create(make_settings(seed=2), Path("."), overwrite=True)
+    fill(new)
+    new.write_tables()
+    new.close()
+    monkeypatch.chdir(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+    assert Run.load(tmp_path / "run").settings.seed == 2
+    assert {"settings.json", "journal.jsonl", "evaluations.csv"} <= set(contents(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("step", ["evo.run.Settings.save", "evo.run.Journal.create", "evo.run.refuse_if_written"])
+def test_a_creation_that_fails_leaves_the_old_run_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    Run.create(make_settings(), tmp_path / "run").close()
+    before = contents(tmp_path)
+
+    def fail(*arguments: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(OSError, match="no space left"):
+        Run.create(make_settings(seed=2), tmp_path / "run", overwrite=True)
+    assert contents(tmp_path) == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_new_run_that_cannot_take_its_place_leaves_the_old_one_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Run.create(make_settings(), tmp_path / "run").close()
+    before = contents(tmp_path)
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if target == tmp_path / "run" and Settings.load(self).seed == 2:
+            raise OSError("no space left")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no space left"):
+        Run.create(make_settings(seed=2), tmp_path / "run", overwrite=True)
+    assert contents(tmp_path) == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_overwritten_or_refused_run_leaves_no_temporary_folder(tmp_path: Path) -> None:
+    writer = Run.create(make_settings(), tmp_path / "run")
+    with pytest.raises(RunError, match="another process is writing"):
+        Run.create(make_settings(), tmp_path / "run", overwrite=True)
+    writer.close()
+    Run.create(make_settings(), tmp_path / "run", overwrite=True).close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+PROPOSAL = individual(5).to_dict()
+EVALUATION = evaluation(1, 0.5).to_dict()
+STRANGE: dict[str, dict[str, Any]] = {
+    "no kind": {},
+    "a proposal without an individual": {"kind": "proposal"},
+    "a proposal without a genome": {"kind": "proposal", "individual": {"id": 5}},
+    "a genome that is a list": {"kind": "proposal", "individual": PROPOSAL | {"genome": [1]}},
+    "an unknown gene": {"kind": "proposal", "individual": PROPOSAL | {"genome": {"y": 1}}},
+    "a value of another type": {"kind": "proposal", "individual": PROPOSAL | {"genome": {"x": "a", "layers": [3]}}},
+    "parents that are none": {"kind": "proposal", "individual": PROPOSAL | {"parents": ["a"]}},
+    "an evaluation that is a number": {"kind": "evaluation", "evaluation": 3},
+    "an evaluation of nobody": {"kind": "evaluation", "evaluation": EVALUATION | {"individual": 7}},
+    "an evaluation of a negative id": {"kind": "evaluation", "evaluation": EVALUATION | {"individual": -1}},
+    "an evaluation without a status": {"kind": "evaluation", "evaluation": {"individual": 1, "curve": []}},
+    "an unknown status": {"kind": "evaluation", "evaluation": EVALUATION | {"status": "great"}},
+    "an unknown field": {"kind": "evaluation", "evaluation": EVALUATION | {"colour": 3}},
+    "a fitness that is a text": {"kind": "evaluation", "evaluation": EVALUATION | {"fitness": "high"}},
+    "a curve that is a text": {"kind": "evaluation", "evaluation": EVALUATION | {"curve": "up"}},
+    "a curve without steps": {"kind": "evaluation", "evaluation": EVALUATION | {"curve": [{"train_loss": 1.0}]}},
+    "a generation without members": {"kind": "generation", "generation": 2},
+    "a generation of nobody": {"kind": "generation", "generation": 2, "members": [0, 9]},
+    "a generation without a number": {"kind": "generation", "generation": "two", "members": [0]},
+    "finalists that are a number": {"kind": "finalists", "individuals": 3},
+    "finalists without a result": {"kind": "finalists", "individuals": [2]},
+    "a winner that nobody knows": {"kind": "winner", "individual": 9},
+    "a winner without an evaluation": {"kind": "winner", "individual": 4},
+    "a winner that is a text": {"kind": "winner", "individual": "first"},
+    "a test of nobody": {"kind": "test", "individual": 9, "replicate": 101},
+    "a test without a replicate": {"kind": "test", "individual": 3},
+}
+
+
+def add_event(folder: Path, event: dict[str, Any]) -> int:
+    """Write an event behind the others, with the right checksum; return its number."""
+    path = folder / "journal.jsonl"
+    number = len(path.read_bytes().splitlines())
+    path.write_bytes(path.read_bytes() + _encode({"number": number, **event}))
+    return number
+
+
+@pytest.mark.parametrize("event", STRANGE.values(), ids=STRANGE)
+def test_an_event_that_evo_never_writes_is_refused_with_its_number(tmp_path: Path, event: dict[str, Any]) -> None:
+    run = Run.create(make_settings(), tmp_path / "run")
+    fill(run)
+    run.close()
+    number = add_event(tmp_path / "run", event)
+    before = contents(tmp_path)
+    with pytest.raises(RunError, match=rf"journal\.jsonl: event {number} is not what evo writes"):
+        Run.load(tmp_path / "run")
+    with pytest.raises(RunError, match=rf"event {number} is not what evo writes"):
+        Run.open(tmp_path / "run", warn=print)
+    assert contents(tmp_path) == before
+
+
+def test_a_missing_run_folder_suggests_the_run_of_the_closest_name(tmp_path: Path) -> None:
+    Run.create(make_settings(), tmp_path / "digits-1").close()
+    with pytest.raises(RunError, match=r'no such run folder\. Did you mean "digits-1"\?'):
+        Run.load(tmp_path / "digit-1")

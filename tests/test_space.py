@@ -186,3 +186,66 @@ def test_wrong_settings_of_a_space_made_in_python_are_named_at_once() -> None:
         '  - training.optimizer: unknown key. Did you mean "optimiser"?',
         "  - search.population: input should be greater than or equal to 1, got 0",
     ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("loss", "seed", "individual", "fitness", "error", "rank", "winner", "status", "test_accuracy"),
+        *("=cmd|x", "", "a b", "1x", "_x", "größe", "x\n", "a.b", "-x"),
+    ],
+)
+def test_a_name_that_no_column_of_a_gene_may_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SearchSpace({name: Boolean(), "x": Boolean()})
+    assert f"genes.{name}: a name is made of letters, digits and _" in str(caught.value)
+    assert "1 mistake" in str(caught.value)
+
+
+def test_what_is_no_gene_and_what_is_no_name_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"genes x: must be evo\.Float, Integer, Categorical, Boolean or"):
+        SearchSpace({"x": (0, 1)})  # type: ignore[dict-item]
+    with pytest.raises(ConfigurationError, match=r"genes 1: must be evo\.Float"):
+        SearchSpace({1: (0, 1)})  # type: ignore[dict-item]
+    with pytest.raises(ConfigurationError, match=r"genes\.1: a name is made of letters"):
+        SearchSpace({1: Boolean()})  # type: ignore[dict-item]
+
+
+TRAINED: dict[str, Gene] = {
+    "learning_rate": Float(1e-4, 1e-2),
+    "batch_size": Integer(8, 16),
+    "steps": Integer(50, 220),
+}
+
+
+def test_a_model_of_the_users_own_needs_what_every_training_needs() -> None:
+    space = SearchSpace(TRAINED, training={"evaluate_every": 50})
+    assert space.with_model("mine:build").genes["steps"] == Integer(50, 220, step=50)
+    assert space.with_model("mine:build").model == "mine:build"
+    genes = {name: gene for name, gene in TRAINED.items() if name != "learning_rate"}
+    with pytest.raises(ConfigurationError, match=r"genes\.learning_rate: needed unconditionally"):
+        SearchSpace(genes, training={"evaluate_every": 50}).with_model("mine:build")
+    with pytest.raises(ConfigurationError, match=r"genes\.learning_rate: must lie in \[0, inf\], got -1"):
+        SearchSpace({**TRAINED, "learning_rate": Float(-1.0, 1.0)}, training={"evaluate_every": 50}, model="mine:build")
+
+
+def test_a_model_of_the_users_own_reads_its_other_genes_as_it_likes() -> None:
+    own: dict[str, Gene] = {"activation": Categorical(["mish", "sine"]), "hidden_layers": Integer(1, 3)}
+    space = SearchSpace({**TRAINED, **own}, training={"evaluate_every": 50}, model="mine:build")
+    assert space.genes["activation"] == own["activation"]
+    with pytest.raises(ConfigurationError, match='unknown activation "mish"'):
+        space.with_model("mlp")
+
+
+def test_a_shipped_model_that_does_not_read_the_genes_names_them() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_space("digits").with_model("cnn")
+    assert 'genes.hidden_layers: neither the training nor the model "cnn" reads it' in str(caught.value)
+    assert "genes.channels: needed unconditionally" in str(caught.value)
+
+
+def test_a_model_of_the_users_own_is_not_written_with_the_space() -> None:
+    space = SearchSpace(TRAINED, training={"evaluate_every": 50}, model="mine:build")
+    read = space_from_dict(space.to_dict(), name="read")
+    assert read.model is None
+    assert read.genes == space.genes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from evo.errors import ConfigurationError
 from evo.space_file import load_space, shipped_spaces, space_from_dict, space_from_text
+from evo.space_settings import SearchDefaults
+from evo.strategies import strategy_names
 
 MLP = """
 model = "mlp"
@@ -75,6 +77,26 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "an unknown dataset": (
         'dataset = "cifar100"\n' + gene(BOOLEAN),
         ['dataset: unknown dataset "cifar100". Did you mean "cifar10"? Known: cifar10, digits, imagefolder'],
+    ),
+    "a column as a gene": (
+        gene(BOOLEAN, "loss") + gene(BOOLEAN, '"=cmd|x"'),
+        [
+            "genes.loss: a name is made of letters, digits and _, begins with a letter, and is not a column's of the "
+            "results tables",
+            "genes.=cmd|x: a name is made of letters, digits and _, begins with a letter, and is not a column's of the "
+            "results tables",
+        ],
+    ),
+    "a function as a model": (
+        MLP.replace('"mlp"', '"os:system"'),
+        ["model: a file cannot name a function; give a model of your own by --model or from Python"],
+    ),
+    "an unknown strategy": (
+        gene(BOOLEAN) + '[search]\nstrategy = "gaa"',
+        [
+            "search.strategy: must be 'ga', 'random', 'report2019' or 'report2019-fixed', got 'gaa'. "
+            'Did you mean "ga"?'
+        ],
     ),
     "unknown settings": (
         gene(BOOLEAN) + '[training]\npreprocess = "standardize"\noptimiser = "adamw"\nevaluate_every = 0',
@@ -326,3 +348,9 @@ def test_no_content_ends_in_another_error(values: dict[str, Any]) -> None:
     with suppress(ConfigurationError):
         space = space_from_dict(values, name="mine")
         assert space.problems(space.sample(random.Random(0))) == []
+
+
+def test_a_file_can_name_every_strategy_and_no_other() -> None:
+    [names, none] = get_args(SearchDefaults.model_fields["strategy"].annotation)
+    assert get_args(names) == strategy_names()
+    assert none is type(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import evo
 from evo.individual import CurvePoint, Evaluation, Individual
 from evo.run import Run
+from evo.space import RESERVED
 from evo.tables import write_csv
 from tests.test_run import evaluation, fill, individual, make_settings
 
@@ -199,3 +201,42 @@ def test_points_of_a_curve_follow_their_steps() -> None:
     run.record_proposal(individual(0))
     run.record(evaluation(0, 0.5, curve=tuple(CurvePoint(step, 1.0, 0.1, 0.1) for step in (10, 20, 25))))
     assert list(run.curves["step"]) == [10, 20, 25]
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("fitness", ["validation", "test"])
+def test_every_column_beside_the_genes_is_a_name_that_no_gene_may_have(
+    tiny_space: Path, tmp_path: Path, fitness: Literal["validation", "test"]
+) -> None:
+    folder = tmp_path / "run"
+    run = evo.search(tiny_space, budget=2, population=2, finalists=1, fitness=fitness, output=folder)
+    columns = {file.stem: set(pd.read_csv(file).columns) for file in folder.glob("*.csv")}
+    without_genes = {"curves", "generations", "populations"}
+    assert set(columns) == {"evaluations", "hall_of_fame", "finalists", *without_genes}
+    for name, found in columns.items():
+        if name in without_genes:
+            assert not found & set(run.space.genes), name
+        else:
+            assert found - set(run.space.genes) <= RESERVED, name
+    beside = set().union(*(found for name, found in columns.items() if name not in without_genes))
+    assert fitness == "test" or beside - set(run.space.genes) == RESERVED, "a name is refused for nothing"
+
+
+def test_an_error_with_lines_and_lone_surrogates_is_one_row_of_one_line(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def objective(config: dict[str, Any]) -> float:
+        calls.append(1)
+        if len(calls) == 2:
+            raise ValueError("a name that is no text: \udcff\nand more\n" + "a line\n" * 200)
+        return float(config["x"])
+
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
+    run = evo.search(space, objective, budget=5, population=5, output=tmp_path / "run")
+    rows = read_csv(tmp_path / "run" / "evaluations.csv")
+    assert [row["status"] for row in rows] == ["complete", "failed", "complete", "complete", "complete"]
+    assert rows[1]["error"].startswith("ValueError: a name that is no text: ? and more a line")
+    assert len(rows[1]["error"]) <= 500
+    assert len((tmp_path / "run" / "evaluations.csv").read_text().splitlines()) == 6
+    assert len(pd.read_csv(tmp_path / "run" / "evaluations.csv")) == 5
+    assert evo.load(tmp_path / "run").table["error"][1] == run.table["error"][1] == rows[1]["error"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,24 @@ from evo.individual import Evaluation
 from evo.run import RankedIndividual, Run
 
 TOP = 3
+FIXED = (
+    "run",
+    "individual",
+    "train_accuracy",
+    "validation_accuracy",
+    "test_accuracy",
+    "test_std",
+    "n",
+    "gap",
+    "fitness",
+    "retrained_fitness",
+    "winner",
+    "fitness_on",
+    "strategy",
+    "trainings",
+    "seconds",
+)
+"""The columns beside the genes, which stand after the second; a gene of such a name has "(gene)" after its own."""
 
 
 def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
@@ -28,15 +46,13 @@ def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
         runs: Runs, of any spaces.
         top: Genomes of a run that has no finalists.
     """
-    genes = list(dict.fromkeys(name for run in runs for name in run.space.genes))
+    genes = {name: name if name not in FIXED else f"{name} (gene)" for run in runs for name in run.space.genes}
     rows = [
         {"run": name, **_row(run, entry, genes)}
         for name, run in zip(names_of(runs), runs, strict=True)
         for entry in _entries(run, top)
     ]
-    columns = ["run", "individual", *genes, "train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n"]
-    columns += ["gap", "fitness", "retrained_fitness", "winner", "fitness_on", "strategy", "trainings", "seconds"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*FIXED[:2], *genes.values(), *FIXED[2:]])
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
@@ -53,7 +69,7 @@ def _entries(run: Run, top: int) -> list[RankedIndividual]:
     return run.ranked()[:top]
 
 
-def _row(run: Run, entry: RankedIndividual, genes: Sequence[str]) -> dict[str, Any]:
+def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[str, Any]:
     trainings = [e for e in run.finalist_evaluations if e.individual == entry.id and e.complete]
     tests = [accuracy for e in trainings if (accuracy := _test_accuracy(run, e)) is not None]
     retrained = [e.fitness for e in trainings if e.fitness is not None]
@@ -61,7 +77,10 @@ def _row(run: Run, entry: RankedIndividual, genes: Sequence[str]) -> dict[str, A
     texts = run.space.encode(entry.config)
     return {
         "individual": entry.id,
-        **{name: entry.config[name] if _is_number(entry.config.get(name)) else texts.get(name, "") for name in genes},
+        **{
+            column: entry.config[name] if _is_number(entry.config.get(name)) else texts.get(name, "")
+            for name, column in genes.items()
+        },
         "train_accuracy": entry.evaluation.train_accuracy,
         "validation_accuracy": entry.evaluation.validation_accuracy,
         "test_accuracy": mean,

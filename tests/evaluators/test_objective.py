@@ -110,6 +110,19 @@ def test_an_error_is_a_failed_evaluation_with_the_reason() -> None:
     assert (evaluation.status, evaluation.error) == ("failed", "ZeroDivisionError: no data")
 
 
+class Verbose:
+    def __repr__(self) -> str:
+        return "many\nlines\udcff"
+
+
+def test_a_reason_is_one_line_that_can_be_written() -> None:
+    def objective(config: Any) -> float:
+        raise ZeroDivisionError("no\n\tdata\udcff")
+
+    assert evaluate(objective).error == "ZeroDivisionError: no data?"
+    assert evaluate(lambda config: Verbose()).error == "the objective returned many lines?, expected a number"
+
+
 def test_a_lack_of_memory_is_a_state_of_its_own() -> None:
     def objective(config: Any) -> float:
         raise MemoryError

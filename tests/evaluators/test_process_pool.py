@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,9 +81,13 @@ def test_an_error_in_the_setup_reaches_the_caller(tmp_path: Path) -> None:
         evaluator.start()
 
 
-def test_an_objective_that_cannot_travel_is_refused_with_the_remedy() -> None:
+UNNAMED = [lambda config: 1.0]
+
+
+@pytest.mark.parametrize("objective", [lambda config: 1.0, *UNNAMED], ids=["local", "at the top"])
+def test_an_objective_that_cannot_travel_is_refused_with_the_remedy(objective: Callable[..., float]) -> None:
     with (
-        ProcessPoolEvaluator(ObjectiveSetup(lambda config: 1.0), workers=1) as evaluator,
+        ProcessPoolEvaluator(ObjectiveSetup(objective), workers=1) as evaluator,
         pytest.raises(ConfigurationError, match="top level of a module, or leave workers at 1"),
     ):
         evaluator.start()

@@ -82,3 +82,9 @@ def test_a_condition_takes_one_value_or_several() -> None:
     assert several.is_active({"kind": "b", "use": True})
     assert not several.is_active({"kind": "b", "use": False})
     assert not several.is_active({"kind": "b"})
+
+
+def test_a_wrong_choice_is_named_by_its_place() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Categorical(["a", float("nan")])
+    assert str(caught.value) == "Categorical.choices.1: must be a text, a finite number, true or false, got nan"

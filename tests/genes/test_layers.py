@@ -124,3 +124,10 @@ def test_descriptions_name_depths_and_widths() -> None:
     gene = Layers(depth=(1, 5), width=(16, 1024), log=True)
     assert gene.describe() == "1 to 5 layers of width 16 to 1024 (log)"
     assert Layers(choices=[(5000,), (1000, 500)]).describe() == "5000 | 1000,500"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_wrong_bounds_are_named_however_they_were_given(named: bool) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Layers(depth=(2, 1), width=(1, 8)) if named else Layers((2, 1), (1, 8))
+    assert str(caught.value) == "Layers.depth: must be [smallest, largest], got [2, 1]"

@@ -165,3 +165,29 @@ def test_descriptions_name_bounds_steps_and_scale() -> None:
     assert Float(1e-5, 0.1, log=True).describe() == "1e-05 to 0.1 (log)"
     assert Integer(200, 2000, step=100, log=True).describe() == "200 to 2000 (step 100, log)"
     assert Integer(1, 9).describe() == "1 to 9"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "message"),
+    [
+        ((2, 1), {}, "Float.high: must not be below low, got low=2.0, high=1.0"),
+        ((), {"low": 2, "high": 1}, "Float.high: must not be below low, got low=2.0, high=1.0"),
+        ((2,), {"high": 1}, "Float.high: must not be below low, got low=2.0, high=1.0"),
+        ((0.0, 1.0, True), {}, "Float.log: log scale needs low > 0, got low=0.0"),
+        ((0.0,), {}, "Float.high: missing"),
+        (("a", 1.0), {}, "Float.low: input should be a valid number, got 'a'"),
+        ((0.0, 1.0), {"hihg": 2.0}, 'Float.hihg: unknown key. Did you mean "high"?'),
+        ((0.0, 1.0, False, None, None, "float", 7), {}, "Float.6: unexpected positional argument, got 7"),
+    ],
+)
+def test_a_wrong_argument_is_named_however_it_was_given(
+    arguments: tuple[object, ...], named: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Float(*arguments, **named)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+def test_a_whole_number_of_a_float_gene_becomes_a_real_one() -> None:
+    for gene in (Float(0.0, 4.0), Float(0.0, 4.0, step=0.5)):
+        assert type(gene.repair(1)) is type(gene.snap(4)) is float

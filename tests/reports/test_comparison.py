@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import statistics
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import evo
-from evo.reports.comparison import comparison_table
+from evo.reports.comparison import comparison_table, names_of
 from evo.run import Run
 from evo.tables import write_csv
+from evo.terminal import print_comparison
 
 FIRST = ["run", "individual"]
 AFTER_GENES = ["train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n", "gap"]
@@ -86,3 +88,44 @@ def test_the_csv_keeps_layer_lists_as_text_and_numbers_as_numbers(uninterrupted:
     layers = ",".join(map(str, run.best.config["hidden_layers"]))  # type: ignore[arg-type]
     assert (f'"{layers}"' if "," in layers else f",{layers},") in first
     assert repr(run.best.config["learning_rate"]) in first
+
+
+def test_runs_in_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
+    runs = []
+    for seed, parent in enumerate(("a", "b")):
+        folder = tmp_path / parent / "run"
+        evo.search(space, lambda config: config["x"], budget=4, population=2, seed=seed, output=folder)
+        runs.append(evo.load(folder))
+    table = comparison_table(runs, top=2)
+    assert list(table["run"]) == [str(run.path) for run in runs for _ in range(2)]
+    assert list(table["x"]) == [entry.config["x"] for run in runs for entry in run.ranked()[:2]]
+    assert len(set(names_of([*runs, runs[0]]))) == 3
+    assert names_of(runs[:1]) == ["run"]
+
+
+def test_a_gene_may_be_named_as_a_column_of_the_comparison_alone(tmp_path: Path) -> None:
+    space = evo.SearchSpace({"n": evo.Integer(1, 9), "strategy": evo.Categorical(["a", "b"])})
+    run = evo.search(space, lambda config: config["n"], budget=4, population=2, output=tmp_path / "run")
+    write_csv(comparison_table([run]), tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        header, first, *_ = csv.reader(file)
+    assert header[:4] == ["run", "individual", "n (gene)", "strategy (gene)"]
+    assert len(set(header)) == len(header)
+    assert first[2:4] == [str(run.best.config["n"]), run.best.config["strategy"]]
+
+
+def test_the_printed_comparison_shows_each_runs_own_genomes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for parent, values in (("a", ["left", "lost"]), ("b", ["right", "rest"])):
+        space = evo.SearchSpace({"side": evo.Categorical(values)}, name="sides")
+        evo.search(space, lambda config: len(config["side"]), budget=2, population=2, output=Path(parent) / "run")
+    runs = [evo.load(Path(parent) / "run") for parent in ("a", "b")]
+    print_comparison(runs, comparison_table(runs, top=1))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "side=" in line]
+    assert [line[0].rpartition("/")[0][-1] for line in lines] == ["a", "b"]
+    shown = [next(cell for cell in line if cell.startswith("side=")) for line in lines]
+    assert shown[0] in ("side=left", "side=lost")
+    assert shown[1] in ("side=right", "side=rest")
