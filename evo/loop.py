@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FAILURES_AT_START = 3
 FAILURES = ("failed", "timeout", "out_of_memory")
 POLL_SECONDS = 0.2
+TABLES_SHARE = 0.1
+"""The CSV files follow the journal once a generation, unless that took more than this share of the time."""
 
 
 class Stop(Exception):  # noqa: N818  # a stop is no error
@@ -118,7 +120,7 @@ def _record_generations(algorithm: Strategy, run: Run) -> None:
     for generation, members in new:
         run.record_generation(generation, members)
     if new:
-        run.write_tables()
+        run.write_tables(share=TABLES_SHARE)
 
 
 def _first_to_try(run: Run) -> range:

@@ -29,8 +29,9 @@ class TerminalObserver:
 
     def __init__(self, console: Console, *, quiet: bool = False):
         self._console, self._quiet = console, quiet
-        self._total = 0
+        self._total = self._done = 0
         self.path: Path | None = None
+        self._best: tuple[float, int] | None = None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
@@ -60,6 +61,8 @@ class TerminalObserver:
     def started(self, run: Run, total: int) -> None:
         """Take the run's folder and its number of trainings, and say what goes on."""
         self._total, self.path = total, run.path
+        self._done = len(run.search_evaluations)
+        self._best = next(((entry.fitness, entry.id) for entry in run.ranked()), None)
         settings = run.settings
         if settings.objective is not None:
             what = f"the objective {settings.objective}"
@@ -74,10 +77,14 @@ class TerminalObserver:
 
     def evaluated(self, run: Run, evaluation: Evaluation) -> None:
         """Move the live line, or write one."""
+        self._done += evaluation.phase == "search"
+        found = evaluation.fitness
+        if found is not None and evaluation.phase == "search" and (self._best is None or found > self._best[0]):
+            self._best = (found, evaluation.individual)
         if self._progress is not None:
             self._update(run, evaluation)
         elif not self._quiet:
-            self._console.print(_line(run, evaluation), highlight=False, markup=False, soft_wrap=True)
+            self._console.print(_line(run, evaluation, self._best), highlight=False, markup=False, soft_wrap=True)
 
     def notify(self, message: str) -> None:
         """Write a line above the live one."""
@@ -92,24 +99,22 @@ class TerminalObserver:
         assert self._progress is not None
         finalist = evaluation.phase == "finalist"
         total = len(run.finalists) * run.settings.finalist_seeds if finalist else self._total
-        done = len(run.finalist_evaluations) if finalist else len(run.search_evaluations)
+        done = len(run.finalist_evaluations) if finalist else self._done
         generation = run.individuals[evaluation.individual].generation
         description = "finalists" if finalist else f"generation {generation}"
-        best = run.ranked()[:1]
-        best_text = f"best {best[0].fitness:.4f} (#{best[0].id})" if best else "no result yet"
+        best_text = f"best {self._best[0]:.4f} (#{self._best[1]})" if self._best else "no result yet"
         if self._task is None:
             self._task = self._progress.add_task(description, total=total, completed=done - 1, best=best_text)
         self._progress.update(self._task, description=description, total=total, completed=done, best=best_text)
 
 
-def _line(run: Run, evaluation: Evaluation) -> str:
+def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None) -> str:
     individual = run.individuals[evaluation.individual]
     where = "finalist" if evaluation.phase == "finalist" else f"generation {individual.generation}"
     result = (
         f"{evaluation.fitness:.4f}" if evaluation.fitness is not None else f"{evaluation.status}: {evaluation.error}"
     )
-    best = run.ranked()[:1]
-    best_text = f" | best {best[0].fitness:.4f} (#{best[0].id})" if best else ""
+    best_text = f" | best {best[0]:.4f} (#{best[1]})" if best else ""
     genome = genome_text(run, evaluation.individual)
     return f"#{individual.id} {where}: {result} in {evaluation.seconds:.1f} s{best_text} | {genome}"
 

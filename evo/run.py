@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ class Run:
 
     def __init__(self, settings: Settings, journal: Journal, path: Path | None = None):
         self.settings, self.path, self._journal = settings, path, journal
+        self._next_tables = 0.0
         self.space = space_of(settings)
         self.individuals: list[Individual] = []
         self.evaluations: dict[tuple[int, int], Evaluation] = {}
@@ -361,12 +363,20 @@ class Run:
 
         return finalists_table(self)
 
-    def write_tables(self) -> None:
-        """Write all CSV files from the journal, each atomically; nothing for a run in memory."""
-        if self.path is not None:
-            from evo.tables import write_tables
+    def write_tables(self, *, share: float = 1.0) -> None:
+        """Write all CSV files from the journal, each atomically; nothing for a run in memory.
 
-            write_tables(self, self.path)
+        Args:
+            share: Write only if no more than this fraction of the time goes into writing. Below 1 it bounds what the
+                tables of thousands of evaluations that take milliseconds cost.
+        """
+        began = time.monotonic()
+        if self.path is None or (began < self._next_tables and share < 1.0):
+            return
+        from evo.tables import write_tables
+
+        write_tables(self, self.path)
+        self._next_tables = time.monotonic() + (time.monotonic() - began) * (1 / share - 1)
 
     def __repr__(self) -> str:
         where = self.path or "in memory"
