@@ -92,6 +92,8 @@ def search(
     """
     started, observer = time.monotonic(), observer or Nobody()
     loaded = load_space(space)
+    if objective is not None and not callable(objective):
+        raise ConfigurationError(f"objective: must be a function f(config) or f(config, seed), got {objective!r}")
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)
     _check_numbers(workers=workers, time_budget=time_budget, timeout=timeout)
@@ -112,7 +114,7 @@ def search(
         model=None if objective is not None else model or loaded.model,
         objective=name_of(objective) if objective is not None else None,
         retrainable=objective is None or takes_seed(objective),
-        initial=_known_configurations(loaded, initial, initial_from),
+        initial=_known_configurations(loaded, initial, initial_from, observer),
         versions=current_versions(),
     )
     if settings.finalists < 0:
@@ -121,6 +123,10 @@ def search(
         settings.budget, settings.generations = loaded.search.budget, loaded.search.generations
     algorithm = _make_algorithm(loaded, settings, population if population is not None else loaded.search.population)
     settings.population = algorithm.population_size
+    if algorithm.limit <= settings.population and settings.strategy != "random":
+        observer.notify(
+            f"note: {algorithm.limit} trainings are one generation of {settings.population}: nothing evolves"
+        )
     if len(settings.initial) > settings.population:
         observer.warn(
             f"note: of {len(settings.initial)} known configurations the first {settings.population} are tried"
@@ -194,6 +200,8 @@ def resume(
         algorithm = _make_algorithm(run.space, settings, settings.population)
         _check_bounds(run, algorithm)
         algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
+        if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
+            observer.notify("the search is finished; a larger --budget or --generations extends it")
         setup = setup_of_run(run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device)
         count = workers or default_workers(setup, device or settings.device)
         with make_evaluator(setup, count, settings.timeout) as evaluator:
@@ -274,7 +282,7 @@ def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
 
 
 def _known_configurations(
-    space: SearchSpace, initial: Sequence[Mapping[str, Any]], initial_from: str | Path | None
+    space: SearchSpace, initial: Sequence[Mapping[str, Any]], initial_from: str | Path | None, observer: Observer
 ) -> list[Genome]:
     """Return the space's own, the caller's, and those of another run, repaired to the space's bounds."""
     from evo.run import HALL_OF_FAME
@@ -285,7 +293,10 @@ def _known_configurations(
         raise SpaceError(space.name, problems)
     known = [dict(values) for values in (*space.initial, *initial)]
     if initial_from is not None:
-        best = [space.repair(entry.config) for entry in Run.load(initial_from).ranked()[:HALL_OF_FAME]]
+        source = Run.load(initial_from).ranked()[:HALL_OF_FAME]
+        best = [space.repair(entry.config) for entry in source]
+        if any(repaired != entry.config for repaired, entry in zip(best, source, strict=True)):
+            observer.notify(f"note: genomes of {initial_from} were fitted to this space (values moved, genes left out)")
         if not any(best):
             raise ConfigurationError(f'--initial-from {initial_from}: has no genome that fits the space "{space.name}"')
         known += best

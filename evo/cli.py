@@ -68,6 +68,13 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the data; without --dataset, what lies there decides.", rich_help_panel=TRAINING),
 ]
+MovedData = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the data, if it has moved.", rich_help_panel=TRAINING)
+]
+SameModel = Annotated[
+    str | None,
+    typer.Option("--model", help="The run's own model again: package.module:function.", rich_help_panel=TRAINING),
+]
 Model = Annotated[
     str | None,
     typer.Option(help="mlp, cnn, or package.module:function for a model of your own.", rich_help_panel=TRAINING),
@@ -190,8 +197,8 @@ def resume(
     generations: Generations = None,
     time_budget: TimeBudget = None,
     finalists: Finalists = None,
-    data_dir: DataDir = None,
-    model: Model = None,
+    data_dir: MovedData = None,
+    model: SameModel = None,
     device: Annotated[str | None, typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING)] = None,
     workers: Workers = None,
     timeout: Timeout = None,
@@ -201,6 +208,12 @@ def resume(
     """Go on where a run stopped; its finished table is that of a run that was never stopped.
 
     A larger --budget or --generations extends a finished run.
+
+    Examples:
+
+      evo resume results/mlp-1
+
+      evo resume results/mlp-1 --budget 200
     """
 
     def action() -> None:
@@ -232,7 +245,14 @@ def compare(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that --csv names.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Compare the best genomes of one or several runs: validation, test, and the gap between them."""
+    """Compare the best genomes of one or several runs: validation, test, and the gap between them.
+
+    Examples:
+
+      evo compare results/mlp-1
+
+      evo compare results/mlp-1 results/cnn-1 --csv best.csv
+    """
 
     def action() -> None:
         from evo.errors import ConfigurationError
@@ -243,6 +263,8 @@ def compare(
 
         if csv is not None and csv.exists() and not overwrite:
             raise ConfigurationError(f"--csv {csv}: exists; choose another name, or give --overwrite")
+        if csv is not None and not csv.parent.is_dir():
+            raise ConfigurationError(f"--csv {csv}: there is no folder {csv.parent}; make it first")
         loaded = [Run.load(path) for path in runs]
         table = comparison_table(loaded, top)
         print_comparison(loaded, table)
@@ -262,7 +284,14 @@ def report(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write one self-contained HTML file with figures, and the figures as PNG and SVG; written anew each time."""
+    """Write one self-contained HTML file with figures, and the figures as PNG and SVG; written anew each time.
+
+    Examples:
+
+      evo report results/mlp-1
+
+      evo report results/mlp-1 results/cnn-1 --output both
+    """
 
     def action() -> None:
         from evo.reports.html import write_report
@@ -278,11 +307,16 @@ def report(
 def replay(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     individual: Annotated[int, typer.Argument(help="Id of an individual, as in evaluations.csv.")],
-    data_dir: DataDir = None,
-    model: Model = None,
+    data_dir: MovedData = None,
+    model: SameModel = None,
     debug: Debug = False,
 ) -> None:
-    """Train a recorded individual again and say whether the result came back. Exit code 1 if it did not."""
+    """Train a recorded individual again and say whether the result came back. Exit code 1 if it did not.
+
+    Example:
+
+      evo replay results/mlp-1 17
+    """
 
     def action() -> bool:
         from evo.replay import replay_individual
@@ -309,7 +343,14 @@ def check(
     space: Annotated[str, typer.Argument(help="A shipped space or a TOML file.")],
     debug: Debug = False,
 ) -> None:
-    """Validate a search space: every mistake at once, or its genes and what a search of it does by default."""
+    """Validate a search space: every mistake at once, or its genes and what a search of it does by default.
+
+    Examples:
+
+      evo check mlp
+
+      evo check my_space.toml
+    """
 
     def action() -> None:
         from evo.space_file import load_space
@@ -340,7 +381,9 @@ def _watched(command: Callable[..., Run], quiet: bool, **arguments: Any) -> None
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
         if observer.path is not None:
-            typer.echo(f"Go on with:  evo resume {shlex.quote(str(observer.path))}", err=True)
+            typer.echo(f"Go on with:  evo resume {shlex.quote(str(observer.path))}{observer.model_option}", err=True)
+        else:
+            typer.echo("No training had begun; nothing was written.", err=True)
         raise typer.Exit(code) from None
     print_result(run)
 

@@ -38,7 +38,8 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
     ]
     waiting = [task for task in tasks if (task.individual, task.replicate) not in run.evaluations]
     if waiting:
-        observer.notify(f"training {len(finalists)} finalists on new seeds ({len(waiting)} trainings)")
+        noun = "finalist" if len(finalists) == 1 else "finalists"
+        observer.notify(f"training {len(finalists)} {noun} on new seeds ({len(waiting)} trainings)")
     _train(run, evaluator, observer, stop_check, waiting)
     _name_winner(run)
     if measures_test:

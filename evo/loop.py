@@ -143,4 +143,6 @@ def _check_first_results(run: Run, first: range) -> None:
     if len(failures) < FAILURES_AT_START:
         return
     reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
-    raise SearchError(listed(reasons, "the first three evaluations all failed, so the search was stopped:"))
+    which = "the first three evaluations" if first.start == 0 else f"individuals {first.start} to {first.stop - 1}"
+    remedy = f"\nMend the cause, then go on with:  evo resume {run.path}" if run.path is not None else ""
+    raise SearchError(listed(reasons, f"{which} all failed, so the search was stopped:") + remedy)

@@ -16,7 +16,8 @@ from rich.progress import (
 )
 
 from evo.individual import Evaluation
-from evo.run import Run
+from evo.run import FIRST_FINALIST_REPLICATE, Run
+from evo.settings import Settings
 
 
 class TerminalObserver:
@@ -31,6 +32,7 @@ class TerminalObserver:
         self._console, self._quiet = console, quiet
         self._total = self._done = 0
         self.path: Path | None = None
+        self.model_option = ""
         self._best: tuple[float, int] | None = None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -60,7 +62,7 @@ class TerminalObserver:
 
     def started(self, run: Run, total: int) -> None:
         """Take the run's folder and its number of trainings, and say what goes on."""
-        self._total, self.path = total, run.path
+        self._total, self.path, self.model_option = total, run.path, model_option(run.settings)
         self._done = len(run.search_evaluations)
         self._best = next(((entry.fitness, entry.id) for entry in run.ranked()), None)
         settings = run.settings
@@ -70,6 +72,9 @@ class TerminalObserver:
             dataset = settings.dataset or {}
             what = f"{settings.model} on {dataset.get('variant')}, {settings.device} {settings.precision}"
         self.notify(f"{settings.strategy} on the space {settings.space_name}: up to {total} trainings, {what}")
+        if self._done:
+            left = len(run.unevaluated())
+            self.notify(f"going on: {self._done} of {total} trainings are done, {left} more were proposed")
         if settings.fitness == "test":
             self.warn(
                 "fitness is TEST accuracy (--fitness test): the test set selects, so it will not judge the result"
@@ -110,13 +115,19 @@ class TerminalObserver:
 
 def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None) -> str:
     individual = run.individuals[evaluation.individual]
-    where = "finalist" if evaluation.phase == "finalist" else f"generation {individual.generation}"
+    finalist = f"finalist, seed {evaluation.replicate - FIRST_FINALIST_REPLICATE + 1}"
+    where = finalist if evaluation.phase == "finalist" else f"generation {individual.generation}"
     result = (
         f"{evaluation.fitness:.4f}" if evaluation.fitness is not None else f"{evaluation.status}: {evaluation.error}"
     )
     best_text = f" | best {best[0]:.4f} (#{best[1]})" if best else ""
     genome = genome_text(run, evaluation.individual)
     return f"#{individual.id} {where}: {result} in {evaluation.seconds:.1f} s{best_text} | {genome}"
+
+
+def model_option(settings: Settings) -> str:
+    """Return what a command that goes on with a run needs beside its folder: a model of the user's own, named again."""
+    return f" --model {settings.model}" if settings.model is not None and ":" in settings.model else ""
 
 
 def genome_text(run: Run, individual: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -33,6 +34,9 @@ class RankedIndividual:
 
     individual: Individual
     evaluation: Evaluation
+
+    def __repr__(self) -> str:
+        return f"RankedIndividual({self.id}: fitness {self.evaluation.fitness}, {self.config})"
 
     @property
     def id(self) -> int:
@@ -163,6 +167,8 @@ class Run:
         self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
         if (checkpoint := self.checkpoint(evaluation.individual, evaluation.replicate)) is not None:
             Path(checkpoint).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # other states are still in it
+                Path(checkpoint).parent.rmdir()
 
     def record_generation(self, generation: int, members: Sequence[int]) -> None:
         """Keep who was in a generation's population."""

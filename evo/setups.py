@@ -38,7 +38,10 @@ def setup_of_search(
     if name is None and data_dir is None:
         raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
     folder = Path(data_dir) if data_dir is not None else None
+    observer.notify(f"reading the data{f' in {folder}' if folder else ''}")
     prepared = prepare_dataset(name, folder, image_size=space.training.image_size, notify=observer.notify)
+    if folder is not None and dataset is None and space.dataset not in (None, prepared.name, "cifar10"):
+        observer.warn(f"note: the space's dataset is {space.dataset}; trained on is {prepared.variant} in {folder}")
     settings.dataset = prepared.to_dict() | {"data_dir": str(folder.resolve()) if folder else None}
     return TrainingSetup(prepared, space.training, settings.model, device, precision, settings.fitness)
 
@@ -121,7 +124,7 @@ def _check_same_objective(run: Run, objective: Objective | None, model: str | No
     if settings.objective is None and objective is not None:
         raise ConfigurationError(f"run {run.path}: trains networks and takes no objective")
     if settings.model is not None and ":" in settings.model and model != settings.model:
-        given = f'got "{model}"' if model else "give it again"
+        given = f'got "{model}"' if model else f"it is not kept in the folder, give it again: --model {settings.model}"
         raise ConfigurationError(f"run {run.path}: was made with --model {settings.model}; {given}")
     if model is not None and model != settings.model:
         raise ConfigurationError(f'run {run.path}: was made with --model {settings.model}, got "{model}"; leave it out')

@@ -330,7 +330,12 @@ def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
         for parent, wanted in (gene.when or {}).items():
             path = f"genes.{name}.when.{parent}"
             if parent not in genes:
-                problems.append(Absent(f"{path}: no such gene.{did_you_mean(parent, genes)}", parent))
+                problems.append(
+                    Absent(
+                        f"{path}: no such gene.{did_you_mean(parent, [other for other in genes if other != name])}",
+                        parent,
+                    )
+                )
             elif not isinstance(genes[parent], Boolean | Categorical | Integer):
                 problems.append(f"{path}: a condition needs a boolean, categorical or integer gene")
             else:
@@ -364,7 +369,9 @@ def _model_problems(space: SearchSpace) -> list[str]:
         return _training_problems(space, REQUIRED_FOR_TRAINING)
     if space.model not in MODEL_GENES:
         hint = did_you_mean(space.model, MODEL_GENES)
-        return [f'model: unknown model "{space.model}".{hint} Known: {", ".join(MODEL_GENES)}']
+        known = ", ".join(MODEL_GENES)
+        own = "a function of your own is given as --model package.module:function"
+        return [f'model: unknown model "{space.model}".{hint} Known: {known}; {own}']
     conditions = {parent for gene in space.genes.values() for parent in gene.when or {}}
     readable = MODEL_GENES[space.model] | TRAINING_GENES
     problems = [

@@ -12,7 +12,7 @@ from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.genes import GENE_KINDS, Gene
 from evo.genes.base import GeneError
 from evo.space import Absent, SearchSpace, SpaceError, is_reference
-from evo.space_settings import SearchDefaults, TrainingSettings, section_problems
+from evo.space_settings import DATASETS, SearchDefaults, TrainingSettings, section_problems
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -40,6 +40,13 @@ def load_space(space: str | Path | SearchSpace) -> SearchSpace:
         return space_from_text(shipped[str(space)].read_text(encoding="utf-8"), name=str(space))
     path = Path(space)
     if not path.is_file():
+        if path.suffix == ".toml":
+            raise ConfigurationError(f"search space {space}: there is no such file")
+        if str(space) in DATASETS:
+            raise ConfigurationError(
+                f'"{space}" is a dataset, not a search space. Search it with a space and --dataset {space}; '
+                f"shipped spaces: {', '.join(shipped)}."
+            )
         raise ConfigurationError(
             f'search space "{space}": neither a shipped space nor a TOML file.{did_you_mean(str(space), shipped)} '
             f"Shipped: {', '.join(shipped)}."

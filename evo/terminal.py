@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evo.errors import SearchError, listed
-from evo.progress import genome_text, short
+from evo.progress import genome_text, model_option, short
 from evo.reports.comparison import comparison_table, names_of
 from evo.run import Run
 from evo.space import SearchSpace
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from evo.replay import Replay
 
+GENOME_COLUMN_FROM = 100
+"""Columns that a terminal needs for the genome to stand in the table rather than below it."""
 WIDE = 200
 """Columns of a table that no terminal shows: wide enough that nothing is cut off."""
 SELECTED_ON_TEST = (
@@ -60,16 +62,20 @@ def print_result(run: Run) -> None:
         console.print(f"  {'test accuracy on new seeds':<32} {_mean_and_deviation(row)}", markup=False)
     if run.settings.fitness == "test":
         console.print(SELECTED_ON_TEST, style="bold yellow")
+    seconds = sum(evaluation.seconds for evaluation in run.evaluations.values())
+    console.print(f"  {'seconds of training in all':<32} {seconds:.1f}", markup=False)
     if run.path is not None:
-        folder = shlex.quote(str(run.path))
-        console.print(
-            f"\nResults: {run.path}/evaluations.csv, hall_of_fame.csv, finalists.csv, …", markup=False, soft_wrap=True
-        )
+        folder, model = shlex.quote(str(run.path)), model_option(run.settings)
+        files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
+        console.print(f"\nResults: {run.path}/{', '.join(files)}", markup=False, soft_wrap=True)
         console.print("Next:")
         for command, purpose in (
             (f"evo compare {folder}", "the best genomes, validation and test side by side"),
-            (f"evo resume {folder} --budget {2 * len(run.search_evaluations)}", "go on with twice the trainings"),
-            (f"evo replay {folder} {run.best.id}", "train the best again and compare"),
+            (
+                f"evo resume {folder} --budget {2 * len(run.search_evaluations)}{model}",
+                "go on with twice the trainings",
+            ),
+            (f"evo replay {folder} {run.best.id}{model}", "train the best again and compare"),
         ):
             console.print(f"  {escape(command)}   [dim]# {purpose}[/dim]", soft_wrap=True)
 
@@ -84,7 +90,8 @@ def print_comparison(runs: Sequence[Run], table: pd.DataFrame) -> None:
     """Print the rows of a comparison table, the genome in one column so that narrow terminals show it."""
     console = output_console()
     view = Table(show_edge=False, pad_edge=False)
-    for heading in ("run", "#", "genome", "validation", "test", "n", "gap"):
+    wide = console.width >= GENOME_COLUMN_FROM
+    for heading in ("run", "#", *(["genome"] if wide else []), "validation", "test", "n", "gap"):
         number = heading in ("#", "validation", "test", "n", "gap")
         view.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
     by_name = dict(zip(names_of(runs), runs, strict=True))
@@ -94,13 +101,24 @@ def print_comparison(runs: Sequence[Run], table: pd.DataFrame) -> None:
         view.add_row(
             escape(str(row["run"])),
             f"{row['individual']}{'*' if row['winner'] else ''}",
-            escape(genome_text(run, row["individual"])),
+            *([escape(genome_text(run, row["individual"]))] if wide else []),
             _number(validation),
             _mean_and_deviation(row),
             str(row["n"]),
             _number(row["gap"]),
         )
     console.print(view)
+    if not wide:
+        for row in table.to_dict("records"):
+            genome = genome_text(by_name[row["run"]], row["individual"])
+            console.print(f"{row['run']} #{row['individual']}: {genome}", markup=False)
+    for name, run in by_name.items():
+        if not run.ranked():
+            console.print(f"{name}: no training is complete; see evaluations.csv for the reasons", markup=False)
+        elif run.winner is None and run.settings.finalists and run.settings.retrainable:
+            console.print(f"{name}: not finished, so no winner yet; evo resume goes on with it", markup=False)
+    if len({str(variant) for variant in table["dataset"]}) > 1:
+        console.print("These runs are on different data: their accuracies do not compare.", style="bold yellow")
     console.print(
         "* the winner, named by the mean over new seeds before the test set was read. "
         "test: mean ± standard deviation over n trainings on new seeds. gap: the search's accuracy minus test.",

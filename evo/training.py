@@ -118,7 +118,7 @@ class Trainer:
             Interrupted: It was; the state is in `checkpoint`.
         """
         with self._own_randomness(seed):
-            model = self.build(config, self.dataset.image_shape, len(self.dataset.classes)).to(self.device)
+            model = self._build(config)
             keeper = _Keeper(checkpoint, self._identity(config, seed), interrupted)
             result = self._train(model, config, seed, keeper)
         if weights is not None and result.status == "complete":
@@ -129,7 +129,7 @@ class Trainer:
         """Return the metrics of trained weights on the test set, which is read here and not before."""
         from safetensors.torch import load_file
 
-        model = self.build(config, self.dataset.image_shape, len(self.dataset.classes)).to(self.device)
+        model = self._build(config)
         model.load_state_dict(load_file(weights, device=str(self.device)))
         return self.measure(model, load_part(self.dataset, "test", self.device))
 
@@ -193,6 +193,12 @@ class Trainer:
             state.sums[1] += (logits.argmax(dim=1) == labels).sum()
         state.step += 1
         state.since += 1
+
+    def _build(self, config: Mapping[str, Any]) -> nn.Module:
+        model = self.build(config, self.dataset.image_shape, len(self.dataset.classes))
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"the model's function must return a torch.nn.Module, it returned {type(model).__name__}")
+        return model.to(self.device)
 
     def _identity(self, config: Mapping[str, Any], seed: int) -> str:
         """Return a text that two trainings share only if one may go on from the other's state."""

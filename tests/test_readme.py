@@ -16,7 +16,6 @@ from tests.command import ROOT, environment, run_command
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
-SEARCH_FLAGS = ("--finalists", "1")
 
 
 def commands() -> list[str]:
@@ -31,7 +30,9 @@ def smaller(command: str, images: Path) -> list[str]:
         if word == "--budget":
             words[place + 1] = str(max(3, int(words[place + 1]) // 25))
     if words[0] == "search":
-        words += SEARCH_FLAGS
+        words += ["--finalists", "1" if "results/mine" in words else "0"]
+    if words[0] in ("search", "resume", "demo"):
+        words += ["--workers", "1"]
     if "report2019" in words:
         words += ["--time-budget", "1s"]
     return words

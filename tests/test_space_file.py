@@ -16,6 +16,10 @@ from evo.space_file import load_space, shipped_spaces, space_from_dict, space_fr
 from evo.space_settings import SearchDefaults
 from evo.strategies import strategy_names
 
+UNKNOWN_MODEL = (
+    'model: unknown model "mpl". Did you mean "mlp"? Known: mlp, cnn; '
+    "a function of your own is given as --model package.module:function"
+)
 MLP = """
 model = "mlp"
 [genes.hidden_layers]
@@ -72,7 +76,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "an unknown model": (
         'model = "mpl"\n' + gene(BOOLEAN),
-        ['model: unknown model "mpl". Did you mean "mlp"? Known: mlp, cnn'],
+        [UNKNOWN_MODEL],
     ),
     "an unknown dataset": (
         'dataset = "cifar100"\n' + gene(BOOLEAN),
@@ -259,7 +263,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             f"genes.a.type: unknown kind 'flot'. Did you mean \"float\"? {KINDS}",
             "genes.b.high: must not be below low, got low=2.0, high=1.0",
             "genes.c.when.d: no such gene.",
-            'model: unknown model "mpl". Did you mean "mlp"? Known: mlp, cnn',
+            UNKNOWN_MODEL,
         ],
     ),
 }

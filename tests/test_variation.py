@@ -196,7 +196,7 @@ def test_lend_restores_the_global_generator_after_an_error() -> None:
 def test_the_toolbox_has_what_a_strategy_needs() -> None:
     space, rng = SearchSpace({"x": Integer(1, 9)}), random.Random(0)
     toolbox = make_toolbox(space)
-    first, second = toolbox.genome(rng), toolbox.genome(rng)
+    first, second = space.sample(rng), space.sample(rng)
     assert space.problems(toolbox.mutate(toolbox.mate(first, second, rng), rng)) == []
 
 

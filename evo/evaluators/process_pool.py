@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -53,7 +54,15 @@ class ProcessPoolEvaluator(Evaluator):
         self._failed_starts = 0
         self._facts: dict[str, Any] | None = None
 
+    def _hint(self) -> str:
+        if not self._setup.needs_main:
+            return ""
+        return '; in a script, put the call of evo.search under `if __name__ == "__main__":`, or leave workers at 1'
+
     def start(self) -> dict[str, Any]:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            # This is a worker that runs the user's script again, which is about to start workers of its own.
+            sys.exit("evo: this script starts workers when it is imported" + self._hint())
         self._workers = [self._spawn(number) for number in range(self._count)]
         while self._facts is None:
             self._serve(timeout=None)
@@ -175,7 +184,7 @@ class ProcessPoolEvaluator(Evaluator):
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts > self._count:
-                raise SearchError(f"worker processes end before they are ready, the last with {cause}")
+                raise SearchError(f"worker processes end before they are ready, the last with {cause}{self._hint()}")
         if (task := worker.task) is not None:
             key = (task.individual, task.replicate, task.measure)
             self._attempts[key] = self._attempts.get(key, 0) + 1

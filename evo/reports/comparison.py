@@ -28,6 +28,9 @@ FIXED = (
     "strategy",
     "trainings",
     "seconds",
+    "space",
+    "model",
+    "dataset",
 )
 """The columns beside the genes, which stand after the second; a gene of such a name has "(gene)" after its own."""
 
@@ -39,7 +42,7 @@ def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
     `test_accuracy, test_std, n` (mean and sample standard deviation over the finalists' trainings, and their number),
     `gap` (the search's accuracy minus `test_accuracy`: how optimistic the selection was), then `fitness,
     retrained_fitness` (the search's, and the mean over the finalists' trainings), `winner, fitness_on, strategy,
-    trainings, seconds` (of the search).
+    trainings, seconds` (of the search), `space, model, dataset`.
     Accuracies are fractions in [0, 1]; `seconds` is the sum of the trainings' wall-clock times.
 
     Args:
@@ -94,6 +97,9 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
         "strategy": run.settings.strategy,
         "trainings": len(run.search_evaluations),
         "seconds": round(sum(evaluation.seconds for evaluation in run.search_evaluations), 1),
+        "space": run.settings.space_name,
+        "model": run.settings.model or run.settings.objective,
+        "dataset": (run.settings.dataset or {}).get("variant"),
     }
 
 

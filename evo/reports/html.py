@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from evo.run import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FIRST_COLUMNS = ["run", "individual", "winner", "validation_accuracy", "test_accuracy", "test_std", "n", "gap"]
+"""What a narrow screen shows of a comparison before it is scrolled."""
 CAPTIONS = {
     "progress": "Every evaluation (dots) and the best so far (line).",
     "genes": "Fitness against each gene; later evaluations are darker.",
@@ -38,23 +40,38 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     Returns:
         The path of the HTML file.
     """
-    figures = figures_of(runs)
+    figures, names = figures_of(runs), names_of(runs)
     pictures = []
     for name, figure in figures.items():
         _save(figure, folder / "figures" / name)
-        pictures.append({"name": name, "caption": CAPTIONS[name.split("-")[0]], "data": _png(figure)})
+        kind, _, number = name.partition("-")
+        whose = f"{names[int(number) - 1]}: " if number else ""
+        pictures.append({"name": name, "caption": whose + CAPTIONS[kind], "data": _png(figure)})
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(
         resources.files("evo.reports").joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
+    comparison = comparison_table(runs)
     page = template.render(
-        title=", ".join(names_of(runs)),
-        comparison=_cells(comparison_table(runs)),
+        title=", ".join(names),
+        summaries=[_summary(row) for row in comparison.to_dict("records") if row["winner"]],
+        comparison=_cells(comparison[[*FIRST_COLUMNS, *comparison.columns.difference(FIRST_COLUMNS, sort=False)]]),
         pictures=pictures,
-        runs=[_run_section(name, run) for name, run in zip(names_of(runs), runs, strict=True)],
+        runs=[_run_section(name, run) for name, run in zip(names, runs, strict=True)],
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+def _summary(row: Mapping[Any, Any]) -> str:
+    """Return what there is to say of a run's winner in one sentence."""
+    text = f"{row['run']}: the winner is individual {row['individual']}, fitness {row['fitness']:.4f} in the search"
+    if not pd.isna(row["retrained_fitness"]):
+        text += f", {row['retrained_fitness']:.4f} on new seeds"
+    if not pd.isna(row["test_accuracy"]):
+        deviation = "" if pd.isna(row["test_std"]) else f" ± {row['test_std']:.4f}"
+        text += f"; test accuracy {row['test_accuracy']:.4f}{deviation} (n = {row['n']}), gap {row['gap']:.4f}"
+    return text + "."
 
 
 def _run_section(name: str, run: Run) -> dict[str, Any]:
