@@ -13,7 +13,8 @@ from evo.evaluators import Evaluator, takes_seed
 from evo.evaluators.objective import Objective, name_of
 from evo.individual import Genome
 from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
-from evo.run import Run, check_output, free_output
+from evo.run import Run
+from evo.run_folder import check_output, free_output
 from evo.settings import Settings, current_versions
 from evo.setups import default_workers, make_evaluator, setup_of_run, setup_of_search
 from evo.space import SearchSpace

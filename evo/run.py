@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evo.errors import ConfigurationError, RunError, did_you_mean
+from evo.errors import ConfigurationError, RunError
 from evo.files import new_folder_mode, sync_folder
 from evo.individual import Evaluation, Genome, Individual, genome_key
 from evo.journal import Journal, refuse_if_written
+from evo.run_folder import check_output, is_run, run_folder
 from evo.settings import Settings, current_versions
 from evo.space import SearchSpace
 from evo.space_file import space_from_dict
@@ -402,51 +403,3 @@ def space_of(settings: Settings) -> SearchSpace:
         return space_from_dict(settings.space, name=settings.space_name, where="settings.json")
     except (ConfigurationError, TypeError, AttributeError) as error:
         raise RunError(f"settings.json: {error}") from None
-
-
-def is_run(path: Path) -> bool:
-    """Return whether a folder holds a run."""
-    return (path / "journal.jsonl").is_file() and (path / "settings.json").is_file()
-
-
-def run_folder(path: Path | str) -> Path:
-    """Return the folder of a run.
-
-    Raises:
-        RunError: It does not exist or holds no run.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        parent = folder.parent
-        runs = sorted(entry.name for entry in parent.iterdir() if is_run(entry)) if parent.is_dir() else []
-        raise RunError(f"{folder}: no such run folder.{did_you_mean(folder.name, runs)}")
-    if not is_run(folder):
-        inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_run(entry))
-        hint = f" Runs in it: {', '.join(inside)}." if inside else ""
-        raise RunError(f"{folder}: is no run folder (it has no settings.json and journal.jsonl).{hint}")
-    return folder
-
-
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Check that a new run may be written to `path`.
-
-    Raises:
-        ConfigurationError: It exists and may not be overwritten, or holds something that is not a run.
-    """
-    if path.is_file():
-        raise ConfigurationError(f"output {path}: is a file; give the name of a folder that does not exist yet")
-    if not path.exists() or not any(path.iterdir()):
-        return
-    if not overwrite:
-        resume = f", go on with it by `evo resume {path}`" if is_run(path) else ""
-        raise ConfigurationError(f"output {path}: exists. Choose another --output{resume}, or give --overwrite.")
-    if not is_run(path):
-        raise ConfigurationError(f"output {path}: holds files that are not a run's; --overwrite replaces only runs")
-
-
-def free_output(results: Path, name: str) -> Path:
-    """Return the first of results/name-1, results/name-2, … that does not exist."""
-    number = 1
-    while (results / f"{name}-{number}").exists():
-        number += 1
-    return results / f"{name}-{number}"

@@ -41,7 +41,7 @@ ORDER = (
     ("data", "checkpoint"),
     ("training",),
     ("evaluators",),
-    ("journal", "settings"),
+    ("journal", "settings", "run_folder"),
     ("run",),
     ("tables", "loop"),
     ("finalists", "setups"),

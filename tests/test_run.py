@@ -12,7 +12,8 @@ import evo
 from evo.errors import ConfigurationError, RunError
 from evo.individual import CurvePoint, Evaluation, Individual
 from evo.journal import _encode
-from evo.run import Run, check_output, free_output
+from evo.run import Run
+from evo.run_folder import check_output, free_output
 from evo.settings import Settings
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "layers": evo.Layers(depth=(1, 2), width=(2, 9))}, name="plain")
