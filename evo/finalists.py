@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from pathlib import Path
 
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import training_seed
@@ -44,7 +43,8 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
     _name_winner(run)
     if measures_test:
         _measure_test(run, evaluator, stop_check, tasks)
-        shutil.rmtree((run.path or Path()) / "weights", ignore_errors=True)
+        if run.path is not None:
+            shutil.rmtree(run.path / "weights", ignore_errors=True)
     run.write_tables()
 
 
