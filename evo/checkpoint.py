@@ -15,8 +15,9 @@ from torch import nn
 
 from evo.files import replacing
 from evo.individual import CurvePoint
+from evo.optimiser import Optimiser
 
-FORMAT = "1"
+FORMAT = "2"
 
 
 @dataclass
@@ -34,7 +35,7 @@ class TrainingState:
     """
 
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
     sums: torch.Tensor
     step: int = 0
     since: int = 0
@@ -82,33 +83,21 @@ class TrainingState:
         """Yield copies of all tensors by name: two names of one tensor become two."""
         for name, value in self.model.state_dict().items():
             yield f"model.{name}", value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for number, slots in self.optimiser.state_dict()["state"].items():
-            for name, value in slots.items():
-                if isinstance(value, torch.Tensor):
-                    yield (
-                        f"optimiser.{number}.{name}",
-                        value.detach().cpu().clone(memory_format=torch.contiguous_format),
-                    )
+        for name, tensor in self.optimiser.state():
+            yield f"optimiser.{name}", tensor.cpu().clone(memory_format=torch.contiguous_format)
         yield "sums", self.sums.cpu().clone()
         yield "generator", torch.get_rng_state()
         if self.sums.is_cuda:
             yield "generator.cuda", torch.cuda.get_rng_state(self.sums.device)
 
     def _take(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
-        weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
-        slots: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimiser."):
-                _, number, slot = name.split(".", 2)
-                weight = weights[int(number)]
-                # Fused optimisers walk through memory: a slot must lie in memory as its weight does.
-                laid_out = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
-                slots.setdefault(int(number), {})[slot] = laid_out
+        slots = {name: tensors[f"optimiser.{name}"].reshape(tensor.shape) for name, tensor in self.optimiser.state()}
         curve = [CurvePoint(**point) for point in values["curve"]]
         self.model.load_state_dict(
             {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
         )
-        self.optimiser.load_state_dict({"state": slots, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        for name, tensor in self.optimiser.state():
+            tensor.copy_(slots[name])
         self.sums.copy_(tensors["sums"])
         torch.set_rng_state(tensors["generator"])
         if self.sums.is_cuda:

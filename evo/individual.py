@@ -72,6 +72,7 @@ class CurvePoint:
         train_accuracy: The same mean, of the accuracy; a fraction in [0, 1].
         validation_accuracy: In evaluation mode, on the validation part; None where a run has none.
         test_accuracy: The same on the test part; only with `--fitness test`.
+        loss: Cross-entropy on the part that the accuracy was measured on, in evaluation mode.
     """
 
     step: int
@@ -79,6 +80,7 @@ class CurvePoint:
     train_accuracy: float
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
+    loss: float | None = None
 
 
 _TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve")

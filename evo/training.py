@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -24,6 +25,7 @@ from evo.data.prepared import PreparedDataset
 from evo.data.tensors import Part, fit_preprocessing, load_part
 from evo.errors import Interrupted
 from evo.individual import CurvePoint, Status
+from evo.optimiser import Optimiser
 from evo.space_settings import TrainingSettings
 
 ModelBuilder: TypeAlias = Callable[[Mapping[str, Any], tuple[int, int, int], int], nn.Module]
@@ -118,12 +120,26 @@ class Trainer:
             Interrupted: It was; the state is in `checkpoint`.
         """
         with self._own_randomness(seed):
-            model = self._build(config)
+            training = self.begin(config, seed)
             keeper = _Keeper(checkpoint, self._identity(config, seed), interrupted)
-            result = self._train(model, config, seed, keeper)
+            keeper.take_up(training.state)
+            result = self._finish(training, keeper)
         if weights is not None and result.status == "complete":
-            _save(model, weights)
+            _save(training.state.model, weights)
         return result
+
+    def begin(self, config: Mapping[str, Any], seed: int) -> Training:
+        """Return a training before its first step; its network is drawn from torch's global generator."""
+        setting = {**self.settings.model_dump(exclude_none=True), **config}
+        model = self._build(config)
+        weights = list(model.parameters())
+        optimiser = Optimiser(
+            self.settings.optimiser, weights, float(setting["learning_rate"]), float(setting["weight_decay"])
+        )
+        # Sums since the last point stay on the device: reading them at every step would make a GPU wait.
+        state = TrainingState(model, optimiser, torch.zeros(2, dtype=torch.float64, device=self.device))
+        batch_size = min(int(setting["batch_size"]), len(self.train_part))
+        return Training(self, state, seed, int(setting["steps"]), batch_size)
 
     def test(self, config: Mapping[str, Any], weights: Path) -> Metrics:
         """Return the metrics of trained weights on the test set, which is read here and not before."""
@@ -140,59 +156,39 @@ class Trainer:
         model.eval()
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         for chunk in torch.split(part.indices, EVALUATION_BATCH.get(self.device.type, 1000)):
-            with self._autocast():
-                logits = model(self.preprocess(part.images[chunk]))
-            labels = part.labels[chunk]
+            with self.autocast():
+                logits = model(self.preprocess(part.images.index_select(0, chunk)))
+            labels = part.labels.index_select(0, chunk)
             totals[0] += (logits.argmax(dim=1) == labels).sum()
             totals[1] += functional.cross_entropy(logits.float(), labels, reduction="sum")
         model.train(mode)
         accuracy, loss = (totals / len(part)).tolist()
         return Metrics(accuracy, loss)
 
-    def _train(self, model: nn.Module, config: Mapping[str, Any], seed: int, keeper: _Keeper) -> TrainingResult:
-        setting = {**self.settings.model_dump(exclude_none=True), **config}
-        steps, batch_size = int(setting["steps"]), min(int(setting["batch_size"]), len(self.train_part))
-        # Sums since the last point stay on the device: reading them at every step would make a GPU wait.
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        state = TrainingState(model, self._optimiser(model, setting), sums)
-        keeper.take_up(state)
-        order = batches(self.train_part.indices, batch_size, seed, skip=state.step)
-        parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    def _finish(self, training: Training, keeper: _Keeper) -> TrainingResult:
+        """Train to the last step, with a point of the curve every `evaluate_every` steps."""
+        state, steps = training.state, training.steps
+        parameters = sum(weight.numel() for weight in state.optimiser.weights)
         held_out = Metrics(math.nan, math.nan)
-        model.train()
+        state.model.train()
         while state.step < steps:
             keeper.keep(state)
-            self._step(state, next(order))
+            training.step()
             if state.step % self.settings.evaluate_every and state.step < steps:
                 continue
-            count = state.since * torch.tensor([1, batch_size], device=self.device)
+            count = state.since * torch.tensor([1, training.batch_size], device=self.device)
             loss, accuracy = (state.sums / count).tolist()
             state.sums.zero_()
             state.since = 0
-            held_out = self.measure(model, self.held_out_part) if math.isfinite(loss) else held_out
+            held_out = self.measure(state.model, self.held_out_part) if math.isfinite(loss) else held_out
             if not (math.isfinite(loss) and math.isfinite(held_out.loss)):
                 reason = f"the loss was {loss if not math.isfinite(loss) else held_out.loss} by step {state.step}"
                 curve = tuple(state.curve)
                 return TrainingResult("diverged", curve, None, None, parameters, state.step, keeper.seconds, reason)
-            point = CurvePoint(state.step, loss, accuracy, **{f"{self.fitness}_accuracy": held_out.accuracy})
-            state.curve.append(point)
-        train = self.measure(model, self.train_part)
+            measured = {f"{self.fitness}_accuracy": held_out.accuracy}
+            state.curve.append(CurvePoint(state.step, loss, accuracy, loss=held_out.loss, **measured))
+        train = self.measure(state.model, self.train_part)
         return TrainingResult("complete", tuple(state.curve), train, held_out, parameters, steps, keeper.seconds)
-
-    def _step(self, state: TrainingState, batch: torch.Tensor) -> None:
-        """Do one optimiser step; add its loss and its number of right answers to the state's sums."""
-        labels = self.train_part.labels[batch]
-        with self._autocast():
-            logits = state.model(self.preprocess(self.train_part.images[batch]))
-        loss = functional.cross_entropy(logits.float(), labels)
-        state.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        state.optimiser.step()
-        with torch.no_grad():
-            state.sums[0] += loss.detach()
-            state.sums[1] += (logits.argmax(dim=1) == labels).sum()
-        state.step += 1
-        state.since += 1
 
     def _build(self, config: Mapping[str, Any]) -> nn.Module:
         model = self.build(config, self.dataset.image_shape, len(self.dataset.classes))
@@ -205,16 +201,7 @@ class Trainer:
         facts = (dict(config), seed, self.settings.model_dump(), self.dataset.checksum, self.fitness)
         return f"{facts} {self.device.type} {self.precision} {torch.__version__} {torch.get_num_threads()}"
 
-    def _optimiser(self, model: nn.Module, setting: Mapping[str, Any]) -> torch.optim.Optimizer:
-        rate, decay = float(setting["learning_rate"]), float(setting["weight_decay"])
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
-        if self.settings.optimiser == "sgd":
-            return torch.optim.SGD(weights, lr=rate, weight_decay=decay, fused=True)
-        if decay:
-            return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
-        return torch.optim.Adam(weights, lr=rate, fused=True)
-
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     @contextlib.contextmanager
@@ -224,6 +211,47 @@ class Trainer:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
             yield
+
+
+@dataclass
+class Training:
+    """A training in progress.
+
+    Attributes:
+        trainer: Whose data it trains on.
+        state: Where it stands.
+        seed: Decides the order of its batches.
+        steps: When it ends.
+        batch_size: Images of a batch.
+    """
+
+    trainer: Trainer
+    state: TrainingState
+    seed: int
+    steps: int
+    batch_size: int
+
+    def step(self) -> None:
+        """Do one optimiser step; add its loss and its number of right answers to the state's sums."""
+        state, part = self.state, self.trainer.train_part
+        batch = next(self._batches)
+        # index_select copies rows as they lie in memory: on a CPU several times as fast as part.images[batch].
+        labels = part.labels.index_select(0, batch)
+        with self.trainer.autocast():
+            logits = state.model(self.trainer.preprocess(part.images.index_select(0, batch)))
+        loss = functional.cross_entropy(logits.float(), labels)
+        state.optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        state.optimiser.step()
+        with torch.no_grad():
+            state.sums[0] += loss.detach()
+            state.sums[1] += (logits.argmax(dim=1) == labels).sum()
+        state.step += 1
+        state.since += 1
+
+    @cached_property
+    def _batches(self) -> Iterator[torch.Tensor]:
+        return batches(self.trainer.train_part.indices, self.batch_size, self.seed, skip=self.state.step)
 
 
 class _Keeper:
@@ -267,7 +295,7 @@ def batches(indices: torch.Tensor, batch_size: int, seed: int, skip: int = 0) ->
             if skip > 0:
                 skip -= 1
             else:
-                yield indices[order[start : start + batch_size]]
+                yield indices.index_select(0, order[start : start + batch_size])
 
 
 def _save(model: nn.Module, path: Path) -> None:

@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Turns pixels into what a network sees: (pixels - shift) / scale, computed from the training part alone."""
+    """Turns pixels into what a network sees: (pixels - shift) · scale, computed from the training part alone."""
 
     shift: torch.Tensor
     scale: torch.Tensor | None
@@ -41,7 +41,7 @@ class Preprocessing:
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return float32 images of the same shape, (n, channels, height, width)."""
         pixels = images.to(torch.float32).sub_(self.shift)
-        return pixels if self.scale is None else pixels.div_(self.scale)
+        return pixels if self.scale is None else pixels.mul_(self.scale)
 
 
 def load_part(
@@ -80,7 +80,7 @@ def fit_preprocessing(kind: Literal["standardise", "subtract_mean_image"], part:
     if kind == "subtract_mean_image":
         total = torch.zeros(part.images.shape[1:], dtype=torch.int64, device=device)
         for chunk in torch.split(part.indices, 1000):
-            total += part.images[chunk].sum(dim=0, dtype=torch.int64)
+            total += part.images.index_select(0, chunk).sum(dim=0, dtype=torch.int64)
         return Preprocessing((total / len(part)).to(device, torch.float32), None)
     values = torch.arange(256, dtype=torch.float64, device=device)
     counts = _histograms(part).to(torch.float64)
@@ -89,7 +89,7 @@ def fit_preprocessing(kind: Literal["standardise", "subtract_mean_image"], part:
     variance = (counts * values.square()).sum(dim=1) / pixels - mean.square()
     shape = (-1, 1, 1)
     deviation = variance.clamp_min(1e-12).sqrt()
-    return Preprocessing(mean.view(shape).to(torch.float32), deviation.view(shape).to(torch.float32))
+    return Preprocessing(mean.view(shape).to(torch.float32), (1 / deviation).view(shape).to(torch.float32))
 
 
 def _histograms(part: Part) -> torch.Tensor:
@@ -97,7 +97,7 @@ def _histograms(part: Part) -> torch.Tensor:
     channels = part.images.shape[1]
     counts = torch.zeros(channels, 256, dtype=torch.int64, device=part.images.device)
     for chunk in torch.split(part.indices, 1000):
-        images = part.images[chunk]
+        images = part.images.index_select(0, chunk)
         for channel in range(channels):
             counts[channel] += torch.bincount(images[:, channel].flatten(), minlength=256)
     return counts
