@@ -48,6 +48,7 @@ def search(
     data_dir: str | Path | None = None,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    engine: Literal["auto", "eager", "onednn"] = "auto",
     workers: int | None = None,
     timeout: float | None = None,
     output: str | Path | None = None,
@@ -75,6 +76,7 @@ def search(
         data_dir: Where the dataset is; without `dataset`, what lies there decides.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "fp32" or "bf16".
+        engine: "auto", "eager" or "onednn"; the table says which one made a row.
         workers: Evaluations at the same time; changes no result. Default: one a core (trainings on a CPU), or one.
         timeout: Seconds that an evaluation may take; one that takes longer is ended, and its status is "timeout".
         output: The run folder. Default: with an objective none, the run stays in memory; otherwise
@@ -136,7 +138,7 @@ def search(
     path = _output_folder(output, loaded.name, in_memory=objective is not None)
     if path is not None:
         check_output(path, overwrite=overwrite)
-    setup = setup_of_search(loaded, settings, objective, dataset, data_dir, device, precision, observer)
+    setup = setup_of_search(loaded, settings, objective, dataset, data_dir, device, precision, engine, observer)
     settings.workers = workers or default_workers(setup, device)
     with make_evaluator(setup, settings.workers, timeout) as evaluator:
         _note_facts(settings, evaluator.start())
@@ -156,6 +158,7 @@ def resume(
     model: str | None = None,
     data_dir: str | Path | None = None,
     device: str | None = None,
+    engine: Literal["auto", "eager", "onednn"] | None = None,
     workers: int | None = None,
     timeout: float | None = None,
     finalists: int | None = None,
@@ -173,6 +176,7 @@ def resume(
         model: The same reference as before, where the run has a model of your own.
         data_dir: Where the dataset is, if it has moved.
         device: If it is not to be the one that the run began on.
+        engine: If it is not to be the one that the run began with.
         workers: Evaluations at the same time; changes no result.
         timeout: A new bound of an evaluation's seconds.
         finalists: A new number of finalists.
@@ -203,7 +207,9 @@ def resume(
         algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
         if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
             observer.notify("the search is finished; a larger --budget or --generations extends it")
-        setup = setup_of_run(run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device)
+        setup = setup_of_run(
+            run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device, engine=engine
+        )
         count = workers or default_workers(setup, device or settings.device)
         with make_evaluator(setup, count, settings.timeout) as evaluator:
             _note_facts(settings, evaluator.start())
@@ -265,7 +271,7 @@ def _make_algorithm(space: SearchSpace, settings: Settings, population: int | No
 def _note_facts(settings: Settings, facts: Mapping[str, Any]) -> None:
     """Note in the settings where and how evaluations happen."""
     settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
-    settings.precision, settings.threads = facts["precision"], facts["threads"]
+    settings.precision, settings.engine, settings.threads = facts["precision"], facts["engine"], facts["threads"]
 
 
 def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:

@@ -124,6 +124,10 @@ def search(
         Literal["auto", "fp32", "bf16"],
         typer.Option(help="auto: bf16 where the hardware computes in it.", rich_help_panel=TRAINING),
     ] = "auto",
+    engine: Annotated[
+        Literal["auto", "eager", "onednn"],
+        typer.Option(help="How a CPU multiplies in fp32; auto: by the processor.", rich_help_panel=TRAINING),
+    ] = "auto",
     workers: Workers = None,
     timeout: Timeout = None,
     output: Output = None,
@@ -162,6 +166,7 @@ def search(
             model=model,
             device=device,
             precision=precision,
+            engine=engine,
             workers=workers,
             timeout=_seconds(timeout, "--timeout"),
             output=output,
@@ -200,6 +205,10 @@ def resume(
     data_dir: MovedData = None,
     model: SameModel = None,
     device: Annotated[str | None, typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING)] = None,
+    engine: Annotated[
+        Literal["auto", "eager", "onednn"] | None,
+        typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING),
+    ] = None,
     workers: Workers = None,
     timeout: Timeout = None,
     quiet: Quiet = False,
@@ -230,6 +239,7 @@ def resume(
             data_dir=data_dir,
             model=model,
             device=device,
+            engine=engine,
             workers=workers,
             timeout=_seconds(timeout, "--timeout"),
         )

@@ -200,6 +200,7 @@ class Run:
             "device",
             "device_name",
             "precision",
+            "engine",
             "threads",
             "workers",
         )

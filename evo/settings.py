@@ -42,6 +42,7 @@ class Settings:
         device: Where trainings run.
         device_name: The processor's or the GPU's name.
         precision: "fp32" or "bf16".
+        engine: "eager" or "onednn".
         threads: Threads of one training on a CPU.
         workers: Of the last command; any other number gives the same results.
         versions: Of Python and of the packages that results depend on, when the run began.
@@ -67,6 +68,7 @@ class Settings:
     device: str = ""
     device_name: str = ""
     precision: str = ""
+    engine: str = "eager"
     threads: int | None = None
     workers: int = 1
     versions: dict[str, str] = field(default_factory=dict)

@@ -24,6 +24,7 @@ def setup_of_search(
     data_dir: str | Path | None,
     device: str,
     precision: Literal["auto", "fp32", "bf16"],
+    engine: Literal["auto", "eager", "onednn"],
     observer: Observer,
 ) -> Setup:
     """Return what evaluates; for trainings, prepare the dataset and note it in the settings."""
@@ -43,7 +44,7 @@ def setup_of_search(
     if folder is not None and dataset is None and space.dataset not in (None, prepared.name, "cifar10"):
         observer.warn(f"note: the space's dataset is {space.dataset}; trained on is {prepared.variant} in {folder}")
     settings.dataset = prepared.to_dict() | {"data_dir": str(folder.resolve()) if folder else None}
-    return TrainingSetup(prepared, space.training, settings.model, device, precision, settings.fitness)
+    return TrainingSetup(prepared, space.training, settings.model, device, precision, engine, settings.fitness)
 
 
 def setup_of_run(
@@ -54,8 +55,9 @@ def setup_of_run(
     model: str | None = None,
     data_dir: str | Path | None = None,
     device: str | None = None,
+    engine: Literal["auto", "eager", "onednn"] | None = None,
 ) -> Setup:
-    """Return what evaluates in a run that goes on: the same objective or model, data, device and precision.
+    """Return what evaluates in a run that goes on: the same objective or model, data, device, precision and engine.
 
     Raises:
         ConfigurationError: They are not given again, or are not the same.
@@ -80,12 +82,14 @@ def setup_of_run(
             "their checksums differ. Give the folder of the original data by --data-dir."
         )
     precision: Any = settings.precision
+    recorded_engine: Any = settings.engine
     return TrainingSetup(
         prepared,
         run.space.training,
         settings.model or "",
         device or settings.device,
         precision,
+        engine or recorded_engine,
         settings.fitness,
         settings.threads or 1,
     )

@@ -24,7 +24,9 @@ from evo.checkpoint import TrainingState
 from evo.data.prepared import PreparedDataset
 from evo.data.tensors import Part, fit_preprocessing, load_part
 from evo.errors import Interrupted
+from evo.hardware import Engine, Precision
 from evo.individual import CurvePoint, Status
+from evo.onednn import use_onednn
 from evo.optimiser import Optimiser
 from evo.space_settings import TrainingSettings
 
@@ -78,6 +80,7 @@ class Trainer:
         build: Makes the network of a configuration.
         device: "cpu", "cuda" or "cuda:N".
         precision: "fp32", or "bf16" for automatic mixed precision.
+        engine: "eager": torch's operators, one after another; "onednn": its linear layers through oneDNN.
         fitness: "validation" divides the training set; "test" trains on all of it and measures on the test set.
     """
 
@@ -88,11 +91,12 @@ class Trainer:
         build: ModelBuilder,
         *,
         device: str = "cpu",
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Precision = "fp32",
+        engine: Engine = "eager",
         fitness: FitnessPart = "validation",
     ):
         self.dataset, self.settings, self.build = dataset, settings, build
-        self.device, self.precision, self.fitness = torch.device(device), precision, fitness
+        self.device, self.precision, self.engine, self.fitness = torch.device(device), precision, engine, fitness
         self.train_part = load_part(dataset, "all_train" if fitness == "test" else "train", self.device)
         self.held_out_part = load_part(dataset, fitness, self.device)
         self.preprocess = fit_preprocessing(settings.preprocess, self.train_part)
@@ -194,12 +198,16 @@ class Trainer:
         model = self.build(config, self.dataset.image_shape, len(self.dataset.classes))
         if not isinstance(model, nn.Module):
             raise TypeError(f"the model's function must return a torch.nn.Module, it returned {type(model).__name__}")
+        if self.engine == "onednn":
+            use_onednn(model)
         return model.to(self.device)
 
     def _identity(self, config: Mapping[str, Any], seed: int) -> str:
         """Return a text that two trainings share only if one may go on from the other's state."""
         facts = (dict(config), seed, self.settings.model_dump(), self.dataset.checksum, self.fitness)
-        return f"{facts} {self.device.type} {self.precision} {torch.__version__} {torch.get_num_threads()}"
+        return (
+            f"{facts} {self.device.type} {self.precision} {self.engine} {torch.__version__} {torch.get_num_threads()}"
+        )
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")

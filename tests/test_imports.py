@@ -20,6 +20,9 @@ HELP_SECONDS = 1.0
 
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "data": ("deap", "evo.strategies", "evo.variation"),
+    "onednn": ("deap", "evo.strategies", "evo.variation"),
+    "optimiser": ("deap", "evo.strategies", "evo.variation"),
+    "hardware": ("deap", "evo.strategies", "evo.variation"),
     "training": ("deap", "evo.strategies", "evo.variation"),
     "models": ("deap", "evo.strategies", "evo.variation"),
     "evaluators": ("deap", "evo.strategies", "evo.variation"),
@@ -31,7 +34,8 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 }
 
 ORDER = (
-    ("errors", "individual", "files", "processes", "models"),
+    ("errors", "individual", "files", "processes", "models", "onednn", "optimiser"),
+    ("hardware",),
     ("space_settings",),
     ("genes",),
     ("space",),

@@ -45,7 +45,7 @@ class ObjectiveSetup:
     needs_main = True
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
-        return self._evaluate, {"device": "", "precision": "", "threads": None}
+        return self._evaluate, {"device": "", "precision": "", "engine": "objective", "threads": None}
 
     def _evaluate(self, task: Task) -> Evaluation:
         started, clock = time.time(), time.perf_counter()

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, did_you_mean
 from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
+from evo.hardware import processor_name, resolve_device, resolve_engine, resolve_precision
 from evo.individual import Evaluation
 from evo.models import MODEL_GENES
 from evo.space_settings import TrainingSettings
 
 if TYPE_CHECKING:
     from evo.training import ModelBuilder, Trainer, TrainingResult
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class TrainingSetup:
         training: The space's fixed settings.
         model: A shipped model's name, or "package.module:function".
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto" takes bfloat16 where the hardware computes in it.
+        precision: "auto", "fp32" or "bf16": see `evo.hardware`.
+        engine: "auto", "eager" or "onednn": see `evo.hardware`.
         fitness: See `Trainer`.
         threads: Threads a training on a CPU; part of what makes its result.
     """
@@ -41,7 +41,8 @@ class TrainingSetup:
     training: TrainingSettings
     model: str
     device: str = "auto"
-    precision: Precision = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "eager", "onednn"] = "auto"
     fitness: Literal["validation", "test"] = "validation"
     threads: int = 1
 
@@ -60,22 +61,25 @@ class TrainingSetup:
         torch.backends.cudnn.deterministic = True
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
+        engine = resolve_engine(self.engine, device, precision)
         trainer = Trainer(
             self.dataset,
             self.training,
             load_builder(self.model),
             device=device,
             precision=precision,
+            engine=engine,
             fitness=self.fitness,
         )
         _warm_up(device)
         facts = {
             "device": device,
-            "device_name": torch.cuda.get_device_name(device) if device != "cpu" else _processor(),
+            "device_name": torch.cuda.get_device_name(device) if device != "cpu" else processor_name(),
             "precision": precision,
+            "engine": engine,
             "threads": self.threads,
         }
-        return TrainingTask(trainer, precision, stop), facts
+        return TrainingTask(trainer, stop), facts
 
 
 @dataclass
@@ -83,7 +87,6 @@ class TrainingTask:
     """Trains the configuration of a task and makes an `Evaluation` of the result, whatever happens."""
 
     trainer: Trainer
-    precision: str
     stop: StopRequest
 
     def __call__(self, task: Task) -> Evaluation:
@@ -107,8 +110,8 @@ class TrainingTask:
             started=started,
             seconds=values.pop("seconds", time.perf_counter() - clock),
             worker="main",
-            engine="eager",
-            precision=self.precision,
+            engine=self.trainer.engine,
+            precision=self.trainer.precision,
             **values,
         )
 
@@ -160,35 +163,6 @@ def _warm_up(device: str) -> None:
     torch.optim.Adam([weight], fused=True).step()
 
 
-def resolve_device(device: str) -> str:
-    """Return the device that "auto" stands for, or `device` if this machine has it.
-
-    Raises:
-        ConfigurationError: It has not.
-    """
-    import torch
-
-    available = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-    if device == "auto":
-        return "cuda:0" if len(available) > 1 else "cpu"
-    if device == "cuda":
-        device = "cuda:0"
-    if device not in available:
-        raise ConfigurationError(f'--device: this machine has no "{device}". It has: {", ".join(available)}')
-    return device
-
-
-def resolve_precision(precision: Precision, device: str) -> Literal["fp32", "bf16"]:
-    """Return the precision that "auto" stands for: bfloat16 where the hardware computes in it, never by a timing."""
-    if precision != "auto":
-        return precision
-    if device == "cpu":
-        return "bf16" if _processor_flags() & {"avx512_bf16", "amx_bf16"} else "fp32"
-    import torch
-
-    return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-
-
 def load_builder(model: str) -> ModelBuilder:
     """Return the function that builds a model: of a shipped name, or of "package.module:function".
 
@@ -214,19 +188,3 @@ def load_builder(model: str) -> ModelBuilder:
     if not callable(builder):
         raise ConfigurationError(f'--model: "{model}" is no function, but {type(builder).__name__}')
     return builder
-
-
-def _processor_flags() -> set[str]:
-    return set(_cpuinfo("flags").split())
-
-
-def _processor() -> str:
-    return _cpuinfo("model name")
-
-
-def _cpuinfo(key: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -34,7 +34,7 @@ class Arithmetic:
             raise RuntimeError("surprise")
         if self.broken == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.evaluate, {"device": "cpu", "precision": "fp32", "threads": 1}
+        return self.evaluate, {"device": "cpu", "precision": "fp32", "engine": "eager", "threads": 1}
 
     def evaluate(self, task: Task) -> Evaluation:
         config: dict[str, Any] = dict(task.config)

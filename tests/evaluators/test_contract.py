@@ -51,7 +51,7 @@ def test_starting_gives_the_facts_of_the_setup_and_closing_twice_does_no_harm(
 ) -> None:
     evaluator = make(Arithmetic(tmp_path))
     try:
-        assert evaluator.start() == {"device": "cpu", "precision": "fp32", "threads": 1}
+        assert evaluator.start() == {"device": "cpu", "precision": "fp32", "engine": "eager", "threads": 1}
         evaluator.submit(task(1))
     finally:
         evaluator.close()

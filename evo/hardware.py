@@ -1,0 +1,86 @@
+"""What this machine computes with: device, precision and engine, by what the hardware offers, never by a timing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from evo.errors import ConfigurationError
+
+Precision: TypeAlias = Literal["fp32", "bf16"]
+Engine: TypeAlias = Literal["eager", "onednn"]
+ENGINES = ("auto", "eager", "onednn")
+
+
+def resolve_device(device: str) -> str:
+    """Return the device that "auto" stands for, or `device` if this machine has it.
+
+    Raises:
+        ConfigurationError: It has not.
+    """
+    import torch
+
+    available = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if device == "auto":
+        return "cuda:0" if len(available) > 1 else "cpu"
+    if device == "cuda":
+        device = "cuda:0"
+    if device not in available:
+        raise ConfigurationError(f'--device: this machine has no "{device}". It has: {", ".join(available)}')
+    return device
+
+
+def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: str) -> Precision:
+    """Return the precision that "auto" stands for: bfloat16 where the hardware computes in it."""
+    if precision != "auto":
+        return precision
+    if device == "cpu":
+        return "bf16" if processor_flags() & {"avx512_bf16", "amx_bf16"} else "fp32"
+    import torch
+
+    return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+
+
+def resolve_engine(engine: Literal["auto", "eager", "onednn"], device: str, precision: Precision) -> Engine:
+    """Return the engine that "auto" stands for, or `engine` if it can be had here.
+
+    "onednn" is taken on AMD processors with AVX-512, in float32: there torch's own product leaves half of the machine
+    unused (see `evo.onednn`). Everywhere else it is "eager": torch's operators, one after another.
+
+    Raises:
+        ConfigurationError: The engine does not fit the device or the precision, or this torch has no oneDNN product.
+    """
+    fits = device == "cpu" and precision == "fp32"
+    if engine == "eager" or (engine == "auto" and not (fits and "avx512f" in processor_flags() and _is_amd())):
+        return "eager"
+    from evo.onednn import usable
+
+    if engine == "auto":
+        return "onednn" if usable() else "eager"
+    if not fits:
+        raise ConfigurationError(f"--engine onednn: computes in fp32 on a CPU alone, this is {precision} on {device}")
+    if not usable():
+        raise ConfigurationError("--engine onednn: this build of torch has no oneDNN product; leave --engine out")
+    return "onednn"
+
+
+def processor_flags() -> set[str]:
+    """Return the instruction sets that Linux says the processor has; none elsewhere."""
+    return set(_cpuinfo("flags").split())
+
+
+def processor_name() -> str:
+    """Return the processor's name as Linux says it; empty elsewhere."""
+    return _cpuinfo("model name")
+
+
+def _is_amd() -> bool:
+    return _cpuinfo("vendor_id") == "AuthenticAMD"
+
+
+def _cpuinfo(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
