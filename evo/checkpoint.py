@@ -65,8 +65,17 @@ class TrainingState:
         with replacing(path) as temporary:
             save_file(dict(self._tensors()), temporary, metadata=facts)
 
-    def restore(self, path: Path, identity: str) -> bool:
-        """Take up the state of a file; return False, and change nothing, if it is not there, damaged or another's."""
+    def restore(self, path: Path, identity: str, *, below: int) -> bool:
+        """Take up the state of a file.
+
+        Args:
+            path: The file.
+            identity: As `save` wrote it.
+            below: A state of so many steps or more is of no use.
+
+        Returns:
+            False, and nothing has changed, if it is not there, damaged, another's, or of too many steps.
+        """
         try:
             with safe_open(path, framework="pt") as file:
                 facts = file.metadata() or {}
@@ -74,8 +83,10 @@ class TrainingState:
                     return False
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
             values = json.loads(facts["state"])
+            if not values["step"] < below:
+                return False
             self._take(tensors, values)
-        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError):
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
             return False
         return True
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import statistics
+from dataclasses import replace
 
+from evo.dispatch import cost_of
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import training_seed
 from evo.loop import POLL_SECONDS, Observer, StopCheck
@@ -63,14 +65,18 @@ def _task(run: Run, individual: int, place: int, keep_weights: bool) -> Task:
 
 
 def _train(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck, tasks: list[Task]) -> None:
+    cost = cost_of(run)
+    left = {(task.individual, task.replicate): cost.seconds(task.config) for task in tasks}
     for task in tasks:
-        evaluator.submit(task)
+        seconds = left[task.individual, task.replicate]
+        evaluator.submit(replace(task, cost=seconds, memory=cost.memory(task.config)))
     while evaluator.pending:
         stop_check()
         evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
         if evaluation is not None:
             run.record(evaluation)
-            observer.evaluated(run, evaluation)
+            del left[evaluation.individual, evaluation.replicate]
+            observer.evaluated(run, evaluation, sum(left.values()) / run.settings.workers)
 
 
 def _name_winner(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -62,6 +63,19 @@ def resolve_engine(engine: Literal["auto", "eager", "onednn"], device: str, prec
     if not usable():
         raise ConfigurationError("--engine onednn: this build of torch has no oneDNN product; leave --engine out")
     return "onednn"
+
+
+def free_memory(device: str) -> float:
+    """Return the bytes that trainings on a device can have; infinity where that cannot be known."""
+    if device != "cpu":
+        import torch
+
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return math.inf
 
 
 def processor_flags() -> set[str]:

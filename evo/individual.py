@@ -101,6 +101,7 @@ class Evaluation:
         seconds: Wall-clock time of the training.
         started: Seconds since the epoch.
         error: The reason, where the status is not "complete".
+        shared_with: The individual whose learning curve the row was read from: nothing was trained for it.
     """
 
     individual: int
@@ -121,6 +122,7 @@ class Evaluation:
     precision: str = ""
     error: str = ""
     phase: Phase = "search"
+    shared_with: int | None = None
     curve: tuple[CurvePoint, ...] = ()
 
     @property

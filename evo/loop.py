@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from evo.dispatch import Dispatch
 from evo.errors import SearchError, listed
-from evo.evaluators.base import Evaluator, Task
-from evo.individual import Evaluation, Individual, training_seed
+from evo.evaluators.base import Evaluator
+from evo.individual import Evaluation
 from evo.run import Run
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Observer(Protocol):
     def started(self, run: Run, total: int) -> None:
         """The run is open; `total` is the number of trainings that the search takes at most."""
 
-    def evaluated(self, run: Run, evaluation: Evaluation) -> None:
-        """An evaluation has finished and is recorded."""
+    def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
+        """An evaluation has finished and is recorded; what is left will take so long, if one can say."""
 
     def notify(self, message: str) -> None:
         """Something that a person may want to know."""
@@ -57,7 +58,7 @@ class Nobody:
     def started(self, run: Run, total: int) -> None:
         """Ignore it."""
 
-    def evaluated(self, run: Run, evaluation: Evaluation) -> None:
+    def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """Ignore it."""
 
     def notify(self, message: str) -> None:
@@ -85,29 +86,27 @@ def run_search(
     """
     observer.started(run, algorithm.limit)
     first = _first_to_try(run)
-    for individual in run.unevaluated():
-        _submit(evaluator, run, individual)
-    while not algorithm.done():
-        stop_check()
-        for individual in algorithm.ask(room=evaluator.room()):
-            run.record_proposal(individual)
-            _submit(evaluator, run, individual)
-        _record_generations(algorithm, run)
-        if not evaluator.pending and not algorithm.done():
-            raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
-        evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
-        if evaluation is None:
-            continue
-        run.record(evaluation)
-        algorithm.tell(evaluation.individual, evaluation.fitness)
-        observer.evaluated(run, evaluation)
-        _check_first_results(run, first)
+    with Dispatch(run, evaluator, urgent=first) as dispatch:
+        for individual in run.unevaluated():
+            dispatch.submit(individual)
+        while not algorithm.done():
+            stop_check()
+            for individual in algorithm.ask(room=dispatch.room()):
+                run.record_proposal(individual)
+                dispatch.submit(individual)
+            _record_generations(algorithm, run)
+            if not dispatch.pending and not algorithm.done():
+                raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
+            evaluation = dispatch.next_completed(timeout=POLL_SECONDS)
+            if evaluation is None:
+                continue
+            run.record(evaluation)
+            dispatch.recorded(evaluation)
+            algorithm.tell(evaluation.individual, evaluation.fitness)
+            observer.evaluated(run, evaluation, dispatch.seconds_left(algorithm.limit))
+            _check_first_results(run, first)
     _record_generations(algorithm, run)
-
-
-def _submit(evaluator: Evaluator, run: Run, individual: Individual) -> None:
-    seed = training_seed(run.settings.seed, individual.genome, replicate=0)
-    evaluator.submit(Task(individual.id, 0, seed, individual.config, checkpoint=run.checkpoint(individual.id, 0)))
+    run.forget_states()
 
 
 def _record_generations(algorithm: Strategy, run: Run) -> None:

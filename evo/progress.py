@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from evo.individual import Evaluation
 from evo.run import FIRST_FINALIST_REPLICATE, Run
 from evo.settings import Settings
+
+
+class TimeLeft(ProgressColumn):
+    """The time left by the cost model's last estimate, counted down."""
+
+    def render(self, task: Task) -> Text:
+        """Return "1:02:03 left", or nothing while there is no estimate."""
+        ends = task.fields["ends"]
+        return Text("" if ends is None else f"{duration(ends - time.monotonic())} left", style="progress.remaining")
 
 
 class TerminalObserver:
@@ -44,12 +57,10 @@ class TerminalObserver:
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[best]}"),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                TimeLeft(),
                 console=self._console,
                 transient=True,
                 expand=True,
-                speed_estimate_period=3600,
             )
             self._progress.start()
         return self
@@ -80,16 +91,18 @@ class TerminalObserver:
                 "fitness is TEST accuracy (--fitness test): the test set selects, so it will not judge the result"
             )
 
-    def evaluated(self, run: Run, evaluation: Evaluation) -> None:
+    def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """Move the live line, or write one."""
         self._done += evaluation.phase == "search"
         found = evaluation.fitness
         if found is not None and evaluation.phase == "search" and (self._best is None or found > self._best[0]):
             self._best = (found, evaluation.individual)
         if self._progress is not None:
-            self._update(run, evaluation)
+            self._update(run, evaluation, seconds_left)
         elif not self._quiet:
-            self._console.print(_line(run, evaluation, self._best), highlight=False, markup=False, soft_wrap=True)
+            self._console.print(
+                _line(run, evaluation, self._best, seconds_left), highlight=False, markup=False, soft_wrap=True
+            )
 
     def notify(self, message: str) -> None:
         """Write a line above the live one."""
@@ -100,7 +113,7 @@ class TerminalObserver:
         """Write a line above the live one, also when quiet."""
         self._console.print(message, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
-    def _update(self, run: Run, evaluation: Evaluation) -> None:
+    def _update(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         assert self._progress is not None
         finalist = evaluation.phase == "finalist"
         total = len(run.finalists) * run.settings.finalist_seeds if finalist else self._total
@@ -108,12 +121,14 @@ class TerminalObserver:
         generation = run.individuals[evaluation.individual].generation
         description = "finalists" if finalist else f"generation {generation}"
         best_text = f"best {self._best[0]:.4f} (#{self._best[1]})" if self._best else "no result yet"
+        ends = None if seconds_left is None else time.monotonic() + seconds_left
+        fields: dict[str, Any] = {"best": best_text, "ends": ends}
         if self._task is None:
-            self._task = self._progress.add_task(description, total=total, completed=done - 1, best=best_text)
-        self._progress.update(self._task, description=description, total=total, completed=done, best=best_text)
+            self._task = self._progress.add_task(description, total=total, completed=done - 1, **fields)
+        self._progress.update(self._task, description=description, total=total, completed=done, **fields)
 
 
-def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None) -> str:
+def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None, seconds_left: float | None) -> str:
     individual = run.individuals[evaluation.individual]
     finalist = f"finalist, seed {evaluation.replicate - FIRST_FINALIST_REPLICATE + 1}"
     where = finalist if evaluation.phase == "finalist" else f"generation {individual.generation}"
@@ -122,7 +137,19 @@ def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None) -> s
     )
     best_text = f" | best {best[0]:.4f} (#{best[1]})" if best else ""
     genome = genome_text(run, evaluation.individual)
-    return f"#{individual.id} {where}: {result} in {evaluation.seconds:.1f} s{best_text} | {genome}"
+    if evaluation.shared_with is None:
+        cost = f"in {evaluation.seconds:.1f} s"
+    else:
+        cost = f"on the curve of #{evaluation.shared_with}"
+    left = f" | {duration(seconds_left)} left" if seconds_left is not None else ""
+    return f"#{individual.id} {where}: {result} {cost}{best_text}{left} | {genome}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as 0:42, 12:07 or 1:02:03."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def model_option(settings: Settings) -> str:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, RunError
 from evo.files import new_folder_mode, sync_folder
-from evo.individual import Evaluation, Genome, Individual, genome_key
+from evo.individual import STEPS, Evaluation, Genome, Individual, genome_key
 from evo.journal import Journal, refuse_if_written
-from evo.run_folder import check_output, is_run, run_folder
+from evo.run_folder import STATES, check_output, is_run, prune_states, run_folder
 from evo.settings import Settings, current_versions
 from evo.space import SearchSpace
 from evo.space_file import space_from_dict
@@ -170,6 +170,7 @@ class Run:
             Path(checkpoint).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # other states are still in it
                 Path(checkpoint).parent.rmdir()
+            prune_states(Path(checkpoint).parent.with_name(STATES))
 
     def record_generation(self, generation: int, members: Sequence[int]) -> None:
         """Keep who was in a generation's population."""
@@ -258,6 +259,15 @@ class Run:
             RunError: The folder for it is a link: what a run writes stays in its folder.
         """
         return self._inside("checkpoints", f"{individual}-{replicate}.safetensors")
+
+    def last_state(self, seed: int) -> str | None:
+        """Return where the state after the last step of a training is kept during the search; see `checkpoint`."""
+        return self._inside(STATES, f"{seed}.safetensors") if STEPS in self.space.genes else None
+
+    def forget_states(self) -> None:
+        """Remove what only a search that goes on has a use for."""
+        if self.path is not None and self.last_state(0) is not None:
+            shutil.rmtree(self.path / STATES, ignore_errors=True)
 
     def weights(self, individual: int, replicate: int) -> str | None:
         """Return where a finalist's weights wait for the test; see `checkpoint`."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 from evo.errors import ConfigurationError, RunError, did_you_mean
+
+STATES = "states"
+"""The folder, in that of a run, for the states after the last step of trainings that longer ones may go on from."""
+STATES_KEPT = 64
+STATES_BYTES = 2**30
 
 
 def is_run(path: Path) -> bool:
@@ -53,3 +60,17 @@ def free_output(results: Path, name: str) -> Path:
     while (results / f"{name}-{number}").exists():
         number += 1
     return results / f"{name}-{number}"
+
+
+def prune_states(folder: Path) -> None:
+    """Remove the oldest states of finished trainings where there are too many: they save time, no result needs them."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    with contextlib.suppress(OSError):
+        files = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(folder))
+        used = sum(size for _, size, _ in files)
+        for count, (_, size, path) in zip(range(len(files), 0, -1), files, strict=True):
+            if count <= STATES_KEPT and used <= STATES_BYTES:
+                break
+            os.unlink(path)
+            used -= size

@@ -53,6 +53,7 @@ RESERVED = frozenset(
         "started",
         "engine",
         "precision",
+        "shared_with",
         "error",
         "rank",
         "winner",

@@ -18,7 +18,7 @@ from evo.run import HALL_OF_FAME
 if TYPE_CHECKING:
     from evo.run import Run
 
-COUNTS = ("individual", "replicate", "generation", "seed", "parameters", "steps_trained")
+COUNTS = ("individual", "replicate", "generation", "seed", "parameters", "steps_trained", "shared_with")
 """Columns of whole numbers also where a table has no rows, or none with a value."""
 
 
@@ -157,6 +157,7 @@ def _evaluation_columns(run: Run) -> list[str]:
         "started",
         "engine",
         "precision",
+        "shared_with",
         "error",
     ]
 
@@ -195,6 +196,7 @@ def _evaluation_row(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         else "",
         "engine": evaluation.engine,
         "precision": evaluation.precision,
+        "shared_with": evaluation.shared_with,
         "error": evaluation.error,
     }
 

@@ -25,7 +25,7 @@ from evo.data.prepared import PreparedDataset
 from evo.data.tensors import Part, fit_preprocessing, load_part
 from evo.errors import Interrupted
 from evo.hardware import Engine, Precision
-from evo.individual import CurvePoint, Status
+from evo.individual import STEPS, CurvePoint, Status
 from evo.onednn import use_onednn
 from evo.optimiser import Optimiser
 from evo.space_settings import TrainingSettings
@@ -36,6 +36,8 @@ EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
 KEEP_EVERY_SECONDS = 60.0
 """How much of a training a kill costs at most."""
+WORTH_SECONDS = 1.0
+"""Trainings that took less are done again rather than gone on from."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Trainer:
         *,
         weights: Path | None = None,
         checkpoint: Path | None = None,
+        last_state: Path | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> TrainingResult:
         """Train one network.
@@ -118,6 +121,8 @@ class Trainer:
             weights: Where to write the trained weights (safetensors); None to drop them.
             checkpoint: Where to keep the state of a training that takes long; one that is there is taken up, and the
                 result is that of a training that was never interrupted.
+            last_state: Where to keep the state after the last step; a training of fewer steps whose state is there is
+                gone on from, and the result is that of a training of its own. Its seconds are not counted again.
             interrupted: Asked before every step whether to stop.
 
         Raises:
@@ -125,9 +130,12 @@ class Trainer:
         """
         with self._own_randomness(seed):
             training = self.begin(config, seed)
-            keeper = _Keeper(checkpoint, self._identity(config, seed), interrupted)
-            keeper.take_up(training.state)
+            keeper = _Keeper(checkpoint, last_state, self._identity(config, seed), interrupted)
+            keeper.take_up(training)
             result = self._finish(training, keeper)
+            # Off the grid the curve has a point that longer trainings have not.
+            if result.status == "complete" and training.steps % self.settings.evaluate_every == 0:
+                keeper.keep_last(training.state)
         if weights is not None and result.status == "complete":
             _save(training.state.model, weights)
         return result
@@ -203,8 +211,14 @@ class Trainer:
         return model.to(self.device)
 
     def _identity(self, config: Mapping[str, Any], seed: int) -> str:
-        """Return a text that two trainings share only if one may go on from the other's state."""
-        facts = (dict(config), seed, self.settings.model_dump(), self.dataset.checksum, self.fitness)
+        """Return a text that two trainings share only if one may go on from the other's state: all but the steps."""
+        facts = (
+            {name: value for name, value in config.items() if name != STEPS},
+            seed,
+            self.settings.model_dump(),
+            self.dataset.checksum,
+            self.fitness,
+        )
         return (
             f"{facts} {self.device.type} {self.precision} {self.engine} {torch.__version__} {torch.get_num_threads()}"
         )
@@ -265,8 +279,8 @@ class Training:
 class _Keeper:
     """Keeps a training's state when it is asked to stop, and now and then, so that a kill costs little."""
 
-    def __init__(self, path: Path | None, identity: str, interrupted: Callable[[], bool]):
-        self._path, self._identity, self._interrupted = path, identity, interrupted
+    def __init__(self, path: Path | None, last: Path | None, identity: str, interrupted: Callable[[], bool]):
+        self._path, self._last, self._identity, self._interrupted = path, last, identity, interrupted
         self._began = self._kept = time.monotonic()
         self._before = 0.0
 
@@ -275,10 +289,12 @@ class _Keeper:
         """Time that the training took until now, its earlier parts included."""
         return self._before + time.monotonic() - self._began
 
-    def take_up(self, state: TrainingState) -> None:
-        """Go on from the kept state, if there is one."""
-        if self._path is not None and state.restore(self._path, self._identity):
-            self._before = state.seconds
+    def take_up(self, training: Training) -> None:
+        """Go on from the kept state of this training, or from that of one of fewer steps, if there is one."""
+        for path in (self._path, self._last):
+            if path is not None and training.state.restore(path, self._identity, below=training.steps):
+                self._before = training.state.seconds
+                return
 
     def keep(self, state: TrainingState) -> None:
         """Save the state if it is time to, or if the training is to stop."""
@@ -288,6 +304,12 @@ class _Keeper:
             self._kept = time.monotonic()
         if interrupted:
             raise Interrupted
+
+    def keep_last(self, state: TrainingState) -> None:
+        """Save the state after the last step, unless training it again costs no more than the file."""
+        if self._last is not None and self.seconds > WORTH_SECONDS:
+            with contextlib.suppress(OSError):  # it saves time, and no result depends on it
+                state.save(self._last, self._identity, seconds=0.0)
 
 
 def batches(indices: torch.Tensor, batch_size: int, seed: int, skip: int = 0) -> Iterator[torch.Tensor]:

@@ -29,7 +29,7 @@ class Watcher(Nobody):
     def started(self, run: Run, total: int | None) -> None:
         self.notes.append(("started", total))
 
-    def evaluated(self, run: Run, evaluation: Evaluation) -> None:
+    def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         self.notes.append(("evaluated", evaluation.individual))
 
 

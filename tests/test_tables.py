@@ -21,7 +21,7 @@ EVALUATION_COLUMNS = [
     *("individual", "replicate", "generation", "parents", "operator"),
     *GENES,
     *("seed", "status", "fitness", "validation_accuracy", "train_accuracy", "loss", "parameters", "steps_trained"),
-    *("seconds", "worker", "started", "engine", "precision", "error"),
+    *("seconds", "worker", "started", "engine", "precision", "shared_with", "error"),
 ]
 
 

@@ -23,6 +23,9 @@ class Task:
         measure: "train" trains and measures; "test" measures trained weights on the test set.
         weights: File of the trained weights: written by "train", read by "test".
         checkpoint: File for the state of a training that is interrupted; removed when it is done.
+        state: File for the state after the last step, which a training of more steps goes on from.
+        cost: How long it takes, in seconds, as far as one knows: the costliest tasks start first.
+        memory: Bytes that it needs beside the data, as far as one knows.
     """
 
     individual: int
@@ -33,6 +36,9 @@ class Task:
     measure: Literal["train", "test"] = "train"
     weights: str | None = None
     checkpoint: str | None = None
+    state: str | None = None
+    cost: float = 0.0
+    memory: float = 0.0
 
 
 Evaluate = Callable[[Task], Evaluation]
@@ -65,7 +71,7 @@ class Setup(Protocol):
         ...
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
-        """Return the evaluation function and facts about it (device, precision, versions) for the run's settings.
+        """Return the evaluation function and facts about it: device, precision, engine, threads, free memory in bytes.
 
         Args:
             stop: What an evaluation that can be interrupted looks at.

@@ -12,17 +12,20 @@ import threading
 import time
 from collections import deque
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from evo.errors import ConfigurationError, Interrupted, SearchError
 from evo.evaluators.base import Evaluator, Setup, StopRequest, Task, reason_of
+from evo.evaluators.planner import Planner
 from evo.individual import Evaluation, Status
 from evo.processes import deaf_to_interrupts, without_main
 
 ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
+LOOK_AHEAD = 32
+"""Tasks a worker that are wanted: the longest can start first only among those that are there."""
 
 
 @dataclass
@@ -33,6 +36,8 @@ class _Worker:
     ready: bool = False
     task: Task | None = None
     deadline: float = math.inf
+    beside: list[Task] = field(default_factory=list)
+    """Tasks that ran at some time during this one's."""
 
 
 class ProcessPoolEvaluator(Evaluator):
@@ -48,7 +53,7 @@ class ProcessPoolEvaluator(Evaluator):
         self._setup, self._count, self._timeout = setup, workers, timeout
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
-        self._waiting: deque[Task] = deque()
+        self._planner = Planner()
         self._finished: deque[Evaluation] = deque()
         self._attempts: dict[tuple[int, int, str], int] = {}
         self._failed_starts = 0
@@ -69,10 +74,10 @@ class ProcessPoolEvaluator(Evaluator):
         return self._facts
 
     def room(self) -> int:
-        return max(0, 2 * self._count - self.pending)
+        return max(0, LOOK_AHEAD * self._count - self.pending)
 
     def submit(self, task: Task) -> None:
-        self._waiting.append(task)
+        self._planner.add(task)
         self._hand_out()
 
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
@@ -86,7 +91,7 @@ class ProcessPoolEvaluator(Evaluator):
         return self._finished.popleft() if self._finished else None
 
     def cancel(self) -> None:
-        self._waiting.clear()
+        self._planner.clear()
         self._finished.clear()
         for place, worker in enumerate(self._workers):
             if worker.task is not None:
@@ -105,12 +110,14 @@ class ProcessPoolEvaluator(Evaluator):
         for worker in self._workers:
             _end(worker)
         self._workers = []
-        self._waiting.clear()
+        self._planner.clear()
 
     @property
     def pending(self) -> int:
-        busy = sum(worker.task is not None for worker in self._workers)
-        return len(self._waiting) + busy + len(self._finished)
+        return len(self._planner) + len(self._running()) + len(self._finished)
+
+    def _running(self) -> list[Task]:
+        return [worker.task for worker in self._workers if worker.task is not None]
 
     def _spawn(self, number: int) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -131,8 +138,14 @@ class ProcessPoolEvaluator(Evaluator):
 
     def _hand_out(self) -> None:
         for worker in self._workers:
-            if worker.ready and worker.task is None and self._waiting:
-                task = self._waiting.popleft()
+            if not worker.ready or worker.task is not None:
+                continue
+            running = self._running()
+            if (task := self._planner.take(running)) is not None:
+                for other in self._workers:
+                    if other.task is not None:
+                        other.beside.append(task)
+                worker.beside = running
                 with suppress(OSError):  # a worker that has just died is noticed when its pipe is read
                     worker.connection.send(task)
                 worker.task = task
@@ -156,15 +169,24 @@ class ProcessPoolEvaluator(Evaluator):
                 continue
             worker = self._workers[place]
             if kind == "ready":
-                worker.ready, self._facts = True, self._facts or content
-                self._failed_starts = 0
+                if self._facts is None:
+                    self._facts = content
+                    self._planner.limit_memory(content.get("free_memory", math.inf))
+                worker.ready, self._failed_starts = True, 0
             elif kind == "error":
                 raise content
             else:
-                worker.task, worker.deadline = None, math.inf
-                self._finished.append(replace(content, worker=worker.name))
+                self._take(worker, content)
         self._end_overdue()
         self._hand_out()
+
+    def _take(self, worker: _Worker, evaluation: Evaluation) -> None:
+        """Take an evaluation; one that ran out of memory beside others is done again alone."""
+        task, worker.task, worker.deadline = worker.task, None, math.inf
+        if task is not None and evaluation.status == "out_of_memory" and worker.beside:
+            self._planner.out_of_memory(task, worker.beside)
+        else:
+            self._finished.append(replace(evaluation, worker=worker.name))
 
     def _end_overdue(self) -> None:
         for place, worker in enumerate(self._workers):
@@ -188,8 +210,10 @@ class ProcessPoolEvaluator(Evaluator):
         if (task := worker.task) is not None:
             key = (task.individual, task.replicate, task.measure)
             self._attempts[key] = self._attempts.get(key, 0) + 1
-            if self._attempts[key] < ATTEMPTS:
-                self._waiting.appendleft(task)
+            if self._attempts[key] < ATTEMPTS and code == -signal.SIGKILL and worker.beside:
+                self._planner.out_of_memory(task, worker.beside)  # often the system's answer to a lack of it
+            elif self._attempts[key] < ATTEMPTS:
+                self._planner.put_back(task)
             else:
                 hint = "; often the system's answer to a lack of memory" if -code == signal.SIGKILL else ""
                 reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"

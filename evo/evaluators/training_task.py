@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, did_you_mean
 from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
-from evo.hardware import processor_name, resolve_device, resolve_engine, resolve_precision
+from evo.hardware import free_memory, processor_name, resolve_device, resolve_engine, resolve_precision
 from evo.individual import Evaluation
 from evo.models import MODEL_GENES
 from evo.space_settings import TrainingSettings
@@ -59,6 +59,7 @@ class TrainingSetup:
         torch.set_flush_denormal(True)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False  # torch's default lets convolutions round "fp32" to 10 bits
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
         engine = resolve_engine(self.engine, device, precision)
@@ -78,6 +79,7 @@ class TrainingSetup:
             "precision": precision,
             "engine": engine,
             "threads": self.threads,
+            "free_memory": free_memory(device),
         }
         return TrainingTask(trainer, stop), facts
 
@@ -116,12 +118,12 @@ class TrainingTask:
         )
 
     def _train(self, task: Task) -> dict[str, Any]:
-        checkpoint = Path(task.checkpoint) if task.checkpoint else None
         result = self.trainer.train(
             task.config,
             task.seed,
             weights=Path(task.weights) if task.weights else None,
-            checkpoint=checkpoint,
+            checkpoint=Path(task.checkpoint) if task.checkpoint else None,
+            last_state=Path(task.state) if task.state else None,
             interrupted=lambda: self.stop.requested,
         )
         values: dict[str, Any] = {

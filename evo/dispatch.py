@@ -1,0 +1,118 @@
+"""Between the algorithm and the evaluator: what is known already is answered, the rest is submitted with its cost."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from pathlib import Path
+
+from evo.cost import CostModel, calibration_key, cost_model, keep_rates
+from evo.evaluators.base import Evaluator, Task
+from evo.individual import Evaluation, Individual, training_seed
+from evo.run import Run
+from evo.twins import Twins
+
+RECENT = 32
+"""Individuals whose mean cost stands for those that are not proposed yet."""
+
+
+class Dispatch:
+    """Gives the individuals of a run to an evaluator; those that share a learning curve one after another.
+
+    Args:
+        run: Knows what was evaluated.
+        evaluator: Evaluates the rest; is started.
+        urgent: Individuals that are to start before all others.
+    """
+
+    def __init__(self, run: Run, evaluator: Evaluator, *, urgent: range = range(0)):
+        self._run, self._evaluator, self._urgent = run, evaluator, urgent
+        self._twins = Twins(run)
+        self._cost = cost_of(run)
+        self._held: list[Individual] = []
+        self._answers: deque[Evaluation] = deque()
+        self._submitted: set[int] = set()
+        self._goes_on: set[int] = set()
+
+    @property
+    def pending(self) -> int:
+        """Individuals that were submitted and have no evaluation yet."""
+        return len(self._held) + len(self._answers) + self._evaluator.pending
+
+    def room(self) -> int:
+        """Return how many more individuals are wanted now."""
+        return max(0, self._evaluator.room() - len(self._held) - len(self._answers))
+
+    def submit(self, individual: Individual) -> None:
+        """Answer an individual from what is known, hold it until its twin is evaluated, or have it evaluated."""
+        if self._twins.is_awaited(individual):
+            self._held.append(individual)
+        elif (known := self._twins.read(individual)) is not None:
+            self._answers.append(known)
+        else:
+            self._evaluate(individual)
+
+    def next_completed(self, timeout: float) -> Evaluation | None:
+        """Return the next evaluation, or None if there was none within `timeout` seconds."""
+        return self._answers.popleft() if self._answers else self._evaluator.next_completed(timeout)
+
+    def recorded(self, evaluation: Evaluation) -> None:
+        """Take in that an evaluation is in the journal: twins that waited for it go on, and the cost is learned."""
+        individual = self._run.individuals[evaluation.individual]
+        self._submitted.discard(individual.id)
+        if evaluation.complete and evaluation.shared_with is None and individual.id not in self._goes_on:
+            self._cost.learn(individual.config, evaluation.seconds)
+        held, self._held = self._held, []
+        for waiting in held:
+            self.submit(waiting)
+
+    def seconds_left(self, total: int) -> float | None:
+        """Return how long the rest of a search of so many individuals takes; None before the first training.
+
+        Individuals that are not proposed yet count as the mean of the last that were.
+        """
+        individuals = self._run.individuals
+        if not self._cost.trainings or not individuals:
+            return None
+        recent = individuals[-RECENT:]
+        mean = sum(self._cost.seconds(individual.genome) for individual in recent) / len(recent)
+        submitted = sum(self._cost.seconds(individuals[number].genome) for number in self._submitted)
+        unproposed = max(0, total - len(individuals))
+        return (submitted + mean * unproposed) / self._run.settings.workers
+
+    def __enter__(self) -> Dispatch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave what was learned of this machine for later runs."""
+        if self._run.settings.model is not None:
+            keep_rates(calibration_key(self._run.settings), self._cost)
+
+    def _evaluate(self, individual: Individual) -> None:
+        run = self._run
+        self._submitted.add(individual.id)
+        seed = training_seed(run.settings.seed, individual.genome, replicate=0)
+        state = run.last_state(seed)
+        if state is not None and self._twins.goes_on(individual) and Path(state).exists():
+            self._goes_on.add(individual.id)
+        self._evaluator.submit(
+            Task(
+                individual.id,
+                0,
+                seed,
+                individual.config,
+                checkpoint=run.checkpoint(individual.id, 0),
+                state=state,
+                cost=math.inf if individual.id in self._urgent else self._cost.seconds(individual.config),
+                memory=self._cost.memory(individual.config),
+            )
+        )
+
+
+def cost_of(run: Run) -> CostModel:
+    """Return the cost model of a run, fitted to its trainings so far."""
+    model = cost_model(run.settings, run.space.training)
+    for (number, _), evaluation in run.evaluations.items():
+        if evaluation.complete and evaluation.shared_with is None:
+            model.learn(run.individuals[number].config, evaluation.seconds)
+    return model

@@ -1,0 +1,65 @@
+"""Which waiting task starts next: the costliest that fits into memory beside those that run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from evo.evaluators.base import Task
+
+MEMORY_SHARE = 0.85
+"""Of the free memory: what a training is said to need is not exact."""
+
+
+class Planner:
+    """Keeps the tasks that wait. The longest start first: little is then left to wait for at the end (Graham, 1969)."""
+
+    def __init__(self) -> None:
+        self.memory = math.inf
+        self._waiting: list[Task] = []
+        self._solitary: list[Task] = []
+        self._alone: Task | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._solitary)
+
+    def limit_memory(self, free: float) -> None:
+        """Take how many bytes are free before the first task."""
+        self.memory = MEMORY_SHARE * free
+
+    def add(self, task: Task) -> None:
+        """Let a task wait."""
+        self._waiting.append(task)
+
+    def put_back(self, task: Task) -> None:
+        """Let a task that was taken be the next one."""
+        self._waiting.append(replace(task, cost=math.inf))
+
+    def clear(self) -> None:
+        """Forget every task."""
+        self._waiting.clear()
+        self._solitary.clear()
+
+    def take(self, running: Sequence[Task]) -> Task | None:
+        """Return the task that is to start beside those that run, or None if there is none.
+
+        Where nothing runs, any task may start: only memory itself can say that one is too large.
+        """
+        if self._alone in running:
+            return None
+        used = sum(task.memory for task in running)
+        fitting = [task for task in self._waiting if not running or used + task.memory <= self.memory]
+        if fitting:
+            chosen = max(fitting, key=lambda task: task.cost)  # the first of equals
+            self._waiting.remove(chosen)
+            return chosen
+        if running or not self._solitary:
+            return None
+        self._alone = self._solitary.pop(0)
+        return self._alone
+
+    def out_of_memory(self, task: Task, beside: Sequence[Task]) -> None:
+        """Learn that a task did not fit beside others: half as much may run at a time, and it starts alone, last."""
+        self.memory = min(self.memory, task.memory + sum(other.memory for other in beside)) / 2
+        self._solitary.append(task)
