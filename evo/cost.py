@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evo.data.cache import cache_root
+from evo.data.splits import validation_count
 from evo.files import write_json
 from evo.models.workload import WORKLOADS
 from evo.settings import Settings
@@ -103,10 +104,10 @@ def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
         return CostModel(lambda config: Count((1.0,)), (1.0,))
     shape, classes = tuple(settings.dataset["image_shape"]), len(settings.dataset["classes"])
     total = int(settings.dataset["train_count"])
-    held_out = int(settings.dataset["test_count"]) if settings.fitness == "test" else total // 10
+    held_out = int(settings.dataset["test_count"]) if settings.fitness == "test" else validation_count(total)
     images = total if settings.fitness == "test" else total - held_out
     count = counter(settings.model, training, shape, classes, images, held_out)
-    rates, _ = known_rates(calibration_key(settings))
+    rates, _ = known_rates(rates_name_of(settings))
     return CostModel(count, rates or guessed_rates(settings.model))
 
 
@@ -150,30 +151,36 @@ def guessed_rates(model: str) -> tuple[float, ...]:
     return GUESSED_RATES.get(model, GUESSED_OTHER_RATES)
 
 
-def calibration_key(settings: Settings) -> str:
+def rates_name(model: str, dataset: str, device_name: str, precision: str, engine: str) -> str:
     """Return the name under which a machine's rates are kept."""
-    return "; ".join((settings.model or "", settings.device_name, settings.precision, settings.engine))
+    return "; ".join((model, dataset, device_name, precision, engine))
 
 
-def known_rates(key: str) -> tuple[tuple[float, ...] | None, int]:
+def rates_name_of(settings: Settings) -> str:
+    """Return that of a run."""
+    dataset = str((settings.dataset or {}).get("name"))
+    return rates_name(settings.model or "", dataset, settings.device_name, settings.precision, settings.engine)
+
+
+def known_rates(name: str) -> tuple[tuple[float, ...] | None, int]:
     """Return the rates that earlier runs on this machine have left, and from how many trainings; None without any."""
     try:
-        entry = json.loads(_calibration_file().read_text(encoding="utf-8"))[key]
+        entry = json.loads(_calibration_file().read_text(encoding="utf-8"))[name]
         rates, trainings = tuple(map(float, entry["rates"])), int(entry["trainings"])
     except (OSError, ValueError, KeyError, TypeError):
         return None, 0
-    expected = len(guessed_rates(key.partition(";")[0]))
+    expected = len(guessed_rates(name.partition(";")[0]))
     return (rates, trainings) if len(rates) == expected and all(rate >= 0 for rate in rates) else (None, 0)
 
 
-def keep_rates(key: str, model: CostModel) -> None:
+def keep_rates(name: str, model: CostModel) -> None:
     """Leave the rates for later runs on this machine and for `evo check`; a cache that cannot be written is no loss."""
     if not model.trainings:
         return
     with suppress(OSError, ValueError):
         file = _calibration_file()
         entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        entries[key] = {"rates": model.rates, "trainings": model.trainings}
+        entries[name] = {"rates": model.rates, "trainings": model.trainings}
         write_json(file, entries)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from pathlib import Path
 
-from evo.cost import CostModel, calibration_key, cost_model, keep_rates
+from evo.cost import CostModel, cost_model, keep_rates, rates_name_of
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import Evaluation, Individual, training_seed
 from evo.run import Run
@@ -28,11 +27,10 @@ class Dispatch:
     def __init__(self, run: Run, evaluator: Evaluator, *, urgent: range = range(0)):
         self._run, self._evaluator, self._urgent = run, evaluator, urgent
         self._twins = Twins(run)
-        self._cost = cost_of(run)
+        self._cost = cost_of(run, self._twins)
         self._held: list[Individual] = []
         self._answers: deque[Evaluation] = deque()
         self._submitted: set[int] = set()
-        self._goes_on: set[int] = set()
 
     @property
     def pending(self) -> int:
@@ -60,8 +58,7 @@ class Dispatch:
         """Take in that an evaluation is in the journal: twins that waited for it go on, and the cost is learned."""
         individual = self._run.individuals[evaluation.individual]
         self._submitted.discard(individual.id)
-        if evaluation.complete and evaluation.shared_with is None and individual.id not in self._goes_on:
-            self._cost.learn(individual.config, evaluation.seconds)
+        _learn(self._cost, evaluation, individual, self._twins)
         held, self._held = self._held, []
         for waiting in held:
             self.submit(waiting)
@@ -86,15 +83,12 @@ class Dispatch:
     def __exit__(self, *error: object) -> None:
         """Leave what was learned of this machine for later runs."""
         if self._run.settings.model is not None:
-            keep_rates(calibration_key(self._run.settings), self._cost)
+            keep_rates(rates_name_of(self._run.settings), self._cost)
 
     def _evaluate(self, individual: Individual) -> None:
         run = self._run
         self._submitted.add(individual.id)
         seed = training_seed(run.settings.seed, individual.genome, replicate=0)
-        state = run.last_state(seed)
-        if state is not None and self._twins.goes_on(individual) and Path(state).exists():
-            self._goes_on.add(individual.id)
         self._evaluator.submit(
             Task(
                 individual.id,
@@ -102,17 +96,26 @@ class Dispatch:
                 seed,
                 individual.config,
                 checkpoint=run.checkpoint(individual.id, 0),
-                state=state,
+                state=run.last_state(seed),
                 cost=math.inf if individual.id in self._urgent else self._cost.seconds(individual.config),
                 memory=self._cost.memory(individual.config),
             )
         )
 
 
-def cost_of(run: Run) -> CostModel:
+def cost_of(run: Run, twins: Twins) -> CostModel:
     """Return the cost model of a run, fitted to its trainings so far."""
     model = cost_model(run.settings, run.space.training)
     for (number, _), evaluation in run.evaluations.items():
-        if evaluation.complete and evaluation.shared_with is None:
-            model.learn(run.individuals[number].config, evaluation.seconds)
+        _learn(model, evaluation, run.individuals[number], twins)
     return model
+
+
+def _learn(model: CostModel, evaluation: Evaluation, individual: Individual, twins: Twins) -> None:
+    """Learn from a whole training alone: one that went on from a twin's state took less than its genome costs."""
+    if (
+        evaluation.complete
+        and evaluation.shared_with is None
+        and not (evaluation.phase == "search" and twins.goes_on(individual))
+    ):
+        model.learn(individual.config, evaluation.seconds)

@@ -11,6 +11,7 @@ from evo.evaluators.base import Evaluator, Task
 from evo.individual import training_seed
 from evo.loop import POLL_SECONDS, Observer, StopCheck
 from evo.run import FIRST_FINALIST_REPLICATE, Run
+from evo.twins import Twins
 
 
 def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck = lambda: None) -> None:
@@ -65,7 +66,7 @@ def _task(run: Run, individual: int, place: int, keep_weights: bool) -> Task:
 
 
 def _train(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck, tasks: list[Task]) -> None:
-    cost = cost_of(run)
+    cost = cost_of(run, Twins(run))
     left = {(task.individual, task.replicate): cost.seconds(task.config) for task in tasks}
     for task in tasks:
         seconds = left[task.individual, task.replicate]

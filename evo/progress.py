@@ -145,13 +145,6 @@ def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None, seco
     return f"#{individual.id} {where}: {result} {cost}{best_text}{left} | {genome}"
 
 
-def duration(seconds: float) -> str:
-    """Return a time as 0:42, 12:07 or 1:02:03."""
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def model_option(settings: Settings) -> str:
     """Return what a command that goes on with a run needs beside its folder: a model of the user's own, named again."""
     return f" --model {settings.model}" if settings.model is not None and ":" in settings.model else ""
@@ -170,3 +163,10 @@ def short(text: str) -> str:
     except ValueError:
         return text
     return text if number.is_integer() and "e" not in text else f"{number:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as 0:42, 12:07 or 1:02:03."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

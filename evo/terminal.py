@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evo.errors import SearchError, listed
-from evo.progress import genome_text, model_option, short
+from evo.progress import duration, genome_text, model_option, short
 from evo.reports.comparison import comparison_table, names_of
 from evo.run import Run
 from evo.space import SearchSpace
@@ -187,6 +187,25 @@ def print_space(space: SearchSpace) -> None:
     console.print(
         f"by default: {name}, population {algorithm.population_size}, {algorithm.limit} trainings.", markup=False
     )
+    console.print(_estimate_text(space, algorithm.limit), markup=False)
+
+
+def _estimate_text(space: SearchSpace, trainings: int) -> str:
+    from evo.estimate import estimate
+
+    found = estimate(space)
+    if found is None:
+        return "estimate: none before model, dataset and steps are known."
+    source = f"fitted to {found.trainings} trainings on this machine" if found.trainings else "a guess"
+    return (
+        f"estimate ({source}): a training takes {_time(found.mean)} on average and {_time(found.longest)} at "
+        f"most, {trainings} of them {_time(found.total(trainings))} on {found.cores} cores, "
+        f"{found.memory / 1e6:.0f} MB beside the data."
+    )
+
+
+def _time(seconds: float) -> str:
+    return duration(seconds) if seconds >= 60 else f"{seconds:.1f} s"
 
 
 def _number(value: float | None) -> str:

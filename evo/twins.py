@@ -32,7 +32,8 @@ class Twins:
 
     def goes_on(self, individual: Individual) -> bool:
         """Return whether an earlier twin was trained, so that the state after its last step may be there."""
-        return any(self._run.evaluations[twin, 0].complete for twin in self._earlier(individual))
+        known = (self._run.evaluations.get((twin, 0)) for twin in self._earlier(individual))
+        return any(evaluation is not None and evaluation.complete for evaluation in known)
 
     def read(self, individual: Individual) -> Evaluation | None:
         """Return the evaluation of an individual whose learning curve is known already; None if it is to be trained.

@@ -47,7 +47,7 @@ ORDER = (
     ("evaluators",),
     ("journal", "settings", "run_folder"),
     ("run", "cost"),
-    ("tables", "twins"),
+    ("tables", "twins", "estimate"),
     ("dispatch",),
     ("loop",),
     ("finalists", "setups"),

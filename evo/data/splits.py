@@ -52,6 +52,11 @@ def split_train(count: int, validation_fraction: float = 0.1) -> tuple[Indices, 
         raise ConfigurationError(f"a validation split needs at least 2 training images, got {count}")
     if not 0.0 < validation_fraction < 1.0:
         raise ConfigurationError(f"validation_fraction must lie in (0, 1), got {validation_fraction}")
-    validation_count = min(max(round(count * validation_fraction), 1), count - 1)
+    held_out = validation_count(count, validation_fraction)
     order = fixed_permutation(count, SPLIT_SEED)
-    return np.sort(order[validation_count:]), np.sort(order[:validation_count])
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def validation_count(count: int, validation_fraction: float = 0.1) -> int:
+    """Return how many of `count` training images, at least 2, are the validation part."""
+    return min(max(round(count * validation_fraction), 1), count - 1)

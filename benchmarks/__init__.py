@@ -1,0 +1,1 @@
+"""Long experiments: how fast populations train, with the tables and figures that they give."""
