@@ -72,7 +72,7 @@ def generations_table(run: Run) -> pd.DataFrame:
 def curves_table(run: Run) -> pd.DataFrame:
     """Return all learning curves, the finalists' included (replicates from 101 on)."""
     columns = ["individual", "replicate", "step", "train_loss", "train_accuracy", "validation_accuracy"]
-    columns += ["test_accuracy"] if run.settings.fitness == "test" else []
+    columns += [*_test_column(run), "loss"]
     rows = [
         {"individual": individual, "replicate": replicate} | {name: getattr(point, name) for name in columns[2:]}
         for (individual, replicate), evaluation in sorted(run.evaluations.items())

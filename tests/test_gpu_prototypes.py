@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_bench, gpu_checks, gpu_engines
 from benchmarks.gpu_prototypes import (
     ACTIVATIONS,
     MemberProgram,
@@ -64,9 +64,10 @@ def trainer(digits: PreparedDataset) -> Trainer:
 
 
 @pytest.fixture
-def bench(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> gpu.Bench:
-    monkeypatch.setattr(gpu, "CHECK_STEPS", 10)
-    bench = gpu.Bench(digits, CPU)
+def bench(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> gpu_bench.Bench:
+    for module in (gpu_checks, gpu_engines):
+        monkeypatch.setattr(module, "CHECK_STEPS", 10, raising=False)
+    bench = gpu_bench.Bench(digits, CPU)
     bench.__dict__["peaks"] = {"fp32": 1e11, "bf16": 1e11, "bandwidth": 1e10}
     return bench
 
@@ -198,8 +199,8 @@ def test_stacks_of_evos_networks_train_as_evos_trainer_does(trainer: Trainer) ->
     for _ in range(30):
         program.step()
     for seed, config in enumerate(configs):
-        alone = gpu.eager_losses(trainer, config, seed, 30)[0]  # type: ignore[arg-type]  # a genome
-        assert gpu.largest_difference(program.losses[:, seed].tolist(), alone) < 1e-3
+        alone = gpu_checks.eager_losses(trainer, config, seed, 30)[0]  # type: ignore[arg-type]  # a genome
+        assert gpu_checks.largest_difference(program.losses[:, seed].tolist(), alone) < 1e-3
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -215,7 +216,7 @@ def test_a_members_program_computes_the_bits_of_evos_trainer_and_its_warm_up_tra
     assert not programs[0].losses.any()
     replay_on_streams(replays, [None, None], 20)
     for seed, config in enumerate(configs):
-        losses, weights = gpu.eager_losses(trainer, config, seed, 20)  # type: ignore[arg-type]  # a genome
+        losses, weights = gpu_checks.eager_losses(trainer, config, seed, 20)  # type: ignore[arg-type]  # a genome
         assert programs[seed].losses.tolist() == losses
         assert all(map(torch.equal, programs[seed].weights(), weights))
 
@@ -227,24 +228,24 @@ def test_a_members_program_refuses_dropout(trainer: Trainer) -> None:
 
 def test_the_roofline_is_that_of_the_research() -> None:
     shape = (3072, 1000, 500, 250, 100, 10)
-    assert gpu.parameters_of(shape) == 3_724_860
-    assert gpu.step_flops(shape, 1609) == pytest.approx(26.06e9, rel=1e-3)
-    assert gpu.floor_seconds(shape, 1609, 790e12, 4.3e12) == pytest.approx(57e-6, rel=0.02)
-    assert gpu.simple_memory(shape, 0) == pytest.approx(59.6e6, rel=1e-3)
+    assert gpu_bench.parameters_of(shape) == 3_724_860
+    assert gpu_bench.step_flops(shape, 1609) == pytest.approx(26.06e9, rel=1e-3)
+    assert gpu_bench.floor_seconds(shape, 1609, 790e12, 4.3e12) == pytest.approx(57e-6, rel=0.02)
+    assert gpu_engines.simple_memory(shape, 0) == pytest.approx(59.6e6, rel=1e-3)
 
 
 def test_the_interval_of_paired_differences() -> None:
-    mean, half = gpu.mean_with_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    mean, half = gpu_bench.mean_with_interval([1.0, 2.0, 3.0, 4.0, 5.0])
     assert mean == 3.0
     assert half == pytest.approx(2.776 * math.sqrt(2.5 / 5))
-    assert gpu.mean_with_interval([1.0]) == (1.0, math.inf)
+    assert gpu_bench.mean_with_interval([1.0]) == (1.0, math.inf)
 
 
 def test_the_population_is_drawn_from_the_reports_space_and_always_alike() -> None:
-    population = gpu.report_population(32, 2019)
-    assert population == gpu.report_population(40, 2019)[:32]
+    population = gpu_bench.report_population(32, 2019)
+    assert population == gpu_bench.report_population(40, 2019)[:32]
     assert len({config["hidden_layers"] for config in population}) > 8
-    assert all(100 <= gpu.number(config, "batch_size") <= 999 for config in population)
+    assert all(100 <= gpu_bench.number(config, "batch_size") <= 999 for config in population)
 
 
 def test_the_best_engine_is_the_fastest_that_was_measured() -> None:
@@ -252,32 +253,32 @@ def test_the_best_engine_is_the_fastest_that_was_measured() -> None:
         {"precision": precision, "streams": streams, "seconds_per_member_step": seconds}
         for precision, streams, seconds in (("bf16", 1, 3.0), ("bf16", 4, 1.0), ("bf16", 8, 2.0), ("fp32", 8, 0.5))
     ]
-    assert gpu.best_engine({"streams": {"streams": rows}}) == ("graphs", 4)
-    assert gpu.best_engine({"streams": {"status": "failed"}}) == ("evo", 0)
+    assert gpu_engines.best_engine({"streams": {"streams": rows}}) == ("graphs", 4)
+    assert gpu_engines.best_engine({"streams": {"status": "failed"}}) == ("evo", 0)
 
 
 def test_sections_about_graphs_compute_the_bits_of_evos_trainer_on_a_cpu(
-    bench: gpu.Bench, monkeypatch: pytest.MonkeyPatch
+    bench: gpu_bench.Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = gpu._architectures(bench)[:2]
-    monkeypatch.setattr(gpu, "_architectures", lambda bench: few)
+    few = gpu_engines._architectures(bench)[:2]
+    monkeypatch.setattr(gpu_engines, "_architectures", lambda bench: few)
     bench.section_ends = time.monotonic() + 0.05
-    found = gpu.graphs(bench)["members"]
+    found = gpu_engines.graphs(bench)["members"]
     assert len(found) == 4
     assert all(row["losses_equal"] and row["largest_weight_difference"] == 0 for row in found)
-    rows = gpu.streams(bench)["streams"]
+    rows = gpu_engines.streams(bench)["streams"]
     assert [row["streams"] for row in rows] == [1, 2, 4, 8] * 2
     assert all(row["equal_to_alone"] == row["members"] for row in rows)
     bench.results["streams"] = {"streams": rows}
-    growth = gpu.population(bench)
+    growth = gpu_engines.population(bench)
     assert growth["engine"].startswith("graphs")
     assert [row["members"] for row in growth["growth"]] == [1, 2]
 
 
 def test_a_section_that_fails_is_recorded_and_the_others_go_on(
-    bench: gpu.Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: gpu_bench.Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(bench: gpu.Bench) -> gpu.Results:
+    def fail(bench: gpu_bench.Bench) -> gpu_bench.Results:
         raise RuntimeError("no such kernel")
 
     monkeypatch.setitem(gpu.SECTIONS, "ladder", (fail, 1, False))

@@ -48,7 +48,7 @@ def evaluation(number: int, fitness: float | None, replicate: int = 0, **more: A
 def fill(run: Run) -> None:
     for number, fitness in enumerate((0.2, 0.9, None, 0.4)):
         run.record_proposal(individual(number, x=number / 10))
-        run.record(evaluation(number, fitness, curve=(CurvePoint(10, 0.5, 0.25, 0.75),)))
+        run.record(evaluation(number, fitness, curve=(CurvePoint(10, 0.5, 0.25, 0.75, loss=1.5),)))
     run.record_proposal(individual(4, x=0.4))
     run.record_generation(0, [0, 1])
     run.record_generation(1, [1, 3])

@@ -115,7 +115,7 @@ def test_generations_summarise_their_population(run: Run) -> None:
 def test_curves_have_one_row_a_point(run: Run) -> None:
     curves = run.curves
     assert list(curves.columns) == [
-        *("individual", "replicate", "step", "train_loss", "train_accuracy", "validation_accuracy")
+        *("individual", "replicate", "step", "train_loss", "train_accuracy", "validation_accuracy", "loss")
     ]
     assert list(curves["individual"]) == [0, 1, 2, 3]
     assert curves.to_dict("records")[0] == {
@@ -125,6 +125,7 @@ def test_curves_have_one_row_a_point(run: Run) -> None:
         "train_loss": 0.5,
         "train_accuracy": 0.25,
         "validation_accuracy": 0.75,
+        "loss": 1.5,
     }
 
 

@@ -1,0 +1,91 @@
+"""The populations that the benchmarks train: built by evo from fixed seeds, so that every machine trains the same."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evo.errors import ConfigurationError, did_you_mean
+from evo.evaluators.base import Task
+from evo.genes import Float, Integer, Layers
+from evo.individual import STEPS, Genome, training_seed
+from evo.space import SearchSpace
+from evo.space_file import load_space
+from evo.space_settings import TrainingSettings
+
+SEED = 2019
+GA1: Genome = {"hidden_layers": (1000, 500, 250, 100), "batch_size": 1609, "learning_rate": 1.68e-4}
+"""The report's best genome of its first genetic algorithm."""
+MEMBERS = {"report": 8, "homogeneous": 8, "small": 16, "cnn": 6}
+MEMBERS_ON_A_GPU = {"report": 32}
+
+
+@dataclass(frozen=True)
+class Population:
+    """Networks that are trained together.
+
+    Attributes:
+        name: One of `MEMBERS`.
+        model: A shipped model's name.
+        training: What its trainings share.
+        members: One genome a network, without `steps`.
+    """
+
+    name: str
+    model: str
+    training: TrainingSettings
+    members: tuple[Genome, ...]
+
+    def tasks(self, steps: int, order: Sequence[int] | None = None) -> list[Task]:
+        """Return one training a member, of `steps` optimiser steps each.
+
+        Args:
+            steps: Steps of each member.
+            order: Places of the members in the order in which they are to be handed out; None for all, as they are.
+        """
+        return [
+            Task(place, 0, training_seed(SEED, self.members[place], place), self.members[place] | {STEPS: steps})
+            for place in (order if order is not None else range(len(self.members)))
+        ]
+
+    def batch_size(self, place: int, largest: int) -> int:
+        """Return the images of a member's batch; a training part of `largest` images has no larger one."""
+        value = self.members[place]["batch_size"]
+        assert isinstance(value, int)
+        return min(value, largest)
+
+
+def make_population(name: str, members: int | None = None, *, gpu: bool = False) -> Population:
+    """Return a population; a smaller one is the beginning of a larger one.
+
+    Args:
+        name: One of `MEMBERS`.
+        members: How many networks; None for the number in `MEMBERS`.
+        gpu: Whether it is for a GPU, which takes more networks to keep busy.
+    """
+    if name not in MEMBERS:
+        hint = did_you_mean(name, MEMBERS)
+        raise ConfigurationError(f'--populations: unknown population "{name}".{hint} Known: {", ".join(MEMBERS)}')
+    count = members or (MEMBERS_ON_A_GPU if gpu else MEMBERS).get(name, MEMBERS[name])
+    space = _small_space() if name == "small" else load_space("report" if name == "homogeneous" else name)
+    if name == "homogeneous":
+        genomes = [dict(GA1) for _ in range(count)]
+    else:
+        generator = random.Random(SEED)
+        genomes = [space.sample(generator) for _ in range(count)]
+    without_steps = tuple({gene: value for gene, value in genome.items() if gene != STEPS} for genome in genomes)
+    return Population(name, space.model or "mlp", space.training, without_steps)
+
+
+def _small_space() -> SearchSpace:
+    return SearchSpace(
+        {
+            "hidden_layers": Layers(depth=(1, 2), width=(16, 128), log=True),
+            "learning_rate": Float(1e-4, 1e-2, log=True),
+            "batch_size": Integer(32, 256, log=True),
+            "steps": Integer(1, 1000, step=1),
+        },
+        name="small",
+        model="mlp",
+    )
