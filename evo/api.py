@@ -15,7 +15,7 @@ from evo.individual import Genome
 from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
 from evo.run import Run
 from evo.run_folder import check_output, free_output
-from evo.settings import Settings, current_versions
+from evo.settings import FINALISTS, Settings, current_versions
 from evo.setups import default_workers, make_evaluator, setup_of_run, setup_of_search
 from evo.space import SearchSpace
 from evo.space_file import load_space
@@ -23,7 +23,6 @@ from evo.strategies import DEFAULT_STRATEGY, Strategy, make_strategy, strategy_n
 
 __all__ = ["Stop", "load", "make_strategy", "resume", "search", "strategy_names"]
 
-FINALISTS = 3
 TIME_BUDGET_EXIT = 75
 SUSPEND_SECONDS = 8.0
 """Time for trainings in flight to save their state: a scheduler's patience is about 30 s, a person's about 10."""

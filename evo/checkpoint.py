@@ -42,13 +42,20 @@ class TrainingState:
     curve: list[CurvePoint] = field(default_factory=list)
     seconds: float = 0.0
 
-    def save(self, path: Path, identity: str, seconds: float) -> None:
+    @property
+    def bytes(self) -> int:
+        """About what a file of the state takes."""
+        tensors = [*self.model.state_dict().values(), *(tensor for _, tensor in self.optimiser.state())]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def save(self, path: Path, identity: str, seconds: float, *, durable: bool = True) -> None:
         """Write the state atomically.
 
         Args:
             path: The file.
             identity: Names the training; `restore` refuses the state of another.
             seconds: Time that the training took until now.
+            durable: Whether the file must survive a crash of the machine.
         """
         facts = {
             "format": FORMAT,
@@ -62,7 +69,7 @@ class TrainingState:
                 }
             ),
         }
-        with replacing(path) as temporary:
+        with replacing(path, durable=durable) as temporary:
             save_file(dict(self._tensors()), temporary, metadata=facts)
 
     def restore(self, path: Path, identity: str, *, below: int) -> bool:
@@ -102,16 +109,18 @@ class TrainingState:
             yield "generator.cuda", torch.cuda.get_rng_state(self.sums.device)
 
     def _take(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
-        slots = {name: tensors[f"optimiser.{name}"].reshape(tensor.shape) for name, tensor in self.optimiser.state()}
+        ours = dict(self._tensors())
+        if {name: tensor.shape for name, tensor in tensors.items()} != {n: t.shape for n, t in ours.items()}:
+            raise ValueError("the state of another network")
         curve = [CurvePoint(**point) for point in values["curve"]]
+        step, since, seconds = int(values["step"]), int(values["since"]), float(values["seconds"])
         self.model.load_state_dict(
             {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
         )
         for name, tensor in self.optimiser.state():
-            tensor.copy_(slots[name])
+            tensor.copy_(tensors[f"optimiser.{name}"])
         self.sums.copy_(tensors["sums"])
         torch.set_rng_state(tensors["generator"])
         if self.sums.is_cuda:
             torch.cuda.set_rng_state(tensors["generator.cuda"], self.sums.device)
-        self.step, self.since, self.seconds = int(values["step"]), int(values["since"]), float(values["seconds"])
-        self.curve = curve
+        self.step, self.since, self.seconds, self.curve = step, since, seconds, curve

@@ -6,6 +6,7 @@ It orders the work and tells a person how long something takes. It never changes
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,8 @@ REMEMBERED = 256
 DOUBT = 0.1
 """Weight of a rate before any training, against that of one training."""
 EVALUATION_BATCH = 125
+SHORTEST, LONGEST = 1e-6, 1e9
+"""Seconds of a training that can be true."""
 GUESSED_RATES = {
     "mlp": (1 / 60e9, 3e-9, 15e-6, 1e-9),
     "cnn": (1 / 30e9, 3e-9, 15e-6, 1e-9),
@@ -48,12 +51,19 @@ class CostModel:
 
     Args:
         count: Counts what the training of a configuration does.
-        rates: Seconds a unit of each amount, before anything is known.
+        rates: Guessed seconds a unit of each amount.
+        known: What earlier trainings on this machine have made of them, if there were any.
     """
 
-    def __init__(self, count: Callable[[Mapping[str, Any]], Count], rates: Sequence[float]):
-        self._count = count
-        self._rates, self._factors = tuple(rates), (1.0,) * len(rates)
+    def __init__(
+        self,
+        count: Callable[[Mapping[str, Any]], Count],
+        rates: Sequence[float],
+        known: Sequence[float] | None = None,
+    ):
+        self._count, self._rates = count, tuple(rates)
+        self._prior = tuple(now / guess for now, guess in zip(known or rates, rates, strict=True))
+        self._factors = self._prior
         self._rows: deque[tuple[list[float], float]] = deque(maxlen=REMEMBERED)
         self._fitted = True
         self.trainings = 0
@@ -75,27 +85,30 @@ class CostModel:
 
     def learn(self, config: Mapping[str, Any], seconds: float) -> None:
         """Take in how long a training took."""
-        if seconds > 0:
+        if SHORTEST < seconds < LONGEST:
             parts = [amount * rate for amount, rate in zip(self._count(config).amounts, self._rates, strict=True)]
             self._rows.append((parts, seconds))
             self.trainings += 1
             self._fitted = False
 
     def _fit(self) -> None:
-        """Fit factors of the rates, none below zero, to the trainings; the first rates count as a doubtful training."""
+        """Fit factors of the rates, none below zero, to the trainings; what was known before counts a little, too."""
         import numpy as np
+
+        self._fitted = True
 
         parts, seconds = (np.array(column) for column in zip(*self._rows, strict=True))
         # Relative errors: a short training counts as much as a long one. One rate alone is to be the mean.
         weights = 1 / seconds if len(self._rates) > 1 else np.full(len(seconds), 1 / seconds.mean())
         rows = np.vstack([parts * weights[:, None], DOUBT * np.eye(len(self._rates))])
-        target = np.concatenate([seconds * weights, np.full(len(self._rates), DOUBT)])
-        factors = np.linalg.lstsq(rows, target, rcond=None)[0]
-        if factors.min() < 0:
-            from scipy.optimize import nnls
+        target = np.concatenate([seconds * weights, DOUBT * np.array(self._prior)])
+        with suppress(np.linalg.LinAlgError, RuntimeError):  # it may fail to converge; the old rates then hold
+            factors = np.linalg.lstsq(rows, target, rcond=None)[0]
+            if factors.min() < 0:
+                from scipy.optimize import nnls
 
-            factors, _ = nnls(rows, target)
-        self._factors, self._fitted = tuple(map(float, factors)), True
+                factors, _ = nnls(rows, target)
+            self._factors = tuple(map(float, factors))
 
 
 def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
@@ -107,8 +120,8 @@ def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
     held_out = int(settings.dataset["test_count"]) if settings.fitness == "test" else validation_count(total)
     images = total if settings.fitness == "test" else total - held_out
     count = counter(settings.model, training, shape, classes, images, held_out)
-    rates, _ = known_rates(rates_name_of(settings))
-    return CostModel(count, rates or guessed_rates(settings.model))
+    known, _ = known_rates(rates_name_of(settings))
+    return CostModel(count, guessed_rates(settings.model), known)
 
 
 def counter(
@@ -151,37 +164,43 @@ def guessed_rates(model: str) -> tuple[float, ...]:
     return GUESSED_RATES.get(model, GUESSED_OTHER_RATES)
 
 
-def rates_name(model: str, dataset: str, device_name: str, precision: str, engine: str) -> str:
-    """Return the name under which a machine's rates are kept."""
-    return "; ".join((model, dataset, device_name, precision, engine))
+def rates_name(model: str, device_name: str, precision: str, engine: str) -> str:
+    """Return the name under which a machine's rates for a shipped model are kept."""
+    return "; ".join((model, device_name, precision, engine))
 
 
 def rates_name_of(settings: Settings) -> str:
     """Return that of a run."""
-    dataset = str((settings.dataset or {}).get("name"))
-    return rates_name(settings.model or "", dataset, settings.device_name, settings.precision, settings.engine)
+    return rates_name(settings.model or "", settings.device_name, settings.precision, settings.engine)
 
 
 def known_rates(name: str) -> tuple[tuple[float, ...] | None, int]:
     """Return the rates that earlier runs on this machine have left, and from how many trainings; None without any."""
     try:
-        entry = json.loads(_calibration_file().read_text(encoding="utf-8"))[name]
+        entry = _calibrations()[name]
         rates, trainings = tuple(map(float, entry["rates"])), int(entry["trainings"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None, 0
     expected = len(guessed_rates(name.partition(";")[0]))
-    return (rates, trainings) if len(rates) == expected and all(rate >= 0 for rate in rates) else (None, 0)
+    sound = len(rates) == expected and all(0 <= rate < math.inf for rate in rates)
+    return (rates, trainings) if sound else (None, 0)
 
 
-def keep_rates(name: str, model: CostModel) -> None:
-    """Leave the rates for later runs on this machine and for `evo check`; a cache that cannot be written is no loss."""
-    if not model.trainings:
+def keep_rates(settings: Settings, model: CostModel) -> None:
+    """Leave a shipped model's rates for later runs on this machine and for `evo check`."""
+    if settings.model not in WORKLOADS or not model.trainings:
         return
-    with suppress(OSError, ValueError):
-        file = _calibration_file()
-        entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        entries[name] = {"rates": model.rates, "trainings": model.trainings}
-        write_json(file, entries)
+    entry = {"rates": model.rates, "trainings": model.trainings}
+    with suppress(OSError, ValueError):  # a cache that cannot be written is no loss
+        write_json(_calibration_file(), _calibrations() | {rates_name_of(settings): entry})
+
+
+def _calibrations() -> dict[str, Any]:
+    try:
+        entries = json.loads(_calibration_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _calibration_file() -> Path:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 
-from evo.cost import CostModel, cost_model, keep_rates, rates_name_of
+from evo.cost import REMEMBERED, CostModel, cost_model, keep_rates
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import Evaluation, Individual, training_seed
 from evo.run import Run
@@ -31,6 +32,8 @@ class Dispatch:
         self._held: list[Individual] = []
         self._answers: deque[Evaluation] = deque()
         self._submitted: set[int] = set()
+        self._trained_here: deque[Evaluation] = deque(maxlen=REMEMBERED)
+        self._predicted_at = self._ends = -math.inf
 
     @property
     def pending(self) -> int:
@@ -59,31 +62,39 @@ class Dispatch:
         individual = self._run.individuals[evaluation.individual]
         self._submitted.discard(individual.id)
         _learn(self._cost, evaluation, individual, self._twins)
+        self._trained_here.append(evaluation)
         held, self._held = self._held, []
         for waiting in held:
             self.submit(waiting)
 
     def seconds_left(self, total: int) -> float | None:
-        """Return how long the rest of a search of so many individuals takes; None before the first training.
+        """Return how long the rest of a search of so many individuals takes, with its finalists; None if unknown.
 
-        Individuals that are not proposed yet count as the mean of the last that were.
+        Individuals that are not proposed yet count as the mean of the last that were. Predicted at most once a second.
         """
-        individuals = self._run.individuals
-        if not self._cost.trainings or not individuals:
-            return None
+        now = time.monotonic()
+        if now > self._predicted_at + 1.0:
+            self._predicted_at, self._ends = now, now + self._predict(total)
+        return max(0.0, self._ends - now) if self._cost.trainings else None
+
+    def _predict(self, total: int) -> float:
+        individuals, settings = self._run.individuals, self._run.settings
         recent = individuals[-RECENT:]
         mean = sum(self._cost.seconds(individual.genome) for individual in recent) / len(recent)
         submitted = sum(self._cost.seconds(individuals[number].genome) for number in self._submitted)
-        unproposed = max(0, total - len(individuals))
-        return (submitted + mean * unproposed) / self._run.settings.workers
+        finalists = settings.finalists * settings.finalist_seeds if settings.retrainable else 0
+        return (submitted + mean * (max(0, total - len(individuals)) + finalists)) / settings.workers
 
     def __enter__(self) -> Dispatch:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave what was learned of this machine for later runs."""
-        if self._run.settings.model is not None:
-            keep_rates(rates_name_of(self._run.settings), self._cost)
+        """Leave what this command's trainings say of this machine for later runs."""
+        settings = self._run.settings
+        here = cost_model(settings, self._run.space.training)
+        for evaluation in self._trained_here:
+            _learn(here, evaluation, self._run.individuals[evaluation.individual], self._twins)
+        keep_rates(settings, here)
 
     def _evaluate(self, individual: Individual) -> None:
         run = self._run
@@ -106,8 +117,13 @@ class Dispatch:
 def cost_of(run: Run, twins: Twins) -> CostModel:
     """Return the cost model of a run, fitted to its trainings so far."""
     model = cost_model(run.settings, run.space.training)
+    settings = run.settings
     for (number, _), evaluation in run.evaluations.items():
-        _learn(model, evaluation, run.individuals[number], twins)
+        if settings.objective is not None or (evaluation.engine, evaluation.precision) == (
+            settings.engine,
+            settings.precision,
+        ):
+            _learn(model, evaluation, run.individuals[number], twins)
     return model
 
 

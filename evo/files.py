@@ -10,22 +10,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+STATES_BYTES = 2**30
+"""Most that the states of a run's finished trainings take on the disk together."""
+
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path` that takes its place, synced to disk, if the block ends without an error."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a temporary file beside `path` that takes its place if the block ends without an error.
+
+    Args:
+        path: The file.
+        durable: Wait until it is on disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         # mkstemp makes private files; results are as readable as any file of the user's.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
-from evo.errors import ConfigurationError
+from evo.errors import ConfigurationError, did_you_mean
 
 Precision: TypeAlias = Literal["fp32", "bf16"]
 Engine: TypeAlias = Literal["eager", "onednn"]
-ENGINES = ("auto", "eager", "onednn")
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+PRECISIONS = ("auto", *get_args(Precision))
+ENGINES = ("auto", *get_args(Engine))
+
+
+def check_names(device: str, precision: str, engine: str) -> None:
+    """Check what can be checked before a worker looks at the machine.
+
+    Raises:
+        ConfigurationError: There is nothing of that name.
+    """
+    kind, _, number = device.partition(":")
+    if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
+        hint = did_you_mean(device, ("auto", "cpu", "cuda"))
+        raise ConfigurationError(f'--device: unknown device "{device}".{hint} Known: auto, cpu, cuda, cuda:N')
+    for option, given, known in (("precision", precision, PRECISIONS), ("engine", engine, ENGINES)):
+        if given not in known:
+            hint = did_you_mean(str(given), known)
+            raise ConfigurationError(f'--{option}: unknown {option} "{given}".{hint} Known: {", ".join(known)}')
 
 
 def resolve_device(device: str) -> str:
@@ -61,7 +79,7 @@ def resolve_engine(engine: Literal["auto", "eager", "onednn"], device: str, prec
     if not fits:
         raise ConfigurationError(f"--engine onednn: computes in fp32 on a CPU alone, this is {precision} on {device}")
     if not usable():
-        raise ConfigurationError("--engine onednn: this build of torch has no oneDNN product; leave --engine out")
+        raise ConfigurationError("--engine onednn: this build of torch has no oneDNN product; give --engine eager")
     return "onednn"
 
 
@@ -71,11 +89,29 @@ def free_memory(device: str) -> float:
         import torch
 
         return float(torch.cuda.mem_get_info(device)[0])
+    return min(_available(), _left_to_container())
+
+
+def _available() -> float:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError, IndexError):
         return math.inf
+
+
+def _left_to_container() -> float:
+    """Return what the control group of a container or a batch job leaves, version 2 or 1; infinity without a bound."""
+    for bound, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            most, now = (float((CONTROL_GROUP / name).read_text(encoding="utf-8")) for name in (bound, used))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+        return most - now
+    return math.inf
 
 
 def processor_flags() -> set[str]:

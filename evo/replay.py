@@ -44,7 +44,14 @@ def replay_individual(path: Path, individual: int, *, data_dir: Path | None = No
     if recorded is None:
         known = f"0 to {len(run.individuals) - 1}" if run.individuals else "none"
         raise ConfigurationError(f"run {path}: no evaluation of an individual {individual}; it has {known}")
-    setup = setup_of_run(run, model=model, data_dir=data_dir, observer=Nobody())
+    setup = setup_of_run(
+        run,
+        model=model,
+        data_dir=data_dir,
+        precision=recorded.precision or None,
+        engine=recorded.engine or None,
+        observer=Nobody(),
+    )
     with ProcessPoolEvaluator(setup, workers=1) as evaluator:
         evaluator.start()
         evaluator.submit(Task(individual, 0, recorded.seed, run.individuals[individual].config))

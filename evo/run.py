@@ -16,6 +16,7 @@ from evo.errors import ConfigurationError, RunError
 from evo.files import new_folder_mode, sync_folder
 from evo.individual import STEPS, Evaluation, Genome, Individual, genome_key
 from evo.journal import Journal, refuse_if_written
+from evo.models import MODEL_GENES
 from evo.run_folder import STATES, check_output, is_run, prune_states, run_folder
 from evo.settings import Settings, current_versions
 from evo.space import SearchSpace
@@ -262,7 +263,15 @@ class Run:
 
     def last_state(self, seed: int) -> str | None:
         """Return where the state after the last step of a training is kept during the search; see `checkpoint`."""
-        return self._inside(STATES, f"{seed}.safetensors") if STEPS in self.space.genes else None
+        return self._inside(STATES, f"{seed}.safetensors") if self.shares_curves else None
+
+    @property
+    def shares_curves(self) -> bool:
+        """Whether a long training passes through every shorter one: known of the shipped models alone.
+
+        A model of the user's own may read the steps, or hold state that is in none of its tensors.
+        """
+        return self.settings.model in MODEL_GENES and STEPS in self.space.genes
 
     def forget_states(self) -> None:
         """Remove what only a search that goes on has a use for."""

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from evo.errors import ConfigurationError, RunError, did_you_mean
+from evo.files import STATES_BYTES
 
 STATES = "states"
 """The folder, in that of a run, for the states after the last step of trainings that longer ones may go on from."""
 STATES_KEPT = 64
-STATES_BYTES = 2**30
 
 
 def is_run(path: Path) -> bool:

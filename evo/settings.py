@@ -14,7 +14,7 @@ from evo.files import write_json
 from evo.individual import Genome, genome_from_json
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
-FINALIST_SEEDS = 3
+FINALISTS, FINALIST_SEEDS = 3, 3
 
 
 @dataclass

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evo.data import prepare_dataset
-from evo.errors import ConfigurationError, did_you_mean
+from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
 from evo.evaluators.objective import Objective, name_of
+from evo.hardware import check_names
 from evo.loop import Observer
 from evo.run import Run
 from evo.settings import Settings
@@ -34,7 +35,7 @@ def setup_of_search(
         raise ConfigurationError(
             f'search space "{space.name}" names no model to train: set model in it, give --model, or an objective'
         )
-    _check_device_name(device)
+    check_names(device, precision, engine)
     name = dataset if dataset is not None or data_dir is not None else space.dataset
     if name is None and data_dir is None:
         raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
@@ -55,9 +56,12 @@ def setup_of_run(
     model: str | None = None,
     data_dir: str | Path | None = None,
     device: str | None = None,
-    engine: Literal["auto", "eager", "onednn"] | None = None,
+    precision: str | None = None,
+    engine: str | None = None,
 ) -> Setup:
     """Return what evaluates in a run that goes on: the same objective or model, data, device, precision and engine.
+
+    On another device than before, the engine is the one that it takes by itself.
 
     Raises:
         ConfigurationError: They are not given again, or are not the same.
@@ -81,15 +85,17 @@ def setup_of_run(
             f"the data at {prepared.source} are not those that the run began with ({recorded.get('source')}): "
             "their checksums differ. Give the folder of the original data by --data-dir."
         )
-    precision: Any = settings.precision
-    recorded_engine: Any = settings.engine
+    where: Any = device or settings.device
+    how: Any = engine or ("auto" if device not in (None, settings.device) else settings.engine)
+    digits: Any = precision or settings.precision
+    check_names(where, digits, how)
     return TrainingSetup(
         prepared,
         run.space.training,
         settings.model or "",
-        device or settings.device,
-        precision,
-        engine or recorded_engine,
+        where,
+        digits,
+        how,
         settings.fitness,
         settings.threads or 1,
     )
@@ -132,10 +138,3 @@ def _check_same_objective(run: Run, objective: Objective | None, model: str | No
         raise ConfigurationError(f"run {run.path}: was made with --model {settings.model}; {given}")
     if model is not None and model != settings.model:
         raise ConfigurationError(f'run {run.path}: was made with --model {settings.model}, got "{model}"; leave it out')
-
-
-def _check_device_name(device: str) -> None:
-    kind, _, number = device.partition(":")
-    if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
-        hint = did_you_mean(device, ("auto", "cpu", "cuda"))
-        raise ConfigurationError(f'--device: unknown device "{device}".{hint} Known: auto, cpu, cuda, cuda:N')

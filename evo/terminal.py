@@ -17,6 +17,7 @@ from evo.errors import SearchError, listed
 from evo.progress import duration, genome_text, model_option, short
 from evo.reports.comparison import comparison_table, names_of
 from evo.run import Run
+from evo.settings import FINALIST_SEEDS, FINALISTS
 from evo.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -196,11 +197,13 @@ def _estimate_text(space: SearchSpace, trainings: int) -> str:
     found = estimate(space)
     if found is None:
         return "estimate: none before model, dataset and steps are known."
+    wanted = space.search.finalists if space.search.finalists is not None else FINALISTS
+    finalists = wanted * FINALIST_SEEDS
     source = f"fitted to {found.trainings} trainings on this machine" if found.trainings else "a guess"
     return (
         f"estimate ({source}): a training takes {_time(found.mean)} on average and {_time(found.longest)} at "
-        f"most, {trainings} of them {_time(found.total(trainings))} on {found.cores} cores, "
-        f"{found.memory / 1e6:.0f} MB beside the data."
+        f"most, {trainings} of them and the finalists' {finalists} {_time(found.total(trainings + finalists))} "
+        f"on {found.cores} cores; {found.memory / 1e6:.0f} MB beside the data."
     )
 
 

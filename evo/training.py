@@ -24,6 +24,7 @@ from evo.checkpoint import TrainingState
 from evo.data.prepared import PreparedDataset
 from evo.data.tensors import Part, fit_preprocessing, load_part
 from evo.errors import Interrupted
+from evo.files import STATES_BYTES
 from evo.hardware import Engine, Precision
 from evo.individual import STEPS, CurvePoint, Status
 from evo.onednn import use_onednn
@@ -36,8 +37,8 @@ EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
 KEEP_EVERY_SECONDS = 60.0
 """How much of a training a kill costs at most."""
-WORTH_SECONDS = 1.0
-"""Trainings that took less are done again rather than gone on from."""
+WORTH_BYTES = 5e6
+"""A state of so many bytes is kept for each second that its training took: writing it takes about 2 % of that."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,6 @@ class Trainer:
             keeper = _Keeper(checkpoint, last_state, self._identity(config, seed), interrupted)
             keeper.take_up(training)
             result = self._finish(training, keeper)
-            # Off the grid the curve has a point that longer trainings have not.
-            if result.status == "complete" and training.steps % self.settings.evaluate_every == 0:
-                keeper.keep_last(training.state)
         if weights is not None and result.status == "complete":
             _save(training.state.model, weights)
         return result
@@ -199,6 +197,9 @@ class Trainer:
                 return TrainingResult("diverged", curve, None, None, parameters, state.step, keeper.seconds, reason)
             measured = {f"{self.fitness}_accuracy": held_out.accuracy}
             state.curve.append(CurvePoint(state.step, loss, accuracy, loss=held_out.loss, **measured))
+        # Off the grid the curve has a point that longer trainings have not.
+        if steps % self.settings.evaluate_every == 0:
+            keeper.keep_last(state)
         train = self.measure(state.model, self.train_part)
         return TrainingResult("complete", tuple(state.curve), train, held_out, parameters, steps, keeper.seconds)
 
@@ -212,16 +213,11 @@ class Trainer:
 
     def _identity(self, config: Mapping[str, Any], seed: int) -> str:
         """Return a text that two trainings share only if one may go on from the other's state: all but the steps."""
-        facts = (
-            {name: value for name, value in config.items() if name != STEPS},
-            seed,
-            self.settings.model_dump(),
-            self.dataset.checksum,
-            self.fitness,
-        )
-        return (
-            f"{facts} {self.device.type} {self.precision} {self.engine} {torch.__version__} {torch.get_num_threads()}"
-        )
+        genes = {name: value for name, value in config.items() if name != STEPS}
+        model = f"{self.build.__module__}:{getattr(self.build, '__qualname__', '')}"
+        facts = (model, genes, seed, self.settings.model_dump(), self.dataset.checksum, self.fitness)
+        machine = (self.device.type, self.precision, self.engine, torch.__version__, torch.get_num_threads())
+        return f"{facts} {machine}"
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
@@ -300,16 +296,18 @@ class _Keeper:
         """Save the state if it is time to, or if the training is to stop."""
         interrupted = self._interrupted()
         if self._path is not None and (interrupted or time.monotonic() - self._kept > KEEP_EVERY_SECONDS):
-            state.save(self._path, self._identity, self.seconds)
+            with contextlib.suppress(Exception):  # a full disk must not end a training that could go on
+                state.save(self._path, self._identity, self.seconds)
             self._kept = time.monotonic()
         if interrupted:
             raise Interrupted
 
     def keep_last(self, state: TrainingState) -> None:
-        """Save the state after the last step, unless training it again costs no more than the file."""
-        if self._last is not None and self.seconds > WORTH_SECONDS:
-            with contextlib.suppress(OSError):  # it saves time, and no result depends on it
-                state.save(self._last, self._identity, seconds=0.0)
+        """Save the state after the last step, unless the file costs a good part of training it again."""
+        if self._last is None or state.bytes > STATES_BYTES or self.seconds < 1.0 + state.bytes / WORTH_BYTES:
+            return
+        with contextlib.suppress(Exception):  # it saves time, and no result depends on it
+            state.save(self._last, self._identity, seconds=0.0, durable=False)
 
 
 def batches(indices: torch.Tensor, batch_size: int, seed: int, skip: int = 0) -> Iterator[torch.Tensor]:

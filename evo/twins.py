@@ -18,7 +18,7 @@ from evo.run import Run
 class Twins:
     """Finds the individuals of a run that share a learning curve.
 
-    An objective of the user's own shares nothing: what its steps mean is not known.
+    An objective of the user's own shares nothing, a model of the user's own only with equal genomes.
     """
 
     def __init__(self, run: Run):
@@ -69,6 +69,8 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
         return None
     if run.individuals[evaluation.individual].genome == individual.genome:
         return evaluation
+    if not run.shares_curves:
+        return None
     steps = individual.genome.get(STEPS)
     for place, point in enumerate(evaluation.curve):
         accuracy = getattr(point, f"{run.settings.fitness}_accuracy")

@@ -34,7 +34,7 @@ class Planner:
 
     def put_back(self, task: Task) -> None:
         """Let a task that was taken be the next one."""
-        self._waiting.append(replace(task, cost=math.inf))
+        self._waiting.insert(0, replace(task, cost=math.inf))
 
     def clear(self) -> None:
         """Forget every task."""
@@ -61,5 +61,6 @@ class Planner:
 
     def out_of_memory(self, task: Task, beside: Sequence[Task]) -> None:
         """Learn that a task did not fit beside others: half as much may run at a time, and it starts alone, last."""
-        self.memory = min(self.memory, task.memory + sum(other.memory for other in beside)) / 2
+        used = task.memory + sum(other.memory for other in beside)
+        self.memory = min(self.memory, used / 2)  # several that run out at the same time halve it once
         self._solitary.append(task)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from evo.training import ModelBuilder, Trainer, TrainingResult
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What errors say that are none of torch's own kind for it."""
+
+
 @dataclass(frozen=True)
 class TrainingSetup:
     """Everything that a worker needs to train configurations of a run.
@@ -72,7 +76,6 @@ class TrainingSetup:
             engine=engine,
             fitness=self.fitness,
         )
-        _warm_up(device)
         facts = {
             "device": device,
             "device_name": torch.cuda.get_device_name(device) if device != "cpu" else processor_name(),
@@ -102,8 +105,10 @@ class TrainingTask:
         except (torch.OutOfMemoryError, MemoryError) as problem:
             values = {"status": "out_of_memory", "error": reason_of(problem)}
         except Exception as problem:  # a training that fails becomes a row with its reason
-            exhausted = "can't allocate memory" in str(problem)
+            exhausted = any(sign in str(problem) for sign in OUT_OF_MEMORY)
             values = {"status": "out_of_memory" if exhausted else "failed", "error": reason_of(problem)}
+        if self.trainer.device.type == "cuda":
+            torch.cuda.empty_cache()  # what this process keeps, no other can have
         return Evaluation(
             individual=task.individual,
             replicate=task.replicate,
@@ -154,15 +159,6 @@ class TrainingTask:
             self.trainer.train(task.config, task.seed, weights=weights)
         metrics = self.trainer.test(task.config, weights)
         return {"status": "complete", "test_accuracy": metrics.accuracy, "loss": metrics.loss}
-
-
-def _warm_up(device: str) -> None:
-    """Do one optimiser step on nothing: torch's first one imports its compiler, which no training should pay for."""
-    import torch
-
-    weight = torch.nn.Parameter(torch.zeros(1, device=device))
-    torch.autograd.backward(weight.sum())
-    torch.optim.Adam([weight], fused=True).step()
 
 
 def load_builder(model: str) -> ModelBuilder:
