@@ -62,7 +62,8 @@ class CostModel:
         known: Sequence[float] | None = None,
     ):
         self._count, self._rates = count, tuple(rates)
-        self._prior = tuple(now / guess for now, guess in zip(known or rates, rates, strict=True))
+        # Not zero, even where the last fit was: a rate counts again when trainings show it.
+        self._prior = tuple(max(now / guess, 0.01) for now, guess in zip(known or rates, rates, strict=True))
         self._factors = self._prior
         self._rows: deque[tuple[list[float], float]] = deque(maxlen=REMEMBERED)
         self._fitted = True
@@ -92,7 +93,10 @@ class CostModel:
             self._fitted = False
 
     def _fit(self) -> None:
-        """Fit factors of the rates, none below zero, to the trainings; what was known before counts a little, too."""
+        """Fit factors of the rates, none below zero, to the trainings.
+
+        What was known before counts a little, too: how the rates compare, not how fast the machine is.
+        """
         import numpy as np
 
         self._fitted = True
@@ -100,7 +104,8 @@ class CostModel:
         parts, seconds = (np.array(column) for column in zip(*self._rows, strict=True))
         # Relative errors: a short training counts as much as a long one. One rate alone is to be the mean.
         weights = 1 / seconds if len(self._rates) > 1 else np.full(len(seconds), 1 / seconds.mean())
-        rows = np.vstack([parts * weights[:, None], DOUBT * np.eye(len(self._rates))])
+        speed = float(np.exp(np.mean(np.log(seconds / (parts @ self._prior)))))
+        rows = np.vstack([parts * speed * weights[:, None], DOUBT * np.eye(len(self._rates))])
         target = np.concatenate([seconds * weights, DOUBT * np.array(self._prior)])
         with suppress(np.linalg.LinAlgError, RuntimeError):  # it may fail to converge; the old rates then hold
             factors = np.linalg.lstsq(rows, target, rcond=None)[0]
@@ -108,7 +113,7 @@ class CostModel:
                 from scipy.optimize import nnls
 
                 factors, _ = nnls(rows, target)
-            self._factors = tuple(map(float, factors))
+            self._factors = tuple(map(float, speed * factors))
 
 
 def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
@@ -182,7 +187,7 @@ def known_rates(name: str) -> tuple[tuple[float, ...] | None, int]:
     except (ValueError, KeyError, TypeError, OverflowError):
         return None, 0
     expected = len(guessed_rates(name.partition(";")[0]))
-    sound = len(rates) == expected and all(0 <= rate < math.inf for rate in rates)
+    sound = len(rates) == expected and all(0 <= rate < math.inf for rate in rates) and any(rates)
     return (rates, trainings) if sound else (None, 0)
 
 

@@ -72,10 +72,12 @@ class Dispatch:
 
         Individuals that are not proposed yet count as the mean of the last that were. Predicted at most once a second.
         """
+        if not self._cost.trainings:
+            return None
         now = time.monotonic()
         if now > self._predicted_at + 1.0:
             self._predicted_at, self._ends = now, now + self._predict(total)
-        return max(0.0, self._ends - now) if self._cost.trainings else None
+        return max(0.0, self._ends - now)
 
     def _predict(self, total: int) -> float:
         individuals, settings = self._run.individuals, self._run.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from typer.testing import CliRunner
 from evo.data import PreparedDataset, prepare_dataset
 from evo.evaluators import Evaluator, InProcessEvaluator, Setup
 from tests.command import run_command
+
+# As evo's own workers: one process a core runs the tests, and threads that wait for each other are slow.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 # No deadline: a busy machine is no failure.
 settings.register_profile("evo", deadline=None)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+from evo.checkpoint import TrainingState
 from evo.data import PreparedDataset
 from evo.errors import Interrupted
+from evo.hardware import Engine
 from evo.models import cnn, mlp
+from evo.onednn import usable
 from evo.space_settings import TrainingSettings
 from evo.training import Trainer, TrainingResult, batches
 
@@ -21,9 +28,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
 STEPS = 23
 
 
-def trainer(digits: PreparedDataset, model: str, optimiser: str = "adam", decay: float = 0.0) -> Trainer:
+def trainer(
+    digits: PreparedDataset, model: str, optimiser: str = "adam", decay: float = 0.0, engine: Engine = "eager"
+) -> Trainer:
     settings = TrainingSettings(evaluate_every=10, optimiser=optimiser, weight_decay=decay)  # type: ignore[arg-type]
-    return Trainer(digits, settings, {"mlp": mlp, "cnn": cnn}[model].build)
+    return Trainer(digits, settings, {"mlp": mlp, "cnn": cnn}[model].build, engine=engine)
 
 
 class After:
@@ -49,15 +58,21 @@ def in_parts(trainer: Trainer, config: dict[str, Any], path: Path, steps: int, p
 
 @pytest.mark.parametrize("steps", [1, 7, 10])
 @pytest.mark.parametrize(
-    ("model", "optimiser", "decay"),
-    [("mlp", "adam", 0.0), ("mlp", "adam", 0.1), ("cnn", "adam", 0.0), ("mlp", "sgd", 0.0)],
+    ("model", "optimiser", "decay", "engine"),
+    [
+        ("mlp", "adam", 0.0, "eager"),
+        ("mlp", "adam", 0.1, "eager"),
+        ("cnn", "adam", 0.0, "eager"),
+        ("mlp", "sgd", 0.0, "eager"),
+        *[("mlp", "adam", 0.0, "onednn")] * usable(),
+    ],
 )
 def test_a_training_in_parts_equals_one_that_was_never_interrupted(
-    digits: PreparedDataset, tmp_path: Path, model: str, optimiser: str, decay: float, steps: int
+    digits: PreparedDataset, tmp_path: Path, model: str, optimiser: str, decay: float, engine: Engine, steps: int
 ) -> None:
     config = CONFIGS[model] | {"steps": STEPS}
-    whole = trainer(digits, model, optimiser, decay).train(config, 1)
-    assert in_parts(trainer(digits, model, optimiser, decay), config, tmp_path / "state", steps) == whole
+    whole = trainer(digits, model, optimiser, decay, engine).train(config, 1)
+    assert in_parts(trainer(digits, model, optimiser, decay, engine), config, tmp_path / "state", steps) == whole
 
 
 def test_the_seconds_of_all_parts_count(digits: PreparedDataset, tmp_path: Path) -> None:
@@ -121,3 +136,146 @@ def test_skipped_batches_are_those_that_came_first(skip: int) -> None:
         next(whole)
     for _ in range(12):
         assert torch.equal(next(whole), next(rest))
+
+
+# The state after the last step, which a training of more steps goes on from.
+
+
+@pytest.fixture
+def every_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the state also of trainings that take no time; train on one thread, as workers do."""
+    monkeypatch.setattr("evo.training._Keeper.seconds", property(lambda self: 3600.0))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def asked_for(trainer: Trainer, config: dict[str, Any], seed: int = 1, **files: Path) -> tuple[TrainingResult, int]:
+    """Return a training's result and how many steps it did."""
+    asked = After(10**6)
+    return trainer.train(config, seed, interrupted=asked, **files), 10**6 - asked.left
+
+
+@pytest.mark.usefixtures("every_state")
+@pytest.mark.parametrize(
+    ("model", "optimiser", "decay"),
+    [("mlp", "adam", 0.0), ("mlp", "adam", 0.1), ("cnn", "adam", 0.0), ("mlp", "sgd", 0.0)],
+)
+def test_a_longer_training_goes_on_from_a_shorter_one_and_equals_one_from_the_first_step(
+    digits: PreparedDataset, tmp_path: Path, model: str, optimiser: str, decay: float
+) -> None:
+    one, path = trainer(digits, model, optimiser, decay), tmp_path / "states" / "1.safetensors"
+    for steps, done in ((10, 10), (20, 10), (25, 5), (40, 20)):
+        config = CONFIGS[model] | {"steps": steps}
+        result, steps_done = asked_for(one, config, last_state=path)
+        assert steps_done == done, "off the grid no state is kept"
+        assert result == one.train(config, 1)
+
+
+@pytest.mark.usefixtures("every_state")
+@pytest.mark.parametrize("steps", [10, 20])
+def test_a_state_of_as_many_steps_or_more_is_not_taken_up(digits: PreparedDataset, tmp_path: Path, steps: int) -> None:
+    one, path = trainer(digits, "mlp"), tmp_path / "state"
+    one.train(CONFIGS["mlp"] | {"steps": 20}, 1, last_state=path)
+    config = CONFIGS["mlp"] | {"steps": steps}
+    result, done = asked_for(one, config, last_state=path)
+    assert done == steps
+    assert result == one.train(config, 1)
+
+
+@pytest.mark.usefixtures("every_state")
+@pytest.mark.parametrize("change", ["seed", "config", "precision", "engine", "fitness", "settings"])
+def test_the_last_state_of_another_training_is_not_taken_up(
+    digits: PreparedDataset, tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "state"
+    trainer(digits, "mlp").train(CONFIGS["mlp"] | {"steps": 20}, 1, last_state=path)
+    other, config, seed = trainer(digits, "mlp"), CONFIGS["mlp"] | {"steps": 40}, 1
+    if change == "seed":
+        seed = 2
+    elif change == "config":
+        config["hidden_layers"] = (8, 16)
+    elif change == "precision":
+        other.precision = "bf16"
+    elif change == "engine":
+        other.engine = "onednn"
+    elif change == "fitness":
+        other = Trainer(digits, other.settings, mlp.build, fitness="test")
+    else:
+        other = trainer(digits, "mlp", "sgd")
+    if change == "engine":
+        assert not TrainingState.restore(other.begin(config, seed).state, path, other._identity(config, seed), below=40)
+        return
+    result, done = asked_for(other, config, seed, last_state=path)
+    assert done == 40
+    assert result == other.train(config, seed)
+
+
+@pytest.mark.usefixtures("every_state")
+@pytest.mark.parametrize("lacking", ["sums", "generator", "optimiser.0.step", "model.1.weight", "curve", "since"])
+def test_a_state_that_lacks_a_part_changes_nothing(digits: PreparedDataset, tmp_path: Path, lacking: str) -> None:
+    one, path = trainer(digits, "mlp"), tmp_path / "state"
+    config = CONFIGS["mlp"] | {"steps": 40}
+    one.train(CONFIGS["mlp"] | {"steps": 20}, 1, last_state=path)
+    with safe_open(path, framework="pt") as file:
+        facts = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    if lacking in tensors:
+        del tensors[lacking]
+    else:
+        values = json.loads(facts["state"])
+        del values[lacking]
+        facts["state"] = json.dumps(values)
+    save_file(tensors, path, metadata=facts)
+    result, done = asked_for(one, config, last_state=path)
+    assert done == 40
+    assert result == one.train(config, 1)
+
+
+@pytest.mark.usefixtures("every_state")
+def test_an_interrupted_training_goes_on_from_its_own_state_rather_than_from_a_shorter_ones(
+    digits: PreparedDataset, tmp_path: Path
+) -> None:
+    one, last, own = trainer(digits, "mlp"), tmp_path / "last", tmp_path / "own"
+    config = CONFIGS["mlp"] | {"steps": 40}
+    one.train(config | {"steps": 10}, 1, last_state=last)
+    with pytest.raises(Interrupted):
+        one.train(config, 1, last_state=last, checkpoint=own, interrupted=After(23))
+    result, done = asked_for(one, config, last_state=last, checkpoint=own)
+    assert done == 40 - 33
+    assert result == one.train(config, 1)
+
+
+def test_the_state_of_a_training_that_took_no_time_is_not_kept(digits: PreparedDataset, tmp_path: Path) -> None:
+    trainer(digits, "mlp").train(
+        CONFIGS["mlp"] | {"steps": 1, "batch_size": 2}, 1, last_state=tmp_path / "states" / "1"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("every_state")
+def test_a_divergence_leaves_no_state(digits: PreparedDataset, tmp_path: Path) -> None:
+    settings = TrainingSettings(evaluate_every=10, optimiser="sgd", preprocess="subtract_mean_image")
+    config = CONFIGS["mlp"] | {"steps": 20, "learning_rate": 1e30, "batch_norm": False}
+    result = Trainer(digits, settings, mlp.build).train(config, 1, last_state=tmp_path / "state")
+    assert result.status == "diverged"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("every_state")
+def test_a_state_that_cannot_be_written_costs_no_result(digits: PreparedDataset, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    one, config = trainer(digits, "mlp"), CONFIGS["mlp"] | {"steps": 20}
+    assert one.train(config, 1, last_state=tmp_path / "file" / "state") == one.train(config, 1)
+
+
+@pytest.mark.usefixtures("every_state")
+def test_the_seconds_of_the_shorter_training_are_not_counted_again(digits: PreparedDataset, tmp_path: Path) -> None:
+    one, path = trainer(digits, "mlp"), tmp_path / "state"
+    training = one.begin(CONFIGS["mlp"] | {"steps": 20}, 1)
+    one.train(CONFIGS["mlp"] | {"steps": 10}, 1, last_state=path)
+    identity = one._identity(CONFIGS["mlp"] | {"steps": 20}, 1)
+    with torch.random.fork_rng():
+        assert training.state.restore(path, identity, below=20)
+    assert (training.state.step, training.state.seconds) == (10, 0.0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,16 +15,19 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 import evo
 from evo.cli import app
 from evo.data import PreparedDataset
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, Setup
+from evo.progress import TerminalObserver, TimeLeft, duration
 from evo.run import Run
 from evo.terminal import print_result
 from tests.command import environment, run_command, tables
-from tests.test_run import add_event
+from tests.test_run import add_event, evaluation, individual, make_settings
 
 MOST_LINES = 6
 
@@ -490,3 +495,67 @@ def test_quiet_keeps_what_a_person_must_know(
     assert result.exit_code == 0, result.output
     [line] = result.stderr.splitlines()
     assert line.startswith("fitness is TEST accuracy (--fitness test)")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0:00"),
+        (-5, "0:00"),
+        (0.4, "0:00"),
+        (42, "0:42"),
+        (59.6, "1:00"),
+        (727, "12:07"),
+        (3599.7, "1:00:00"),
+        (3723, "1:02:03"),
+        (100 * 3600 + 1, "100:00:01"),
+    ],
+)
+def test_durations_are_written_as_a_clock_does(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def evaluated_line(seconds_left: float | None, **more: Any) -> str:
+    """Return the line that an evaluation writes where no terminal is."""
+    text = io.StringIO()
+    run = Run.create(make_settings())
+    run.record_proposal(individual(0))
+    run.record(evaluation(0, 0.5, **{"seconds": 1.25} | more))
+    with TerminalObserver(Console(file=text, width=400)) as observer:
+        observer.evaluated(run, run.evaluations[0, 0], seconds_left)
+    return text.getvalue()
+
+
+def test_a_line_says_how_much_time_is_left_where_that_is_known() -> None:
+    assert "0.5000 in 1.2 s | best 0.5000 (#0) | 1:02:03 left | x=0.5" in evaluated_line(3723.0)
+    assert "left" not in evaluated_line(None)
+
+
+def test_a_line_says_whose_curve_was_read() -> None:
+    assert "0.5000 on the curve of #7 |" in evaluated_line(3.0, shared_with=7)
+
+
+def test_the_live_line_counts_the_time_left_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("evo.progress.time.monotonic", lambda: now[0])
+    progress = Progress(TimeLeft())
+    task = progress.add_task("generation 0", total=4, best="", ends=1000.0 + 65)
+    assert TimeLeft().render(progress.tasks[task]).plain == "1:05 left"
+    now[0] += 25
+    assert TimeLeft().render(progress.tasks[task]).plain == "0:40 left"
+    now[0] += 500
+    assert TimeLeft().render(progress.tasks[task]).plain == "0:00 left"
+    progress.update(task, ends=None)
+    assert TimeLeft().render(progress.tasks[task]).plain == ""
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_search_says_how_much_time_is_left_after_every_training(
+    tiny_space: Path, tmp_path: Path, cli: CliRunner
+) -> None:
+    result = cli.invoke(app, ["search", str(tiny_space), *SEARCH, "-o", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stderr.splitlines() if re.match(r"#\d+ ", line)]
+    assert len(lines) == 5 + 3
+    assert all(re.search(r" \| \d+:\d\d left \| hidden_layers=", line) for line in lines)
+    assert " 0:00 left " in lines[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from evo.errors import ConfigurationError, RunError
 from evo.individual import CurvePoint, Evaluation, Individual
 from evo.journal import _encode
 from evo.run import Run
-from evo.run_folder import check_output, free_output
+from evo.run_folder import check_output, free_output, prune_states
 from evo.settings import Settings
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "layers": evo.Layers(depth=(1, 2), width=(2, 9))}, name="plain")
@@ -334,3 +335,112 @@ def test_a_missing_run_folder_suggests_the_run_of_the_closest_name(tmp_path: Pat
     Run.create(make_settings(), tmp_path / "digits-1").close()
     with pytest.raises(RunError, match=r'no such run folder\. Did you mean "digits-1"\?'):
         Run.load(tmp_path / "digit-1")
+
+
+STATED = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "steps": evo.Integer(10, 90)}, name="stated")
+
+
+def stated(folder: Path | None = None, **changes: Any) -> Run:
+    """Return a run whose trainings differ in their steps."""
+    network: dict[str, Any] = {"space": STATED.to_dict(), "objective": None, "model": "mlp", "initial": []}
+    return Run.create(make_settings(**network | changes), folder)
+
+
+def write_states(folder: Path, sizes: list[int]) -> None:
+    """Write so many states, each younger than the one before."""
+    folder.mkdir(parents=True)
+    for number, size in enumerate(sizes):
+        path = folder / f"{number:03}.safetensors"
+        path.write_bytes(b"x" * size)
+        os.utime(path, (1000 + number, 1000 + number))
+
+
+def kept(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([1] * 5, [0, 1, 2, 3, 4]),
+        ([1] * 8, [3, 4, 5, 6, 7]),
+        ([60, 1, 60, 1], [1, 2, 3]),
+        ([1, 1, 200], []),
+        ([50, 50], [0, 1]),
+        ([], []),
+    ],
+    ids=str,
+)
+def test_the_oldest_states_go_where_there_are_too_many_or_too_large_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int], expected: list[int]
+) -> None:
+    monkeypatch.setattr("evo.run_folder.STATES_KEPT", 5)
+    monkeypatch.setattr("evo.run_folder.STATES_BYTES", 100)
+    write_states(tmp_path / "states", sizes)
+    prune_states(tmp_path / "states")
+    assert kept(tmp_path / "states") == expected
+
+
+def test_states_are_pruned_when_an_evaluation_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evo.run_folder.STATES_KEPT", 2)
+    run = stated(tmp_path / "run")
+    write_states(tmp_path / "run" / "states", [1] * 4)
+    run.record_proposal(Individual(0, {"x": 0.5, "steps": 20}))
+    run.record(evaluation(0, 0.5))
+    assert kept(tmp_path / "run" / "states") == [2, 3]
+    run.close()
+
+
+def test_states_are_never_pruned_through_a_link_and_a_missing_folder_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evo.run_folder.STATES_KEPT", 0)
+    write_states(tmp_path / "elsewhere", [1, 1])
+    (tmp_path / "states").symlink_to(tmp_path / "elsewhere")
+    prune_states(tmp_path / "states")
+    assert kept(tmp_path / "elsewhere") == [0, 1]
+    prune_states(tmp_path / "missing")
+
+
+def test_states_have_a_place_in_the_folder_where_steps_are_a_gene_alone(tmp_path: Path) -> None:
+    run = stated(tmp_path / "run")
+    assert run.last_state(77) == str(tmp_path / "run" / "states" / "77.safetensors")
+    other = Run.create(make_settings(objective=None, model="mlp"), tmp_path / "other")
+    assert other.last_state(77) is None
+    own = stated(tmp_path / "own", model="mine:build")
+    assert own.last_state(77) is None, "a model of the user's own may read the steps"
+    own.close()
+    assert stated().last_state(77) is None
+    run.close()
+    other.close()
+
+
+def test_states_are_forgotten_with_their_folder_and_nothing_else(tmp_path: Path) -> None:
+    run = stated(tmp_path / "run")
+    before = set(contents(tmp_path / "run"))
+    write_states(tmp_path / "run" / "states", [1, 1])
+    run.forget_states()
+    run.forget_states()
+    assert set(contents(tmp_path / "run")) == before
+    assert not (tmp_path / "run" / "states").exists()
+    stated().forget_states()
+    run.close()
+
+
+@pytest.mark.parametrize("folder", ["states", "checkpoints", "weights"])
+def test_a_linked_folder_is_refused_and_what_it_leads_to_stays(tmp_path: Path, folder: str) -> None:
+    run = stated(tmp_path / "run")
+    write_states(tmp_path / "elsewhere", [1, 1])
+    (tmp_path / "run" / folder).symlink_to(tmp_path / "elsewhere")
+    ask = {
+        "states": lambda: run.last_state(1),
+        "checkpoints": lambda: run.checkpoint(0, 0),
+        "weights": lambda: run.weights(0, 0),
+    }
+    with pytest.raises(RunError, match=f"{folder}: is a link"):
+        ask[folder]()
+    if folder == "states":
+        with pytest.raises(RunError, match="states: is a link"):
+            run.forget_states()
+    assert kept(tmp_path / "elsewhere") == [0, 1]
+    run.close()

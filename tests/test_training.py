@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from evo.data.tensors import fit_preprocessing, load_part
 from evo.errors import ConfigurationError
 from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingSetup, load_builder
-from evo.hardware import resolve_device, resolve_precision
+from evo.hardware import Engine, resolve_device, resolve_precision
 from evo.models import cnn, mlp
+from evo.onednn import usable
 from evo.space_settings import TrainingSettings
 from evo.training import ModelBuilder, Trainer, TrainingResult, batches
 
@@ -31,6 +34,8 @@ CONFIGS: dict[str, tuple[ModelBuilder, dict[str, Any]]] = {
     "weight decay": (mlp.build, PLAIN | {"weight_decay": 0.1}),
 }
 EVERY_CONFIG = pytest.mark.parametrize(("build", "config"), CONFIGS.values(), ids=CONFIGS)
+ENGINES = ("eager", *["onednn"] * usable())
+EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES)
 
 
 def make_trainer(dataset: PreparedDataset, build: ModelBuilder = mlp.build, **arguments: Any) -> Trainer:
@@ -43,24 +48,26 @@ def trainer(digits: PreparedDataset) -> Trainer:
     return make_trainer(digits)
 
 
+@EVERY_ENGINE
 @EVERY_CONFIG
 def test_the_same_configuration_and_seed_give_the_same_result_to_the_last_bit(
-    digits: PreparedDataset, build: ModelBuilder, config: dict[str, Any]
+    digits: PreparedDataset, build: ModelBuilder, config: dict[str, Any], engine: Engine
 ) -> None:
-    trainer = make_trainer(digits, build)
+    trainer = make_trainer(digits, build, engine=engine)
     first = trainer.train(config, seed=3)
     trainer.train(config | {"learning_rate": 0.1}, seed=9)
     torch.rand(5)
     assert trainer.train(config, seed=3) == first
-    assert make_trainer(digits, build).train(config, seed=3) == first
+    assert make_trainer(digits, build, engine=engine).train(config, seed=3) == first
     assert trainer.train(config, seed=4).curve != first.curve
 
 
+@EVERY_ENGINE
 @EVERY_CONFIG
 def test_a_long_training_passes_through_every_shorter_one(
-    digits: PreparedDataset, build: ModelBuilder, config: dict[str, Any]
+    digits: PreparedDataset, build: ModelBuilder, config: dict[str, Any], engine: Engine
 ) -> None:
-    trainer = make_trainer(digits, build)
+    trainer = make_trainer(digits, build, engine=engine)
     long = trainer.train(config | {"steps": 40}, seed=3)
     short = trainer.train(config | {"steps": 20}, seed=3)
     assert [point.step for point in long.curve] == [10, 20, 30, 40]
@@ -292,3 +299,49 @@ def test_the_facts_of_a_setup_say_what_trains(digits: PreparedDataset) -> None:
     _, facts = TrainingSetup(digits, TrainingSettings(), "mlp", device="cpu", precision="fp32").build(StopRequest())
     assert (facts["device"], facts["precision"], facts["threads"]) == ("cpu", "fp32", 1)
     assert torch.get_num_threads() == 1
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Train as workers do; small networks on more threads wait for busy processors."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_both_precisions_are_equally_accurate_over_seeds(digits: PreparedDataset) -> None:
+    config = {"hidden_layers": (16,), "learning_rate": 0.01, "batch_size": 64, "steps": 100}
+    accuracies: dict[Any, list[float]] = {"fp32": [], "bf16": []}
+    for precision, found in accuracies.items():
+        trainer = make_trainer(digits, precision=precision)
+        for seed in range(5):
+            result = trainer.train(config, seed=seed)
+            assert result.train is not None
+            found.append(result.train.accuracy)
+    full, half = accuracies["fp32"], accuracies["bf16"]
+    assert full != half, "the precision changes nothing, so this shows nothing"
+    assert statistics.fmean(full) > 0.9
+    error = math.sqrt((statistics.variance(full) + statistics.variance(half)) / 5)
+    assert abs(statistics.fmean(full) - statistics.fmean(half)) < max(3 * error, 0.02)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_training_counts_the_steps_it_did_and_the_weights_it_trained(digits: PreparedDataset) -> None:
+    def frozen(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
+        model = mlp.build(config, shape, classes)
+        next(model.parameters()).requires_grad_(False)
+        return model
+
+    trainer = make_trainer(digits, frozen)
+    training = trainer.begin(PLAIN, seed=3)
+    before = [weight.detach().clone() for weight in training.state.model.parameters()]
+    for _ in range(3):
+        training.step()
+    assert (training.state.step, training.state.since, training.steps) == (3, 3, 40)
+    changed = [
+        not torch.equal(weight, old) for weight, old in zip(training.state.model.parameters(), before, strict=True)
+    ]
+    assert changed == [False, True, True, True]
+    assert trainer.train(PLAIN, seed=3).parameters == 16 + 17 * 10

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, did_you_mean
 from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
-from evo.hardware import free_memory, processor_name, resolve_device, resolve_engine, resolve_precision
+from evo.hardware import (
+    free_memory,
+    keep_freed_memory,
+    processor_name,
+    resolve_device,
+    resolve_engine,
+    resolve_precision,
+)
 from evo.individual import Evaluation
 from evo.models import MODEL_GENES
 from evo.space_settings import TrainingSettings
@@ -59,6 +66,7 @@ class TrainingSetup:
 
         from evo.training import Trainer
 
+        keep_freed_memory()
         torch.set_num_threads(self.threads)
         torch.set_flush_denormal(True)
         torch.backends.cudnn.benchmark = False

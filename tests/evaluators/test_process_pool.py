@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,3 +118,103 @@ def test_a_pool_that_is_suspended_asks_its_workers_and_then_ends_them(tmp_path: 
     evaluator.suspend(1.0)
     assert time.monotonic() - began < 5
     assert not any(alive(pid) for pid in workers if pid)
+
+
+class Hungry(Arithmetic):
+    """Squares `x`; a task with `trouble` gets it at its first attempts, once another task runs beside it.
+
+    `trouble` is "out_of_memory", or "kill" for a SIGKILL; `attempts` says how often (once). An attempt beside nobody
+    waits for nobody where `beside` is False.
+    """
+
+    def evaluate(self, task: Task) -> Evaluation:
+        config: dict[str, Any] = dict(task.config)
+        mine = self.folder / f"running-{task.individual}"
+        mine.touch()
+        try:
+            return self.attempt(task, config, mine)
+        finally:
+            mine.unlink()
+
+    def attempt(self, task: Task, config: dict[str, Any], mine: Path) -> Evaluation:
+        before = len(list(self.folder.glob(f"attempt-{task.individual}-*")))
+        in_trouble = before < int(config.get("attempts", 1)) and "trouble" in config
+        if in_trouble and not before and config.get("beside", True):
+            wait_until(lambda: self.others(mine), seconds=30)
+        attempt = self.folder / f"attempt-{task.individual}-{before}"
+        attempt.write_text("beside" if self.others(mine) else "alone")
+        if in_trouble and config["trouble"] == "kill":
+            mine.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(float(config.get("sleep", 0)))
+        if in_trouble:
+            error = "MemoryError: no more"
+            return Evaluation(task.individual, task.replicate, task.seed, "out_of_memory", error=error)
+        if before and self.others(mine):
+            attempt.write_text("beside")
+        return Evaluation(task.individual, task.replicate, task.seed, "complete", float(config["x"]) ** 2)
+
+    def others(self, mine: Path) -> bool:
+        return any(path != mine for path in self.folder.glob("running-*"))
+
+
+def attempts_of(folder: Path, individual: int) -> list[str]:
+    return [path.read_text() for path in sorted(folder.glob(f"attempt-{individual}-*"))]
+
+
+SLEEPERS = [Task(i, 0, i, {"x": i, "sleep": 0.2}) for i in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("trouble", ["out_of_memory", "kill"])
+def test_an_evaluation_that_ran_out_of_memory_beside_another_is_done_again_alone_and_last(
+    tmp_path: Path, trouble: str
+) -> None:
+    with ProcessPoolEvaluator(Hungry(tmp_path), workers=2) as evaluator:
+        evaluator.start()
+        hungry = Task(0, 0, 5, {"x": 3, "trouble": trouble, "sleep": 0.2}, cost=9.0, memory=10.0)
+        found = evaluate(evaluator, hungry, *SLEEPERS)
+    assert (found[0].status, found[0].fitness, found[0].seed) == ("complete", 9.0, 5)
+    assert attempts_of(tmp_path, 0) == ["beside", "alone"]
+    assert list(found)[-1] == 0
+    assert [found[i].fitness for i in (1, 2, 3, 4)] == [1.0, 4.0, 9.0, 16.0]
+    assert [len(attempts_of(tmp_path, i)) for i in (1, 2, 3, 4)] == [1] * 4
+
+
+@pytest.mark.parametrize(("trouble", "status"), [("out_of_memory", "out_of_memory"), ("kill", "failed")])
+def test_an_evaluation_that_runs_out_of_memory_also_alone_has_failed(tmp_path: Path, trouble: str, status: str) -> None:
+    with ProcessPoolEvaluator(Hungry(tmp_path), workers=2) as evaluator:
+        evaluator.start()
+        hungry = Task(0, 0, 5, {"x": 3, "trouble": trouble, "attempts": 99}, cost=9.0, memory=10.0)
+        found = evaluate(evaluator, hungry, *SLEEPERS[:2])
+    assert (found[0].status, found[0].fitness, found[0].seed) == (status, None, 5)
+    assert attempts_of(tmp_path, 0) == ["beside", "alone"]
+    assert [found[i].fitness for i in (1, 2)] == [1.0, 4.0]
+
+
+def test_an_evaluation_that_runs_out_of_memory_beside_nobody_has_failed_at_once(tmp_path: Path) -> None:
+    with ProcessPoolEvaluator(Hungry(tmp_path), workers=1) as evaluator:
+        evaluator.start()
+        hungry = Task(0, 0, 5, {"x": 3, "trouble": "out_of_memory", "beside": False})
+        found = evaluate(evaluator, hungry, *SLEEPERS[:1])
+    assert (found[0].status, found[0].error, found[0].worker) == ("out_of_memory", "MemoryError: no more", "worker-0")
+    assert attempts_of(tmp_path, 0) == ["alone"]
+    assert found[1].fitness == 1.0
+
+
+def test_a_longer_task_starts_before_a_shorter_one_that_came_first(tmp_path: Path) -> None:
+    with ProcessPoolEvaluator(Arithmetic(tmp_path), workers=1) as evaluator:
+        evaluator.start()
+        busy = Task(0, 0, 0, {"x": 0, "sleep": 0.1})
+        found = evaluate(evaluator, busy, *(Task(i, 0, i, {"x": i}, cost=float(i)) for i in (1, 2, 3)))
+    assert list(found) == [0, 3, 2, 1]
+
+
+def test_cancelled_tasks_that_were_to_run_alone_never_come_back(tmp_path: Path) -> None:
+    with ProcessPoolEvaluator(Hungry(tmp_path), workers=2) as evaluator:
+        evaluator.start()
+        evaluator.submit(Task(0, 0, 5, {"x": 3, "trouble": "out_of_memory"}, cost=9.0))
+        evaluator.submit(Task(1, 0, 1, {"x": 1, "sleep": 600}))
+        wait_until(lambda: evaluator.next_completed(0.01) is None and bool(evaluator._planner._solitary))
+        evaluator.cancel()
+        assert evaluator.pending == 0
+        assert list(evaluate(evaluator, Task(2, 0, 2, {"x": 2}))) == [2]

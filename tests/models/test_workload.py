@@ -1,0 +1,97 @@
+"""What a network computes is counted from its configuration as torch counts it from the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from evo.models import MODEL_GENES, cnn, mlp
+from evo.models.workload import WORKLOADS
+
+BUILDERS: dict[str, Callable[..., nn.Sequential]] = {"mlp": mlp.build, "cnn": cnn.build}
+BATCH = 2
+SHAPES = st.sampled_from([(1, 8, 8), (3, 7, 10), (3, 9, 9), (2, 1, 5)])
+CLASSES = st.integers(2, 12)
+MLP_CONFIGS = st.fixed_dictionaries(
+    {"hidden_layers": st.lists(st.integers(1, 40), min_size=1, max_size=4).map(tuple)},
+    optional={"batch_norm": st.booleans(), "dropout": st.sampled_from([0.0, 0.4]), "activation": st.just("tanh")},
+)
+CNN_CONFIGS = st.fixed_dictionaries(
+    {"channels": st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple)},
+    optional={
+        "batch_norm": st.booleans(),
+        "dropout": st.sampled_from([0.0, 0.4]),
+        "single_blocks": st.integers(0, 4),
+    },
+)
+CONFIGS = st.tuples(st.just("mlp"), MLP_CONFIGS) | st.tuples(st.just("cnn"), CNN_CONFIGS)
+
+
+def operations(model: nn.Module, shape: tuple[int, int, int], classes: int, *, backward: bool) -> int:
+    """Return torch's count of the operations of the products, of a batch."""
+    images = torch.rand(BATCH, *shape)
+    with FlopCounterMode(display=False) as counter:
+        logits = model(images)
+        if backward:
+            functional.cross_entropy(logits, torch.zeros(BATCH, dtype=torch.int64)).backward()
+    return int(counter.get_total_flops())
+
+
+@settings(max_examples=25)
+@given(model_and_config=CONFIGS, shape=SHAPES, classes=CLASSES)
+def test_parameters_and_operations_are_torchs(
+    model_and_config: tuple[str, dict[str, Any]], shape: tuple[int, int, int], classes: int
+) -> None:
+    name, config = model_and_config
+    work, model = WORKLOADS[name](config, shape, classes), BUILDERS[name](config, shape, classes)
+    assert work.parameters == sum(weight.numel() for weight in model.parameters())
+    model.eval()  # batch norm does not train on one value a channel; its products are the same
+    assert BATCH * work.operations == operations(model, shape, classes, backward=False)
+    assert BATCH * work.training_operations == operations(model, shape, classes, backward=True)
+
+
+@settings(max_examples=40)
+@given(model_and_config=CONFIGS, shape=SHAPES, classes=CLASSES)
+def test_every_operator_of_a_forward_pass_is_called_once(
+    model_and_config: tuple[str, dict[str, Any]], shape: tuple[int, int, int], classes: int
+) -> None:
+    name, config = model_and_config
+    layers = BUILDERS[name](config, shape, classes)
+    free = (nn.Flatten, cnn.ChannelsLast)
+    assert WORKLOADS[name](config, shape, classes).calls == sum(not isinstance(layer, free) for layer in layers)
+
+
+@settings(max_examples=40)
+@given(model_and_config=CONFIGS, shape=SHAPES, classes=CLASSES)
+def test_activations_are_what_every_layer_leaves(
+    model_and_config: tuple[str, dict[str, Any]], shape: tuple[int, int, int], classes: int
+) -> None:
+    name, config = model_and_config
+    images = torch.rand(1, *shape)
+    left = images.numel()
+    model = BUILDERS[name](config, shape, classes).eval()
+    for layer in model:
+        images = layer(images)
+        left += images.numel() * (not isinstance(layer, nn.Flatten | cnn.ChannelsLast))
+    assert WORKLOADS[name](config, shape, classes).activations == left
+
+
+def test_every_shipped_model_has_a_count() -> None:
+    assert WORKLOADS.keys() == MODEL_GENES.keys()
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_counts_are_whole_numbers(name: str) -> None:
+    config = {"hidden_layers": (3, 2), "channels": (3, 2), "dropout": 0.1, "batch_norm": True}
+    work = WORKLOADS[name](config, (1, 8, 8), 10)
+    for value in (work.operations, work.parameters, work.activations, work.calls, work.training_operations):
+        assert isinstance(value, int)
+        assert value > 0

@@ -1,0 +1,581 @@
+"""What is shared among twins equals what each would have found alone, in whatever order results arrive."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import evo
+from evo.cost import CostModel, known_rates, rates_name_of
+from evo.data import PreparedDataset
+from evo.dispatch import Dispatch, cost_of
+from evo.errors import RunError
+from evo.evaluators import Evaluator, InProcessEvaluator, Task
+from evo.evaluators.base import Evaluate, StopRequest
+from evo.evaluators.planner import Planner
+from evo.evaluators.training_task import TrainingTask
+from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
+from evo.loop import Nobody, Stop, run_search
+from evo.models import mlp
+from evo.run import Run
+from evo.strategies import Strategy, make_strategy
+from evo.training import ModelBuilder, Trainer, Training
+from evo.twins import Twins
+from tests.test_run import make_settings
+from tests.test_twins import LARGE, SMALL, genome, make_run
+
+CLOCK = ("seconds", "worker", "started")
+OWN = (*CLOCK, "shared_with", "individual")
+STEPS = [10, 20, 25, 30, 35, 40, 50, 60, 80]
+SEARCHED = evo.SearchSpace(
+    {
+        "hidden_layers": evo.Layers(choices=[(4,), (8,), (16,)]),
+        "learning_rate": evo.Categorical([0.1, 0.01]),
+        "steps": evo.Categorical(STEPS),
+    },
+    name="searched",
+    model="mlp",
+    dataset="digits",
+    training={"evaluate_every": 10, "batch_size": 64},
+)
+DATASET = {"name": "digits", "image_shape": [1, 8, 8], "classes": [*"0123456789"], "train_count": 1500}
+DATASET |= {"test_count": 297}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(digits: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the rates of these trainings from other tests."""
+    monkeypatch.setenv("EVO_CACHE_DIR", str(tmp_path / "own cache"))
+
+
+def values(evaluation: Evaluation, but: tuple[str, ...] = CLOCK) -> dict[str, Any]:
+    return {name: value for name, value in asdict(evaluation).items() if name not in but}
+
+
+def carry_out(run: Run, evaluator: Evaluator) -> None:
+    """Evaluate every individual of a run."""
+    with Dispatch(run, evaluator) as dispatch:
+        for individual in run.unevaluated():
+            dispatch.submit(individual)
+        while dispatch.pending:
+            evaluation = dispatch.next_completed(timeout=0.1)
+            assert evaluation is not None
+            run.record(evaluation)
+            dispatch.recorded(evaluation)
+
+
+# Trainings.
+
+
+class Given:
+    """Evaluates by a trainer that is there already."""
+
+    needs_main = False
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+
+    def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
+        return TrainingTask(self.trainer, stop), {}
+
+
+def with_dropout(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return mlp.build({**config, "dropout": 0.3, "batch_norm": True}, shape, classes)
+
+
+class Breaks(nn.Module):
+    """Gives numbers for 25 batches and none after that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.batches: torch.Tensor
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.batches += float(self.training)
+        logits: torch.Tensor = self.layer(images.flatten(1))
+        return torch.where(self.batches > 25, math.nan, logits)
+
+
+def breaking(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Breaks()
+
+
+@pytest.fixture
+def steps_done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Count the optimiser steps, and keep the state of every training; on one thread, as workers train."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setattr("evo.training._Keeper.seconds", property(lambda self: 3600.0))
+    counted, step = [0], Training.step
+
+    def counting(self: Training) -> None:
+        counted[0] += 1
+        step(self)
+
+    monkeypatch.setattr(Training, "step", counting)
+    yield counted
+    torch.set_num_threads(threads)
+
+
+def run_in(folder: Path, genomes: list[Genome], **changes: Any) -> Run:
+    space = make_run().settings.space
+    settings = {"space": space, "objective": None, "model": "mlp", "dataset": DATASET} | changes
+    run = Run.create(make_settings(**settings), folder)
+    for number, one in enumerate(genomes):
+        run.record_proposal(Individual(number, one))
+    return run
+
+
+def trainer_for(run: Run, digits: PreparedDataset, build: ModelBuilder) -> Trainer:
+    return Trainer(digits, run.space.training, build, fitness=run.settings.fitness)
+
+
+def check_as_alone(run: Run, trainer: Trainer) -> None:
+    """Every row is that of a training of its own."""
+    alone = TrainingTask(trainer, StopRequest())
+    for individual in run.individuals:
+        seed = training_seed(run.settings.seed, individual.genome, 0)
+        found, own = run.evaluations[individual.id, 0], alone(Task(individual.id, 0, seed, individual.config))
+        part = found.shared_with is not None and found.train_accuracy is None
+        but = (*OWN, "train_accuracy") if part else OWN
+        assert values(found, but) == values(own, but), individual
+
+
+ORDERS: dict[str, tuple[list[Genome], int, list[int | None]]] = {
+    "longest first": ([genome(60), genome(40), genome(10), genome(60)], 60, [None, 0, 0, 0]),
+    "shortest first": ([genome(10), genome(20), genome(40), genome(60)], 60, [None] * 4),
+    "mixed": (
+        [genome(20), genome(40, LARGE), genome(40), genome(30), genome(60), genome(20, LARGE), genome(20)],
+        60 + 40,
+        [None, None, None, 2, None, 1, 0],
+    ),
+    "off the grid": ([genome(25), genome(20), genome(40), genome(25), genome(30)], 25 + 40, [None, 0, None, 0, 2]),
+    "off the grid later": ([genome(40), genome(25), genome(60)], 40 + 25 + 20, [None, None, None]),
+}
+
+
+@pytest.mark.parametrize(("genomes", "steps", "shared"), ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("fitness", ["validation", "test"])
+def test_every_row_is_that_of_a_training_of_its_own_and_no_step_is_done_twice(
+    digits: PreparedDataset,
+    tmp_path: Path,
+    steps_done: list[int],
+    genomes: list[Genome],
+    steps: int,
+    shared: list[int | None],
+    fitness: Any,
+) -> None:
+    run = run_in(tmp_path / "run", genomes, fitness=fitness)
+    trainer = trainer_for(run, digits, with_dropout)
+    carry_out(run, InProcessEvaluator(Given(trainer)))
+    assert steps_done == [steps]
+    assert [run.evaluations[number, 0].shared_with for number in range(len(genomes))] == shared
+    check_as_alone(run, trainer)
+    run.close()
+
+
+BREAKS: dict[str, tuple[list[Genome], int, list[Status]]] = {
+    "longest first": (
+        [genome(60), genome(20), genome(30), genome(40), genome(25)],
+        30 + 25,
+        ["diverged", "complete", "diverged", "diverged", "complete"],
+    ),
+    "shortest first": ([genome(20), genome(40), genome(60)], 30, ["complete", "diverged", "diverged"]),
+}
+
+
+@pytest.mark.parametrize(("genomes", "steps", "statuses"), BREAKS.values(), ids=BREAKS)
+def test_twins_of_a_divergence_are_as_they_would_be_alone(
+    digits: PreparedDataset,
+    tmp_path: Path,
+    steps_done: list[int],
+    genomes: list[Genome],
+    steps: int,
+    statuses: list[Status],
+) -> None:
+    run = run_in(tmp_path / "run", genomes)
+    trainer = trainer_for(run, digits, breaking)
+    carry_out(run, InProcessEvaluator(Given(trainer)))
+    assert [run.evaluations[number, 0].status for number in range(len(genomes))] == statuses
+    assert steps_done == [steps]
+    check_as_alone(run, trainer)
+    run.close()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "another's", "gone"])
+def test_a_state_that_is_damaged_or_anothers_is_ignored(
+    digits: PreparedDataset, tmp_path: Path, steps_done: list[int], damage: str
+) -> None:
+    run = run_in(tmp_path / "run", [genome(20), genome(40), genome(20, LARGE)])
+    trainer = trainer_for(run, digits, with_dropout)
+    evaluator = InProcessEvaluator(Given(trainer))
+    with Dispatch(run, evaluator) as dispatch:
+        for number in (0, 2):
+            dispatch.submit(run.individuals[number])
+            evaluation = dispatch.next_completed(1.0)
+            assert evaluation is not None
+            run.record(evaluation)
+            dispatch.recorded(evaluation)
+    state, other = (Path(run.last_state(training_seed(1, genome(20, layers), 0)) or "") for layers in (SMALL, LARGE))
+    content = state.read_bytes()
+    if damage == "gone":
+        state.unlink()
+    else:
+        state.write_bytes({"garbage": b"\xff" * 99, "cut": content[:-9], "another's": other.read_bytes()}[damage])
+    carry_out(run, evaluator)
+    assert steps_done == [20 + 20 + 40]
+    check_as_alone(run, trainer)
+    run.close()
+
+
+def test_a_run_in_memory_shares_curves_and_keeps_no_state(digits: PreparedDataset, steps_done: list[int]) -> None:
+    run = make_run(genome(40), genome(20), genome(60))
+    trainer = trainer_for(run, digits, with_dropout)
+    carry_out(run, InProcessEvaluator(Given(trainer)))
+    assert steps_done == [40 + 60]
+    check_as_alone(run, trainer)
+
+
+def test_a_linked_states_folder_is_refused_and_nothing_is_written_through_it(
+    digits: PreparedDataset, tmp_path: Path, steps_done: list[int]
+) -> None:
+    run = run_in(tmp_path / "run", [genome(20)])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "thesis.tex").write_text("years of work")
+    (tmp_path / "run" / "states").symlink_to(elsewhere)
+    with pytest.raises(RunError, match=r"states: is a link"):
+        carry_out(run, InProcessEvaluator(Given(trainer_for(run, digits, mlp.build))))
+    with pytest.raises(RunError, match=r"states: is a link"):
+        run.forget_states()
+    assert [entry.name for entry in elsewhere.iterdir()] == ["thesis.tex"]
+    assert (tmp_path / "run" / "states").is_symlink()
+    run.close()
+
+
+def test_states_are_there_while_a_search_goes_on_and_gone_when_it_is_done(
+    digits: PreparedDataset, tmp_path: Path, steps_done: list[int]
+) -> None:
+    run = Run.create(searched_settings(), tmp_path / "run")
+    evaluator = InProcessEvaluator(Given(trainer_for(run, digits, mlp.build)))
+    seen: list[int] = []
+
+    class Watching(Nobody):
+        def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
+            seen.append(len(list((tmp_path / "run" / "states").glob("*.safetensors"))))
+
+    run_search(algorithm("random", 8), evaluator, run, Watching())
+    assert max(seen) > 0
+    assert not (tmp_path / "run" / "states").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    run.close()
+
+
+# Whole searches, without networks.
+
+
+def broken_step(seed: int) -> int | None:
+    """Return the step from which on the loss of a seed's training is no number, for every third seed."""
+    return 20 + seed % 40 if seed % 3 == 0 else None
+
+
+def outcome(task: Task) -> Evaluation:
+    """Return what a training that takes no time finds: a function of its seed and its steps, as real ones are."""
+    steps, seed = int(task.config["steps"]), task.seed  # type: ignore[arg-type]
+    base: dict[str, Any] = {
+        "individual": task.individual,
+        "replicate": 0,
+        "seed": seed,
+        "seconds": steps / 100,
+        "engine": "eager",
+    }
+    if (seed + steps) % 5 == 0:
+        return Evaluation(status="failed", error=f"no luck with {steps}", **base)
+    curve: list[CurvePoint] = []
+    for step in (*range(10, steps, 10), steps):
+        broken = broken_step(seed)
+        if broken is not None and step >= broken:
+            error = f"nan by step {step}"
+            return Evaluation(status="diverged", error=error, curve=tuple(curve), steps_trained=step, **base)
+        accuracy = random.Random(f"{seed} {step}").random()
+        curve.append(CurvePoint(step, 0.5, 0.5, validation_accuracy=accuracy, loss=1 - accuracy))
+    measured = {"fitness": accuracy, "validation_accuracy": accuracy, "loss": 1 - accuracy, "train_accuracy": 0.5}
+    return Evaluation(status="complete", curve=tuple(curve), steps_trained=steps, **base | measured)
+
+
+class Pool(Evaluator):
+    """Workers that are not there: as many tasks run as there are workers, and a random one of them ends next."""
+
+    def __init__(self, workers: int, seed: int, answer: Callable[[Task], Evaluation] = outcome):
+        self.workers, self.rng, self.answer = workers, random.Random(seed), answer
+        self.planner = Planner()
+        self.running: list[Task] = []
+        self.submitted: list[Task] = []
+        self.started: list[int] = []
+
+    def start(self) -> dict[str, Any]:
+        return {}
+
+    def room(self) -> int:
+        return max(0, 16 * self.workers - self.pending)
+
+    def submit(self, task: Task) -> None:
+        self.submitted.append(task)
+        self.planner.add(task)
+
+    def next_completed(self, timeout: float | None = None) -> Evaluation | None:
+        while len(self.running) < self.workers and (task := self.planner.take(self.running)) is not None:
+            self.running.append(task)
+            self.started.append(task.individual)
+        return self.answer(self.running.pop(self.rng.randrange(len(self.running)))) if self.running else None
+
+    def cancel(self) -> None:
+        self.planner.clear()
+
+    def close(self) -> None:
+        self.planner.clear()
+
+    @property
+    def pending(self) -> int:
+        return len(self.planner) + len(self.running)
+
+
+def searched_settings(**changes: Any) -> Any:
+    values: dict[str, Any] = {
+        "space": SEARCHED.to_dict(),
+        "objective": None,
+        "model": "mlp",
+        "dataset": DATASET,
+        "initial": [],
+    }
+    return make_settings(**values | changes)
+
+
+def algorithm(name: str = "ga", budget: int = 30) -> Strategy:
+    return make_strategy(name, SEARCHED, seed=5, population=8, budget=budget, initial=[])
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    """Return the table: every individual with its evaluation, but not what a clock says."""
+    return [one.to_dict() | values(run.evaluations[one.id, 0]) for one in run.individuals]
+
+
+def searched(workers: int, seed: int, name: str = "ga") -> tuple[Run, Pool]:
+    run, pool = Run.create(searched_settings()), Pool(workers, seed)
+    run_search(algorithm(name), pool, run, Nobody())
+    return run, pool
+
+
+@pytest.mark.parametrize("name", ["ga", "random", "report2019-fixed"])
+def test_the_table_does_not_depend_on_the_workers_or_on_who_finishes_first(name: str) -> None:
+    expected, _ = searched(1, 0, name)
+    shared = [row["shared_with"] for row in rows(expected)]
+    assert sum(origin is not None for origin in shared) >= 3, "hardly anything is shared, so this shows little"
+    assert {"complete", "diverged", "failed"} <= {row["status"] for row in rows(expected)}
+    for workers in (1, 2, 5):
+        for seed in range(4):
+            run, pool = searched(workers, seed, name)
+            assert rows(run) == rows(expected)
+            assert run.generations == expected.generations
+            assert len(pool.submitted) == shared.count(None)
+
+
+def test_every_row_of_a_search_is_that_of_a_training_of_its_own() -> None:
+    run, _ = searched(3, 1, "random")
+    for individual in run.individuals:
+        seed = training_seed(run.settings.seed, individual.genome, 0)
+        found, own = run.evaluations[individual.id, 0], outcome(Task(individual.id, 0, seed, individual.config))
+        if found.shared_with is not None and own.status == "failed":
+            continue  # a failure has its reason in the moment, and was spared here
+        but = (*OWN, "train_accuracy") if found.train_accuracy is None else OWN
+        assert values(found, but) == values(own, but)
+
+
+@pytest.mark.parametrize("name", ["ga", "random"])
+def test_the_table_does_not_depend_on_what_trainings_cost(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, usual = searched(2, 0, name)
+    rng = random.Random(8)
+    monkeypatch.setattr(CostModel, "seconds", lambda self, config: rng.random())
+    orders = set()
+    for _ in range(4):
+        run, pool = searched(2, 0, name)
+        assert rows(run) == rows(expected)
+        orders.add(tuple(pool.started))
+    assert len(orders | {tuple(usual.started)}) > 1, "the costs changed no order, so this shows nothing"
+
+
+@pytest.mark.parametrize("name", ["ga", "random"])
+@pytest.mark.parametrize("moment", [1, 5, 11, 17, 26])
+def test_a_search_that_is_stopped_and_resumed_has_the_same_table(name: str, moment: int, tmp_path: Path) -> None:
+    expected, _ = searched(1, 0, name)
+    run = Run.create(searched_settings(), tmp_path / "run")
+
+    def stop() -> None:
+        if len(run.evaluations) >= moment:
+            raise Stop("enough", 75)
+
+    with pytest.raises(Stop):
+        run_search(algorithm(name), Pool(3, moment), run, Nobody(), stop)
+    run.close()
+    again = Run.open(tmp_path / "run", warn=print)
+    going_on = algorithm(name)
+    going_on.replay(again.individuals, again.search_evaluations)
+    run_search(going_on, Pool(2, moment + 1), again, Nobody())
+    assert rows(again) == rows(expected)
+    assert again.generations == expected.generations
+    again.close()
+
+
+def rising() -> Callable[[CostModel, Mapping[str, Any]], float]:
+    asked = iter(range(1, 100_000))
+    return lambda self, config: float(next(asked))
+
+
+def test_the_first_three_individuals_start_first_even_if_they_are_the_cheapest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CostModel, "seconds", rising())
+    run = make_run(*(genome(20, layers) for layers in (SMALL, LARGE)))
+    space = evo.SearchSpace(
+        {"hidden_layers": evo.Layers(depth=(3, 3), width=(4, 900)), "steps": evo.Categorical([20])},
+        model="mlp",
+        dataset="digits",
+        training=run.space.training.model_dump(exclude_none=True),
+    )
+    run, pool = Run.create(searched_settings(space=space.to_dict())), Pool(1, 0)
+    run_search(make_strategy("random", space, seed=1, population=9, budget=9), pool, run, Nobody())
+    assert pool.started[:3] == [0, 1, 2]
+    assert pool.started[3:] == [8, 7, 6, 5, 4, 3]
+
+
+# One by one.
+
+
+def failed(task: Task) -> Evaluation:
+    return Evaluation(task.individual, 0, task.seed, "failed", error="no luck")
+
+
+def finish(dispatch: Dispatch, run: Run) -> Evaluation:
+    evaluation = dispatch.next_completed(1.0)
+    assert evaluation is not None
+    run.record(evaluation)
+    dispatch.recorded(evaluation)
+    return evaluation
+
+
+def submitted(run: Run, pool: Pool) -> Dispatch:
+    dispatch = Dispatch(run, pool)
+    for individual in run.individuals:
+        dispatch.submit(individual)
+    return dispatch
+
+
+def complete(task: Task) -> Evaluation:
+    return outcome(Task(task.individual, 0, 1, task.config))
+
+
+def test_twins_wait_for_one_another() -> None:
+    genomes = [genome(40), genome(60), genome(20), genome(30, LARGE)]
+    run, pool = make_run(*genomes, dataset=DATASET), Pool(1, 0, complete)
+    dispatch = submitted(run, pool)
+    assert [task.individual for task in pool.submitted] == [0, 3]
+    assert dispatch.pending == 4
+    assert dispatch.room() == pool.room() - 2
+    assert finish(dispatch, run).individual == 0, "the costlier"
+    assert [task.individual for task in pool.submitted] == [0, 3, 1]
+    assert finish(dispatch, run).individual == 1
+    answer = finish(dispatch, run)
+    assert (answer.individual, answer.shared_with) == (2, 0), "what is known already comes first"
+    assert finish(dispatch, run).individual == 3
+    assert dispatch.pending == 0
+    assert len(pool.submitted) == 3
+
+
+def test_a_twin_of_a_training_that_failed_is_trained_itself() -> None:
+    run, pool = make_run(genome(40), genome(40), genome(20)), Pool(1, 0, failed)
+    dispatch = submitted(run, pool)
+    assert [finish(dispatch, run).individual for _ in range(3)] == [0, 1, 2]
+    assert [task.individual for task in pool.submitted] == [0, 1, 2]
+    assert [run.evaluations[number, 0].shared_with for number in range(3)] == [None] * 3
+
+
+def test_objectives_are_all_called_at_once() -> None:
+    run = make_run(genome(40), genome(40), genome(20), objective="f", model=None)
+    pool = Pool(1, 0, complete)
+    submitted(run, pool)
+    assert [task.individual for task in pool.submitted] == [0, 1, 2]
+
+
+def test_only_whole_trainings_teach_what_trainings_cost() -> None:
+    run = make_run(genome(20), genome(40), genome(10), genome(20, LARGE), genome(10, LARGE), dataset=DATASET)
+    pool = Pool(1, 0, complete)
+    dispatch = submitted(run, pool)
+    while dispatch.pending:
+        finish(dispatch, run)
+    assert dispatch._cost.trainings == 2, "the second went on from the first, and two were read"
+    assert cost_of(run, Twins(run)).trainings == 2
+    pool = Pool(1, 0, failed)
+    other = make_run(genome(20), genome(20, LARGE))
+    dispatch = submitted(other, pool)
+    finish(dispatch, other)
+    assert dispatch._cost.trainings == 0, "a failure took the time that it took"
+
+
+def test_tasks_carry_where_their_state_is_and_what_they_need(tmp_path: Path) -> None:
+    run, pool = run_in(tmp_path / "run", [genome(40), genome(40, LARGE)]), Pool(1, 0, complete)
+    dispatch = Dispatch(run, pool, urgent=range(1))
+    for individual in run.individuals:
+        dispatch.submit(individual)
+    urgent, usual = pool.submitted
+    assert urgent.cost == math.inf
+    assert 0 < usual.cost < math.inf
+    assert 0 < urgent.memory < usual.memory
+    seed = training_seed(1, genome(40), 0)
+    assert urgent.seed == seed
+    assert urgent.state == str(tmp_path / "run" / "states" / f"{seed}.safetensors")
+    assert urgent.checkpoint == str(tmp_path / "run" / "checkpoints" / "0-0.safetensors")
+    run.close()
+
+
+def test_the_time_left_is_that_of_what_is_to_come_with_the_finalists_shared_by_the_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CostModel, "seconds", lambda self, config: float(config["steps"]))
+    now = [1000.0]
+    monkeypatch.setattr("evo.dispatch.time.monotonic", lambda: now[0])
+    run = make_run(genome(20), genome(40, LARGE), workers=2, finalists=1, finalist_seeds=3)
+    dispatch = submitted(run, Pool(1, 0, complete))
+    assert dispatch.seconds_left(4) is None, "nothing was trained yet"
+    finish(dispatch, run)
+    now[0] += 2
+    left = 20.0 if (1, 0) in run.evaluations else 40.0
+    assert dispatch.seconds_left(4) == (left + (2 + 3) * 30.0) / 2
+    now[0] += 0.5
+    assert dispatch.seconds_left(4) == (left + (2 + 3) * 30.0) / 2 - 0.5, "counted down in between"
+    finish(dispatch, run)
+    now[0] += 2
+    assert dispatch.seconds_left(4) == (2 + 3) * 30.0 / 2
+    now[0] += 2
+    assert dispatch.seconds_left(2) == 3 * 30.0 / 2
+
+
+def test_what_a_search_learned_of_the_machine_is_left_for_the_next() -> None:
+    guess = cost_of(Run.create(searched_settings()), Twins(Run.create(searched_settings())))
+    first, _ = searched(1, 0)
+    following = Run.create(searched_settings())
+    fresh = cost_of(following, Twins(following))
+    assert fresh.trainings == 0
+    rates, trainings = known_rates(rates_name_of(first.settings))
+    assert fresh.rates == rates != guess.rates
+    taught = [e for e in first.search_evaluations if e.complete and e.shared_with is None]
+    assert 0 < trainings <= len(taught)
