@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +49,7 @@ class Measured(Evaluation):
 
 
 @dataclass(frozen=True)
-class RungSetup:
+class RungSetup(ABC):
     """What every rung needs; travels to the worker.
 
     Attributes:
@@ -77,9 +78,9 @@ class RungSetup:
         self.meet()
         return evaluate, facts
 
+    @abstractmethod
     def make(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         """Return what trains a task, and facts about it."""
-        raise NotImplementedError
 
     def meet(self) -> None:
         """Wait until all workers are here: none may begin before the clock's start, or be late for it."""
