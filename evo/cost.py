@@ -24,7 +24,9 @@ from evo.space_settings import TrainingSettings
 REMEMBERED = 256
 """Trainings that the rates are fitted to: the last ones, for a machine's load changes."""
 DOUBT = 0.1
-"""Weight of a rate before any training, against that of one training."""
+"""Weight of a guessed rate, against that of one training."""
+TRUST = 0.3
+"""Weight of a rate that one earlier training has left; that of many grows with their root."""
 EVALUATION_BATCH = 125
 SHORTEST, LONGEST = 1e-6, 1e9
 """Seconds of a training that can be true."""
@@ -53,6 +55,7 @@ class CostModel:
         count: Counts what the training of a configuration does.
         rates: Guessed seconds a unit of each amount.
         known: What earlier trainings on this machine have made of them, if there were any.
+        known_from: How many those were.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class CostModel:
         count: Callable[[Mapping[str, Any]], Count],
         rates: Sequence[float],
         known: Sequence[float] | None = None,
+        known_from: int = 0,
     ):
         self._count, self._rates = count, tuple(rates)
         # Not zero, even where the last fit was: a rate counts again when trainings show it.
         self._prior = tuple(max(now / guess, 0.01) for now, guess in zip(known or rates, rates, strict=True))
         self._factors = self._prior
+        self.known_from = known_from
         self._rows: deque[tuple[list[float], float]] = deque(maxlen=REMEMBERED)
         self._fitted = True
         self.trainings = 0
@@ -95,7 +100,8 @@ class CostModel:
     def _fit(self) -> None:
         """Fit factors of the rates, none below zero, to the trainings.
 
-        What was known before counts a little, too: how the rates compare, not how fast the machine is.
+        How the rates compare that were guessed, or that earlier trainings have left, counts a little, too; how fast
+        the machine is, only in the second case. The more trainings there were, the more it counts.
         """
         import numpy as np
 
@@ -104,9 +110,11 @@ class CostModel:
         parts, seconds = (np.array(column) for column in zip(*self._rows, strict=True))
         # Relative errors: a short training counts as much as a long one. One rate alone is to be the mean.
         weights = 1 / seconds if len(self._rates) > 1 else np.full(len(seconds), 1 / seconds.mean())
-        speed = float(np.exp(np.mean(np.log(seconds / (parts @ self._prior)))))
-        rows = np.vstack([parts * speed * weights[:, None], DOUBT * np.eye(len(self._rates))])
-        target = np.concatenate([seconds * weights, DOUBT * np.array(self._prior)])
+        trust = max(DOUBT, TRUST * self.known_from**0.5)
+        ratios = np.log(seconds / (parts @ self._prior))
+        speed = float(np.exp(ratios.sum() / (len(ratios) + TRUST**2 * self.known_from)))
+        rows = np.vstack([parts * speed * weights[:, None], trust * np.eye(len(self._rates))])
+        target = np.concatenate([seconds * weights, trust * np.array(self._prior)])
         with suppress(np.linalg.LinAlgError, RuntimeError):  # it may fail to converge; the old rates then hold
             factors = np.linalg.lstsq(rows, target, rcond=None)[0]
             if factors.min() < 0:
@@ -125,8 +133,7 @@ def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
     held_out = int(settings.dataset["test_count"]) if settings.fitness == "test" else validation_count(total)
     images = total if settings.fitness == "test" else total - held_out
     count = counter(settings.model, training, shape, classes, images, held_out)
-    known, _ = known_rates(rates_name_of(settings))
-    return CostModel(count, guessed_rates(settings.model), known)
+    return CostModel(count, guessed_rates(settings.model), *known_rates(rates_name_of(settings)))
 
 
 def counter(
@@ -169,14 +176,15 @@ def guessed_rates(model: str) -> tuple[float, ...]:
     return GUESSED_RATES.get(model, GUESSED_OTHER_RATES)
 
 
-def rates_name(model: str, device_name: str, precision: str, engine: str) -> str:
-    """Return the name under which a machine's rates for a shipped model are kept."""
-    return "; ".join((model, device_name, precision, engine))
+def rates_name(model: str, shape: Sequence[int], device_name: str, precision: str, engine: str) -> str:
+    """Return the name under which a machine's rates for a shipped model and a shape of images are kept."""
+    return "; ".join((model, "x".join(map(str, shape)), device_name, precision, engine))
 
 
 def rates_name_of(settings: Settings) -> str:
     """Return that of a run."""
-    return rates_name(settings.model or "", settings.device_name, settings.precision, settings.engine)
+    shape = (settings.dataset or {}).get("image_shape", ())
+    return rates_name(settings.model or "", shape, settings.device_name, settings.precision, settings.engine)
 
 
 def known_rates(name: str) -> tuple[tuple[float, ...] | None, int]:
@@ -195,7 +203,7 @@ def keep_rates(settings: Settings, model: CostModel) -> None:
     """Leave a shipped model's rates for later runs on this machine and for `evo check`."""
     if settings.model not in WORKLOADS or not model.trainings:
         return
-    entry = {"rates": model.rates, "trainings": model.trainings}
+    entry = {"rates": model.rates, "trainings": min(REMEMBERED, model.known_from + model.trainings)}
     with suppress(OSError, ValueError):  # a cache that cannot be written is no loss
         write_json(_calibration_file(), _calibrations() | {rates_name_of(settings): entry})
 

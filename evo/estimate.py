@@ -50,10 +50,10 @@ def estimate(space: SearchSpace) -> Estimate | None:
     held_out = validation_count(total)
     precision = resolve_precision("auto", "cpu")
     engine = resolve_engine("auto", "cpu", precision)
-    name = rates_name(space.model, processor_name(), precision, engine)
+    name = rates_name(space.model, shape, processor_name(), precision, engine)
     rates, trainings = known_rates(name)
     count = counter(space.model, space.training, shape, CLASSES, total - held_out, held_out)
-    model = CostModel(count, guessed_rates(space.model), rates)
+    model = CostModel(count, guessed_rates(space.model), rates, trainings)
     rng = random.Random(0)
     genomes = [space.sample(rng) for _ in range(DRAWS)]
     seconds = [model.seconds(genome) for genome in genomes]

@@ -81,7 +81,10 @@ def resolve_engine(engine: Literal["auto", "eager", "onednn"], device: str, prec
     if engine == "auto":
         return "onednn" if usable() else "eager"
     if not fits:
-        raise ConfigurationError(f"--engine onednn: computes in fp32 on a CPU alone, this is {precision} on {device}")
+        raise ConfigurationError(
+            f"--engine onednn: computes in fp32 on a CPU alone, this is {precision} on {device}; "
+            "give --device cpu --precision fp32, or --engine auto"
+        )
     if not usable():
         raise ConfigurationError("--engine onednn: this build of torch has no oneDNN product; give --engine eager")
     return "onednn"

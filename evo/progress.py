@@ -81,7 +81,8 @@ class TerminalObserver:
             what = f"the objective {settings.objective}"
         else:
             dataset = settings.dataset or {}
-            what = f"{settings.model} on {dataset.get('variant')}, {settings.device} {settings.precision}"
+            how = f"{settings.device} {settings.precision} {settings.engine}"
+            what = f"{settings.model} on {dataset.get('variant')}, {how}"
         self.notify(f"{settings.strategy} on the space {settings.space_name}: up to {total} trainings, {what}")
         if self._done:
             left = len(run.unevaluated())

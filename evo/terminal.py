@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evo.errors import SearchError, listed
-from evo.progress import duration, genome_text, model_option, short
+from evo.progress import genome_text, model_option, short
 from evo.reports.comparison import comparison_table, names_of
 from evo.run import Run
 from evo.settings import FINALIST_SEEDS, FINALISTS
@@ -196,19 +196,22 @@ def _estimate_text(space: SearchSpace, trainings: int) -> str:
 
     found = estimate(space)
     if found is None:
-        return "estimate: none before model, dataset and steps are known."
+        return "estimate: none before model, dataset (cifar10 or digits), steps and batch size are known."
     wanted = space.search.finalists if space.search.finalists is not None else FINALISTS
     finalists = wanted * FINALIST_SEEDS
     source = f"fitted to {found.trainings} trainings on this machine" if found.trainings else "a guess"
+    together = _time(found.total(trainings + finalists))
     return (
-        f"estimate ({source}): a training takes {_time(found.mean)} on average and {_time(found.longest)} at "
-        f"most, {trainings} of them and the finalists' {finalists} {_time(found.total(trainings + finalists))} "
-        f"on {found.cores} cores; {found.memory / 1e6:.0f} MB beside the data."
+        f"estimate ({source}): a training takes {_time(found.mean)} on average, of 200 random genomes "
+        f"{_time(found.longest)} at most; {trainings} of them and {finalists} of the finalists take {together} "
+        f"with {found.cores} workers. Memory of a training beside the data: at most {found.memory / 1e6:.1f} MB."
     )
 
 
 def _time(seconds: float) -> str:
-    return duration(seconds) if seconds >= 60 else f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _number(value: float | None) -> str:

@@ -51,6 +51,7 @@ def keep(factor: float, trainings: int) -> None:
         config = {"hidden_layers": (4 + width,)}
         found.learn(config, truth.seconds(config))
     settings = make_settings(objective=None, model="mlp", device_name=processor_name(), precision="fp32")
+    settings.dataset = {"image_shape": [1, 8, 8]}
     keep_rates(settings, found)
 
 
@@ -125,8 +126,8 @@ def test_check_prints_the_estimate_and_says_where_it_is_from(cli: CliRunner, tmp
         return text[text.index("estimate") :]
 
     assert line().startswith("estimate (a guess): a training takes ")
-    assert ", 30 of them " in line()
-    assert line().endswith(" MB beside the data.")
+    assert "; 30 of them and 9 of the finalists take " in line()
+    assert line().endswith(" MB.")
     keep(3.0, trainings=12)
     assert line().startswith("estimate (fitted to 12 trainings on this machine): a training takes ")
 
@@ -136,7 +137,9 @@ def test_check_says_so_where_there_is_none(cli: CliRunner, tmp_path: Path) -> No
     file.write_text('[genes.x]\ntype = "boolean"\n')
     result = cli.invoke(app, ["check", str(file)])
     assert result.exit_code == 0, result.output
-    assert "estimate: none before model, dataset and steps are known." in " ".join(result.stdout.split())
+    assert "estimate: none before model, dataset (cifar10 or digits), steps and batch size are known." in " ".join(
+        result.stdout.split()
+    )
 
 
 @pytest.mark.parametrize("text", ["{", "[1, 2]", '{"mlp": 3}'])
