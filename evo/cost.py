@@ -191,11 +191,11 @@ def known_rates(name: str) -> tuple[tuple[float, ...] | None, int]:
     """Return the rates that earlier runs on this machine have left, and from how many trainings; None without any."""
     try:
         entry = _calibrations()[name]
-        rates, trainings = tuple(map(float, entry["rates"])), int(entry["trainings"])
+        rates, trainings = tuple(map(float, entry["rates"])), min(REMEMBERED, int(entry["trainings"]))
     except (ValueError, KeyError, TypeError, OverflowError):
         return None, 0
     expected = len(guessed_rates(name.partition(";")[0]))
-    sound = len(rates) == expected and all(0 <= rate < math.inf for rate in rates) and any(rates)
+    sound = len(rates) == expected and all(0 <= rate < math.inf for rate in rates) and any(rates) and trainings > 0
     return (rates, trainings) if sound else (None, 0)
 
 

@@ -258,6 +258,7 @@ DAMAGED: dict[str, str] = {
     "a list": "[1, 2]",
     "a number": "3",
     "null": "null",
+    "fewer trainings than none": json.dumps({NAME: GOOD | {"trainings": -5}}),
     "an entry that is a list": json.dumps({NAME: [1]}),
     "an entry that is null": json.dumps({NAME: None}),
     "no rates": json.dumps({NAME: {"trainings": 7}}),
