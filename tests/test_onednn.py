@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -182,17 +181,7 @@ def test_an_operator_that_gives_other_numbers_is_not_usable(product: Any, monkey
     assert not usable(product)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Train as workers do; small networks on more threads wait for busy processors."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @needs_operator
-@pytest.mark.usefixtures("one_thread")
 def test_a_training_by_either_engine_is_as_good_and_the_same_every_time(digits: PreparedDataset) -> None:
     config = {"hidden_layers": (32, 16), "learning_rate": 0.01, "batch_size": 64, "steps": 150}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -301,16 +301,6 @@ def test_the_facts_of_a_setup_say_what_trains(digits: PreparedDataset) -> None:
     assert torch.get_num_threads() == 1
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Train as workers do; small networks on more threads wait for busy processors."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_both_precisions_are_equally_accurate_over_seeds(digits: PreparedDataset) -> None:
     config = {"hidden_layers": (16,), "learning_rate": 0.01, "batch_size": 64, "steps": 100}
     accuracies: dict[Any, list[float]] = {"fp32": [], "bf16": []}
@@ -327,7 +317,6 @@ def test_both_precisions_are_equally_accurate_over_seeds(digits: PreparedDataset
     assert abs(statistics.fmean(full) - statistics.fmean(half)) < max(3 * error, 0.02)
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_a_training_counts_the_steps_it_did_and_the_weights_it_trained(digits: PreparedDataset) -> None:
     def frozen(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
         model = mlp.build(config, shape, classes)
