@@ -33,6 +33,7 @@ SHORTEST, LONGEST = 1e-6, 1e9
 GUESSED_RATES = {
     "mlp": (1 / 60e9, 3e-9, 15e-6, 1e-9),
     "cnn": (1 / 30e9, 3e-9, 15e-6, 1e-9),
+    "numpy_mlp": (1 / 60e9, 3e-9, 50e-6, 1e-9),
 }
 """Seconds an operation of the products, a parameter's update, an operator's call, and a number moved: one core of a
 2021 server processor in float32."""

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.individual import STEPS, GeneValue, Genome, genome_from_json
-from evo.models import ACTIVATIONS, MODEL_GENES, REQUIRED_GENES
+from evo.models import ACTIVATIONS, BATCH_NORM_KINDS, MODEL_GENES, REQUIRED_GENES
 from evo.space_settings import DATASETS, SearchDefaults, TrainingSettings, read_settings
 
 TRAINING_GENES = frozenset({"learning_rate", "batch_size", STEPS, "weight_decay"})
@@ -30,6 +30,9 @@ _DOMAINS: dict[str, tuple[tuple[type[Gene], ...], float, float]] = {
     "single_blocks": ((Integer, Categorical), 0, math.inf),
 }
 """The kinds of number genes that trainings and shipped models read, with their smallest and largest value."""
+
+_NAMES: dict[str, tuple[str, ...]] = {"activation": ACTIVATIONS, "batch_norm_kind": BATCH_NORM_KINDS}
+"""The categorical genes that shipped models read, with the values that they know."""
 
 RESERVED = frozenset(
     {
@@ -310,18 +313,19 @@ def _domain_problems(genes: Mapping[str, Gene]) -> list[str]:
         ("hidden_layers", Layers),
         ("channels", Layers),
         ("batch_norm", Boolean),
-        ("activation", Categorical),
+        *((name, Categorical) for name in _NAMES),
     ):
         if name in genes and not isinstance(genes[name], kind):
             problems.append(f"genes.{name}.type: must be {kind.__name__.lower()} for this model")
-    activation = genes.get("activation")
-    if isinstance(activation, Categorical):
-        problems += [
-            f'genes.activation.choices: unknown activation "{choice}".{did_you_mean(str(choice), ACTIVATIONS)} '
-            f"Known: {', '.join(ACTIVATIONS)}"
-            for choice in activation.choices
-            if choice not in ACTIVATIONS
-        ]
+    for name, known in _NAMES.items():
+        named = genes.get(name)
+        if isinstance(named, Categorical):
+            problems += [
+                f'genes.{name}.choices: unknown {name} "{choice}".{did_you_mean(str(choice), known)} '
+                f"Known: {', '.join(known)}"
+                for choice in named.choices
+                if choice not in known
+            ]
     return problems
 
 

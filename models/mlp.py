@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from evo.models.batch_norm import KINDS
+
 MODULES: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
@@ -18,8 +20,8 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes:
     activation.
 
     Args:
-        config: `hidden_layers` (tuple of widths), and optionally `activation` ("relu"), `dropout` (rate, 0) and
-            `batch_norm` (False).
+        config: `hidden_layers` (tuple of widths), and optionally `activation` ("relu"), `dropout` (rate, 0),
+            `batch_norm` (False) and `batch_norm_kind` ("torch"; see `evo.models.batch_norm`).
         input_shape: (channels, height, width).
         classes: Number of outputs.
 
@@ -28,13 +30,14 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes:
     """
     activation = MODULES[config.get("activation", "relu")]
     dropout, batch_norm = float(config.get("dropout", 0.0)), bool(config.get("batch_norm", False))
+    normalisation = KINDS[config.get("batch_norm_kind", "torch")]
     layers: list[nn.Module] = [nn.Flatten()]
     width = prod(input_shape)
     for hidden in config["hidden_layers"]:
-        layers += [nn.BatchNorm1d(width)] * batch_norm
+        layers += [normalisation(width)] * batch_norm
         layers += [nn.Linear(width, hidden), activation()]
         layers += [nn.Dropout(dropout)] * (dropout > 0)
         width = hidden
-    layers += [nn.BatchNorm1d(width)] * batch_norm
+    layers += [normalisation(width)] * batch_norm
     layers.append(nn.Linear(width, classes))
     return nn.Sequential(*layers)

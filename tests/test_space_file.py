@@ -17,7 +17,7 @@ from evo.space_settings import SearchDefaults
 from evo.strategies import strategy_names
 
 UNKNOWN_MODEL = (
-    'model: unknown model "mpl". Did you mean "mlp"? Known: mlp, cnn; '
+    'model: unknown model "mpl". Did you mean "mlp"? Known: mlp, cnn, numpy_mlp; '
     "a function of your own is given as --model package.module:function"
 )
 MLP = """
@@ -40,7 +40,10 @@ low = 100
 high = 600
 """
 KINDS = "Known: float, integer, categorical, boolean, layers"
-READ_BY_MLP = "Known: activation, batch_norm, batch_size, dropout, hidden_layers, learning_rate, steps, weight_decay"
+READ_BY_MLP = (
+    "Known: activation, batch_norm, batch_norm_kind, batch_size, dropout, hidden_layers, "
+    "learning_rate, steps, weight_decay"
+)
 
 
 def gene(text: str, name: str = "x") -> str:
@@ -202,6 +205,20 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             f'Did you mean "learning_rate"? {READ_BY_MLP}',
             "genes.learning_rate: needed unconditionally (a gene or training.learning_rate)",
         ],
+    ),
+    "names that the model does not know": (
+        MLP
+        + gene('type = "categorical"\nchoices = ["relu", "gellu"]', "activation")
+        + gene('type = "categorical"\nchoices = ["manuel", "torch"]', "batch_norm_kind"),
+        [
+            'genes.activation.choices: unknown activation "gellu". Did you mean "gelu"? Known: relu, gelu, silu, tanh',
+            'genes.batch_norm_kind.choices: unknown batch_norm_kind "manuel". Did you mean "manual"? '
+            "Known: torch, automatic, manual",
+        ],
+    ),
+    "a name that is no categorical gene": (
+        MLP + gene(BOOLEAN, "batch_norm_kind"),
+        ["genes.batch_norm_kind.type: must be categorical for this model"],
     ),
     "a gene that cannot be read is not missing": (
         MLP.replace('"layers"', '"layer"') + "[[initial]]\nhidden_layers = [8]",

@@ -62,12 +62,15 @@ class TrainingSetup:
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         # cuBLAS is reproducible over several streams only with a workspace of this kind; it is read once, at its start.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        import threadpoolctl
         import torch
 
         from evo.training import Trainer
 
         keep_freed_memory()
         torch.set_num_threads(self.threads)
+        # As many for NumPy's products (`evo.models.numpy_mlp`), which torch's setting does not reach.
+        threadpoolctl.threadpool_limits(self.threads, user_api="blas")
         torch.set_flush_denormal(True)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True

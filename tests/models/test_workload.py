@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from evo.models import MODEL_GENES, cnn, mlp
+from evo.models import BATCH_NORM_KINDS, MODEL_GENES, cnn, mlp, numpy_mlp
 from evo.models.workload import WORKLOADS
 
 BUILDERS: dict[str, Callable[..., nn.Sequential]] = {"mlp": mlp.build, "cnn": cnn.build}
@@ -22,7 +22,12 @@ SHAPES = st.sampled_from([(1, 8, 8), (3, 7, 10), (3, 9, 9), (2, 1, 5)])
 CLASSES = st.integers(2, 12)
 MLP_CONFIGS = st.fixed_dictionaries(
     {"hidden_layers": st.lists(st.integers(1, 40), min_size=1, max_size=4).map(tuple)},
-    optional={"batch_norm": st.booleans(), "dropout": st.sampled_from([0.0, 0.4]), "activation": st.just("tanh")},
+    optional={
+        "batch_norm": st.booleans(),
+        "batch_norm_kind": st.sampled_from(BATCH_NORM_KINDS),
+        "dropout": st.sampled_from([0.0, 0.4]),
+        "activation": st.just("tanh"),
+    },
 )
 CNN_CONFIGS = st.fixed_dictionaries(
     {"channels": st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple)},
@@ -82,6 +87,14 @@ def test_activations_are_what_every_layer_leaves(
         images = layer(images)
         left += images.numel() * (not isinstance(layer, nn.Flatten | cnn.ChannelsLast))
     assert WORKLOADS[name](config, shape, classes).activations == left
+
+
+@pytest.mark.parametrize("widths", [(7,), (7, 5)])
+def test_the_numpy_networks_count_is_that_of_the_same_network_in_torch(widths: tuple[int, ...]) -> None:
+    config, shape = {"hidden_layers": widths}, (3, 4, 4)
+    work = WORKLOADS["numpy_mlp"](config, shape, 10)
+    assert work == WORKLOADS["mlp"](config, shape, 10)
+    assert work.parameters == sum(weight.numel() for weight in numpy_mlp.build(config, shape, 10).parameters())
 
 
 def test_every_shipped_model_has_a_count() -> None:
