@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,21 +10,17 @@ from typing import Any, Literal
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, takes_seed
 from evo.evaluators.objective import Objective, name_of
+from evo.execution import Execution, Work, begin, check_above_zero, checked_seed, go_on
+from evo.experiment import LISTED, train_listed
 from evo.individual import Genome
 from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
 from evo.run import Run
-from evo.run_folder import check_output, free_output
 from evo.settings import FINALISTS, Settings, current_versions
-from evo.setups import default_workers, make_evaluator, setup_of_run, setup_of_search
 from evo.space import SearchSpace
 from evo.space_file import load_space
 from evo.strategies import DEFAULT_STRATEGY, Strategy, make_strategy, strategy_names
 
 __all__ = ["Stop", "load", "make_strategy", "resume", "search", "strategy_names"]
-
-TIME_BUDGET_EXIT = 75
-SUSPEND_SECONDS = 8.0
-"""Time for trainings in flight to save their state: a scheduler's patience is about 30 s, a person's about 10."""
 
 
 def search(
@@ -92,25 +87,26 @@ def search(
         SearchError: The first three evaluations all failed.
         Stop: The time budget is used up; `resume` goes on.
     """
-    started, observer = time.monotonic(), observer or Nobody()
+    observer = observer or Nobody()
+    execution = Execution(
+        dataset, data_dir, device, precision, engine, workers, timeout, time_budget, output, overwrite
+    )
     loaded = load_space(space)
     if objective is not None and not callable(objective):
         raise ConfigurationError(f"objective: must be a function f(config) or f(config, seed), got {objective!r}")
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)
-    _check_numbers(workers=workers, time_budget=time_budget, timeout=timeout)
     if fitness not in ("validation", "test"):
         raise ConfigurationError(f'--fitness: must be "validation" or "test", got "{fitness}"')
     settings = Settings(
         space=loaded.to_dict(),
         space_name=loaded.name,
         strategy=strategy or loaded.search.strategy or DEFAULT_STRATEGY,
-        seed=_checked_seed(seed),
+        seed=checked_seed(seed),
         population=0,
         generations=generations,
         budget=budget,
         time_budget=time_budget,
-        timeout=timeout,
         finalists=_first(finalists, loaded.search.finalists, FINALISTS),
         fitness=fitness,
         model=None if objective is not None else model or loaded.model,
@@ -134,17 +130,15 @@ def search(
             f"note: of {len(settings.initial)} known configurations the first {settings.population} are tried"
         )
     settings.budget, settings.generations = algorithm.budget, algorithm.generations
-    path = _output_folder(output, loaded.name, in_memory=objective is not None)
-    if path is not None:
-        check_output(path, overwrite=overwrite)
-    setup = setup_of_search(loaded, settings, objective, dataset, data_dir, device, precision, engine, observer)
-    settings.workers = workers or default_workers(setup, device)
-    with make_evaluator(setup, settings.workers, timeout) as evaluator:
-        _note_facts(settings, evaluator.start())
-        if output is None and path is not None and path.exists():
-            path = free_output(path.parent, loaded.name)  # another search has taken the name meanwhile
-        run = Run.create(settings, path, overwrite=overwrite)
-        return _carry_out(run, algorithm, evaluator, observer, _timed(stop_check, time_budget, started))
+    return begin(
+        loaded,
+        settings,
+        execution,
+        _search_with(algorithm),
+        objective=objective,
+        observer=observer,
+        stop_check=stop_check,
+    )
 
 
 def resume(
@@ -161,6 +155,7 @@ def resume(
     workers: int | None = None,
     timeout: float | None = None,
     finalists: int | None = None,
+    seeds: int | None = None,
     observer: Observer | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
@@ -179,6 +174,7 @@ def resume(
         workers: Evaluations at the same time; changes no result.
         timeout: A new bound of an evaluation's seconds.
         finalists: A new number of finalists.
+        seeds: A new number of trainings of each configuration, where nothing is searched (`evo train`, `evo table1`).
         observer: Watches the search.
         stop_check: Called often; raises `Stop` to end the search.
 
@@ -190,34 +186,75 @@ def resume(
         ConfigurationError: The objective, model or data do not fit the run.
         Stop: The time budget is used up.
     """
-    started, observer = time.monotonic(), observer or Nobody()
-    _check_numbers(workers=workers, time_budget=time_budget, timeout=timeout, budget=budget, generations=generations)
+    observer = observer or Nobody()
+    check_above_zero(
+        workers=workers,
+        time_budget=time_budget,
+        timeout=timeout,
+        budget=budget,
+        generations=generations,
+        seeds=seeds,
+    )
     run = Run.open(path, warn=observer.warn)
     try:
         settings = replace(run.settings)
         _warn_of_other_versions(settings, observer)
-        if budget is not None or generations is not None:
-            # A bound that is not given again must not stop the extension short.
-            settings.budget, settings.generations = budget, generations
-        settings.finalists = finalists if finalists is not None else settings.finalists
         settings.timeout = timeout if timeout is not None else settings.timeout
-        algorithm = _make_algorithm(run.space, settings, settings.population)
-        _check_bounds(run, algorithm)
-        algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
-        if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
-            observer.notify("the search is finished; a larger --budget or --generations extends it")
-        setup = setup_of_run(
-            run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device, engine=engine
+        if settings.strategy == LISTED:
+            work = _more_seeds(run, settings, seeds, budget=budget, generations=generations, finalists=finalists)
+        else:
+            work = _more_search(run, settings, budget, generations, finalists, seeds, observer)
+        return go_on(
+            run,
+            settings,
+            work,
+            objective=objective,
+            model=model,
+            data_dir=data_dir,
+            device=device,
+            engine=engine,
+            workers=workers,
+            time_budget=time_budget,
+            observer=observer,
+            stop_check=stop_check,
         )
-        count = workers or default_workers(setup, device or settings.device)
-        with make_evaluator(setup, count, settings.timeout) as evaluator:
-            _note_facts(settings, evaluator.start())
-            settings.workers = count
-            if settings != run.settings or settings.versions != current_versions():
-                run.record_resume(settings)
-            return _carry_out(run, algorithm, evaluator, observer, _timed(stop_check, time_budget, started))
     finally:
         run.close()
+
+
+def _more_search(
+    run: Run,
+    settings: Settings,
+    budget: int | None,
+    generations: int | None,
+    finalists: int | None,
+    seeds: int | None,
+    observer: Observer,
+) -> Work:
+    """Return what is left to do of a search with its new bounds, which are noted in the settings."""
+    if seeds is not None:
+        raise ConfigurationError(f"--seeds: run {run.path} is a search; --budget or --generations extends it")
+    if budget is not None or generations is not None:
+        # A bound that is not given again must not stop the extension short.
+        settings.budget, settings.generations = budget, generations
+    settings.finalists = finalists if finalists is not None else settings.finalists
+    algorithm = _make_algorithm(run.space, settings, settings.population)
+    _check_bounds(run, algorithm)
+    algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
+    if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
+        observer.notify("the search is finished; a larger --budget or --generations extends it")
+    return _search_with(algorithm)
+
+
+def _more_seeds(run: Run, settings: Settings, seeds: int | None, **bounds: int | None) -> Work:
+    """Return what is left to do of listed configurations; a new number of seeds is noted in the settings."""
+    for name, value in bounds.items():
+        if value is not None:
+            raise ConfigurationError(f"--{name}: run {run.path} searches nothing; --seeds extends it")
+    if seeds is not None and seeds < settings.seeds:
+        raise ConfigurationError(f"--seeds: run {run.path} was asked for {settings.seeds} already, got {seeds}")
+    settings.seeds = seeds or settings.seeds
+    return train_listed
 
 
 def load(path: str | Path) -> Run:
@@ -229,30 +266,16 @@ def load(path: str | Path) -> Run:
     return Run.load(path)
 
 
-def _carry_out(run: Run, algorithm: Strategy, evaluator: Evaluator, observer: Observer, stop_check: StopCheck) -> Run:
-    from evo.finalists import judge_finalists
+def _search_with(algorithm: Strategy) -> Work:
+    """Return a search, and the judgement of its finalists."""
 
-    try:
+    def work(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck) -> None:
+        from evo.finalists import judge_finalists
+
         run_search(algorithm, evaluator, run, observer, stop_check)
         judge_finalists(run, evaluator, observer, stop_check)
-    except Stop:
-        evaluator.suspend(SUSPEND_SECONDS)
-        raise
-    finally:
-        run.write_tables()
-        run.close()
-    return run
 
-
-def _timed(stop_check: StopCheck, time_budget: float | None, started: float) -> StopCheck:
-    """Return a stop check that also ends the search when its time is over."""
-
-    def check() -> None:
-        stop_check()
-        if time_budget is not None and time.monotonic() - started > time_budget:
-            raise Stop(f"the time budget of {time_budget:g} s is used up", TIME_BUDGET_EXIT)
-
-    return check
+    return work
 
 
 def _make_algorithm(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
@@ -265,12 +288,6 @@ def _make_algorithm(space: SearchSpace, settings: Settings, population: int | No
         generations=settings.generations,
         initial=settings.initial,
     )
-
-
-def _note_facts(settings: Settings, facts: Mapping[str, Any]) -> None:
-    """Note in the settings where and how evaluations happen."""
-    settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
-    settings.precision, settings.engine, settings.threads = facts["precision"], facts["engine"], facts["threads"]
 
 
 def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
@@ -309,30 +326,12 @@ def _known_configurations(
     return known
 
 
-def _output_folder(output: str | Path | None, name: str, *, in_memory: bool) -> Path | None:
-    if output is not None:
-        return Path(output)
-    return None if in_memory else free_output(Path("results"), name)
-
-
 def _check_bounds(run: Run, algorithm: Strategy) -> None:
     if algorithm.limit < len(run.individuals):
         raise ConfigurationError(
             f"run {run.path}: has {len(run.individuals)} individuals already; a budget of {algorithm.limit} trainings "
             "is below that; leave the bound out to finish the run, or give a larger one"
         )
-
-
-def _check_numbers(**numbers: float | None) -> None:
-    for name, value in numbers.items():
-        if value is not None and not value > 0:
-            raise ConfigurationError(f"--{name.replace('_', '-')}: must be above 0, got {value}")
-
-
-def _checked_seed(seed: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigurationError(f"--seed: must be a whole number of at least 0, got {seed!r}")
-    return seed
 
 
 def _first(*values: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class TrainingState:
                     "step": self.step,
                     "since": self.since,
                     "seconds": seconds,
-                    "curve": [asdict(point) for point in self.curve],
+                    "curve": [point.to_dict() for point in self.curve],
                 }
             ),
         }

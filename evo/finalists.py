@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from dataclasses import replace
 
-from evo.dispatch import cost_of
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import training_seed
 from evo.loop import POLL_SECONDS, Observer, StopCheck
 from evo.run import FIRST_FINALIST_REPLICATE, Run
-from evo.twins import Twins
+from evo.task_list import evaluate_tasks
 
 
 def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck = lambda: None) -> None:
@@ -42,7 +40,7 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
     if waiting:
         noun = "finalist" if len(finalists) == 1 else "finalists"
         observer.notify(f"training {len(finalists)} {noun} on new seeds ({len(waiting)} trainings)")
-    _train(run, evaluator, observer, stop_check, waiting)
+    evaluate_tasks(run, evaluator, observer, stop_check, tasks)
     _name_winner(run)
     if measures_test:
         _measure_test(run, evaluator, stop_check, tasks)
@@ -63,21 +61,6 @@ def _task(run: Run, individual: int, place: int, keep_weights: bool) -> Task:
         weights=run.weights(individual, replicate) if keep_weights else None,
         checkpoint=run.checkpoint(individual, replicate),
     )
-
-
-def _train(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck, tasks: list[Task]) -> None:
-    cost = cost_of(run, Twins(run))
-    left = {(task.individual, task.replicate): cost.seconds(task.config) for task in tasks}
-    for task in tasks:
-        seconds = left[task.individual, task.replicate]
-        evaluator.submit(replace(task, cost=seconds, memory=cost.memory(task.config)))
-    while evaluator.pending:
-        stop_check()
-        evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
-        if evaluation is not None:
-            run.record(evaluation)
-            del left[evaluation.individual, evaluation.replicate]
-            observer.evaluated(run, evaluation, sum(left.values()) / run.settings.workers)
 
 
 def _name_winner(run: Run) -> None:

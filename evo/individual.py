@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 GeneValue: TypeAlias = float | int | str | bool | tuple[int, ...]
@@ -73,6 +73,12 @@ class CurvePoint:
         validation_accuracy: In evaluation mode, on the validation part; None where a run has none.
         test_accuracy: The same on the test part; only with `--fitness test`.
         loss: Cross-entropy on the part that the accuracy was measured on, in evaluation mode.
+        minibatch_accuracy: Of the last minibatch alone, in training mode; this and the rest only where the settings
+            ask for `training_mode`, the measurement of the 2019 report.
+        minibatch_loss: Cross-entropy of that minibatch.
+        training_mode_accuracy: On the held-out part, without leaving training mode.
+        training_mode_loss: Cross-entropy there.
+        whole_train_accuracy: On the whole training part, in evaluation mode; of the last points only.
     """
 
     step: int
@@ -81,6 +87,15 @@ class CurvePoint:
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
     loss: float | None = None
+    minibatch_accuracy: float | None = None
+    minibatch_loss: float | None = None
+    training_mode_accuracy: float | None = None
+    training_mode_loss: float | None = None
+    whole_train_accuracy: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was measured, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 _TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve")
@@ -132,7 +147,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; `from_dict` is the inverse."""
-        return asdict(self)
+        return asdict(replace(self, curve=())) | {"curve": [point.to_dict() for point in self.curve]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:

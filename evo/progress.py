@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from evo.experiment import LISTED
 from evo.individual import Evaluation
 from evo.run import FIRST_FINALIST_REPLICATE, Run
 from evo.settings import Settings
@@ -83,6 +84,11 @@ class TerminalObserver:
             dataset = settings.dataset or {}
             how = f"{settings.device} {settings.precision} {settings.engine}"
             what = f"{settings.model} on {dataset.get('variant')}, {how}"
+        if settings.strategy == LISTED:
+            self.notify(f"{_counted(len(settings.initial), settings.seeds)}, {what}")
+            if self._done:
+                self.notify(f"going on: {self._done} of {total} trainings are done")
+            return
         self.notify(f"{settings.strategy} on the space {settings.space_name}: up to {total} trainings, {what}")
         if self._done:
             left = len(run.unevaluated())
@@ -119,8 +125,7 @@ class TerminalObserver:
         finalist = evaluation.phase == "finalist"
         total = len(run.finalists) * run.settings.finalist_seeds if finalist else self._total
         done = len(run.finalist_evaluations) if finalist else self._done
-        generation = run.individuals[evaluation.individual].generation
-        description = "finalists" if finalist else f"generation {generation}"
+        description = "finalists" if finalist else _stage(run, evaluation)
         best_text = f"best {self._best[0]:.4f} (#{self._best[1]})" if self._best else "no result yet"
         ends = None if seconds_left is None else time.monotonic() + seconds_left
         fields: dict[str, Any] = {"best": best_text, "ends": ends}
@@ -132,11 +137,11 @@ class TerminalObserver:
 def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None, seconds_left: float | None) -> str:
     individual = run.individuals[evaluation.individual]
     finalist = f"finalist, seed {evaluation.replicate - FIRST_FINALIST_REPLICATE + 1}"
-    where = finalist if evaluation.phase == "finalist" else f"generation {individual.generation}"
+    where = finalist if evaluation.phase == "finalist" else _stage(run, evaluation)
     result = (
         f"{evaluation.fitness:.4f}" if evaluation.fitness is not None else f"{evaluation.status}: {evaluation.error}"
     )
-    best_text = f" | best {best[0]:.4f} (#{best[1]})" if best else ""
+    best_text = f" | best {best[0]:.4f} (#{best[1]})" if best and run.settings.strategy != LISTED else ""
     genome = genome_text(run, evaluation.individual)
     if evaluation.shared_with is None:
         cost = f"in {evaluation.seconds:.1f} s"
@@ -144,6 +149,19 @@ def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None, seco
         cost = f"on the curve of #{evaluation.shared_with}"
     left = f" | {duration(seconds_left)} left" if seconds_left is not None else ""
     return f"#{individual.id} {where}: {result} {cost}{best_text}{left} | {genome}"
+
+
+def _stage(run: Run, evaluation: Evaluation) -> str:
+    """Return which part of the run an evaluation belongs to: a generation, or a seed of listed configurations."""
+    if run.settings.strategy == LISTED:
+        return f"seed {evaluation.replicate + 1}"
+    return f"generation {run.individuals[evaluation.individual].generation}"
+
+
+def _counted(configurations: int, seeds: int) -> str:
+    """Return how many trainings of listed configurations there are, in words."""
+    whose = "one configuration" if configurations == 1 else f"{configurations} configurations"
+    return f"training {whose} on {'one seed' if seeds == 1 else f'{seeds} seeds'}"
 
 
 def model_option(settings: Settings) -> str:

@@ -199,6 +199,7 @@ class Run:
             "generations",
             "timeout",
             "finalists",
+            "seeds",
             "device",
             "device_name",
             "precision",

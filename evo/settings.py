@@ -37,6 +37,8 @@ class Settings:
         model: A shipped model's name or the reference of a model of the user's own; None with an objective.
         dataset: The prepared dataset's facts; None with an objective.
         objective: The name of the user's function; None when networks are trained.
+        seeds: Trainings of each configuration, where configurations are listed and not searched for.
+        keep_weights: Whether the weights of those stay in the folder.
         retrainable: Whether an evaluation takes a seed, so that finalists can be evaluated again.
         initial: Known genomes that entered the first population.
         device: Where trainings run.
@@ -63,6 +65,8 @@ class Settings:
     model: str | None = None
     dataset: dict[str, Any] | None = None
     objective: str | None = None
+    seeds: int = 1
+    keep_weights: bool = False
     retrainable: bool = True
     initial: list[Genome] = field(default_factory=list)
     device: str = ""

@@ -31,6 +31,8 @@ class TrainingSettings(BaseModel):
         steps: Optimiser steps.
         weight_decay: Decoupled (AdamW) for adam.
         image_size: Side in pixels that the images of an image folder are resized to.
+        training_mode: Also measure as the 2019 report did, without leaving training mode: the last minibatch, and the
+            held-out part "whole", as one batch, or in "batches" of the batch size.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -43,6 +45,7 @@ class TrainingSettings(BaseModel):
     steps: PositiveCount | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     image_size: PositiveCount = 32
+    training_mode: Literal["whole", "batches"] | None = None
 
 
 class SearchDefaults(BaseModel):

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 COUNTS = ("individual", "replicate", "generation", "seed", "parameters", "steps_trained", "shared_with")
 """Columns of whole numbers also where a table has no rows, or none with a value."""
 
+TRAINING_MODE_COLUMNS = [
+    "minibatch_accuracy",
+    "minibatch_loss",
+    "training_mode_accuracy",
+    "training_mode_loss",
+    "whole_train_accuracy",
+]
+"""Columns of the learning curves where the settings ask for the 2019 report's measurement."""
+
 
 def evaluations_table(run: Run) -> pd.DataFrame:
     """Return one row an evaluation of the search, in the order of (individual, replicate)."""
@@ -73,6 +82,7 @@ def curves_table(run: Run) -> pd.DataFrame:
     """Return all learning curves, the finalists' included (replicates from 101 on)."""
     columns = ["individual", "replicate", "step", "train_loss", "train_accuracy", "validation_accuracy"]
     columns += [*_test_column(run), "loss"]
+    columns += TRAINING_MODE_COLUMNS if run.space.training.training_mode else []
     rows = [
         {"individual": individual, "replicate": replicate} | {name: getattr(point, name) for name in columns[2:]}
         for (individual, replicate), evaluation in sorted(run.evaluations.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,70 @@ def print_result(run: Run) -> None:
             (f"evo replay {folder} {run.best.id}{model}", "train the best again and compare"),
         ):
             console.print(f"  {escape(command)}   [dim]# {purpose}[/dim]", soft_wrap=True)
+
+
+def print_trainings(run: Run) -> None:
+    """Print what listed configurations have reached, mean and deviation over their seeds, and where it is."""
+    console = output_console()
+    part = run.settings.fitness
+    for individual in run.individuals:
+        evaluations = [e for e in run.search_evaluations if e.individual == individual.id]
+        complete = [evaluation for evaluation in evaluations if evaluation.complete]
+        console.print(f"[bold]{escape(genome_text(run, individual.id))}[/bold]")
+        for evaluation in evaluations:
+            if not evaluation.complete:
+                reason = f"{evaluation.status}: {evaluation.error}"
+                console.print(f"  seed {evaluation.replicate + 1}: {reason}", style="yellow", markup=False)
+        for label, values in (
+            (f"{part} accuracy", [e.fitness for e in complete]),
+            ("train accuracy", [e.train_accuracy for e in complete]),
+            (f"{part} loss", [e.loss for e in complete]),
+            ("seconds of training", [e.seconds for e in complete]),
+        ):
+            known = [value for value in values if value is not None]
+            if known:
+                console.print(f"  {label:<32} {_spread(known)}", markup=False)
+    if not run.ranked():
+        raise SearchError(_nothing_complete(run))
+    folder, model = shlex.quote(str(run.path)), model_option(run.settings)
+    console.print(f"\nResults: {run.path}/evaluations.csv, curves.csv, figures/", markup=False, soft_wrap=True)
+    more = f"evo resume {folder} --seeds {run.settings.seeds + 2}{model}"
+    console.print(f"Next:\n  {escape(more)}   [dim]# train on more seeds[/dim]", soft_wrap=True)
+
+
+def print_table1(run: Run) -> None:
+    """Print the reproduction of Table 1: the report's accuracies beside ours, measured in both ways."""
+    from evo.reports.table1 import table1_table
+
+    console = output_console()
+    table = table1_table(run)
+    for part in ("test", "train"):
+        view = Table(show_edge=False, pad_edge=False, title=f"{part.capitalize()} accuracy", title_justify="left")
+        view.add_column("row", overflow="fold")
+        for heading in ("report", "as reported", "difference", "evaluation mode", "n"):
+            view.add_column(heading, justify="right")
+        rows = table[(table["part"] == part) & (table["point"] == "last step")]
+        for name in rows["row"].unique():
+            both = {row["measurement"]: row for row in rows[rows["row"] == name].to_dict("records")}
+            reported, evaluation = both["as reported"], both["evaluation mode"]
+            view.add_row(
+                escape(name),
+                f"{reported['report']:.1%}",
+                _percent(reported),
+                "" if _missing(reported["difference"]) else f"{100 * reported['difference']:+.1f}",
+                _percent(evaluation),
+                str(reported["n"]),
+            )
+        console.print(view)
+        console.print()
+    console.print(
+        "as reported: without leaving training mode, train on the last minibatch. evaluation mode: train on all "
+        "images. Mean ± standard deviation over n seeds after the last step; difference in percentage points.",
+        style="dim",
+    )
+    if not run.ranked():
+        raise SearchError(_nothing_complete(run))
+    console.print(f"Results: {run.path}/table1.html, table1.csv, table1.md, figures/", markup=False, soft_wrap=True)
 
 
 def _nothing_complete(run: Run) -> str:
@@ -212,6 +277,17 @@ def _time(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _spread(values: Sequence[float]) -> str:
+    deviation = f" ± {statistics.stdev(values):.4f} (n = {len(values)})" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{deviation}"
+
+
+def _percent(row: Mapping[Any, Any]) -> str:
+    if _missing(row["ours"]):
+        return ""
+    return f"{row['ours']:.1%}" + ("" if _missing(row["std"]) else f" ± {100 * row['std']:.1f}")
 
 
 def _number(value: float | None) -> str:

@@ -35,6 +35,8 @@ ModelBuilder: TypeAlias = Callable[[Mapping[str, Any], tuple[int, int, int], int
 FitnessPart: TypeAlias = Literal["validation", "test"]
 EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
+WHOLE_TRAIN_POINTS = 5
+"""Last points of a learning curve at which `training_mode` measures the whole training part, too."""
 KEEP_EVERY_SECONDS = 60.0
 """How much of a training a kill costs at most."""
 WORTH_BYTES = 5e6
@@ -129,7 +131,7 @@ class Trainer:
         Raises:
             Interrupted: It was; the state is in `checkpoint`.
         """
-        with self._own_randomness(seed):
+        with self.own_randomness(seed):
             training = self.begin(config, seed)
             keeper = _Keeper(checkpoint, last_state, self._identity(config, seed), interrupted)
             keeper.take_up(training)
@@ -160,15 +162,24 @@ class Trainer:
         return self.measure(model, load_part(self.dataset, "test", self.device))
 
     @torch.inference_mode()
-    def measure(self, model: nn.Module, part: Part) -> Metrics:
-        """Return a network's metrics on a part, in evaluation mode; the network's mode is restored."""
+    def measure(
+        self, model: nn.Module, part: Part, *, training_mode: bool = False, chunk: int | None = None
+    ) -> Metrics:
+        """Return a network's metrics on a part; the network's mode is restored.
+
+        Args:
+            model: The network.
+            part: The images.
+            training_mode: Leave dropout and batch norm as they are in training, instead of evaluation mode.
+            chunk: Images of a forward pass; by default what is fast.
+        """
         mode = model.training
-        model.eval()
+        model.train(training_mode)
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for chunk in torch.split(part.indices, EVALUATION_BATCH.get(self.device.type, 1000)):
+        for indices in torch.split(part.indices, chunk or EVALUATION_BATCH.get(self.device.type, 1000)):
             with self.autocast():
-                logits = model(self.preprocess(part.images.index_select(0, chunk)))
-            labels = part.labels.index_select(0, chunk)
+                logits = model(self.preprocess(part.images.index_select(0, indices)))
+            labels = part.labels.index_select(0, indices)
             totals[0] += (logits.argmax(dim=1) == labels).sum()
             totals[1] += functional.cross_entropy(logits.float(), labels, reduction="sum")
         model.train(mode)
@@ -196,6 +207,8 @@ class Trainer:
                 curve = tuple(state.curve)
                 return TrainingResult("diverged", curve, None, None, parameters, state.step, keeper.seconds, reason)
             measured = {f"{self.fitness}_accuracy": held_out.accuracy}
+            if self.settings.training_mode is not None:
+                measured |= as_reported(training)
             state.curve.append(CurvePoint(state.step, loss, accuracy, loss=held_out.loss, **measured))
         # Off the grid the curve has a point that longer trainings have not.
         if steps % self.settings.evaluate_every == 0:
@@ -223,7 +236,7 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     @contextlib.contextmanager
-    def _own_randomness(self, seed: int) -> Iterator[None]:
+    def own_randomness(self, seed: int) -> Iterator[None]:
         """Seed torch's global generators, which initialisation and dropout use, and restore them afterwards."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -241,6 +254,7 @@ class Training:
         seed: Decides the order of its batches.
         steps: When it ends.
         batch_size: Images of a batch.
+        last: Loss and right answers of the last minibatch, (2,).
     """
 
     trainer: Trainer
@@ -248,6 +262,7 @@ class Training:
     seed: int
     steps: int
     batch_size: int
+    last: torch.Tensor = field(init=False)
 
     def step(self) -> None:
         """Do one optimiser step; add its loss and its number of right answers to the state's sums."""
@@ -262,14 +277,46 @@ class Training:
         torch.autograd.backward(loss)
         state.optimiser.step()
         with torch.no_grad():
-            state.sums[0] += loss.detach()
-            state.sums[1] += (logits.argmax(dim=1) == labels).sum()
+            self.last = torch.stack([loss.detach(), (logits.argmax(dim=1) == labels).sum().to(loss.dtype)])
+            state.sums += self.last
         state.step += 1
         state.since += 1
 
     @cached_property
     def _batches(self) -> Iterator[torch.Tensor]:
         return batches(self.trainer.train_part.indices, self.batch_size, self.seed, skip=self.state.step)
+
+
+def as_reported(training: Training) -> dict[str, float]:
+    """Return a point of the learning curve as the 2019 report measured it, without leaving training mode.
+
+    The training goes on as if it had not been measured: dropout draws from a generator of its own, and the running
+    statistics of batch norm are put back.
+
+    Returns:
+        The accuracy and the loss of the last minibatch, and those of the held-out part; at the last points also the
+        accuracy on the whole training part in evaluation mode.
+    """
+    trainer, state = training.trainer, training.state
+    loss, right = training.last.tolist()
+    with trainer.own_randomness(training.seed + state.step):
+        buffers = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
+        whole = trainer.settings.training_mode == "whole"
+        chunk = len(trainer.held_out_part) if whole else training.batch_size
+        held_out = trainer.measure(state.model, trainer.held_out_part, training_mode=True, chunk=chunk)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    measured = {
+        "minibatch_accuracy": right / training.batch_size,
+        "minibatch_loss": loss,
+        "training_mode_accuracy": held_out.accuracy,
+        "training_mode_loss": held_out.loss,
+    }
+    every = trainer.settings.evaluate_every
+    points_left = -(-training.steps // every) - -(-state.step // every)
+    if points_left < WHOLE_TRAIN_POINTS:
+        measured["whole_train_accuracy"] = trainer.measure(state.model, trainer.train_part).accuracy
+    return measured
 
 
 class _Keeper:

@@ -68,7 +68,7 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(setup, ObjectiveSetup), "a worker was started"
         return InProcessEvaluator(setup)
 
-    monkeypatch.setattr("evo.api.make_evaluator", refuse)
+    monkeypatch.setattr("evo.execution.make_evaluator", refuse)
     monkeypatch.setattr("evo.replay.ProcessPoolEvaluator", refuse)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib
 
@@ -13,6 +16,7 @@ matplotlib.use("Agg")  # files only: a report must not need a display
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from evo.files import replacing
 from evo.genes import Boolean, Categorical, Gene, Layers, Number
 from evo.reports.comparison import names_of
 from evo.run import Run
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
 CURVES = 5
+DOTS_PER_INCH = 150
 
 
 def figures_of(runs: Sequence[Run]) -> dict[str, Figure]:
@@ -65,7 +70,7 @@ def progress_figure(runs: Sequence[Run]) -> Figure:
     axes.set_xlabel("evaluations")
     axes.set_ylabel(fitness_label(runs))
     axes.legend(loc="lower right", frameon=False)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -81,10 +86,10 @@ def genes_figure(run: Run) -> Figure:
         axes.scatter(values, fitness, c=range(len(fitness)), cmap="cividis_r", s=16, linewidths=0)
         axes.set_xlabel(title)
         if log:
-            _plain_log_axis(axes)
+            plain_log_axis(axes, "x")
         elif title.endswith(": layers"):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _plain(axes)
+        plain(axes)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for axes in grid[::columns]:
@@ -113,7 +118,7 @@ def curves_figure(run: Run) -> Figure:
     left.legend(frameon=False, title="individual")
     for axes in (left, right):
         axes.set_xlabel("steps")
-        _plain(axes)
+        plain(axes)
     return figure
 
 
@@ -140,16 +145,37 @@ def _panels(run: Run, name: str, gene: Gene) -> list[tuple[str, pd.Series[Any], 
     return []
 
 
-def _plain_log_axis(axes: Axes) -> None:
-    """Label a logarithmic axis with plain numbers, few enough not to run into each other."""
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
+def plain_log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, labelled with plain numbers, few enough not to run into each other."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
     decades = math.log10(high / low)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.5 else (1,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.5 else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Leave out what carries no data: the frame above and on the right; the grid is faint."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+
+
+def png_text(figure: Figure) -> str:
+    """Return a figure as PNG in base64, for a page that needs no other file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG and as SVG, each atomically.
+
+    Args:
+        figure: What to write.
+        path: Where to, without the ending.
+    """
+    for kind in ("png", "svg"):
+        with replacing(path.with_name(f"{path.name}.{kind}")) as temporary:
+            figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import pandas as pd
 
-from evo.files import replacing, write_text
+from evo.files import write_text
 from evo.reports.comparison import comparison_table, names_of
-from evo.reports.figures import figures_of
+from evo.reports.figures import figures_of, png_text, save_figure
 from evo.run import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FIRST_COLUMNS = ["run", "individual", "winner", "validation_accuracy", "test_accuracy", "test_std", "n", "gap"]
 """What a narrow screen shows of a comparison before it is scrolled."""
@@ -43,16 +37,13 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     figures, names = figures_of(runs), names_of(runs)
     pictures = []
     for name, figure in figures.items():
-        _save(figure, folder / "figures" / name)
+        save_figure(figure, folder / "figures" / name)
         kind, _, number = name.partition("-")
         whose = f"{names[int(number) - 1]}: " if number else ""
-        pictures.append({"name": name, "caption": whose + CAPTIONS[kind], "data": _png(figure)})
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(
-        resources.files("evo.reports").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    )
+        pictures.append({"name": name, "caption": whose + CAPTIONS[kind], "data": png_text(figure)})
     comparison = comparison_table(runs)
-    page = template.render(
+    page = rendered(
+        "report.html.jinja",
         title=", ".join(names),
         summaries=[_summary(row) for row in comparison.to_dict("records") if row["winner"]],
         comparison=_cells(comparison[[*FIRST_COLUMNS, *comparison.columns.difference(FIRST_COLUMNS, sort=False)]]),
@@ -61,6 +52,17 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Return a page of this package's templates; whatever the values hold is shown and not obeyed."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evo", "reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def _summary(row: Mapping[Any, Any]) -> str:
@@ -110,15 +112,3 @@ def _text(cell: Any) -> str:
     if pd.isna(cell):
         return ""
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
-
-
-def _png(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    for kind in ("png", "svg"):
-        with replacing(path.with_name(f"{path.name}.{kind}")) as temporary:
-            figure.savefig(temporary, format=kind, dpi=150)

@@ -1,0 +1,1 @@
+"""The commands of `evo`, by what they are about; heavy imports wait until one needs them."""

@@ -1,0 +1,39 @@
+"""Commands about search spaces: spaces, check."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from evo.commands.options import Debug
+from evo.commands.shell import guarded
+
+
+def spaces() -> None:
+    """List the shipped search spaces."""
+    from evo.terminal import print_spaces
+
+    print_spaces()
+
+
+def check(
+    space: Annotated[str, typer.Argument(help="A shipped space or a TOML file.")],
+    debug: Debug = False,
+) -> None:
+    """Validate a search space: every mistake at once, or its genes and what a search of it does by default.
+
+    Examples:
+
+      evo check mlp
+
+      evo check my_space.toml
+    """
+
+    def action() -> None:
+        from evo.space_file import load_space
+        from evo.terminal import print_space
+
+        print_space(load_space(space))
+
+    guarded(action, debug)

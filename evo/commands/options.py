@@ -1,0 +1,74 @@
+"""Options that several commands share, with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+SEARCH = "The search"
+TRAINING = "The trainings"
+OUTPUT = "Output"
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="The run folder. Default: results/<space>-<n>.", rich_help_panel=OUTPUT),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=OUTPUT)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.", rich_help_panel=OUTPUT)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --output.", rich_help_panel=OUTPUT)]
+Seed = Annotated[
+    int, typer.Option(help="Decides everything that is drawn: same seed, same table.", rich_help_panel=SEARCH)
+]
+Budget = Annotated[int | None, typer.Option(help="Most trainings.", rich_help_panel=SEARCH)]
+Generations = Annotated[int | None, typer.Option(help="Most generations.", rich_help_panel=SEARCH)]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(
+        help="Stop after this time at the latest, as 90s, 30m or 8h; exit code 75, resumable.", rich_help_panel=SEARCH
+    ),
+]
+Finalists = Annotated[
+    int | None,
+    typer.Option(
+        help="Genomes trained again on three new seeds each, then tested; 0: none. [default: 3]", rich_help_panel=SEARCH
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Trainings at a time; changes no result. Default: one a core; on a GPU, one.", rich_help_panel=TRAINING
+    ),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        help="Most time of one training, as 90s or 10m; one that takes longer fails.", rich_help_panel=TRAINING
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the data; without --dataset, what lies there decides.", rich_help_panel=TRAINING),
+]
+MovedData = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the data, if it has moved.", rich_help_panel=TRAINING)
+]
+SameModel = Annotated[
+    str | None,
+    typer.Option("--model", help="The run's own model again: package.module:function.", rich_help_panel=TRAINING),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="mlp, cnn, or package.module:function for a model of your own.", rich_help_panel=TRAINING),
+]
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=TRAINING)]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(help="auto: bf16 where the hardware computes in it.", rich_help_panel=TRAINING),
+]
+Engine = Annotated[
+    Literal["auto", "eager", "onednn"],
+    typer.Option(help="How a CPU multiplies in fp32; auto: by the processor.", rich_help_panel=TRAINING),
+]

@@ -1,0 +1,182 @@
+"""Commands that search: search, demo, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from evo.commands.options import (
+    SEARCH,
+    TRAINING,
+    Budget,
+    DataDir,
+    Debug,
+    Device,
+    Engine,
+    Finalists,
+    Generations,
+    Model,
+    MovedData,
+    Output,
+    Overwrite,
+    Precision,
+    Quiet,
+    SameModel,
+    Seed,
+    TimeBudget,
+    Timeout,
+    Workers,
+)
+from evo.commands.shell import guarded, seconds_of, watched
+
+
+def search(
+    space: Annotated[str, typer.Argument(help="A shipped space (see `evo spaces`) or a TOML file.")] = "mlp",
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="ga, random, report2019 or report2019-fixed. [default: ga]", rich_help_panel=SEARCH),
+    ] = None,
+    budget: Budget = None,
+    generations: Generations = None,
+    time_budget: TimeBudget = None,
+    population: Annotated[int | None, typer.Option(help="Individuals of a generation.", rich_help_panel=SEARCH)] = None,
+    seed: Seed = 0,
+    finalists: Finalists = None,
+    initial_from: Annotated[
+        Path | None,
+        typer.Option(help="A run whose best genomes enter the first population.", rich_help_panel=SEARCH),
+    ] = None,
+    fitness: Annotated[
+        Literal["validation", "test"],
+        typer.Option(help="test: select on the test set, as the 2019 report did.", rich_help_panel=SEARCH),
+    ] = "validation",
+    dataset: Annotated[
+        str | None, typer.Option(help="cifar10, digits or imagefolder.", rich_help_panel=TRAINING)
+    ] = None,
+    data_dir: DataDir = None,
+    model: Model = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    engine: Engine = "auto",
+    workers: Workers = None,
+    timeout: Timeout = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a search to its end, retrain the best genomes on new seeds, and test them.
+
+    Examples:
+      evo search digits
+
+      evo search mlp --data-dir ~/cifar10 --budget 100 --seed 1
+
+      evo search my_space.toml --strategy random --budget 500 --time-budget 8h
+    """
+
+    def action() -> None:
+        from evo.api import search as run_search
+
+        watched(
+            run_search,
+            quiet,
+            space=space,
+            strategy=strategy,
+            budget=budget,
+            generations=generations,
+            time_budget=seconds_of(time_budget, "--time-budget"),
+            population=population,
+            seed=seed,
+            finalists=finalists,
+            initial_from=initial_from,
+            fitness=fitness,
+            dataset=dataset,
+            data_dir=data_dir,
+            model=model,
+            device=device,
+            precision=precision,
+            engine=engine,
+            workers=workers,
+            timeout=seconds_of(timeout, "--timeout"),
+            output=output,
+            overwrite=overwrite,
+        )
+
+    guarded(action, debug)
+
+
+def demo(
+    seed: Seed = 0,
+    workers: Workers = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Evolve small networks on scikit-learn's digits: no download, under a minute on two cores."""
+
+    def action() -> None:
+        from evo.api import search as run_search
+
+        watched(run_search, quiet, space="digits", seed=seed, workers=workers, output=output, overwrite=overwrite)
+
+    guarded(action, debug)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    budget: Budget = None,
+    generations: Generations = None,
+    time_budget: TimeBudget = None,
+    finalists: Finalists = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="For runs of evo train and evo table1: trainings of each network.", rich_help_panel=SEARCH),
+    ] = None,
+    data_dir: MovedData = None,
+    model: SameModel = None,
+    device: Annotated[str | None, typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING)] = None,
+    engine: Annotated[
+        Literal["auto", "eager", "onednn"] | None,
+        typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING),
+    ] = None,
+    workers: Workers = None,
+    timeout: Timeout = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Go on where a run stopped; its finished table is that of a run that was never stopped.
+
+    A larger --budget or --generations extends a finished search, --seeds a run of `evo train` or `evo table1`.
+
+    Examples:
+
+      evo resume results/mlp-1
+
+      evo resume results/mlp-1 --budget 200
+    """
+
+    def action() -> None:
+        from evo.api import resume as resume_run
+
+        watched(
+            resume_run,
+            quiet,
+            path=run,
+            budget=budget,
+            generations=generations,
+            time_budget=seconds_of(time_budget, "--time-budget"),
+            finalists=finalists,
+            seeds=seeds,
+            data_dir=data_dir,
+            model=model,
+            device=device,
+            engine=engine,
+            workers=workers,
+            timeout=seconds_of(timeout, "--timeout"),
+        )
+
+    guarded(action, debug)

@@ -1,0 +1,101 @@
+"""What every command does around its work: signals, progress, errors in a few lines, exit codes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from evo.run import Run
+
+
+def watched(command: Callable[..., Run], quiet: bool, again: Sequence[str] = (), **arguments: Any) -> None:
+    """Do what makes a run, with progress on stderr, and with signals that end it in order; show the result.
+
+    Args:
+        command: Takes `observer` and `stop_check`, and returns the run.
+        quiet: Show no progress.
+        again: The words of the command that goes on after a stop; by default `resume` and the run's folder.
+        **arguments: Of the command.
+    """
+    from evo.loop import Stop
+    from evo.progress import TerminalObserver
+    from evo.signals import StopOnSignals
+    from evo.terminal import error_console
+
+    observer = TerminalObserver(error_console(), quiet=quiet)
+    try:
+        with StopOnSignals() as signals, observer:
+            run = command(observer=observer, stop_check=signals.check, **arguments)
+    except (Stop, KeyboardInterrupt) as stop:
+        reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
+        typer.echo(f"stopped: {reason}.", err=True)
+        if observer.path is not None:
+            words = shlex.join(again or ("resume", str(observer.path)))
+            typer.echo(f"Go on with:  evo {words}{observer.model_option}", err=True)
+        else:
+            typer.echo("No training had begun; nothing was written.", err=True)
+        raise typer.Exit(code) from None
+    _show(run)
+
+
+def _show(run: Run) -> None:
+    """Print what a finished run has found; write the figures of one that searched nothing."""
+    from evo.experiment import LISTED
+    from evo.table1 import NAME
+    from evo.terminal import print_result, print_table1, print_trainings
+
+    if run.settings.strategy != LISTED or run.path is None:
+        print_result(run)
+    elif run.settings.space_name == NAME:
+        from evo.reports.table1 import write_table1
+        from evo.reproduction import figure_runs
+
+        write_table1(run, figure_runs(run.path))
+        print_table1(run)
+    else:
+        from evo.reports.training import write_training
+
+        write_training(run)
+        print_trainings(run)
+
+
+def guarded(action: Callable[[], Any], debug: bool) -> Any:
+    """Do something; show an error in a few lines, and end with its exit code."""
+    from evo.errors import EvoError
+
+    try:
+        return action()
+    except EvoError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(f"error: {type(error).__name__}: {error} (--debug shows where)", err=True)
+        raise typer.Exit(1) from None
+
+
+def seconds_of(text: str | None, option: str) -> float | None:
+    """Return the seconds of a time such as 90s, 30m, 8h, 2d, 1h30m, or a bare number of seconds."""
+    from evo.errors import ConfigurationError
+
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ConfigurationError(f'{option}: "{text}" is no time; write 90s, 30m, 8h or 1h30m')
+    return float(sum(float(number) * units[unit] for number, unit in parts))

@@ -1,0 +1,211 @@
+"""How a command carries its work out: a setup, workers, a run folder, and an end in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from evo.errors import ConfigurationError
+from evo.evaluators import Evaluator
+from evo.evaluators.base import Setup
+from evo.evaluators.objective import Objective
+from evo.loop import Observer, Stop, StopCheck
+from evo.run import Run
+from evo.run_folder import check_output, free_output
+from evo.settings import Settings, current_versions
+from evo.setups import default_workers, make_evaluator, setup_of_run, setup_of_search
+from evo.space import SearchSpace
+
+TIME_BUDGET_EXIT = 75
+SUSPEND_SECONDS = 8.0
+"""Time for trainings in flight to save their state: a scheduler's patience is about 30 s, a person's about 10."""
+
+Work: TypeAlias = Callable[[Run, Evaluator, Observer, StopCheck], None]
+"""What is done with a run that is open and an evaluator that is started."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how evaluations happen, and where they are kept.
+
+    Attributes:
+        dataset: "cifar10", "digits" or "imagefolder"; None for the space's own.
+        data_dir: Where the dataset is; without `dataset`, what lies there decides.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "fp32" or "bf16".
+        engine: "auto", "eager" or "onednn".
+        workers: Evaluations at the same time; None for one a core (trainings on a CPU), or one.
+        timeout: Seconds that an evaluation may take.
+        time_budget: Seconds that everything may take.
+        output: The run folder; None for results/<space>-<n>, or for memory where an objective is evaluated.
+        overwrite: Replace the run in `output`.
+    """
+
+    dataset: str | None = None
+    data_dir: str | Path | None = None
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    engine: Literal["auto", "eager", "onednn"] = "auto"
+    workers: int | None = None
+    timeout: float | None = None
+    time_budget: float | None = None
+    output: str | Path | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_above_zero(workers=self.workers, time_budget=self.time_budget, timeout=self.timeout)
+
+
+def begin(
+    space: SearchSpace,
+    settings: Settings,
+    execution: Execution,
+    work: Work,
+    *,
+    objective: Objective | None = None,
+    observer: Observer,
+    stop_check: StopCheck,
+) -> Run:
+    """Start a run and do its work.
+
+    Raises:
+        ConfigurationError: Something that was asked for is wrong; nothing was written.
+        Stop: The stop check or the time budget ended it.
+    """
+    started = time.monotonic()
+    path = _output_folder(execution.output, space.name, in_memory=objective is not None)
+    if path is not None:
+        check_output(path, overwrite=execution.overwrite)
+    setup = _setup(space, settings, execution, objective, observer)
+    settings.workers = execution.workers or default_workers(setup, execution.device)
+    settings.timeout = execution.timeout
+    with make_evaluator(setup, settings.workers, execution.timeout) as evaluator:
+        _note_facts(settings, evaluator.start())
+        if execution.output is None and path is not None and path.exists():
+            path = free_output(path.parent, space.name)  # another search has taken the name meanwhile
+        run = Run.create(settings, path, overwrite=execution.overwrite)
+        return _carry_out(run, evaluator, work, observer, _timed(stop_check, execution.time_budget, started))
+
+
+def _setup(
+    space: SearchSpace, settings: Settings, execution: Execution, objective: Objective | None, observer: Observer
+) -> Setup:
+    return setup_of_search(
+        space,
+        settings,
+        objective,
+        execution.dataset,
+        execution.data_dir,
+        execution.device,
+        execution.precision,
+        execution.engine,
+        observer,
+    )
+
+
+def go_on(
+    run: Run,
+    settings: Settings,
+    work: Work,
+    *,
+    objective: Objective | None = None,
+    model: str | None = None,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    engine: Literal["auto", "eager", "onednn"] | None = None,
+    workers: int | None = None,
+    time_budget: float | None = None,
+    observer: Observer,
+    stop_check: StopCheck,
+) -> Run:
+    """Go on with a run's work where it stopped.
+
+    Args:
+        run: Open for writing.
+        settings: What it is to do from now on.
+        work: See `Work`.
+        objective: See `setup_of_run`; so for the next four.
+        model: The run's own model again.
+        data_dir: Where the data are, if they have moved.
+        device: If not the run's.
+        engine: If not the run's.
+        workers: Evaluations at the same time.
+        time_budget: Seconds for this call.
+        observer: Watches.
+        stop_check: Called often; raises `Stop` to end it.
+
+    Raises:
+        ConfigurationError: The objective, model or data do not fit the run.
+        Stop: The stop check or the time budget ended it.
+    """
+    started = time.monotonic()
+    setup = setup_of_run(
+        run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device, engine=engine
+    )
+    count = workers or default_workers(setup, device or settings.device)
+    with make_evaluator(setup, count, settings.timeout) as evaluator:
+        _note_facts(settings, evaluator.start())
+        settings.workers = count
+        if settings != run.settings or settings.versions != current_versions():
+            run.record_resume(settings)
+        return _carry_out(run, evaluator, work, observer, _timed(stop_check, time_budget, started))
+
+
+def check_above_zero(**numbers: float | None) -> None:
+    """Check options that must be above zero where they are given.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
+    for name, value in numbers.items():
+        if value is not None and not value > 0:
+            raise ConfigurationError(f"--{name.replace('_', '-')}: must be above 0, got {value}")
+
+
+def checked_seed(seed: int) -> int:
+    """Return the seed of a run.
+
+    Raises:
+        ConfigurationError: It is not a whole number of at least 0.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigurationError(f"--seed: must be a whole number of at least 0, got {seed!r}")
+    return seed
+
+
+def _carry_out(run: Run, evaluator: Evaluator, work: Work, observer: Observer, stop_check: StopCheck) -> Run:
+    try:
+        work(run, evaluator, observer, stop_check)
+    except Stop:
+        evaluator.suspend(SUSPEND_SECONDS)
+        raise
+    finally:
+        run.write_tables()
+        run.close()
+    return run
+
+
+def _timed(stop_check: StopCheck, time_budget: float | None, started: float) -> StopCheck:
+    """Return a stop check that also ends the work when its time is over."""
+
+    def check() -> None:
+        stop_check()
+        if time_budget is not None and time.monotonic() - started > time_budget:
+            raise Stop(f"the time budget of {time_budget:g} s is used up", TIME_BUDGET_EXIT)
+
+    return check
+
+
+def _note_facts(settings: Settings, facts: Mapping[str, Any]) -> None:
+    """Note in the settings where and how evaluations happen."""
+    settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
+    settings.precision, settings.engine, settings.threads = facts["precision"], facts["engine"], facts["threads"]
+
+
+def _output_folder(output: str | Path | None, name: str, *, in_memory: bool) -> Path | None:
+    if output is not None:
+        return Path(output)
+    return None if in_memory else free_output(Path("results"), name)

@@ -1,0 +1,233 @@
+"""The figures of trainings that nobody evolved: their learning curves, the mean over the seeds with their range."""
+
+from __future__ import annotations
+
+import statistics
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from matplotlib.figure import Figure
+
+from evo.errors import RunError
+from evo.individual import CurvePoint, Evaluation, Genome, Individual
+from evo.models import MODEL_GENES
+from evo.reports.figures import COLOURS, STYLES, plain, plain_log_axis, save_figure
+from evo.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Kind: TypeAlias = Literal["accuracy", "loss"]
+Curve: TypeAlias = Sequence[CurvePoint]
+
+KINDS: tuple[Kind, ...] = ("accuracy", "loss")
+AXIS_LABELS = {"accuracy": "accuracy (fraction)", "loss": "cross-entropy (nats)"}
+MARKERS = ("o", "s", "^", "D", "v", "P")
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8.5}
+MARKS = 10
+"""How many markers a line has about: enough to tell lines apart in grey, few enough to see the line."""
+LOG_FROM = 100.0
+"""A loss whose highest value is so many times its lowest is drawn on a logarithmic axis."""
+TITLE_WIDTH = 92
+"""Characters of a title's line that a figure of usual width has room for."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a figure.
+
+    Attributes:
+        quantity: The attribute of `CurvePoint` that it shows.
+        label: What the legend says.
+        place: Chooses colour, line style and marker.
+    """
+
+    quantity: str
+    label: str
+    place: int
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Colour, line style and marker, as matplotlib's arguments."""
+        return {
+            "color": COLOURS[self.place % len(COLOURS)],
+            "linestyle": STYLES[self.place % len(STYLES)],
+            "marker": MARKERS[self.place % len(MARKERS)],
+        }
+
+
+def training_figures(run: Run) -> dict[str, Figure]:
+    """Return accuracy and loss against steps by file name, a panel each configuration; none without a curve.
+
+    Args:
+        run: Of listed configurations, finished or not.
+    """
+    panels = [(individual, seen) for individual in run.individuals if (seen := _with_curve(run, individual))]
+    return {kind: _figure(run, panels, kind) for kind in KINDS} if panels else {}
+
+
+def write_training(run: Run) -> Path:
+    """Write the figures of a run as PNG and SVG into its folder.
+
+    Returns:
+        Their folder.
+
+    Raises:
+        RunError: The run is in memory.
+    """
+    folder = run_folder_of(run) / "figures"
+    for name, figure in training_figures(run).items():
+        save_figure(figure, folder / name)
+    return folder
+
+
+def run_folder_of(run: Run) -> Path:
+    """Return where a run's files go.
+
+    Raises:
+        RunError: The run is in memory.
+    """
+    if run.path is None:
+        raise RunError("a run in memory has no folder to write figures to")
+    return run.path
+
+
+def complete_trainings(run: Run, individual: Individual) -> list[Evaluation]:
+    """Return the complete trainings of a configuration, one a seed."""
+    return [entry for entry in run.search_evaluations if entry.individual == individual.id and entry.complete]
+
+
+def lines_of(run: Run, genome: Genome, kind: Kind) -> list[Line]:
+    """Return what a figure of a network shows: its training, and what was held out.
+
+    Where the run measured as the 2019 report did, these are the last minibatch and the held-out part in training mode;
+    where that differs from evaluation mode, both are shown.
+    """
+    part, modes = run.settings.fitness, run.space.training.training_mode is not None
+    accuracy = kind == "accuracy"
+    train = ("minibatch_" if modes else "train_") + kind
+    evaluation_mode = f"{part}_accuracy" if accuracy else "loss"
+    lines = [Line(train, "train: last minibatch" if modes else "train: mean of the minibatches", 1)]
+    if not modes or not changes_with_mode(run, genome):
+        return [*lines, Line(f"training_mode_{kind}" if modes else evaluation_mode, part, 0)]
+    return [
+        *lines,
+        Line(f"training_mode_{kind}", f"{part}: training mode, as in 2019", 0),
+        Line(evaluation_mode, f"{part}: evaluation mode", 2),
+    ]
+
+
+def changes_with_mode(run: Run, genome: Genome) -> bool:
+    """Return whether a network answers differently in training mode: it has dropout or batch norm, or may have."""
+    if run.settings.model not in MODEL_GENES:
+        return True
+    return bool(genome.get("dropout")) or bool(genome.get("batch_norm", run.settings.model == "cnn"))
+
+
+def draw(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
+    """Draw a quantity of the curves of several seeds: their mean as a line, their range as a light band."""
+    steps, values = _by_step(curves, line.quantity)
+    if not steps:
+        return
+    means = [statistics.fmean(seeds) for seeds in values]
+    every = max(1, len(steps) // MARKS)
+    # Lines that lie on each other have their markers at different steps.
+    marks = slice(line.place * every // 3 % every, None, every)
+    axes.plot(steps, means, label=line.label, linewidth=1.6, markersize=4.5, markevery=marks, **line.look)
+    if max(map(len, values)) > 1:
+        lows, highs = [min(seeds) for seeds in values], [max(seeds) for seeds in values]
+        axes.fill_between(steps, lows, highs, color=line.look["color"], alpha=0.2, linewidth=0)
+
+
+def finish(axes: Axes, kind: Kind, curves: Iterable[Curve], lines: Iterable[Line], title: str) -> None:
+    """Give axes with lines on them their labels, legend and title, and a wide loss its logarithmic axis."""
+    axes.set_xlabel("optimiser steps")
+    axes.set_ylabel(AXIS_LABELS[kind])
+    axes.set_title(title, loc="left", fontsize=9.5, parse_math=False)
+    plain(axes)
+    if axes.lines:
+        axes.legend(**LEGEND)
+    curves, lines = list(curves), list(lines)
+    drawn = [value for line in lines for seeds in _by_step(curves, line.quantity)[1] for value in seeds if value > 0]
+    if kind == "loss" and drawn and max(drawn) > LOG_FROM * min(drawn):
+        plain_log_axis(axes, "y")
+
+
+def wrapped(*lines: str, width: int = TITLE_WIDTH) -> str:
+    """Return the lines of a title, none longer than a figure is wide."""
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, width))
+
+
+def seeds_text(count: int) -> str:
+    """Return what a line and its band are, by the number of trainings behind them."""
+    return "one seed" if count == 1 else f"mean and range of {count} seeds"
+
+
+def setting_text(run: Run, genome: Genome) -> str:
+    """Return how a network was trained: optimiser, learning rate, batch size, and the data."""
+    setting = {**run.space.training.model_dump(exclude_none=True), **genome}
+    optimiser = {"adam": "Adam", "sgd": "SGD"}.get(str(setting["optimiser"]), str(setting["optimiser"]))
+    facts = [
+        optimiser,
+        f"learning rate {rate_text(float(setting['learning_rate']))}" if "learning_rate" in setting else "",
+        f"batch size {setting['batch_size']}" if "batch_size" in setting else "",
+        str((run.settings.dataset or {}).get("variant", "")),
+    ]
+    return ", ".join(filter(None, facts))
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate as the report writes it: 1.68e-4."""
+    mantissa, _, exponent = f"{rate:.2e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def _with_curve(run: Run, individual: Individual) -> list[Evaluation]:
+    """Return the trainings to show: the complete ones; where there is none, what the others reached."""
+    every = [entry for entry in run.search_evaluations if entry.individual == individual.id and entry.curve]
+    return [entry for entry in every if entry.complete] or every
+
+
+def _figure(run: Run, panels: Sequence[tuple[Individual, list[Evaluation]]], kind: Kind) -> Figure:
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(7.5 if columns == 1 else 11.0, 4.6 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (individual, evaluations) in zip(grid, panels, strict=False):
+        curves, lines = [entry.curve for entry in evaluations], lines_of(run, individual.genome, kind)
+        for line in lines:
+            draw(axes, curves, line)
+        ended = "" if evaluations[0].complete else f"; none complete ({evaluations[0].status})"
+        title = wrapped(
+            _network_text(run, individual),
+            f"{setting_text(run, individual.genome)}; {seeds_text(len(curves))}{ended}",
+            width=TITLE_WIDTH if columns == 1 else 64,
+        )
+        finish(axes, kind, curves, lines, title)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _network_text(run: Run, individual: Individual) -> str:
+    """Return which network a panel shows: the model, and the genes that it reads."""
+    known = MODEL_GENES.get(run.settings.model or "", frozenset(individual.genome))
+    genes = [
+        f"{name} {run.space.genes[name].to_text(value)}" for name, value in individual.genome.items() if name in known
+    ]
+    number = f"#{individual.id}: " if len(run.individuals) > 1 else ""
+    return f"{number}{run.settings.model}" + (f" ({', '.join(genes)})" if genes else "")
+
+
+def _by_step(curves: Sequence[Curve], quantity: str) -> tuple[list[int], list[list[float]]]:
+    """Return the steps at which a quantity was measured, and there its value for each seed."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for curve in curves:
+        for point in curve:
+            if (value := getattr(point, quantity)) is not None:
+                found[point.step].append(value)
+    return sorted(found), [found[step] for step in sorted(found)]

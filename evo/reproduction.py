@@ -1,0 +1,127 @@
+"""The report's Table 1 and its figures, each network an ordinary training: what is there already is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evo.errors import ConfigurationError
+from evo.execution import Execution, check_above_zero, go_on
+from evo.experiment import LISTED, train_configurations, train_listed
+from evo.individual import Genome
+from evo.loop import Observer, StopCheck
+from evo.run import Run
+from evo.run_folder import is_run
+from evo.space import SearchSpace
+from evo.table1 import FIGURE_NETWORKS, Row, table1_space
+
+
+def reproduce(
+    rows: Sequence[Row],
+    execution: Execution,
+    *,
+    seeds: int,
+    seed: int,
+    figures: bool,
+    observer: Observer,
+    stop_check: StopCheck,
+) -> Run:
+    """Train rows of Table 1 on several seeds, and the two networks that only its figures show on one.
+
+    Args:
+        rows: What to train.
+        execution: Where and how; `output` is the folder. One that holds rows already gets those that are missing.
+        seeds: Trainings of each row.
+        seed: What their seeds derive from.
+        figures: Whether to train the networks of `FIGURE_NETWORKS` in folders of their own inside the output.
+        observer: Watches.
+        stop_check: Called often; raises `Stop` to end it.
+
+    Returns:
+        The run of the rows.
+
+    Raises:
+        ConfigurationError: Something that was asked for is wrong, or does not fit what the folder holds.
+        Stop: The stop check or the time budget ended it.
+    """
+    assert execution.output is not None
+    check_above_zero(seeds=seeds)
+    configurations = [row.genome for row in rows]
+    run = _train(table1_space(), configurations, execution, seeds, seed, observer, stop_check)
+    for name, space in FIGURE_NETWORKS.items() if figures else ():
+        inside = replace(
+            execution,
+            output=Path(execution.output) / name,
+            overwrite=False,
+            data_dir=execution.data_dir or (run.settings.dataset or {}).get("data_dir"),
+        )
+        _train(space, space.initial, inside, 1, run.settings.seed, observer, stop_check)
+    return run
+
+
+def figure_runs(folder: Path) -> dict[str, Run]:
+    """Return the runs of `FIGURE_NETWORKS` that lie in the folder of a reproduction."""
+    return {name: Run.load(folder / name) for name in FIGURE_NETWORKS if is_run(folder / name)}
+
+
+def _train(
+    space: SearchSpace,
+    configurations: Sequence[Genome],
+    execution: Execution,
+    seeds: int,
+    seed: int,
+    observer: Observer,
+    stop_check: StopCheck,
+) -> Run:
+    """Start a run, or give the one that is there what it has not."""
+    if execution.overwrite or not is_run(Path(str(execution.output))):
+        return train_configurations(
+            space,
+            configurations,
+            execution,
+            seeds=seeds,
+            seed=seed,
+            fitness="test",
+            observer=observer,
+            stop_check=stop_check,
+        )
+    run = Run.open(str(execution.output), warn=observer.warn)
+    try:
+        _check_same(run, space, execution, seed)
+        settings = replace(run.settings, timeout=execution.timeout)
+        settings.initial = [*settings.initial, *(new for new in configurations if new not in settings.initial)]
+        settings.population, settings.seeds = len(settings.initial), max(settings.seeds, seeds)
+        return go_on(
+            run,
+            settings,
+            train_listed,
+            data_dir=execution.data_dir,
+            workers=execution.workers,
+            time_budget=execution.time_budget,
+            observer=observer,
+            stop_check=stop_check,
+        )
+    finally:
+        run.close()
+
+
+def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int) -> None:
+    """Check that a folder's run is of the same trainings, and what is asked for is what they were made with."""
+    settings = run.settings
+    if (settings.strategy, settings.space_name) != (LISTED, space.name):
+        raise ConfigurationError(
+            f"output {run.path}: holds another run ({settings.strategy} on the space {settings.space_name}); "
+            "choose another --output"
+        )
+    for option, given, recorded in (
+        ("seed", seed, settings.seed),
+        ("device", execution.device, settings.device),
+        ("precision", execution.precision, settings.precision),
+        ("engine", execution.engine, settings.engine),
+    ):
+        if given not in ("auto", recorded):
+            raise ConfigurationError(
+                f"--{option} {given}: the trainings in {run.path} were made with {recorded}; "
+                "leave the option out, or choose another --output"
+            )

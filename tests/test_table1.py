@@ -1,0 +1,183 @@
+"""The report's Table 1 as data, and its reproduction: resumable, extended by rows and seeds, never overwritten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import evo
+from evo.cli import app
+from evo.errors import ConfigurationError
+from evo.execution import Execution
+from evo.experiment import space_of
+from evo.loop import Nobody
+from evo.reproduction import figure_runs, reproduce
+from evo.run import Run
+from evo.table1 import FIGURE_NETWORKS, ROWS, TRAINING, Row, chosen_rows, row_of, table1_space
+
+SMALL = tuple(replace(row, hidden_layers=row.hidden_layers[:1], batch_size=64, steps=20) for row in ROWS)
+
+
+def test_the_rows_are_those_of_the_report() -> None:
+    assert [(row.name, row.steps, row.train, row.test) for row in ROWS] == [
+        ("Default", 1500, 0.425, 0.444),
+        ("GA1", 4681, 1.0, 0.537),
+        ("GA1 + dropout", 4681, 0.635, 0.497),
+        ("GA1 + dropout + batchnorm", 4681, 0.826, 0.516),
+        ("GA2", 3030, 1.0, 0.506),
+        ("GA3", 4365, 1.0, 0.535),
+    ]
+    assert [row.hidden_layers for row in ROWS] == [(100,), *[(1000, 500, 250, 100)] * 3, (1000, 100), (1000, 1000)]
+    assert [row.batch_size for row in ROWS] == [200, 1609, 1609, 1609, 1824, 809]
+    assert [round(row.learning_rate, 7) for row in ROWS] == [2e-3, *[1.684e-4] * 3, 1.5e-4, 5.72e-5]
+    assert [(row.dropout, row.batch_norm) for row in ROWS][2:4] == [(0.5, False), (0.5, True)]
+
+
+def test_its_protocol_is_that_of_the_report() -> None:
+    settings = table1_space().training
+    assert (settings.preprocess, settings.optimiser, settings.weight_decay) == ("subtract_mean_image", "adam", 0.0)
+    assert (settings.evaluate_every, settings.training_mode) == (100, "whole")
+
+
+def test_every_row_is_found_again_by_its_genome() -> None:
+    assert [row_of(row.genome) for row in ROWS] == list(ROWS)
+    assert row_of({**ROWS[0].genome, "steps": 1}) is None
+    space = table1_space()
+    assert all(space.problems(row.genome) == [] for row in ROWS)
+
+
+def test_rows_are_chosen_by_name() -> None:
+    assert chosen_rows([]) == list(ROWS)
+    assert [row.name for row in chosen_rows(["ga3", " default "])] == ["Default", "GA3"]
+    assert [row.name for row in chosen_rows(["ga1+Dropout"])] == ["GA1 + dropout"]
+    with pytest.raises(ConfigurationError, match=r'--rows: no row "GA4".*Default, GA1, GA1 '):
+        chosen_rows(["GA4"])
+
+
+def test_the_networks_of_the_figures_are_those_of_the_report() -> None:
+    numpy_mlp, cnn = FIGURE_NETWORKS["numpy_mlp"], FIGURE_NETWORKS["cnn"]
+    assert numpy_mlp.training.optimiser == "sgd"
+    assert numpy_mlp.initial == ({"hidden_layers": (100,), "learning_rate": 2e-3, "batch_size": 200, "steps": 1500},)
+    assert cnn.initial[0]["channels"] == (64, 128, 256, 512, 512)
+    assert (cnn.initial[0]["batch_size"], cnn.initial[0]["steps"], cnn.training.evaluate_every) == (32, 5000, 500)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, in_process: None) -> tuple[Row, ...]:
+    """Make every network of the report small enough for a test."""
+    fixed = TRAINING | {"evaluate_every": 10}
+    monkeypatch.setattr("evo.table1.ROWS", SMALL)
+    monkeypatch.setattr("evo.table1.TRAINING", fixed)
+    networks = {
+        name: space_of(
+            [{**space.initial[0], "steps": 10, "batch_size": 64} | ({"channels": (4,)} if name == "cnn" else {})],
+            name=name,
+            model=name,
+            dataset="cifar10",
+            training=fixed | {"optimiser": space.training.optimiser},
+        )
+        for name, space in FIGURE_NETWORKS.items()
+    }
+    monkeypatch.setattr("evo.reproduction.FIGURE_NETWORKS", networks)
+    return SMALL
+
+
+def reproduced(folder: Path, rows: tuple[Row, ...], seeds: int = 1, *, figures: bool = False, **options: Any) -> Run:
+    given = {"output": folder, "dataset": "digits", "workers": 1} | options
+    seed = given.pop("seed", 42)
+    return reproduce(
+        rows, Execution(**given), seeds=seeds, seed=seed, figures=figures, observer=Nobody(), stop_check=lambda: None
+    )
+
+
+def table(run: Run) -> Any:
+    return run.table.drop(columns=["seconds", "worker", "started"])
+
+
+def test_rows_and_seeds_are_added_to_a_folder_and_nothing_is_done_again(tmp_path: Path, small: tuple[Row, ...]) -> None:
+    first = reproduced(tmp_path / "grown", small[:2])
+    started = dict(zip(first.table["individual"], first.table["started"], strict=True))
+    grown = reproduced(tmp_path / "grown", small, seeds=2)
+    assert [individual.genome for individual in grown.individuals] == [row.genome for row in small]
+    assert len(grown.table) == 12
+    again = {row["individual"]: row["started"] for row in grown.table.query("replicate == 0").to_dict("records")}
+    assert {number: again[number] for number in started} == started
+    whole = reproduced(tmp_path / "whole", small, seeds=2)
+    assert table(grown).equals(table(whole))
+    assert grown.curves.equals(whole.curves)
+
+
+def test_fitness_is_the_test_set_and_all_images_are_trained_on(tmp_path: Path, small: tuple[Row, ...]) -> None:
+    run = reproduced(tmp_path / "run", small[:1])
+    assert run.settings.fitness == "test"
+    assert run.table["test_accuracy"].notna().all()
+    assert {"training_mode_accuracy", "minibatch_accuracy"} <= set(run.curves.columns)
+
+
+def test_figures_train_the_two_other_networks_inside_the_folder(tmp_path: Path, small: tuple[Row, ...]) -> None:
+    reproduced(tmp_path / "run", small[:1], figures=True)
+    runs = figure_runs(tmp_path / "run")
+    assert {name: run.settings.model for name, run in runs.items()} == {"numpy_mlp": "numpy_mlp", "cnn": "cnn"}
+    before = {name: run.table.to_dict("records") for name, run in runs.items()}
+    reproduced(tmp_path / "run", small[:1], figures=True)
+    after = figure_runs(tmp_path / "run")
+    assert str({name: run.table.to_dict("records") for name, run in after.items()}) == str(before)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path, small: tuple[Row, ...]) -> None:
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
+    evo.search(space, lambda config: config["x"], budget=2, population=2, output=tmp_path / "search")
+    with pytest.raises(ConfigurationError, match=r"holds another run \(ga on the space custom\)"):
+        reproduced(tmp_path / "search", small)
+
+
+@pytest.mark.parametrize(("option", "value"), [("seed", 1), ("precision", "bf16"), ("device", "cuda")])
+def test_what_the_trainings_were_made_with_cannot_change(
+    tmp_path: Path, small: tuple[Row, ...], option: str, value: Any
+) -> None:
+    reproduced(tmp_path / "run", small[:1])
+    with pytest.raises(ConfigurationError, match=f"--{option} {value}: the trainings in .* were made with"):
+        reproduced(tmp_path / "run", small, **{option: value})
+    assert len(evo.load(tmp_path / "run").table) == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_the_command_writes_table_page_and_figures(cli: CliRunner, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    images = tmp_path / "images"
+    write_images(images)
+    command = ["table1", "--figures", "--seeds", "2", "--workers", "1", "--data-dir", str(images), "-q", "-o"]
+    result = cli.invoke(app, [*command, str(folder)])
+    assert result.exit_code == 0, result.output
+    for words in ("Test accuracy", "Train accuracy", "GA1 + dropout + batchnorm", "53.7%", "evaluation mode"):
+        assert words in result.stdout
+    for name in ("table1.csv", "table1.md", "table1.html"):
+        assert (folder / name).is_file()
+    assert {f"figure-{number}.svg" for number in range(1, 9)} <= {path.name for path in (folder / "figures").iterdir()}
+    (folder / "table1.csv").unlink()
+    resumed = cli.invoke(app, ["resume", str(folder), "-q", "--workers", "1"])
+    assert resumed.exit_code == 0, resumed.output
+    assert (folder / "table1.csv").is_file()
+
+
+def test_the_command_refuses_an_unknown_row(cli: CliRunner) -> None:
+    result = cli.invoke(app, ["table1", "--rows", "GA1, GA9"])
+    assert result.exit_code == 2
+    assert 'no row "GA9"' in result.stderr
+
+
+def write_images(folder: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 8), ("test", 3)):
+        for name in ("cat", "dog"):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
