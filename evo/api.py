@@ -18,7 +18,7 @@ from evo.run import Run
 from evo.settings import FINALISTS, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space_file import load_space
-from evo.strategies import DEFAULT_STRATEGY, Strategy, make_strategy, strategy_names
+from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, Strategy, make_strategy, strategy_names
 
 __all__ = ["Stop", "load", "make_strategy", "resume", "search", "strategy_names"]
 
@@ -34,6 +34,10 @@ def search(
     time_budget: float | None = None,
     seed: int = 0,
     finalists: int | None = None,
+    pending: int | None = None,
+    asynchronous: bool = False,
+    free_steps: bool = False,
+    objectives: Mapping[str, str] | None = None,
     fitness: Literal["validation", "test"] = "validation",
     initial: Sequence[Mapping[str, Any]] = (),
     initial_from: str | Path | None = None,
@@ -62,6 +66,12 @@ def search(
         time_budget: Seconds; the search then raises `Stop` and can be resumed.
         seed: Decides everything that is drawn.
         finalists: How many genomes are trained again on three new seeds after the search; 0 for none.
+        pending: Of strategies that propose one individual at a time: proposals whose results are not awaited. It bounds
+            how many workers are busy, and decides what is proposed, whatever their number.
+        asynchronous: Learn results in the order in which they arrive instead; not reproducible.
+        free_steps: Train every genome to the most steps of the space; its best checkpoint is its fitness and its steps.
+        objectives: Of the strategy `pareto`: "maximise" or "minimise" by what is measured; default: the space's own, or
+            fitness and few parameters.
         fitness: "validation", or "test" to select on the test set as the 2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
         initial_from: A run whose best genomes enter the first population.
@@ -98,16 +108,23 @@ def search(
         loaded = loaded.with_model(model)
     if fitness not in ("validation", "test"):
         raise ConfigurationError(f'--fitness: must be "validation" or "test", got "{fitness}"')
+    name = strategy or loaded.search.strategy or DEFAULT_STRATEGY
+    if free_steps:
+        loaded = _with_free_steps(loaded, name, objective)
     settings = Settings(
         space=loaded.to_dict(),
         space_name=loaded.name,
-        strategy=strategy or loaded.search.strategy or DEFAULT_STRATEGY,
+        strategy=name,
         seed=checked_seed(seed),
         population=0,
         generations=generations,
         budget=budget,
         time_budget=time_budget,
         finalists=_first(finalists, loaded.search.finalists, FINALISTS),
+        pending=pending,
+        asynchronous=asynchronous,
+        objectives=dict(objectives) if objectives else None,
+        free_steps=free_steps,
         fitness=fitness,
         model=None if objective is not None else model or loaded.model,
         objective=name_of(objective) if objective is not None else None,
@@ -115,12 +132,15 @@ def search(
         initial=_known_configurations(loaded, initial, initial_from, observer),
         versions=current_versions(),
     )
+    _take_defaults(settings, loaded)
     if settings.finalists < 0:
         raise ConfigurationError(f"--finalists: must be 0 or more, got {settings.finalists}")
     if budget is None and generations is None:
         settings.budget, settings.generations = loaded.search.budget, loaded.search.generations
     algorithm = _make_algorithm(loaded, settings, population if population is not None else loaded.search.population)
     settings.population = algorithm.population_size
+    settings.pending = getattr(algorithm, "pending", None)
+    settings.objectives = getattr(algorithm, "objectives", None)
     if algorithm.limit <= settings.population and settings.strategy != "random":
         observer.notify(
             f"note: {algorithm.limit} trainings are one generation of {settings.population}: nothing evolves"
@@ -240,7 +260,7 @@ def _more_search(
     settings.finalists = finalists if finalists is not None else settings.finalists
     algorithm = _make_algorithm(run.space, settings, settings.population)
     _check_bounds(run, algorithm)
-    algorithm.replay(run.individuals, [e for e in run.search_evaluations if e.replicate == 0])
+    algorithm.replay(run.proposals, run.search_evaluations)
     if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
         observer.notify("the search is finished; a larger --budget or --generations extends it")
     return _search_with(algorithm)
@@ -287,6 +307,10 @@ def _make_algorithm(space: SearchSpace, settings: Settings, population: int | No
         budget=settings.budget,
         generations=settings.generations,
         initial=settings.initial,
+        retrainable=settings.retrainable,
+        pending=settings.pending,
+        asynchronous=settings.asynchronous,
+        objectives=settings.objectives,
     )
 
 
@@ -302,6 +326,26 @@ def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
         observer.warn(
             f"note: the run began with other versions ({', '.join(changed)}): results may differ in their last digits"
         )
+
+
+def _with_free_steps(space: SearchSpace, strategy: str, objective: Objective | None) -> SearchSpace:
+    """Return the space whose steps are all that there are: each training shows what fewer would have reached."""
+    if objective is not None or space.model is None:
+        raise ConfigurationError("--free-steps: reads learning curves, which only trainings of a model have")
+    if strategy == "halving":
+        raise ConfigurationError(
+            "--free-steps: strategy halving decides itself how long to train; leave one of them out"
+        )
+    return space.with_most_steps()
+
+
+def _take_defaults(settings: Settings, space: SearchSpace) -> None:
+    """Fill in what the space file says of the strategy's own settings, where it has them and nothing was given."""
+    known = STRATEGIES[settings.strategy].options if settings.strategy in STRATEGIES else frozenset()
+    if settings.pending is None and "pending" in known:
+        settings.pending = space.search.pending
+    if settings.objectives is None and "objectives" in known:
+        settings.objectives = dict(space.search.objectives or {}) or None
 
 
 def _known_configurations(
@@ -327,9 +371,9 @@ def _known_configurations(
 
 
 def _check_bounds(run: Run, algorithm: Strategy) -> None:
-    if algorithm.limit < len(run.individuals):
+    if algorithm.limit < len(run.proposals):
         raise ConfigurationError(
-            f"run {run.path}: has {len(run.individuals)} individuals already; a budget of {algorithm.limit} trainings "
+            f"run {run.path}: has {len(run.proposals)} proposals already; a budget of {algorithm.limit} trainings "
             "is below that; leave the bound out to finish the run, or give a larger one"
         )
 

@@ -31,7 +31,7 @@ class Dispatch:
         self._cost = cost_of(run, self._twins)
         self._held: list[Individual] = []
         self._answers: deque[Evaluation] = deque()
-        self._submitted: set[int] = set()
+        self._submitted: set[tuple[int, int]] = set()
         self._trained_here: deque[Evaluation] = deque(maxlen=REMEMBERED)
         self._predicted_at = self._ends = -math.inf
 
@@ -60,7 +60,7 @@ class Dispatch:
     def recorded(self, evaluation: Evaluation) -> None:
         """Take in that an evaluation is in the journal: twins that waited for it go on, and the cost is learned."""
         individual = self._run.individuals[evaluation.individual]
-        self._submitted.discard(individual.id)
+        self._submitted.discard((evaluation.individual, evaluation.replicate))
         _learn(self._cost, evaluation, individual, self._twins)
         self._trained_here.append(evaluation)
         held, self._held = self._held, []
@@ -80,12 +80,12 @@ class Dispatch:
         return max(0.0, self._ends - now)
 
     def _predict(self, total: int) -> float:
-        individuals, settings = self._run.individuals, self._run.settings
-        recent = individuals[-RECENT:]
+        individuals, proposals, settings = self._run.individuals, self._run.proposals, self._run.settings
+        recent = proposals[-RECENT:]
         mean = sum(self._cost.seconds(individual.genome) for individual in recent) / len(recent)
-        submitted = sum(self._cost.seconds(individuals[number].genome) for number in self._submitted)
+        submitted = sum(self._cost.seconds(individuals[number].genome) for number, _ in self._submitted)
         finalists = settings.finalists * settings.finalist_seeds if settings.retrainable else 0
-        return (submitted + mean * (max(0, total - len(individuals)) + finalists)) / settings.workers
+        return (submitted + mean * (max(0, total - len(proposals)) + finalists)) / settings.workers
 
     def __enter__(self) -> Dispatch:
         return self
@@ -100,16 +100,16 @@ class Dispatch:
 
     def _evaluate(self, individual: Individual) -> None:
         run = self._run
-        self._submitted.add(individual.id)
-        seed = training_seed(run.settings.seed, individual.genome, replicate=0)
+        self._submitted.add((individual.id, individual.replicate))
+        seed = training_seed(run.settings.seed, individual.genome, individual.replicate)
         self._evaluator.submit(
             Task(
                 individual.id,
-                0,
+                individual.replicate,
                 seed,
                 individual.config,
-                checkpoint=run.checkpoint(individual.id, 0),
-                state=run.last_state(seed),
+                checkpoint=run.checkpoint(individual.id, individual.replicate),
+                state=run.last_state(seed) if not individual.replicate else None,
                 cost=math.inf if individual.id in self._urgent else self._cost.seconds(individual.config),
                 memory=self._cost.memory(individual.config),
             )

@@ -51,7 +51,7 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
 
 def _task(run: Run, individual: int, place: int, keep_weights: bool) -> Task:
     replicate = FIRST_FINALIST_REPLICATE + place
-    genome = run.individuals[individual].genome
+    genome = run.entry(individual).config
     return Task(
         individual,
         replicate,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -17,6 +18,9 @@ Phase: TypeAlias = Literal["search", "finalist"]
 
 STEPS = "steps"
 """The gene that says how long to train: it does not enter the training's seed (see `training_seed`)."""
+
+MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
+"""What an evaluation may report beside its fitness, and a search with several objectives may ask for."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Individual:
         operator: What made it: "initial", "random", "crossover", "mutation", "crossover+mutation", …
         strategy_parameters: What evolves along with the genome (self-adaptive mutation strengths), or what a
             strategy must find again at resume. JSON values.
+        replicate: 0 for the first evaluation of the genome. A strategy may propose an individual again, to be evaluated
+            on another seed: 1, 2, …
     """
 
     id: int
@@ -39,6 +45,7 @@ class Individual:
     parents: tuple[int, ...] = ()
     operator: str = "initial"
     strategy_parameters: dict[str, Any] = field(default_factory=dict)
+    replicate: int = 0
 
     @property
     def config(self) -> Genome:
@@ -59,6 +66,7 @@ class Individual:
             parents=tuple(int(parent) for parent in values["parents"]),
             operator=str(values["operator"]),
             strategy_parameters=dict(values["strategy_parameters"]),
+            replicate=int(values.get("replicate", 0)),
         )
 
 
@@ -141,6 +149,12 @@ class Evaluation:
     curve: tuple[CurvePoint, ...] = ()
 
     @property
+    def measures(self) -> dict[str, float]:
+        """What else was measured that a search may have as an objective, by name: see `MEASURES`."""
+        values = {name: getattr(self, name) for name in MEASURES}
+        return {name: float(value) for name, value in values.items() if value is not None}
+
+    @property
     def complete(self) -> bool:
         """Whether the fitness counts."""
         return self.status == "complete" and self.fitness is not None
@@ -161,6 +175,28 @@ class Evaluation:
             raise ValueError(f"unknown status {values['status']!r}")
         fields["curve"] = tuple(CurvePoint(**point) for point in fields["curve"])
         return cls(**fields)
+
+
+RUNG = "rung"
+"""The key in `strategy_parameters` of how far a training went, for strategies that begin with short ones."""
+
+
+def standing(individual: Individual, fitnesses: Sequence[float | None]) -> tuple[int, int, float]:
+    """Return what an individual is ranked by; higher is better, and below 0 it has failed altogether.
+
+    First its rung: a short training is no equal of a full one. Then how often it was evaluated: in a race the better
+    half goes on at every round, so who was evaluated more often has won against the others. Then its mean fitness. One
+    evaluation that failed, and it stands behind all that never did.
+
+    Args:
+        individual: What was evaluated.
+        fitnesses: Of its evaluations; None for one that failed.
+    """
+    known = [fitness for fitness in fitnesses if fitness is not None]
+    if not known:
+        return -1, 0, 0.0
+    rung = 1 + int(individual.strategy_parameters.get(RUNG, 0))
+    return rung if len(known) == len(fitnesses) else 0, len(known), math.fsum(known) / len(known)
 
 
 def genome_from_json(values: Mapping[str, Any]) -> Genome:

@@ -102,7 +102,7 @@ def run_search(
                 continue
             run.record(evaluation)
             dispatch.recorded(evaluation)
-            algorithm.tell(evaluation.individual, evaluation.fitness)
+            algorithm.tell(evaluation.individual, evaluation.fitness, evaluation.replicate, evaluation.measures)
             observer.evaluated(run, evaluation, dispatch.seconds_left(algorithm.limit))
             _check_first_results(run, first)
     _record_generations(algorithm, run)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, RunError
 from evo.files import new_folder_mode, sync_folder
-from evo.individual import STEPS, Evaluation, Genome, Individual, genome_key
+from evo.individual import STEPS, Evaluation, Genome, Individual, genome_key, standing
 from evo.journal import Journal, refuse_if_written
 from evo.models import MODEL_GENES
 from evo.run_folder import STATES, check_output, is_run, prune_states, run_folder
@@ -37,6 +38,11 @@ class RankedIndividual:
     individual: Individual
     evaluation: Evaluation
 
+    replicates: tuple[float, ...] = ()
+    """Fitness of each of its evaluations in the search, where there are several."""
+    found: Genome = field(default_factory=dict)
+    """Values that its training has found: the steps of the best checkpoint, where they are free."""
+
     def __repr__(self) -> str:
         return f"RankedIndividual({self.id}: fitness {self.evaluation.fitness}, {self.config})"
 
@@ -48,11 +54,13 @@ class RankedIndividual:
     @property
     def config(self) -> Genome:
         """The configuration: gene values by name, inactive genes absent."""
-        return self.individual.config
+        return self.individual.config | self.found
 
     @property
     def fitness(self) -> float:
-        """The fitness that the search measured."""
+        """The fitness that the search measured; the mean, where it evaluated the individual several times."""
+        if self.replicates:
+            return statistics.fmean(self.replicates)
         assert self.evaluation.fitness is not None
         return self.evaluation.fitness
 
@@ -64,6 +72,7 @@ class Run:
         path: The run folder; None for a run in memory.
         settings: What was asked for.
         space: The search space.
+        proposals: In their order; an individual that was proposed again is in it again, with its replicate.
         individuals: By id.
         evaluations: By (individual, replicate), the finalists' trainings included.
         generations: Ids of the members of every finished generation.
@@ -76,6 +85,7 @@ class Run:
         self.settings, self.path, self._journal = settings, path, journal
         self._next_tables = 0.0
         self.space = space_of(settings)
+        self.proposals: list[Individual] = []
         self.individuals: list[Individual] = []
         self.evaluations: dict[tuple[int, int], Evaluation] = {}
         self.generations: dict[int, tuple[int, ...]] = {}
@@ -221,11 +231,16 @@ class Run:
         match event["kind"]:
             case "proposal":
                 individual = Individual.from_dict(event["individual"])
+                if individual.replicate:
+                    self._check_known(individual.id)
+                    self.proposals.append(replace(self.individuals[individual.id], replicate=individual.replicate))
+                    return
                 if individual.id != len(self.individuals):
                     raise RunError(f"journal: proposal {individual.id} follows proposal {len(self.individuals) - 1}")
                 if problems := self.space.problems(individual.genome):
                     raise ValueError(f"individual {individual.id}: {problems[0]}")
                 self.individuals.append(individual)
+                self.proposals.append(individual)
             case "evaluation":
                 evaluation = Evaluation.from_dict(event["evaluation"])
                 self._check_known(evaluation.individual)
@@ -315,23 +330,46 @@ class Run:
         return [self.evaluations[key] for key in keys if key in self.evaluations]
 
     def unevaluated(self) -> list[Individual]:
-        """Return the individuals that were proposed and have no evaluation yet."""
-        return [individual for individual in self.individuals if (individual.id, 0) not in self.evaluations]
+        """Return the proposals that have no evaluation yet."""
+        return [entry for entry in self.proposals if (entry.id, entry.replicate) not in self.evaluations]
 
     def ranked(self) -> list[RankedIndividual]:
-        """Return the individuals whose evaluation is complete, best fitness first; the first of equal genomes only."""
-        complete = [
-            evaluation for evaluation in self.search_evaluations if evaluation.complete and not evaluation.replicate
-        ]
-        complete.sort(key=lambda evaluation: (-(evaluation.fitness or 0.0), evaluation.individual))
+        """Return the individuals whose evaluation is complete, best first; the first of equal genomes only.
+
+        Those that were evaluated more often, in a race, come first; among them, the mean fitness decides.
+        """
+        measured: dict[int, list[Evaluation]] = {}
+        for evaluation in self.search_evaluations:
+            measured.setdefault(evaluation.individual, []).append(evaluation)
+        standings = {
+            number: standing(
+                self.individuals[number], [entry.fitness if entry.complete else None for entry in evaluations]
+            )
+            for number, evaluations in measured.items()
+            if evaluations[0].complete and not evaluations[0].replicate
+        }
         ranking: list[RankedIndividual] = []
         seen: set[str] = set()
-        for evaluation in complete:
-            individual = self.individuals[evaluation.individual]
+        for number in sorted(standings, key=lambda number: (*(-part for part in standings[number]), number)):
+            individual = self.individuals[number]
             if (key := genome_key(individual.genome)) not in seen:
                 seen.add(key)
-                ranking.append(RankedIndividual(individual, evaluation))
+                known = tuple(
+                    entry.fitness for entry in measured[number] if entry.complete and entry.fitness is not None
+                )
+                ranking.append(self._entry(number, known))
         return ranking
+
+    def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
+        individual, evaluation = self.individuals[number], self.evaluations[number, 0]
+        found: Genome = {}
+        if self.settings.free_steps and evaluation.steps_trained is not None:
+            found = {STEPS: evaluation.steps_trained}
+        return RankedIndividual(individual, evaluation, fitnesses if len(fitnesses) > 1 else (), found)
+
+    def entry(self, number: int) -> RankedIndividual:
+        """Return an individual of the ranking by its id."""
+        return next(entry for entry in self.ranked() if entry.id == number)
 
     @property
     def best(self) -> RankedIndividual:
@@ -341,7 +379,7 @@ class Run:
             RunError: No evaluation is complete.
         """
         if self.winner is not None:
-            return RankedIndividual(self.individuals[self.winner], self.evaluations[self.winner, 0])
+            return self.entry(self.winner)
         ranking = self.ranked()
         if not ranking:
             raise RunError("no evaluation of this run is complete")

@@ -37,6 +37,10 @@ class Settings:
         model: A shipped model's name or the reference of a model of the user's own; None with an objective.
         dataset: The prepared dataset's facts; None with an objective.
         objective: The name of the user's function; None when networks are trained.
+        pending: See `evo.strategies.steady_state`; None where the strategy has no such window.
+        asynchronous: Whether results are learned in the order in which they arrive.
+        objectives: Of a strategy of several objectives.
+        free_steps: Whether each training runs to the most steps of the space, and its best checkpoint counts.
         seeds: Trainings of each configuration, where configurations are listed and not searched for.
         keep_weights: Whether the weights of those stay in the folder.
         retrainable: Whether an evaluation takes a seed, so that finalists can be evaluated again.
@@ -65,6 +69,10 @@ class Settings:
     model: str | None = None
     dataset: dict[str, Any] | None = None
     objective: str | None = None
+    pending: int | None = None
+    asynchronous: bool = False
+    objectives: dict[str, str] | None = None
+    free_steps: bool = False
     seeds: int = 1
     keep_weights: bool = False
     retrainable: bool = True

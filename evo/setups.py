@@ -45,7 +45,16 @@ def setup_of_search(
     if folder is not None and dataset is None and space.dataset not in (None, prepared.name, "cifar10"):
         observer.warn(f"note: the space's dataset is {space.dataset}; trained on is {prepared.variant} in {folder}")
     settings.dataset = prepared.to_dict() | {"data_dir": str(folder.resolve()) if folder else None}
-    return TrainingSetup(prepared, space.training, settings.model, device, precision, engine, settings.fitness)
+    return TrainingSetup(
+        prepared,
+        space.training,
+        settings.model,
+        device,
+        precision,
+        engine,
+        settings.fitness,
+        free_steps=settings.free_steps,
+    )
 
 
 def setup_of_run(
@@ -98,6 +107,7 @@ def setup_of_run(
         how,
         settings.fitness,
         settings.threads or 1,
+        settings.free_steps,
     )
 
 

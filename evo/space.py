@@ -147,6 +147,26 @@ class SearchSpace:
             initial=self.initial,
         )
 
+    def with_most_steps(self) -> SearchSpace:
+        """Return the same space with one value of the gene `steps`, its most.
+
+        Raises:
+            ConfigurationError: There is no such integer gene.
+        """
+        gene = self.genes.get(STEPS)
+        if not isinstance(gene, Integer):
+            raise ConfigurationError(f'--free-steps: the space "{self.name}" has no integer gene steps')
+        most = int(gene.scale.high)
+        return SearchSpace(
+            {**self.genes, STEPS: replace(gene, low=most, high=most, step=None, log=False)},
+            name=self.name,
+            model=self.model,
+            dataset=self.dataset,
+            training=self.training,
+            search=self.search,
+            initial=[{name: value for name, value in values.items() if name != STEPS} for values in self.initial],
+        )
+
     # Genomes.
 
     def sample(self, rng: random.Random) -> Genome:

@@ -57,15 +57,32 @@ class SearchDefaults(BaseModel):
         generations: Most generations.
         budget: Most trainings.
         finalists: Genomes that are trained again after the search; 0 for none.
+        pending: Of strategies that propose one individual at a time: proposals whose results are not awaited.
+        objectives: Of `pareto`: "maximise" or "minimise" by what is measured.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    strategy: Literal["ga", "random", "report2019", "report2019-fixed"] | None = None
+    strategy: (
+        Literal[
+            "surrogate",
+            "halving",
+            "ga",
+            "ageing",
+            "pareto",
+            "cma",
+            "random",
+            "report2019",
+            "report2019-fixed",
+        ]
+        | None
+    ) = None
     population: PositiveCount | None = None
     generations: PositiveCount | None = None
     budget: PositiveCount | None = None
     finalists: Annotated[int, Field(ge=0)] | None = None
+    pending: PositiveCount | None = None
+    objectives: dict[str, Literal["maximise", "minimise"]] | None = None
 
 
 def read_settings(

@@ -54,7 +54,7 @@ class Twins:
 
     def _earlier(self, individual: Individual) -> list[int]:
         run = self._run
-        if run.settings.objective is not None:
+        if run.settings.objective is not None or individual.replicate:
             return []
         for other in run.individuals[self._seen :]:
             self._ids[training_seed(run.settings.seed, other.genome, replicate=0)].append(other.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import singledispatch
 from typing import Any
@@ -150,7 +150,8 @@ def mutate(
     rng: random.Random,
     *,
     rate: float | None = None,
-    strength: float = 0.15,
+    count: int | None = None,
+    strength: float | Callable[[Gene], float] = 0.15,
 ) -> Genome:
     """Return a mutant of a genome in which at least one active gene changed, unless every one has only one value.
 
@@ -159,10 +160,14 @@ def mutate(
         genome: A legal genome.
         rng: Where every draw comes from.
         rate: Probability that a gene mutates; default one over the number of active genes that have a choice.
-        strength: Of each gene's mutation, see `mutate_gene`.
+        count: Instead of a rate: how many genes mutate.
+        strength: Of each gene's mutation, see `mutate_gene`; a number, or one for each gene.
     """
     names = [name for name in genome if space.genes[name].points > 1] or list(genome)
-    chosen = {name for name in names if rng.random() < (rate if rate is not None else 1 / len(names))}
+    if count is not None:
+        chosen = set(rng.sample(names, min(count, len(names))))
+    else:
+        chosen = {name for name in names if rng.random() < (rate if rate is not None else 1 / len(names))}
     chosen = chosen or {rng.choice(names)}
     mutant: Genome = {}
     for name in space.order:
@@ -172,7 +177,7 @@ def mutate(
         if name not in genome:
             mutant[name] = gene.sample(rng)
         elif name in chosen:
-            mutant[name] = mutate_gene(gene, genome[name], rng, strength)
+            mutant[name] = mutate_gene(gene, genome[name], rng, strength(gene) if callable(strength) else strength)
         else:
             mutant[name] = genome[name]
     return {name: mutant[name] for name in space.genes if name in mutant}
@@ -201,3 +206,28 @@ def lend(rng: random.Random) -> Iterator[None]:
     finally:
         rng.setstate(random.getstate())
         random.setstate(outside)
+
+
+def stratified(space: SearchSpace, count: int, rng: random.Random) -> list[Genome]:
+    """Return genomes that are spread over the space: each number's range is divided into `count` parts, each used once.
+
+    Latin hypercube sampling (McKay, Beckman and Conover, 1979); depths of layer lists and choices come up equally often.
+    """
+    columns = {name: _spread(gene, count, rng) for name, gene in space.genes.items()}
+    return [space.complete({name: values[place] for name, values in columns.items()}, rng) for place in range(count)]
+
+
+def _spread(gene: Gene, count: int, rng: random.Random) -> list[Any]:
+    places = list(range(count))
+    rng.shuffle(places)
+    if isinstance(gene, Number):
+        return [gene.from_unit((place + rng.random()) / count) for place in places]
+    if isinstance(gene, Layers) and gene.choices is None:
+        depths = gene.longest - gene.shortest + 1
+        drawn = [
+            [gene.widths.from_unit(rng.random()) for _ in range(gene.shortest + place % depths)] for place in places
+        ]
+        return [tuple(int(width) for width in widths) for widths in drawn]
+    choices = [False, True] if isinstance(gene, Boolean) else list(getattr(gene, "choices", None) or ())
+    rng.shuffle(choices)
+    return [choices[place % len(choices)] for place in places] if choices else [gene.sample(rng) for _ in places]

@@ -36,13 +36,39 @@ def search(
     space: Annotated[str, typer.Argument(help="A shipped space (see `evo spaces`) or a TOML file.")] = "mlp",
     strategy: Annotated[
         str | None,
-        typer.Option(help="ga, random, report2019 or report2019-fixed. [default: ga]", rich_help_panel=SEARCH),
+        typer.Option(
+            help="surrogate, halving, ga, ageing, pareto, cma, random, report2019 or report2019-fixed. "
+            "[default: surrogate]",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     budget: Budget = None,
     generations: Generations = None,
     time_budget: TimeBudget = None,
     population: Annotated[int | None, typer.Option(help="Individuals of a generation.", rich_help_panel=SEARCH)] = None,
     seed: Seed = 0,
+    pending: Annotated[
+        int | None,
+        typer.Option(
+            help="Proposals whose results the next one does not wait for; bounds the workers that are busy. "
+            "[default: 4]",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    asynchronous: Annotated[
+        bool,
+        typer.Option(
+            "--asynchronous", help="Wait for no result; not reproducible with several workers.", rich_help_panel=SEARCH
+        ),
+    ] = False,
+    free_steps: Annotated[
+        bool,
+        typer.Option(
+            "--free-steps",
+            help="Train to the most steps of the space; a genome's best checkpoint counts.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = False,
     finalists: Finalists = None,
     initial_from: Annotated[
         Path | None,
@@ -90,6 +116,9 @@ def search(
             time_budget=seconds_of(time_budget, "--time-budget"),
             population=population,
             seed=seed,
+            pending=pending,
+            asynchronous=asynchronous,
+            free_steps=free_steps,
             finalists=finalists,
             initial_from=initial_from,
             fitness=fitness,

@@ -46,6 +46,7 @@ class TrainingSetup:
         engine: "auto", "eager" or "onednn": see `evo.hardware`.
         fitness: See `Trainer`.
         threads: Threads a training on a CPU; part of what makes its result.
+        free_steps: Whether the best checkpoint of a search's training is its result.
     """
 
     dataset: PreparedDataset
@@ -56,6 +57,7 @@ class TrainingSetup:
     engine: Literal["auto", "eager", "onednn"] = "auto"
     fitness: Literal["validation", "test"] = "validation"
     threads: int = 1
+    free_steps: bool = False
 
     needs_main = False
 
@@ -95,7 +97,7 @@ class TrainingSetup:
             "threads": self.threads,
             "free_memory": free_memory(device),
         }
-        return TrainingTask(trainer, stop), facts
+        return TrainingTask(trainer, stop, self.free_steps), facts
 
 
 @dataclass
@@ -104,6 +106,7 @@ class TrainingTask:
 
     trainer: Trainer
     stop: StopRequest
+    free_steps: bool = False
 
     def __call__(self, task: Task) -> Evaluation:
         """Do the task; an error of the training becomes the evaluation's status and reason."""
@@ -150,7 +153,18 @@ class TrainingTask:
             "curve": result.curve,
             "seconds": result.seconds,
         }
-        return values | self._metrics(result)
+        best = self._best_checkpoint(result) if self.free_steps and task.phase == "search" else {}
+        return values | self._metrics(result) | best
+
+    def _best_checkpoint(self, result: TrainingResult) -> dict[str, Any]:
+        """Return the metrics of the best point of a learning curve, the first of equals: more steps did no good."""
+        column = f"{self.trainer.fitness}_accuracy"
+        if result.status != "complete":
+            return {}
+        best = max(result.curve, key=lambda point: getattr(point, column))
+        accuracy = getattr(best, column)
+        values = {"fitness": accuracy, column: accuracy, "loss": best.loss, "steps_trained": best.step}
+        return values if best.step == result.steps else {**values, "train_accuracy": best.whole_train_accuracy}
 
     def _metrics(self, result: TrainingResult) -> dict[str, Any]:
         if result.held_out is None or result.train is None:

@@ -67,7 +67,7 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 def _entries(run: Run, top: int) -> list[RankedIndividual]:
     if run.finalists:
-        entries = [RankedIndividual(run.individuals[i], run.evaluations[i, 0]) for i in run.finalists]
+        entries = [run.entry(number) for number in run.finalists]
         return sorted(entries, key=lambda entry: entry.id != run.winner)
     return run.ranked()[:top]
 

@@ -6,16 +6,33 @@ from typing import Any
 
 from evo.errors import ConfigurationError, did_you_mean
 from evo.space import SearchSpace
+from evo.strategies.ageing import Ageing
 from evo.strategies.base import Draft, Member, Strategy
+from evo.strategies.cma import CovarianceMatrixAdaptation
 from evo.strategies.genetic import GeneticAlgorithm
+from evo.strategies.halving import Halving
+from evo.strategies.pareto import Pareto
 from evo.strategies.random_search import RandomSearch
 from evo.strategies.report2019 import Report2019
 from evo.strategies.report2019_fixed import Report2019Fixed
+from evo.strategies.surrogate import SurrogateEvolution
 
 STRATEGIES: dict[str, type[Strategy]] = {
-    strategy.name: strategy for strategy in (GeneticAlgorithm, RandomSearch, Report2019, Report2019Fixed)
+    strategy.name: strategy
+    for strategy in (
+        SurrogateEvolution,
+        Halving,
+        GeneticAlgorithm,
+        Ageing,
+        Pareto,
+        CovarianceMatrixAdaptation,
+        RandomSearch,
+        Report2019,
+        Report2019Fixed,
+    )
 }
-DEFAULT_STRATEGY = GeneticAlgorithm.name
+OWN_OPTIONS = frozenset[str]().union(*(strategy.options for strategy in STRATEGIES.values()))
+DEFAULT_STRATEGY = SurrogateEvolution.name
 
 
 def strategy_names() -> tuple[str, ...]:
@@ -29,7 +46,8 @@ def make_strategy(name: str, space: SearchSpace, **settings: Any) -> Strategy:
     Args:
         name: One of `strategy_names()`.
         space: The search space.
-        **settings: `seed`, `population`, `budget`, `generations`, `initial`; see `Strategy`.
+        **settings: `seed`, `population`, `budget`, `generations`, `initial`, `retrainable`, see `Strategy`; and the
+            strategy's own: `pending` and `asynchronous` of those that propose one at a time, `objectives` of `pareto`.
 
     Raises:
         ConfigurationError: An unknown name, or settings that the strategy refuses.
@@ -38,7 +56,12 @@ def make_strategy(name: str, space: SearchSpace, **settings: Any) -> Strategy:
         raise ConfigurationError(
             f'strategy: unknown strategy "{name}".{did_you_mean(name, STRATEGIES)} Known: {", ".join(STRATEGIES)}'
         )
-    return STRATEGIES[name](space, **settings)
+    strategy = STRATEGIES[name]
+    own = {option: value for option in OWN_OPTIONS if (value := settings.pop(option, None)) not in (None, False)}
+    for option in sorted(own.keys() - strategy.options):
+        takers = ", ".join(other for other, known in STRATEGIES.items() if option in known.options)
+        raise ConfigurationError(f"--{option}: strategy {name} has no such setting; these have: {takers}")
+    return strategy(space, **settings, **own)
 
 
 __all__ = ["DEFAULT_STRATEGY", "Draft", "Member", "Strategy", "make_strategy", "strategy_names"]

@@ -12,13 +12,13 @@ import random
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from deap import base, tools
 
 from evo.errors import ConfigurationError, listed
-from evo.individual import Evaluation, GeneValue, Genome, Individual, genome_key
+from evo.individual import Evaluation, GeneValue, Genome, Individual, genome_key, standing
 from evo.space import SearchSpace
 from evo.variation import make_toolbox
 
@@ -34,10 +34,17 @@ class Fitness(base.Fitness):  # type: ignore[misc]  # deap has no types
 
 @dataclass
 class Member:
-    """An evaluated individual, as DEAP's selection wants it: with a `fitness` that compares."""
+    """An evaluated individual, as DEAP's selection wants it: with a `fitness` that compares.
+
+    Attributes:
+        individual: What was proposed.
+        fitness: Its result.
+        measures: What else was measured, by name.
+    """
 
     individual: Individual
     fitness: Fitness
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def genome(self) -> Genome:
@@ -51,13 +58,30 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What was told of a proposal."""
+
+    fitness: float | None
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Draft:
-    """What a strategy proposes; the base class makes an `Individual` of it."""
+    """What a strategy proposes; the base class makes an `Individual` of it.
+
+    Attributes:
+        genome: A new genome, or that of the individual `again`.
+        parents: Ids of the individuals it was made from.
+        operator: What made it.
+        strategy_parameters: See `Individual`.
+        again: The id of an individual that is to be evaluated on another seed.
+    """
 
     genome: Genome
     parents: tuple[int, ...] = ()
     operator: str = "random"
     strategy_parameters: dict[str, Any] = field(default_factory=dict)
+    again: int | None = None
 
 
 class Strategy(ABC):
@@ -70,6 +94,7 @@ class Strategy(ABC):
         budget: Most trainings of the search.
         generations: Most generations. Without either bound, the strategy's default holds.
         initial: Known genomes for the first population; genes they leave out are drawn. Default: the space's own.
+        retrainable: Whether an evaluation takes a seed, so that one of the same genome again says something new.
 
     Raises:
         ConfigurationError: The settings do not fit the strategy or the space.
@@ -81,6 +106,10 @@ class Strategy(ABC):
     default_budget: ClassVar[int] = 100
     eager: ClassVar[bool] = False
     """Whether results are learned as they come, because no proposal depends on them."""
+    options: ClassVar[frozenset[str]] = frozenset()
+    """Settings of its own that the strategy takes beside those of every strategy."""
+    asynchronous = False
+    """Whether results are learned in the order in which they arrive."""
 
     def __init__(
         self,
@@ -91,8 +120,9 @@ class Strategy(ABC):
         budget: int | None = None,
         generations: int | None = None,
         initial: Sequence[Mapping[str, GeneValue]] | None = None,
+        retrainable: bool = False,
     ):
-        self.space, self.seed = space, seed
+        self.space, self.seed, self.retrainable = space, seed, retrainable
         self.population_size = population if population is not None else self.default_population
         if budget is None and generations is None:
             generations = self.default_generations
@@ -101,11 +131,15 @@ class Strategy(ABC):
         self.initial = list(space.initial if initial is None else initial)
         self._check_settings()
         self.toolbox = make_toolbox(space)
+        self.proposals: list[Individual] = []
         self.individuals: list[Individual] = []
         self.hall_of_fame = tools.HallOfFame(10, similar=lambda a, b: a.genome == b.genome)
         self._keys: set[str] = set()
-        self._told: dict[int, float | None] = {}
-        self._learned = 0
+        self._fitnesses: dict[int, list[float | None]] = {}
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._told: dict[int, Result] = {}
+        self._learned: set[int] = set()
+        self._next = 0
         self._exhausted = False
 
     # What a strategy defines.
@@ -124,7 +158,10 @@ class Strategy(ABC):
 
     @abstractmethod
     def learn(self, member: Member) -> None:
-        """Take in one result; called in the order of ids."""
+        """Take in the first result of an individual; called in the order of the proposals."""
+
+    def learn_again(self, member: Member) -> None:  # noqa: B027  # most strategies propose nothing again
+        """Take in the result of an individual that was proposed again; called in the order of the proposals."""
 
     @abstractmethod
     def trainings_of(self, generations: int) -> int:
@@ -153,30 +190,39 @@ class Strategy(ABC):
             proposals.append(individual)
         return proposals
 
-    def tell(self, individual: Individual | int, fitness: float | None) -> None:
+    def tell(
+        self,
+        individual: Individual | int,
+        fitness: float | None,
+        replicate: int = 0,
+        measures: Mapping[str, float] | None = None,
+    ) -> None:
         """Report a result, in any order.
 
         Args:
             individual: What `ask` returned, or its id.
             fitness: Higher is better; None, NaN and infinities stand for a failed training.
+            replicate: With an id: which of the individual's evaluations it is.
+            measures: What else was measured, by name (`evo.individual.MEASURES`), for strategies of several objectives.
 
         Raises:
             ValueError: No such individual was proposed, or it was told already.
         """
-        number = individual if isinstance(individual, int) else individual.id
-        if not 0 <= number < len(self.individuals):
-            raise ValueError(f"individual {number} was never proposed")
-        if number in self._told or number < self._learned:
-            raise ValueError(f"individual {number} was told already")
-        self._told[number] = fitness
-        if self.eager or self._all_proposed():
-            self._learn_until(len(self.individuals))
+        key = (individual, replicate) if isinstance(individual, int) else (individual.id, individual.replicate)
+        name = f"individual {key[0]}" + (f", replicate {key[1]}," if key[1] else "")
+        if key not in self._numbers:
+            raise ValueError(f"{name} was never proposed")
+        number = self._numbers[key]
+        if number in self._told or number in self._learned:
+            raise ValueError(f"{name} was told already")
+        self._told[number] = Result(fitness, measures or {})
+        self._after_telling(number)
 
     def done(self) -> bool:
         """Return whether everything was proposed and told."""
-        return self._all_proposed() and self._learned == len(self.individuals)
+        return self._all_proposed() and len(self._learned) == len(self.proposals)
 
-    def replay(self, individuals: Iterable[Individual], evaluations: Iterable[Evaluation]) -> None:
+    def replay(self, proposals: Iterable[Individual], evaluations: Iterable[Evaluation]) -> None:
         """Take in the recorded past of a run: its proposals as they were made, and their results.
 
         Proposals are read, never made again; afterwards the strategy is as it was when the last one was recorded.
@@ -184,22 +230,25 @@ class Strategy(ABC):
         Raises:
             ValueError: A proposal was made from a result that is not among `evaluations`.
         """
-        results = {evaluation.individual: evaluation.fitness for evaluation in evaluations}
-        for individual in individuals:
-            needed = self.required(individual.id)
-            if not self._learn_until(needed, results):
-                raise ValueError(f"proposal {individual.id} needs the results of the first {needed} individuals")
+        past = list(proposals)
+        numbers = {(individual.id, individual.replicate): number for number, individual in enumerate(past)}
+        for evaluation in evaluations:
+            if (number := numbers.get((evaluation.individual, evaluation.replicate))) is not None:
+                self._told[number] = Result(evaluation.fitness, evaluation.measures)
+        for number, individual in enumerate(past):
+            needed = self.required(number)
+            if not self._learn_until(needed):
+                raise ValueError(f"proposal {number} needs the results of the first {needed} proposals")
             self._register(individual)
-        for number, fitness in sorted(results.items()):
-            if number >= self._learned:
-                self._told[number] = fitness
-        if self.eager or self._all_proposed():
-            self._learn_until(len(self.individuals))
+        for number in sorted(self._told):
+            self._after_telling(number)
 
     @property
     def best(self) -> Individual | None:
-        """The individual of the highest fitness among the results learned so far; None before the first."""
-        return self.hall_of_fame[0].individual if len(self.hall_of_fame) else None
+        """The individual that stands best by the results learned so far (see `standing`); None before the first."""
+        standings = {number: standing(self.individuals[number], known) for number, known in self._fitnesses.items()}
+        number = max(standings, key=lambda number: (*standings[number], -number), default=None)
+        return self.individuals[number] if number is not None and standings[number][0] >= 0 else None
 
     # How.
 
@@ -220,19 +269,24 @@ class Strategy(ABC):
             raise ConfigurationError(listed(problems, "the known configurations do not fit the search space"))
 
     def _all_proposed(self) -> bool:
-        return self._exhausted or len(self.individuals) >= self.limit
+        return self._exhausted or len(self.proposals) >= self.limit
 
     def _ask_one(self) -> Individual | None:
-        number = len(self.individuals)
+        number = len(self.proposals)
         if self._all_proposed() or not self._learn_until(self.required(number)):
             return None
         draft = self._first_of_initial() or self.propose(number, random.Random(f"{self.seed}:{self.name}:{number}"))
         if draft is None:
             self._exhausted = True
-            self._learn_until(len(self.individuals))
+            self._learn_until(len(self.proposals))
             return None
+        if draft.again is not None:
+            replicate = sum(1 for proposal in self.proposals if proposal.id == draft.again)
+            individual = replace(self.individuals[draft.again], replicate=replicate)
+            self._register(individual)
+            return individual
         individual = Individual(
-            id=number,
+            id=len(self.individuals),
             genome=draft.genome,
             generation=self.generation_of(number),
             parents=draft.parents,
@@ -254,24 +308,44 @@ class Strategy(ABC):
                 return Draft(genome, operator="initial")
         return None
 
-    def _register(self, individual: Individual) -> None:
-        self.individuals.append(individual)
-        self._keys.add(genome_key(individual.genome))
+    def _after_telling(self, number: int) -> None:
+        """Learn what was told, if nobody waits for what came before it."""
+        if self.asynchronous:
+            self._learn(number)
+        elif self.eager or self._all_proposed():
+            self._learn_until(len(self.proposals))
 
-    def _learn_until(self, number: int, results: Mapping[int, float | None] | None = None) -> bool:
+    def _register(self, individual: Individual) -> None:
+        self._numbers[individual.id, individual.replicate] = len(self.proposals)
+        self.proposals.append(individual)
+        if not individual.replicate:
+            self.individuals.append(individual)
+            self._keys.add(genome_key(individual.genome))
+
+    def _learn_until(self, number: int) -> bool:
         """Learn the results before `number` in order; return whether all of them are known."""
-        while self._learned < number:
-            source = self._told if self._learned in self._told else results or {}
-            if self._learned not in source:
-                return False
-            fitness = source[self._learned]
-            self._told.pop(self._learned, None)
-            member = Member(self.individuals[self._learned], Fitness((_finite(fitness),)))
-            self._learned += 1
-            if member.value > WORST_FITNESS:
-                self.hall_of_fame.update([member])
-            self.learn(member)
+        while self._next < number:
+            if self._next not in self._learned:
+                if self._next not in self._told:
+                    return False
+                self._learn(self._next)
+            self._next += 1
         return True
+
+    def _learn(self, number: int) -> None:
+        result = self._told.pop(number, None)
+        if result is None:
+            return
+        self._learned.add(number)
+        member = Member(self.proposals[number], Fitness((_finite(result.fitness),)), result.measures)
+        fine = member.value > WORST_FITNESS
+        self._fitnesses.setdefault(member.individual.id, []).append(member.value if fine else None)
+        if member.individual.replicate:
+            self.learn_again(member)
+            return
+        if fine:
+            self.hall_of_fame.update([member])
+        self.learn(member)
 
     def is_new(self, genome: Mapping[str, GeneValue]) -> bool:
         """Return whether no individual of this run has had the genome."""

@@ -30,6 +30,6 @@ class RandomSearch(Strategy):
         """Do nothing: no draw depends on another's result."""
 
     def populations(self) -> list[tuple[int, ...]]:
-        size, known = self.population_size, self._learned
+        size, known = self.population_size, len(self._learned)
         blocks = [tuple(range(start, min(start + size, known))) for start in range(0, known, size)]
         return blocks if self.done() else [block for block in blocks if len(block) == size]

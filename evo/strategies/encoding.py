@@ -1,0 +1,61 @@
+"""Genomes as vectors of fixed length, for models that predict fitness from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evo.genes import Boolean, Categorical, Gene, Layers, Number
+from evo.space import SearchSpace
+
+ABSENT, INACTIVE = -0.25, 0.5
+"""What stands for a layer that is not there, and for the value of a gene that is not active."""
+
+Vectors = npt.NDArray[np.float64]
+
+
+class Encoder:
+    """Turns genomes of a space into vectors, their parts about [0, 1].
+
+    A number becomes its place in its (log) range, a choice one column for each, a layer list its depth, its size, and
+    the widths by depth. A gene with a condition has a column that says whether it is active.
+    """
+
+    def __init__(self, space: SearchSpace):
+        self._genes = dict(space.genes)
+
+    def encode(self, genomes: Sequence[Mapping[str, Any]]) -> Vectors:
+        """Return one row a genome, (genomes, columns)."""
+        rows = [
+            [part for name, gene in self._genes.items() for part in _columns(gene, genome.get(name))]
+            for genome in genomes
+        ]
+        return np.array(rows, dtype=np.float64)
+
+
+def _columns(gene: Gene, value: Any) -> list[float]:
+    active = value is not None
+    flag = [float(active)] if gene.when else []
+    if isinstance(gene, Number):
+        return [gene.scale.to_unit(value) if active else INACTIVE, *flag]
+    if isinstance(gene, Boolean):
+        return [float(value) if active else INACTIVE, *flag]
+    if isinstance(gene, Categorical):
+        return [*(float(active and value == choice) for choice in gene.choices), *flag]
+    if isinstance(gene, Layers):
+        return [*_layer_columns(gene, value or ()), *flag]
+    raise TypeError(f"no encoding is known for genes of kind {type(gene).__name__}")
+
+
+def _layer_columns(gene: Layers, layers: Sequence[int]) -> list[float]:
+    every = [width for choice in gene.choices or (gene.width or (1, 1),) for width in choice]
+    low, high = math.log(min(every)), math.log(max(every))
+    places = [(math.log(width) - low) / (high - low) if high > low else 0.5 for width in layers]
+    # Products of neighbours: about the number of parameters, which the widths one by one do not show.
+    size = sum(a + b for a, b in pairwise(places)) / max(1, 2 * (gene.longest - 1))
+    return [len(layers) / gene.longest, size, *places, *[ABSENT] * (gene.longest - len(places))]

@@ -1,0 +1,114 @@
+"""`pareto`: NSGA-II, for several objectives at once, such as accuracy against parameters.
+
+Deb, Pratap, Agarwal and Meyarivan: A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II (IEEE Transactions on
+Evolutionary Computation 6, 2002); selection, ranks and crowding are DEAP's.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deap import base, tools
+
+from evo.errors import ConfigurationError, did_you_mean
+from evo.individual import MEASURES
+from evo.strategies.base import WORST_FITNESS, Draft, Member
+from evo.strategies.steady_state import SteadyState
+from evo.variation import lend
+
+FITNESS = "fitness"
+DEFAULT_OBJECTIVES = {FITNESS: "maximise", "parameters": "minimise"}
+SIGNS = {"maximise": 1.0, "minimise": -1.0}
+CROSSOVER_PROBABILITY = 0.7
+TRIES = 50
+
+
+class Pareto(SteadyState):
+    """Keeps as many individuals as the population has, those of the best fronts, and of the last one the least crowded.
+
+    One child at a time (Durillo et al., 2009, found that better than whole generations).
+
+    Args:
+        *args: Of `Strategy`.
+        objectives: "maximise" or "minimise" by the name of what is measured: "fitness" or one of `MEASURES`. Default:
+            fitness, and as few parameters as can be.
+        **settings: Of `SteadyState`.
+    """
+
+    name = "pareto"
+    options = SteadyState.options | {"objectives"}
+
+    def __init__(self, *args: Any, objectives: Mapping[str, str] | None = None, **settings: Any):
+        self.objectives = dict(objectives or DEFAULT_OBJECTIVES)
+        check_objectives(self.objectives)
+        weights = tuple(SIGNS[direction] for direction in self.objectives.values())
+        self._fitness: type[base.Fitness] = type("ParetoFitness", (base.Fitness,), {"weights": weights})
+        super().__init__(*args, **settings)
+        self._population: list[Member] = []
+
+    def propose(self, number: int, rng: random.Random) -> Draft | None:
+        if number < self.first_size or len(self._population) < 2:
+            genome = self.sample_new(rng)
+            return Draft(genome) if genome is not None else None
+        few = len(self._population) < 4
+        four = rng.choices(self._population, k=4) if few else rng.sample(self._population, 4)
+        with lend(rng):
+            first, second, *_ = tools.selTournamentDCD(four, 4)
+        crossed = rng.random() < CROSSOVER_PROBABILITY and first is not second
+        genome = self.toolbox.mate(first.genome, second.genome, rng) if crossed else dict(first.genome)
+        parents = (first.individual.id, second.individual.id) if crossed else (first.individual.id,)
+        for attempt in range(TRIES):
+            genome = self.toolbox.mutate(genome, rng, strength=0.15 * (1 + attempt / 10))
+            if self.is_new(genome):
+                return Draft(genome, parents, "crossover+mutation" if crossed else "mutation")
+        genome = self.sample_new(rng)
+        return Draft(genome) if genome is not None else None
+
+    def take(self, member: Member) -> None:
+        if member.value > WORST_FITNESS:
+            member.fitness = self._fitness_of(member)
+            self._population = tools.selNSGA2([*self._population, member], self.population_size)
+
+    def _fitness_of(self, member: Member) -> base.Fitness:
+        missing = [name for name in self.objectives if name != FITNESS and name not in member.measures]
+        if missing:
+            raise ConfigurationError(
+                f"objectives: individual {member.individual.id} reports no {', '.join(missing)}; it reports fitness"
+                + "".join(f", {name}" for name in member.measures)
+            )
+        return self._fitness(
+            tuple(member.value if name == FITNESS else member.measures[name] for name in self.objectives)
+        )
+
+    def members(self) -> Sequence[Member]:
+        return self._population
+
+    @property
+    def front(self) -> list[int]:
+        """The ids of those that no other dominates, the fittest first."""
+        if not self._population:
+            return []
+        [first, *_] = tools.sortNondominated(self._population, len(self._population), first_front_only=True)
+        return sorted((member.individual.id for member in first), key=lambda number: -(self._fitnesses[number][0] or 0))
+
+
+def check_objectives(objectives: Mapping[str, str]) -> None:
+    """Check the objectives of a search.
+
+    Raises:
+        ConfigurationError: Fewer than two, or something that no evaluation measures.
+    """
+    known = (FITNESS, *MEASURES)
+    for name, direction in objectives.items():
+        if name not in known:
+            raise ConfigurationError(
+                f'objectives: "{name}" is not measured.{did_you_mean(name, known)} Known: {", ".join(known)}'
+            )
+        if direction not in SIGNS:
+            raise ConfigurationError(f'objectives.{name}: must be "maximise" or "minimise", got "{direction}"')
+    if FITNESS not in objectives or len(objectives) < 2:
+        raise ConfigurationError(
+            f"objectives: must be fitness and at least one of {', '.join(MEASURES)}, got {', '.join(objectives)}"
+        )

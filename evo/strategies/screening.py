@@ -1,0 +1,259 @@
+"""Children of the best, screened by a model: hundreds are made, and the one that promises most is proposed.
+
+The winner of the 2020 black-box challenge works so (Cowen-Rivers et al., HEBO, JAIR 2022); mutants of the best are what such
+a pool must hold most of (White et al., BANANAS, 2021; Schneider et al., Mutation is all you need, 2021). The model is trusted
+as far as its last predictions put results in the right order (Hansen, lq-CMA-ES, GECCO 2019).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from deap import base
+
+from evo.genes import Gene, Layers
+from evo.individual import Genome, genome_key
+from evo.space import SearchSpace
+from evo.strategies.base import Draft
+from evo.strategies.encoding import Encoder
+from evo.strategies.gaussian_process import GaussianProcess, Vectors, Warp
+
+POOL, REFINED, REFINEMENTS = 400, 100, 2
+"""Children of the first pool; children of its best in each refinement; refinements."""
+IMMIGRANTS, CROSSED = 0.25, 0.15
+"""Shares of the pool: draws from the whole space; children of two parents. The rest are mutants."""
+PARENTS, MEMORY = 5, 40
+"""Parents are the best so many of the last so many evaluations, and the best of all."""
+UNSCREENED = 0.1
+"""Share of children that the model does not choose."""
+TRUST_WINDOW, TRUST_AFTER, TRUST = 15, 8, 0.2
+"""Kendall's correlation of the last predictions with their results that the model is trusted from."""
+STRENGTH, WEAKEST, STRONGEST = 0.2, 0.05, 0.5
+SUCCESS, FAILURE = 1.22, 0.95
+"""The one-fifth rule (Rechenberg, 1973): what strengths are multiplied by."""
+FEWEST_MODELLED, MOST_MODELLED = 4, 250
+"""Evaluations that the model is fitted to: with more, the best half of the most and the last."""
+
+
+@dataclass
+class Evidence:
+    """What a child is made from.
+
+    Attributes:
+        genomes: Of the individuals whose evaluation did not fail, by id, in the order of evaluation.
+        fitness: Theirs.
+        pending: Genomes whose result is not known.
+        predictions: What the model said of earlier children and what they reached.
+        hyperparameters: Of the last model.
+    """
+
+    genomes: dict[int, Genome]
+    fitness: dict[int, float]
+    pending: list[Genome] = field(default_factory=list)
+    predictions: list[tuple[float, float]] = field(default_factory=list)
+    hyperparameters: list[float] | None = None
+
+    def parents(self) -> list[int]:
+        """Return the ids of those that may have children, best first."""
+        best = sorted(self.fitness, key=lambda number: (-self.fitness[number], number))
+        recent = set(list(self.fitness)[-MEMORY:])
+        return (best[:1] + [number for number in best[1:] if number in recent])[:PARENTS]
+
+    def modelled(self) -> list[int]:
+        """Return the ids that the model is fitted to."""
+        every = list(self.fitness)
+        if len(every) <= MOST_MODELLED:
+            return every
+        best = sorted(every, key=lambda number: (-self.fitness[number], number))[: MOST_MODELLED // 2]
+        return sorted({*best, *every[-(MOST_MODELLED - len(best)) :]})
+
+    def is_trustworthy(self) -> bool:
+        """Return whether the model put its last children in about the right order."""
+        from scipy.stats import kendalltau
+
+        last = self.predictions[-TRUST_WINDOW:]
+        if len(last) < TRUST_AFTER:
+            return True
+        correlation = kendalltau(*zip(*last, strict=True)).statistic
+        return bool(math.isnan(correlation) or correlation >= TRUST)
+
+
+@dataclass(frozen=True)
+class Child:
+    """A genome that might be proposed."""
+
+    genome: Genome
+    parents: tuple[int, ...] = ()
+    operator: str = "random"
+
+
+class Screening:
+    """Makes children and chooses among them.
+
+    Args:
+        space: The genes.
+        toolbox: DEAP's, with `mate` and `mutate`.
+    """
+
+    def __init__(self, space: SearchSpace, toolbox: base.Toolbox):
+        self._space, self._toolbox = space, toolbox
+        self._encoder = Encoder(space)
+        self._strengths = {"numbers": STRENGTH, "layers": STRENGTH}
+
+    def adapt(self, parent: Genome, child: Genome, *, better: bool) -> None:
+        """Strengthen or weaken the mutation of the kinds of genes in which a child differs from its parent."""
+        changed = {
+            _kind(self._space.genes[name])
+            for name, value in child.items()
+            if name in self._space.genes and parent.get(name, value) != value
+        }
+        for kind in changed:
+            factor = SUCCESS if better else FAILURE
+            self._strengths[kind] = min(STRONGEST, max(WEAKEST, self._strengths[kind] * factor))
+
+    def child(self, evidence: Evidence, is_new: Callable[[Genome], bool], rng: random.Random) -> Draft | None:
+        """Return a new genome made from the best; None if there is nobody to make it from, or nothing new was found."""
+        parents = evidence.parents()
+        pool = self._pool(evidence, parents, is_new, rng) if parents else []
+        if not pool:
+            return None
+        mutants = [child for child in pool if child.parents] or pool
+        if len(evidence.fitness) < FEWEST_MODELLED or rng.random() < UNSCREENED:
+            return _draft(rng.choice(mutants))
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):  # more threads would add in another order
+            return self._screened(evidence, parents, pool, mutants, is_new, rng)
+
+    def _screened(
+        self,
+        evidence: Evidence,
+        parents: Sequence[int],
+        pool: list[Child],
+        mutants: list[Child],
+        is_new: Callable[[Genome], bool],
+        rng: random.Random,
+    ) -> Draft:
+        """Return the child that the model finds most promising, or, where it is not trusted, one of its better half."""
+        modelled = evidence.modelled()
+        fitness = [evidence.fitness[number] for number in modelled]
+        warp = Warp(fitness)
+        vectors = self._encoder.encode([evidence.genomes[number] for number in modelled])
+        model = GaussianProcess(vectors, warp.forward(fitness), evidence.hyperparameters)
+        hyperparameters = model.hyperparameters
+        best, _ = model.predict(self._encoder.encode([evidence.genomes[number] for number in parents]))
+        if evidence.pending:
+            model.believe(self._encoder.encode(evidence.pending))
+        if evidence.is_trustworthy():
+            child, mean = self._refined(pool, model, float(best.max()), is_new, rng)
+        else:
+            means, _ = model.predict(self._encode(mutants))
+            place = int(rng.choice(list(_first(means, -(-len(mutants) // 2)))))
+            child, mean = mutants[place], float(means[place])
+        return _draft(child, {"predicted": warp.back(mean), "hyperparameters": hyperparameters})
+
+    def _refined(
+        self,
+        pool: list[Child],
+        model: GaussianProcess,
+        best: float,
+        is_new: Callable[[Genome], bool],
+        rng: random.Random,
+    ) -> tuple[Child, float]:
+        """Return the child of the greatest expected improvement, and its predicted mean; the pool's best have some more."""
+        children = list(pool)
+        means, deviations = model.predict(self._encode(children))
+        for _ in range(REFINEMENTS):
+            order = _first(log_expected_improvement(means, deviations, best), PARENTS)
+            known = {genome_key(child.genome) for child in children}
+            more = self._mutants_of([children[place] for place in order], known, is_new, rng)
+            if not more:
+                break
+            further = model.predict(self._encode(more))
+            children += more
+            means, deviations = (np.concatenate(parts) for parts in zip((means, deviations), further, strict=True))
+        place = int(np.argmax(log_expected_improvement(means, deviations, best)))
+        return children[place], float(means[place])
+
+    def _pool(
+        self, evidence: Evidence, parents: Sequence[int], is_new: Callable[[Genome], bool], rng: random.Random
+    ) -> list[Child]:
+        """Return new genomes, each once: immigrants, children of two parents, and mutants."""
+        pool: dict[str, Child] = {}
+        for _ in range(POOL):
+            chance = rng.random()
+            if chance < IMMIGRANTS:
+                child = Child(self._space.sample(rng))
+            else:
+                first, second = (_tournament(parents, rng) for _ in range(2))
+                if chance < IMMIGRANTS + CROSSED and first != second:
+                    genome = self._toolbox.mate(evidence.genomes[first], evidence.genomes[second], rng)
+                    genome = self._mutated(genome, rng) if rng.random() < 0.5 else genome
+                    child = Child(genome, (first, second), "crossover")
+                else:
+                    child = Child(self._mutated(evidence.genomes[first], rng), (first,), "mutation")
+            if is_new(child.genome):
+                pool.setdefault(genome_key(child.genome), child)
+        return list(pool.values())
+
+    def _mutants_of(
+        self, seeds: Sequence[Child], known: set[str], is_new: Callable[[Genome], bool], rng: random.Random
+    ) -> list[Child]:
+        mutants: dict[str, Child] = {}
+        for number in range(REFINED):
+            seed = seeds[number % len(seeds)]
+            genome = self._mutated(seed.genome, rng, times=0.5)
+            if (key := genome_key(genome)) not in known and is_new(genome):
+                mutants.setdefault(key, Child(genome, seed.parents, seed.operator))
+        return list(mutants.values())
+
+    def _mutated(self, genome: Genome, rng: random.Random, times: float | None = None) -> Genome:
+        """Mutate one gene, or a few: each further one with probability 0.4; half, once or twice as strongly."""
+        count = 1
+        while rng.random() < 0.4:
+            count += 1
+        factor = times if times is not None else rng.choice((0.5, 1.0, 2.0))
+        mutant: Genome = self._toolbox.mutate(
+            genome, rng, count=count, strength=lambda gene: factor * self._strengths[_kind(gene)]
+        )
+        return mutant
+
+    def _encode(self, children: Sequence[Child]) -> Vectors:
+        return self._encoder.encode([child.genome for child in children])
+
+
+def log_expected_improvement(means: Vectors, deviations: Vectors, best: float) -> Vectors:
+    """Return the logarithm of the expected improvement (Jones, Schonlau and Welch, 1998), accurate where it is tiny."""
+    from scipy.special import log_ndtr
+
+    z = (means - best) / deviations
+    log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+    with np.errstate(all="ignore"):
+        near = np.log(np.maximum(np.exp(log_density) + z * np.exp(log_ndtr(z)), 1e-300))
+        # Far below, φ(z) and z Φ(z) cancel; φ(z) / z² is what is left of them.
+        far = log_density - 2 * np.log(np.abs(z))
+    improvement: Vectors = np.log(deviations) + np.where(z > -5, near, far)
+    return improvement
+
+
+def _first(values: Vectors, count: int) -> Any:
+    """Return the places of the greatest values, the first of equals first."""
+    return np.argsort(-values, kind="stable")[:count]
+
+
+def _tournament(parents: Sequence[int], rng: random.Random) -> int:
+    """Return the better of two parents: they are sorted."""
+    return parents[min(rng.randrange(len(parents)), rng.randrange(len(parents)))]
+
+
+def _kind(gene: Gene) -> str:
+    return "layers" if isinstance(gene, Layers) else "numbers"
+
+
+def _draft(child: Child, parameters: dict[str, Any] | None = None) -> Draft:
+    return Draft(child.genome, child.parents, child.operator, parameters or {})

@@ -1,0 +1,105 @@
+"""`surrogate`: steady-state evolution whose children are screened by a Gaussian process before they are trained.
+
+See `evo.strategies.screening` for how a child is chosen, and `evo.strategies.race` for how the search ends.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from evo.individual import Genome
+from evo.strategies.base import WORST_FITNESS, Draft, Fitness, Member
+from evo.strategies.race import race_size, round_of, rounds
+from evo.strategies.screening import Evidence, Screening
+from evo.strategies.steady_state import SteadyState
+from evo.variation import stratified
+
+
+class SurrogateEvolution(SteadyState):
+    """Proposes a spread of first genomes, then the child that a model finds most promising, and races the best at the end.
+
+    What the model predicted and its hyperparameters travel in `strategy_parameters`, so a search that is resumed goes on
+    as if it had not stopped.
+    """
+
+    name = "surrogate"
+    default_population = 10
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        self._screening = Screening(self.space, self.toolbox)
+        self._results: dict[int, list[float]] = {}
+        self._design = stratified(self.space, self.first_size, random.Random(f"{self.seed}:{self.name}:design"))
+
+    @property
+    def first_size(self) -> int:
+        return max(1, min(self.population_size, max(5, self.limit // 5), self.limit))
+
+    @property
+    def race_start(self) -> int:
+        """The number of the first proposal of the race."""
+        return self.limit - (race_size(self.limit) if self.retrainable else 0)
+
+    def required(self, number: int) -> int:
+        if number < self.race_start:
+            return super().required(number)
+        _, place = round_of(number - self.race_start, rounds(self.limit - self.race_start))
+        return number - place
+
+    def propose(self, number: int, rng: random.Random) -> Draft | None:
+        if number >= self.race_start:
+            return self._next_in_race(number)
+        if number < self.first_size:
+            genome: Genome | None = self._design[number]
+            draft = Draft(self._design[number]) if self.is_new(self._design[number]) else None
+        else:
+            draft = self._screening.child(self._evidence(), self.is_new, rng)
+        if draft is None and (genome := self.sample_new(rng)) is not None:
+            draft = Draft(genome)
+        return draft
+
+    def take(self, member: Member) -> None:
+        self._results[member.individual.id] = [member.value]
+        if len(member.individual.parents) == 1:
+            [parent] = member.individual.parents
+            better = member.value > self._mean(parent)
+            self._screening.adapt(self.individuals[parent].genome, member.genome, better=better)
+
+    def learn_again(self, member: Member) -> None:
+        self._results[member.individual.id].append(member.value)
+
+    def members(self) -> Sequence[Member]:
+        return [
+            Member(self.individuals[number], Fitness((self._mean(number),))) for number in self._evidence().parents()
+        ]
+
+    def _mean(self, number: int) -> float:
+        values = self._results[number]
+        return math.fsum(values) / len(values) if min(values) > WORST_FITNESS else WORST_FITNESS
+
+    def _evidence(self) -> Evidence:
+        fine = [number for number in self._results if self._mean(number) > WORST_FITNESS]
+        said = [entry for entry in self.individuals if "predicted" in entry.strategy_parameters]
+        return Evidence(
+            genomes={number: self.individuals[number].genome for number in fine},
+            fitness={number: self._mean(number) for number in fine},
+            pending=[entry.genome for entry in self.individuals if entry.id not in self._results],
+            predictions=[
+                (entry.strategy_parameters["predicted"], self._mean(entry.id))
+                for entry in said
+                if entry.id in self._results
+            ],
+            hyperparameters=said[-1].strategy_parameters["hyperparameters"] if said else None,
+        )
+
+    def _next_in_race(self, number: int) -> Draft | None:
+        """Return an individual to be evaluated again: in the first round of the best so far, then of the round before."""
+        turn, place = round_of(number - self.race_start, rounds(self.limit - self.race_start))
+        runners = list(self._evidence().fitness)
+        runners.sort(key=lambda runner: (-len(self._results[runner]) if turn else 0, -self._mean(runner), runner))
+        if place >= len(runners):
+            return None
+        return Draft(self.individuals[runners[place]].genome, again=runners[place])
