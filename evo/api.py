@@ -141,6 +141,12 @@ def search(
     settings.population = algorithm.population_size
     settings.pending = getattr(algorithm, "pending", None)
     settings.objectives = getattr(algorithm, "objectives", None)
+    unreported = [name for name in settings.objectives or {} if name not in ("fitness", "seconds")]
+    if objective is not None and unreported:
+        raise ConfigurationError(
+            f"objectives: {', '.join(unreported)}: a function of your own reports fitness and seconds alone; "
+            'give objectives={"fitness": "maximise", "seconds": "minimise"}, or take another strategy'
+        )
     if algorithm.limit <= settings.population and settings.strategy != "random":
         observer.notify(
             f"note: {algorithm.limit} trainings are one generation of {settings.population}: nothing evolves"

@@ -82,6 +82,11 @@ def begin(
     setup = _setup(space, settings, execution, objective, observer)
     settings.workers = execution.workers or default_workers(setup, execution.device)
     settings.timeout = execution.timeout
+    if settings.pending is not None and settings.workers > settings.pending and not settings.asynchronous:
+        observer.notify(
+            f"note: of {settings.workers} workers {settings.pending} are busy at a time; "
+            f"--pending {settings.workers} gives all of them work, and decides what is proposed"
+        )
     with make_evaluator(setup, settings.workers, execution.timeout) as evaluator:
         _note_facts(settings, evaluator.start())
         if execution.output is None and path is not None and path.exists():

@@ -152,9 +152,11 @@ def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None, seco
 
 
 def _stage(run: Run, evaluation: Evaluation) -> str:
-    """Return which part of the run an evaluation belongs to: a generation, or a seed of listed configurations."""
+    """Return which part of the run an evaluation belongs to: a generation, the race, or a seed of listed configurations."""
     if run.settings.strategy == LISTED:
         return f"seed {evaluation.replicate + 1}"
+    if evaluation.replicate:
+        return f"race, seed {evaluation.replicate + 1}"
     return f"generation {run.individuals[evaluation.individual].generation}"
 
 

@@ -57,15 +57,15 @@ def print_result(run: Run) -> None:
         console.print(f"  {name:<16} {short(run.space.genes[name].to_text(value))}", markup=False)
     row = next(row for row in comparison_table([run]).to_dict("records") if row["individual"] == run.best.id)
     label = "fitness" if run.settings.objective is not None else f"{run.settings.fitness} accuracy"
-    console.print(f"  {label + ' in the search':<32} {run.best.fitness:.4f}", markup=False)
+    console.print(f"  {label + ' in the search':<34} {run.best.fitness:.4f}", markup=False)
     if run.finalists and not _missing(row["retrained_fitness"]):
-        console.print(f"  {label + ' on new seeds':<32} {row['retrained_fitness']:.4f}", markup=False)
+        console.print(f"  {label + ' on new seeds':<34} {row['retrained_fitness']:.4f}", markup=False)
     if row["n"] and run.settings.fitness == "validation":
-        console.print(f"  {'test accuracy on new seeds':<32} {_mean_and_deviation(row)}", markup=False)
+        console.print(f"  {'test accuracy on new seeds':<34} {_mean_and_deviation(row)}", markup=False)
     if run.settings.fitness == "test":
         console.print(SELECTED_ON_TEST, style="bold yellow")
     seconds = sum(evaluation.seconds for evaluation in run.evaluations.values())
-    console.print(f"  {'seconds of training in all':<32} {seconds:.1f}", markup=False)
+    console.print(f"  {'seconds of training in all':<34} {seconds:.1f}", markup=False)
     if run.path is not None:
         folder, model = shlex.quote(str(run.path)), model_option(run.settings)
         files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
@@ -102,7 +102,7 @@ def print_trainings(run: Run) -> None:
         ):
             known = [value for value in values if value is not None]
             if known:
-                console.print(f"  {label:<32} {_spread(known)}", markup=False)
+                console.print(f"  {label:<34} {_spread(known)}", markup=False)
     if not run.ranked():
         raise SearchError(_nothing_complete(run))
     folder, model = shlex.quote(str(run.path)), model_option(run.settings)

@@ -209,9 +209,9 @@ def lend(rng: random.Random) -> Iterator[None]:
 
 
 def stratified(space: SearchSpace, count: int, rng: random.Random) -> list[Genome]:
-    """Return genomes that are spread over the space: each number's range is divided into `count` parts, each used once.
+    """Return genomes that are spread over the space: each of `count` parts of a number's range is used once.
 
-    Latin hypercube sampling (McKay, Beckman and Conover, 1979); depths of layer lists and choices come up equally often.
+    Latin hypercube sampling (McKay, Beckman and Conover, 1979); depths of layer lists and choices are as frequent.
     """
     columns = {name: _spread(gene, count, rng) for name, gene in space.genes.items()}
     return [space.complete({name: values[place] for name, values in columns.items()}, rng) for place in range(count)]

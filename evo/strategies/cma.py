@@ -83,4 +83,8 @@ class CovarianceMatrixAdaptation(GenerationalStrategy):
             self._cma.update([Point(self._place(entry.genome), entry.fitness) for entry in self.population])
 
     def _place(self, genome: Genome) -> list[float]:
-        return [gene.scale.to_unit(genome[name]) for name, gene in self.space.genes.items() if isinstance(gene, Number)]
+        return [
+            gene.scale.to_unit(float(genome[name]))  # type: ignore[arg-type]  # the genes are numbers: `_check_settings`
+            for name, gene in self.space.genes.items()
+            if isinstance(gene, Number)
+        ]

@@ -24,10 +24,16 @@ class Encoder:
 
     A number becomes its place in its (log) range, a choice one column for each, a layer list its depth, its size, and
     the widths by depth. A gene with a condition has a column that says whether it is active.
+
+    Attributes:
+        groups: For each column the number of what it belongs to: a gene, or the depth and size of a layer list.
     """
 
     def __init__(self, space: SearchSpace):
         self._genes = dict(space.genes)
+        self.groups: list[int] = []
+        for gene in self._genes.values():
+            self.groups += [(self.groups[-1] + 1 if self.groups else 0) + group for group in _groups(gene)]
 
     def encode(self, genomes: Sequence[Mapping[str, Any]]) -> Vectors:
         """Return one row a genome, (genomes, columns)."""
@@ -38,15 +44,24 @@ class Encoder:
         return np.array(rows, dtype=np.float64)
 
 
+def _groups(gene: Gene) -> list[int]:
+    """Return the groups of a gene's columns, from 0."""
+    if isinstance(gene, Layers):
+        return [0, 0, *[1] * gene.longest, *[1] * (gene.when is not None)]
+    count = len(gene.choices) if isinstance(gene, Categorical) else 1
+    return [0] * (count + (gene.when is not None))
+
+
 def _columns(gene: Gene, value: Any) -> list[float]:
     active = value is not None
-    flag = [float(active)] if gene.when else []
+    flag = [float(active)] if gene.when is not None else []
     if isinstance(gene, Number):
         return [gene.scale.to_unit(value) if active else INACTIVE, *flag]
     if isinstance(gene, Boolean):
         return [float(value) if active else INACTIVE, *flag]
     if isinstance(gene, Categorical):
-        return [*(float(active and value == choice) for choice in gene.choices), *flag]
+        # Two choices are as far apart as the ends of a number's range.
+        return [*(math.sqrt(0.5) * (active and value == choice) for choice in gene.choices), *flag]
     if isinstance(gene, Layers):
         return [*_layer_columns(gene, value or ()), *flag]
     raise TypeError(f"no encoding is known for genes of kind {type(gene).__name__}")

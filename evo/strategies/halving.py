@@ -14,7 +14,7 @@ from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.genes import Integer
-from evo.individual import RUNG, STEPS, Genome, GeneValue, Individual, genome_key
+from evo.individual import RUNG, STEPS, GeneValue, Genome, Individual, genome_key
 from evo.space import SearchSpace
 from evo.strategies.base import WORST_FITNESS, Draft, Member
 from evo.strategies.screening import Evidence, Screening
@@ -143,7 +143,7 @@ def rungs_of(space: SearchSpace) -> list[int]:
             "strategy halving: needs an integer gene steps without conditions; its most are a full training"
         )
     most = int(gene.scale.high)
-    rungs = [int(gene.repair(round(most / RATE**power))) for power in reversed(range(RUNGS))]  # type: ignore[arg-type]  # a whole number
+    rungs = [int(gene.repair(round(most / RATE**power))) for power in reversed(range(RUNGS))]
     if len(set(rungs)) < RUNGS:
         raise ConfigurationError(
             f"strategy halving: a ninth, a third and all of {most} steps are not three different values of "

@@ -1,7 +1,7 @@
 """A race of the best: evaluations on new seeds, of which the better half goes on, until one is left.
 
-Sequential halving (Karnin, Koren and Somekh, ICML 2013). The winner of a search of single trainings is partly the luckiest;
-who wins this was good again and again.
+Sequential halving (Karnin, Koren and Somekh, ICML 2013). The winner of a search of single trainings is partly the
+luckiest; who wins this was good again and again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Children of the best, screened by a model: hundreds are made, and the one that promises most is proposed.
 
-The winner of the 2020 black-box challenge works so (Cowen-Rivers et al., HEBO, JAIR 2022); mutants of the best are what such
-a pool must hold most of (White et al., BANANAS, 2021; Schneider et al., Mutation is all you need, 2021). The model is trusted
-as far as its last predictions put results in the right order (Hansen, lq-CMA-ES, GECCO 2019).
+The winner of the 2020 black-box challenge works so (Cowen-Rivers et al., HEBO, JAIR 2022); mutants of the best are what
+such a pool must hold most of (White et al., BANANAS, 2021; Schneider et al., Mutation is all you need, 2021). The model is
+trusted as far as its last predictions put results in the right order (Hansen, lq-CMA-ES, GECCO 2019).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from deap import base
@@ -21,7 +21,9 @@ from evo.individual import Genome, genome_key
 from evo.space import SearchSpace
 from evo.strategies.base import Draft
 from evo.strategies.encoding import Encoder
-from evo.strategies.gaussian_process import GaussianProcess, Vectors, Warp
+
+if TYPE_CHECKING:
+    from evo.strategies.gaussian_process import GaussianProcess, Vectors
 
 POOL, REFINED, REFINEMENTS = 400, 100, 2
 """Children of the first pool; children of its best in each refinement; refinements."""
@@ -140,11 +142,13 @@ class Screening:
         rng: random.Random,
     ) -> Draft:
         """Return the child that the model finds most promising, or, where it is not trusted, one of its better half."""
+        from evo.strategies.gaussian_process import GaussianProcess, Warp
+
         modelled = evidence.modelled()
         fitness = [evidence.fitness[number] for number in modelled]
         warp = Warp(fitness)
         vectors = self._encoder.encode([evidence.genomes[number] for number in modelled])
-        model = GaussianProcess(vectors, warp.forward(fitness), evidence.hyperparameters)
+        model = GaussianProcess(vectors, warp.forward(fitness), self._encoder.groups, evidence.hyperparameters)
         hyperparameters = model.hyperparameters
         best, _ = model.predict(self._encoder.encode([evidence.genomes[number] for number in parents]))
         if evidence.pending:
@@ -165,7 +169,7 @@ class Screening:
         is_new: Callable[[Genome], bool],
         rng: random.Random,
     ) -> tuple[Child, float]:
-        """Return the child of the greatest expected improvement, and its predicted mean; the pool's best have some more."""
+        """Return the child of the greatest expected improvement, after the pool's best have had more, and its mean."""
         children = list(pool)
         means, deviations = model.predict(self._encode(children))
         for _ in range(REFINEMENTS):

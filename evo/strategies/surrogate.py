@@ -19,10 +19,10 @@ from evo.variation import stratified
 
 
 class SurrogateEvolution(SteadyState):
-    """Proposes a spread of first genomes, then the child that a model finds most promising, and races the best at the end.
+    """Proposes a spread of first genomes, then the child that a model finds most promising; races the best at the end.
 
-    What the model predicted and its hyperparameters travel in `strategy_parameters`, so a search that is resumed goes on
-    as if it had not stopped.
+    What the model predicted and its hyperparameters travel in `strategy_parameters`, so a search that is resumed goes
+    on as if it had not stopped.
     """
 
     name = "surrogate"
@@ -96,7 +96,7 @@ class SurrogateEvolution(SteadyState):
         )
 
     def _next_in_race(self, number: int) -> Draft | None:
-        """Return an individual to be evaluated again: in the first round of the best so far, then of the round before."""
+        """Return whom to evaluate again: in the first round one of the best so far, then of the round before."""
         turn, place = round_of(number - self.race_start, rounds(self.limit - self.race_start))
         runners = list(self._evidence().fitness)
         runners.sort(key=lambda runner: (-len(self._results[runner]) if turn else 0, -self._mean(runner), runner))
