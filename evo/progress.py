@@ -152,7 +152,7 @@ def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None, seco
 
 
 def _stage(run: Run, evaluation: Evaluation) -> str:
-    """Return which part of the run an evaluation belongs to: a generation, the race, or a seed of listed configurations."""
+    """Return the part of the run that an evaluation belongs to: a generation, the race, a seed of a listed network."""
     if run.settings.strategy == LISTED:
         return f"seed {evaluation.replicate + 1}"
     if evaluation.replicate:

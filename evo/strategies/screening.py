@@ -1,8 +1,8 @@
 """Children of the best, screened by a model: hundreds are made, and the one that promises most is proposed.
 
 The winner of the 2020 black-box challenge works so (Cowen-Rivers et al., HEBO, JAIR 2022); mutants of the best are what
-such a pool must hold most of (White et al., BANANAS, 2021; Schneider et al., Mutation is all you need, 2021). The model is
-trusted as far as its last predictions put results in the right order (Hansen, lq-CMA-ES, GECCO 2019).
+such a pool must hold most of (White et al., BANANAS, 2021; Schneider et al., Mutation is all you need, 2021). The model
+is trusted as far as its last predictions put results in the right order (Hansen, lq-CMA-ES, GECCO 2019).
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ TRUST_WINDOW, TRUST_AFTER, TRUST = 15, 8, 0.2
 STRENGTH, WEAKEST, STRONGEST = 0.2, 0.05, 0.5
 SUCCESS, FAILURE = 1.22, 0.95
 """The one-fifth rule (Rechenberg, 1973): what strengths are multiplied by."""
+WORTHWHILE = 0.05
+"""Improvement, in deviations of what is known, below which none is looked for: it would be sought for ever."""
 FEWEST_MODELLED, MOST_MODELLED = 4, 250
 """Evaluations that the model is fitted to: with more, the best half of the most and the last."""
 
@@ -154,7 +156,7 @@ class Screening:
         if evidence.pending:
             model.believe(self._encoder.encode(evidence.pending))
         if evidence.is_trustworthy():
-            child, mean = self._refined(pool, model, float(best.max()), is_new, rng)
+            child, mean = self._refined(pool, model, float(best.max()) + WORTHWHILE, is_new, rng)
         else:
             means, _ = model.predict(self._encode(mutants))
             place = int(rng.choice(list(_first(means, -(-len(mutants) // 2)))))

@@ -10,12 +10,14 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from evo.individual import Genome
 from evo.strategies.base import WORST_FITNESS, Draft, Fitness, Member
 from evo.strategies.race import race_size, round_of, rounds
 from evo.strategies.screening import Evidence, Screening
 from evo.strategies.steady_state import SteadyState
 from evo.variation import stratified
+
+FIRST = 6
+"""Proposals that no model has a part in; ten were worse at every budget from 25 on."""
 
 
 class SurrogateEvolution(SteadyState):
@@ -32,11 +34,13 @@ class SurrogateEvolution(SteadyState):
         super().__init__(*args, **settings)
         self._screening = Screening(self.space, self.toolbox)
         self._results: dict[int, list[float]] = {}
-        self._design = stratified(self.space, self.first_size, random.Random(f"{self.seed}:{self.name}:design"))
+        spread = max(1, self.first_size - len(self.initial))
+        self._design = stratified(self.space, spread, random.Random(f"{self.seed}:{self.name}:design"))
 
     @property
     def first_size(self) -> int:
-        return max(1, min(self.population_size, max(5, self.limit // 5), self.limit))
+        known = min(len(self.initial), self.population_size)
+        return min(max(FIRST, known), self.limit)
 
     @property
     def race_start(self) -> int:
@@ -53,13 +57,14 @@ class SurrogateEvolution(SteadyState):
         if number >= self.race_start:
             return self._next_in_race(number)
         if number < self.first_size:
-            genome: Genome | None = self._design[number]
-            draft = Draft(self._design[number]) if self.is_new(self._design[number]) else None
+            first = self._design[min(max(0, number - len(self.initial)), len(self._design) - 1)]
+            draft = Draft(first) if self.is_new(first) else None
         else:
             draft = self._screening.child(self._evidence(), self.is_new, rng)
-        if draft is None and (genome := self.sample_new(rng)) is not None:
-            draft = Draft(genome)
-        return draft
+        if draft is not None:
+            return draft
+        genome = self.sample_new(rng)
+        return Draft(genome) if genome is not None else None
 
     def take(self, member: Member) -> None:
         self._results[member.individual.id] = [member.value]
