@@ -11,7 +11,7 @@ from benchmarks.search_quality_encoding import decode, encode, parameters_of
 from benchmarks.search_quality_places import Adapter, Places
 from benchmarks.search_quality_tasks import Function, Task
 from evo.errors import ConfigurationError, did_you_mean
-from evo.individual import STEPS, Genome, Individual, standing
+from evo.individual import STEPS, Genome, Individual, raced, standing
 from evo.space import SearchSpace
 from evo.strategies import STRATEGIES, make_strategy, strategy_names
 from evo.strategies.base import Strategy
@@ -141,7 +141,8 @@ class EvoSearcher:
 
     def recommend(self) -> Genome | None:
         """Return what a run of evo that ends now would rank first, whether the strategy has learned it yet or not."""
-        return max(self._told.values(), key=lambda told: standing(*told))[0].config
+        turns = raced(self.strategy.proposals)
+        return max(self._told.values(), key=lambda told: standing(*told, turns[told[0].id]))[0].config
 
 
 class PeerSearcher:

@@ -147,7 +147,8 @@ def search(
             f"objectives: {', '.join(unreported)}: a function of your own reports fitness and seconds alone; "
             'give objectives={"fitness": "maximise", "seconds": "minimise"}, or take another strategy'
         )
-    if algorithm.limit <= settings.population and settings.strategy != "random":
+    first = getattr(algorithm, "first_size", settings.population)
+    if algorithm.limit <= first and settings.strategy != "random":
         observer.notify(
             f"note: {algorithm.limit} trainings are one generation of {settings.population}: nothing evolves"
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Literal, TypeAlias, get_args
 
 GeneValue: TypeAlias = float | int | str | bool | tuple[int, ...]
@@ -181,22 +183,27 @@ RUNG = "rung"
 """The key in `strategy_parameters` of how far a training went, for strategies that begin with short ones."""
 
 
-def standing(individual: Individual, fitnesses: Sequence[float | None]) -> tuple[int, int, float]:
+def standing(individual: Individual, fitnesses: Sequence[float | None], turns: int = 0) -> tuple[int, int, float]:
     """Return what an individual is ranked by; higher is better, and below 0 it has failed altogether.
 
-    First its rung: a short training is no equal of a full one. Then how often it was evaluated: in a race the better
-    half goes on at every round, so who was evaluated more often has won against the others. Then its mean fitness. One
-    evaluation that failed, and it stands behind all that never did.
+    First its rung: a short training is no equal of a full one. Then how far it came in the last race: the better half
+    goes on at every round. Then its mean fitness. One evaluation that failed, and it stands behind all that never did.
 
     Args:
         individual: What was evaluated.
         fitnesses: Of its evaluations; None for one that failed.
+        turns: Evaluations in the last race, see `raced`.
     """
     known = [fitness for fitness in fitnesses if fitness is not None]
     if not known:
         return -1, 0, 0.0
     rung = 1 + int(individual.strategy_parameters.get(RUNG, 0))
-    return rung if len(known) == len(fitnesses) else 0, len(known), math.fsum(known) / len(known)
+    return rung if len(known) == len(fitnesses) else 0, turns, math.fsum(known) / len(known)
+
+
+def raced(proposals: Sequence[Individual]) -> Counter[int]:
+    """Return how often each individual was proposed again since the last new one: how far it came in the last race."""
+    return Counter(proposal.id for proposal in takewhile(lambda proposal: proposal.replicate, reversed(proposals)))
 
 
 def genome_from_json(values: Mapping[str, Any]) -> Genome:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, RunError
 from evo.files import new_folder_mode, sync_folder
-from evo.individual import STEPS, Evaluation, Genome, Individual, genome_key, standing
+from evo.individual import STEPS, Evaluation, Genome, Individual, genome_key, raced, standing
 from evo.journal import Journal, refuse_if_written
 from evo.models import MODEL_GENES
 from evo.run_folder import STATES, check_output, is_run, prune_states, run_folder
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HALL_OF_FAME = 10
+LEAVE_BOUNDS = ("report2019",)
+"""Strategies whose genomes may leave the space, because the original's did."""
 FIRST_FINALIST_REPLICATE = 101
 """Replicates from here on are the finalists' trainings; the search uses those below."""
 
@@ -237,7 +239,8 @@ class Run:
                     return
                 if individual.id != len(self.individuals):
                     raise RunError(f"journal: proposal {individual.id} follows proposal {len(self.individuals) - 1}")
-                if problems := self.space.problems(individual.genome):
+                bound = self.settings.strategy not in LEAVE_BOUNDS
+                if bound and (problems := self.space.problems(individual.genome)):
                     raise ValueError(f"individual {individual.id}: {problems[0]}")
                 self.individuals.append(individual)
                 self.proposals.append(individual)
@@ -341,9 +344,12 @@ class Run:
         measured: dict[int, list[Evaluation]] = {}
         for evaluation in self.search_evaluations:
             measured.setdefault(evaluation.individual, []).append(evaluation)
+        turns = raced(self.proposals)
         standings = {
             number: standing(
-                self.individuals[number], [entry.fitness if entry.complete else None for entry in evaluations]
+                self.individuals[number],
+                [entry.fitness if entry.complete else None for entry in evaluations],
+                turns[number],
             )
             for number, evaluations in measured.items()
             if evaluations[0].complete and not evaluations[0].replicate

@@ -158,7 +158,7 @@ class SearchSpace:
             raise ConfigurationError(f'--free-steps: the space "{self.name}" has no integer gene steps')
         most = int(gene.scale.high)
         return SearchSpace(
-            {**self.genes, STEPS: replace(gene, low=most, high=most, step=None, log=False)},
+            {**self.genes, STEPS: replace(gene, low=most, high=most, log=False)},
             name=self.name,
             model=self.model,
             dataset=self.dataset,

@@ -145,6 +145,7 @@ def _line(detail: ErrorDetails, path: str, fields: Iterable[str]) -> str:
         return f"{where}: {message}"
     if kind == "literal_error":
         expected = str(detail["ctx"]["expected"])
-        hint = did_you_mean(str(detail["input"]), expected.replace(" or ", ",").replace("'", "").split(","))
+        known = [name.strip(" '") for name in expected.replace(" or ", ",").split(",")]
+        hint = did_you_mean(str(detail["input"]), known)
         return f"{where}: must be {expected}, got {detail['input']!r}.{hint}"
     return f"{where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}"

@@ -146,7 +146,7 @@ def test_extending_keeps_the_past_and_asks_for_the_objective_again(tmp_path: Pat
 
 def test_a_smaller_budget_than_the_past_is_refused(tmp_path: Path) -> None:
     evo.search(SPACE, height, budget=6, population=3, output=tmp_path / "run")
-    with pytest.raises(ConfigurationError, match=r"has 6 individuals already; a budget of 4 trainings is below"):
+    with pytest.raises(ConfigurationError, match=r"has 6 proposals already; a budget of 4 trainings is below"):
         evo.resume(tmp_path / "run", height, budget=4)
 
 

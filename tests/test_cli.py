@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "a column as a gene": (["check", "column.toml"], ["column.toml", "genes.loss: a name", "not a column's"]),
     "a misspelt strategy in a file": (
         ["search", "strategy.toml"],
-        ["strategy.toml", "search.strategy: must be", 'Did you mean "ga"?'],
+        ["strategy.toml", "search.strategy: must be", "got 'gaa'", 'Did you mean "ga"?'],
     ),
     "unknown strategy": (["search", "digits", "--strategy", "randm"], ['"randm"', 'Did you mean "random"']),
     "unknown device": (["search", "digits", "--device", "cdua"], ["--device", '"cdua"', 'Did you mean "cuda"']),

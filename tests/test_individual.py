@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import fields
+from dataclasses import fields, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evo.individual import (
+    MEASURES,
     CurvePoint,
     Evaluation,
     Individual,
     genome_from_json,
     genome_key,
+    standing,
     training_seed,
 )
 from evo.space import SearchSpace
@@ -105,3 +108,58 @@ def test_a_training_seed_fits_a_spreadsheet(seed: int, replicate: int) -> None:
 def test_training_seeds_never_change() -> None:
     # The number of the day it was written: a recorded run is replayed from it.
     assert training_seed(1, GENOME, 0) == 84221787881427
+
+
+# Ranks.
+
+
+def of_rung(rung: int | None) -> Individual:
+    return Individual(0, {}, strategy_parameters={} if rung is None else {"rung": rung})
+
+
+def test_what_was_trained_further_then_came_further_in_the_race_then_of_the_higher_mean_stands_higher() -> None:
+    ascending = [
+        standing(of_rung(None), [None, None]),
+        standing(of_rung(None), [0.9, None]),
+        standing(of_rung(0), [0.2, 0.2, 0.2]),
+        standing(of_rung(0), [0.9]),
+        standing(of_rung(0), [0.1, 0.3], 1),
+        standing(of_rung(0), [0.3, 0.3], 1),
+        standing(of_rung(0), [0.1, 0.1, 0.1], 2),
+        standing(of_rung(1), [-5.0]),
+        standing(of_rung(2), [-9.0]),
+    ]
+    assert ascending == sorted(ascending)
+    assert len(set(ascending)) == len(ascending)
+
+
+def test_an_individual_without_a_rung_is_on_the_first() -> None:
+    assert standing(of_rung(None), [0.5]) == standing(of_rung(0), [0.5])
+
+
+@pytest.mark.parametrize("failures", [[], [None], [None, None]])
+def test_who_has_no_result_stands_below_everybody_that_has(failures: list[None]) -> None:
+    lowest = standing(of_rung(None), [-1e300, None])
+    assert standing(of_rung(2), failures) < lowest
+    assert standing(of_rung(2), failures)[0] < 0 <= lowest[0]
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_the_standing_does_not_depend_on_the_order_of_results(values: list[float], order: random.Random) -> None:
+    shuffled = list(values)
+    order.shuffle(shuffled)
+    assert standing(of_rung(1), shuffled) == standing(of_rung(1), values)
+
+
+def test_a_replicate_survives_json_and_is_0_in_what_was_written_before_there_were_any() -> None:
+    individual = replace(Individual(7, dict(GENOME)), replicate=3)
+    values = json.loads(json.dumps(individual.to_dict()))
+    assert Individual.from_dict(values) == individual
+    del values["replicate"]
+    assert Individual.from_dict(values) == replace(individual, replicate=0)
+
+
+def test_measures_are_what_was_measured_of_those_that_may_be_objectives() -> None:
+    evaluation = Evaluation(0, 0, 0, "complete", 0.5, loss=1.25, parameters=70, seconds=2.0)
+    assert evaluation.measures == {"parameters": 70.0, "seconds": 2.0, "loss": 1.25}
+    assert set(replace(evaluation, train_accuracy=0.75).measures) == set(MEASURES)

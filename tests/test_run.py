@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -444,3 +445,94 @@ def test_a_linked_folder_is_refused_and_what_it_leads_to_stays(tmp_path: Path, f
             run.forget_states()
     assert kept(tmp_path / "elsewhere") == [0, 1]
     run.close()
+
+
+# Individuals that were evaluated more than once, or trained less far.
+
+
+def raced(folder: Path | None = None) -> Run:
+    """Return a run whose individuals 0 to 2 were proposed again: 2 twice, of which one is still to come."""
+    run = Run.create(make_settings(), folder)
+    for number, fitness in enumerate((0.9, 0.8, 0.7, 0.95)):
+        run.record_proposal(individual(number, x=number / 10))
+        run.record(evaluation(number, fitness))
+    for number, replicate in ((0, 1), (1, 1), (2, 1), (2, 2)):
+        run.record_proposal(replace(run.individuals[number], replicate=replicate))
+    for number, fitness in ((1, 0.75), (0, 0.5), (2, 0.76)):
+        run.record(evaluation(number, fitness, replicate=1))
+    return run
+
+
+def test_those_evaluated_again_come_first_and_their_mean_decides() -> None:
+    run = raced()
+    assert [(entry.id, entry.fitness) for entry in run.ranked()] == [
+        (2, pytest.approx(0.73)),
+        (1, pytest.approx(0.775)),
+        (0, pytest.approx(0.7)),
+        (3, 0.95),
+    ]
+    assert run.best.id == 2, "who was proposed most often has won every round of the race so far"
+    assert run.ranked()[1].replicates == (0.8, 0.75)
+    assert run.ranked()[-1].replicates == ()
+    run.record(evaluation(2, 0.1, replicate=2))
+    assert run.best.id == 2
+    assert run.best.fitness == pytest.approx((0.7 + 0.76 + 0.1) / 3)
+
+
+def test_one_failure_among_several_evaluations_ranks_behind_all_that_never_failed() -> None:
+    run = raced()
+    run.record(evaluation(2, None, replicate=2))
+    assert [entry.id for entry in run.ranked()] == [1, 0, 3, 2]
+
+
+def test_finalists_trainings_are_no_evaluations_of_the_search() -> None:
+    run = raced()
+    run.record_finalists([3])
+    run.record(evaluation(3, 0.1, replicate=101))
+    assert [entry.id for entry in run.ranked()] == [2, 1, 0, 3]
+    assert run.entry(3).fitness == 0.95
+    assert all(found.replicate < 101 for found in run.search_evaluations)
+
+
+def test_proposals_made_again_are_read_back_in_their_order(tmp_path: Path) -> None:
+    written = raced(tmp_path / "run")
+    written.close()
+    read = Run.load(tmp_path / "run")
+    assert read.proposals == written.proposals
+    assert [(entry.id, entry.replicate) for entry in read.proposals] == [
+        (0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (1, 1), (2, 1), (2, 2),
+    ]  # fmt: skip
+    assert read.individuals == read.proposals[:4]
+    assert all(entry.genome == read.individuals[entry.id].genome for entry in read.proposals)
+    assert [(entry.id, entry.replicate) for entry in read.unevaluated()] == [(2, 2)]
+    assert [(entry.id, entry.fitness) for entry in read.ranked()] == [
+        (entry.id, entry.fitness) for entry in written.ranked()
+    ]
+
+
+def test_a_proposal_again_of_nobody_is_refused(tmp_path: Path) -> None:
+    run = raced(tmp_path / "run")
+    run.close()
+    number = add_event(
+        tmp_path / "run", {"kind": "proposal", "individual": replace(individual(9), replicate=1).to_dict()}
+    )
+    with pytest.raises(RunError, match=rf"event {number} is not what evo writes"):
+        Run.load(tmp_path / "run")
+
+
+def test_what_was_trained_less_far_ranks_behind_whatever_its_fitness() -> None:
+    run = Run.create(make_settings())
+    for number, (rung, fitness) in enumerate(((0, 0.99), (2, 0.5), (1, 0.9), (2, 0.6), (0, 0.1))):
+        run.record_proposal(replace(individual(number, x=number / 10), strategy_parameters={"rung": rung}))
+        run.record(evaluation(number, fitness))
+    assert [entry.id for entry in run.ranked()] == [3, 1, 2, 0, 4]
+    assert run.best.id == 3
+
+
+def test_the_steps_of_the_best_checkpoint_belong_to_the_configuration_where_they_are_free() -> None:
+    for free, steps in ((True, 30), (False, 90)):
+        run = stated(free_steps=free)
+        run.record_proposal(Individual(0, {"x": 0.5, "steps": 90}))
+        run.record(evaluation(0, 0.5, steps_trained=30))
+        assert run.best.config == {"x": 0.5, "steps": steps}
+        assert run.individuals[0].genome["steps"] == 90

@@ -101,7 +101,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "an unknown strategy": (
         gene(BOOLEAN) + '[search]\nstrategy = "gaa"',
         [
-            "search.strategy: must be 'ga', 'random', 'report2019' or 'report2019-fixed', got 'gaa'. "
+            "search.strategy: must be 'surrogate', 'halving', 'ga', 'ageing', 'pareto', 'cma', 'random', "
+            "'report2019' or 'report2019-fixed', got 'gaa'. "
             'Did you mean "ga"?'
         ],
     ),

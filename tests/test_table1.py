@@ -131,7 +131,7 @@ def test_figures_train_the_two_other_networks_inside_the_folder(tmp_path: Path, 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path, small: tuple[Row, ...]) -> None:
     space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
     evo.search(space, lambda config: config["x"], budget=2, population=2, output=tmp_path / "search")
-    with pytest.raises(ConfigurationError, match=r"holds another run \(ga on the space custom\)"):
+    with pytest.raises(ConfigurationError, match=r"holds another run \(surrogate on the space custom\)"):
         reproduced(tmp_path / "search", small)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import zip_longest
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers, Number
 from evo.space import SearchSpace
-from evo.variation import edit_layers, lend, make_toolbox, mate, mate_gene, mutate, mutate_gene
+from evo.variation import edit_layers, lend, make_toolbox, mate, mate_gene, mutate, mutate_gene, stratified
 from tests.spaces import PARTS, genes, space_of_every_kind, spaces
 
 SEEDS = st.integers(0, 2**32)
@@ -208,3 +209,62 @@ def test_a_gene_of_an_unknown_kind_is_refused_by_name() -> None:
         mutate_gene(Strange(), 1, random.Random(0), 0.1)
     with pytest.raises(TypeError, match="Strange"):
         mate_gene(Strange(), 1, 2, random.Random(0))
+
+
+# Spread genomes.
+
+
+@given(spaces(), st.integers(1, 12), SEEDS)
+def test_stratified_genomes_are_legal_whatever_the_conditions(space: SearchSpace, count: int, seed: int) -> None:
+    genomes = stratified(space, count, random.Random(seed))
+    assert [space.problems(genome) for genome in genomes] == [[]] * count
+    assert all(list(genome) == [name for name in space.genes if name in genome] for genome in genomes)
+    assert genomes == stratified(space, count, random.Random(seed))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 20])
+@pytest.mark.parametrize(
+    "gene", [Float(-3.0, 5.0), Float(1e-5, 1e-1, log=True), Integer(1, 10**9), Integer(1, 10**9, log=True)], ids=repr
+)
+def test_each_part_of_a_range_is_used_once(gene: Number, count: int) -> None:
+    genomes = stratified(SearchSpace({"x": gene}), count, random.Random(0))
+    places = [gene.scale.to_unit(genome["x"]) for genome in genomes]
+    for part, place in enumerate(sorted(places)):
+        assert part / count - 1e-6 <= place <= (part + 1) / count + 1e-6
+
+
+def test_two_ranges_are_spread_independently() -> None:
+    space = SearchSpace({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
+    genomes = stratified(space, 10, random.Random(1))
+    orders = [sorted(range(10), key=lambda place: genomes[place][name]) for name in ("x", "y")]
+    assert orders[0] != orders[1] != orders[0][::-1]
+
+
+@pytest.mark.parametrize(
+    "gene",
+    [
+        Categorical(["a", "b", "c"]),
+        Boolean(),
+        Layers(choices=[(1,), (2, 2), (3,)]),
+        Layers(depth=(2, 4), width=(1, 100)),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("count", [2, 6, 13])
+def test_choices_and_depths_come_up_equally_often(gene: Gene, count: int) -> None:
+    genomes = stratified(SearchSpace({"x": gene}), count, random.Random(3))
+    depths = isinstance(gene, Layers) and gene.choices is None
+    seen = Counter(len(genome["x"]) if depths else genome["x"] for genome in genomes)
+    kinds = 3 if depths else int(gene.points)
+    assert len(seen) == min(kinds, count)
+    assert max(seen.values()) - min(seen.values()) <= 1
+
+
+def test_a_gene_without_a_choice_keeps_its_value_and_inactive_ones_are_left_out() -> None:
+    space = SearchSpace(
+        {"only": Float(0.5, 0.5), "use": Boolean(), "rate": Float(0.1, 0.5, when={"use": True}), "one": Integer(3, 3)}
+    )
+    genomes = stratified(space, 8, random.Random(0))
+    assert all((genome["only"], genome["one"]) == (0.5, 3) for genome in genomes)
+    assert all(("rate" in genome) == genome["use"] for genome in genomes)
+    assert sum(bool(genome["use"]) for genome in genomes) == 4

@@ -57,7 +57,8 @@ def make_strategy(name: str, space: SearchSpace, **settings: Any) -> Strategy:
             f'strategy: unknown strategy "{name}".{did_you_mean(name, STRATEGIES)} Known: {", ".join(STRATEGIES)}'
         )
     strategy = STRATEGIES[name]
-    own = {option: value for option in OWN_OPTIONS if (value := settings.pop(option, None)) not in (None, False)}
+    given = {option: settings.pop(option, None) for option in OWN_OPTIONS}
+    own = {option: value for option, value in given.items() if value is not None and value is not False}
     for option in sorted(own.keys() - strategy.options):
         takers = ", ".join(other for other, known in STRATEGIES.items() if option in known.options)
         raise ConfigurationError(f"--{option}: strategy {name} has no such setting; these have: {takers}")

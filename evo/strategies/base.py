@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from deap import base, tools
 
 from evo.errors import ConfigurationError, listed
-from evo.individual import Evaluation, GeneValue, Genome, Individual, genome_key, standing
+from evo.individual import Evaluation, GeneValue, Genome, Individual, genome_key, raced, standing
 from evo.space import SearchSpace
 from evo.variation import make_toolbox
 
@@ -246,7 +246,8 @@ class Strategy(ABC):
     @property
     def best(self) -> Individual | None:
         """The individual that stands best by the results learned so far (see `standing`); None before the first."""
-        standings = {number: standing(self.individuals[number], known) for number, known in self._fitnesses.items()}
+        turns = raced(self.proposals)
+        standings = {n: standing(self.individuals[n], known, turns[n]) for n, known in self._fitnesses.items()}
         number = max(standings, key=lambda number: (*standings[number], -number), default=None)
         return self.individuals[number] if number is not None and standings[number][0] >= 0 else None
 

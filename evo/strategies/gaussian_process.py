@@ -28,6 +28,7 @@ the number of genes: in more dimensions everything is further apart (Hvarfner, H
 BOUND = 4.0
 """Spreads from its centre that a hyperparameter may go."""
 ITERATIONS = 40
+LARGEST = 1e150
 
 
 class Warp:
@@ -38,7 +39,7 @@ class Warp:
     """
 
     def __init__(self, fitness: Sequence[float]):
-        values = np.asarray(fitness, dtype=np.float64)
+        values = _bounded(fitness)
         self._median = float(np.median(values))
         self._scale = float(values.max() - self._median) or float(values.std()) or 1.0
         bent = self._bend(values)
@@ -50,13 +51,18 @@ class Warp:
 
     def forward(self, fitness: Sequence[float]) -> Vectors:
         """Return what the model sees of fitnesses."""
-        return (self._bend(np.asarray(fitness, dtype=np.float64)) - self._mean) / self._deviation
+        return (self._bend(_bounded(fitness)) - self._mean) / self._deviation
 
     def back(self, value: float) -> float:
         """Return the fitness of a value."""
         place = value * self._deviation + self._mean
         place = -math.exp(min(50.0, -1 - place)) if place < -1 else place
         return place * self._scale + self._median
+
+
+def _bounded(fitness: Sequence[float]) -> Vectors:
+    """Return fitnesses whose differences and squares are still numbers."""
+    return np.clip(np.asarray(fitness, dtype=np.float64), -LARGEST, LARGEST)
 
 
 class GaussianProcess:

@@ -44,17 +44,34 @@ class Halving(SteadyState):
         self._design = stratified(self._reduced, self.first_size, random.Random(f"{self.seed}:{self.name}:design"))
         self._rung_members: list[list[Member]] = [[] for _ in self.rungs]
 
+    @property
+    def first_size(self) -> int:
+        return max(1, min(self.population_size, self.limit - len(self.rungs) + 1))
+
+    def required(self, number: int) -> int:
+        return number if self._is_closing(number) else super().required(number)
+
+    def _is_closing(self, number: int) -> bool:
+        """Return whether the search ends here: the last proposals train the best in full, however few there were."""
+        return number >= max(1, self.limit - len(self.rungs) + 1)
+
     def propose(self, number: int, rng: random.Random) -> Draft | None:
+        closing = self._is_closing(number)
+        draft = self._promotion(share=1 if closing else RATE)
+        # Where nothing new is left, what is there goes on.
+        return draft or (None if closing else self._new(number, rng)) or self._promotion(share=1)
+
+    def _promotion(self, share: int) -> Draft | None:
+        """Return the best that has not been promoted of the furthest rung, if it is in the best 1 / share of it."""
         for rung in reversed(range(len(self.rungs) - 1)):
-            if (member := self._promotable(rung)) is not None:
+            if (member := self._promotable(rung, share)) is not None:
                 genome = {**member.genome, STEPS: self.rungs[rung + 1]}
                 return Draft(genome, (member.individual.id,), "promotion", {RUNG: rung + 1})
-        return self._new(number, rng)
+        return None
 
-    def _promotable(self, rung: int) -> Member | None:
-        """Return the best that has not been promoted of a rung's best third."""
+    def _promotable(self, rung: int, share: int) -> Member | None:
         members = sorted(self._rung_members[rung], key=lambda member: (-member.value, member.individual.id))
-        for member in members[: len(members) // RATE]:
+        for member in members[: len(members) // share]:
             further = {**member.genome, STEPS: self.rungs[rung + 1]}
             if member.value > WORST_FITNESS and self.is_new(further):
                 return member

@@ -31,8 +31,6 @@ IMMIGRANTS, CROSSED = 0.25, 0.15
 """Shares of the pool: draws from the whole space; children of two parents. The rest are mutants."""
 PARENTS, MEMORY = 5, 40
 """Parents are the best so many of the last so many evaluations, and the best of all."""
-UNSCREENED = 0.1
-"""Share of children that the model does not choose."""
 TRUST_WINDOW, TRUST_AFTER, TRUST = 15, 8, 0.2
 """Kendall's correlation of the last predictions with their results that the model is trusted from."""
 STRENGTH, WEAKEST, STRONGEST = 0.2, 0.05, 0.5
@@ -127,7 +125,7 @@ class Screening:
         if not pool:
             return None
         mutants = [child for child in pool if child.parents] or pool
-        if len(evidence.fitness) < FEWEST_MODELLED or rng.random() < UNSCREENED:
+        if len(evidence.fitness) < FEWEST_MODELLED:
             return _draft(rng.choice(mutants))
         from threadpoolctl import threadpool_limits
 
@@ -235,15 +233,17 @@ class Screening:
 
 def log_expected_improvement(means: Vectors, deviations: Vectors, best: float) -> Vectors:
     """Return the logarithm of the expected improvement (Jones, Schonlau and Welch, 1998), accurate where it is tiny."""
-    from scipy.special import log_ndtr
+    from scipy.special import erfcx, ndtr
 
     z = (means - best) / deviations
     log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
     with np.errstate(all="ignore"):
-        near = np.log(np.maximum(np.exp(log_density) + z * np.exp(log_ndtr(z)), 1e-300))
-        # Far below, φ(z) and z Φ(z) cancel; φ(z) / z² is what is left of them.
+        near = np.log(np.exp(log_density) + z * ndtr(z))
+        # Below, φ(z) and z Φ(z) cancel: φ(z) (1 + z Φ(z) / φ(z)), the quotient scaled so that it does not underflow.
+        below = log_density + np.log1p(z * math.sqrt(math.pi / 2) * erfcx(-z / math.sqrt(2)))
+        # Far below that cancels, too; φ(z) / z² is what is left.
         far = log_density - 2 * np.log(np.abs(z))
-    improvement: Vectors = np.log(deviations) + np.where(z > -5, near, far)
+    improvement: Vectors = np.log(deviations) + np.where(z > -1, near, np.where(z > -1000, below, far))
     return improvement
 
 

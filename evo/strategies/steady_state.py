@@ -55,7 +55,7 @@ class SteadyState(Strategy):
 
     def learn(self, member: Member) -> None:
         self.take(member)
-        if len(self._learned) % self.population_size == 0:
+        if len(self._fitnesses) % self.population_size == 0:
             self._populations.append(self._ids())
 
     def take(self, member: Member) -> None:
@@ -63,7 +63,7 @@ class SteadyState(Strategy):
         raise NotImplementedError
 
     def populations(self) -> list[tuple[int, ...]]:
-        if self.done() and len(self._learned) % self.population_size:
+        if self.done() and len(self._fitnesses) % self.population_size:
             return [*self._populations, self._ids()]
         return list(self._populations)
 

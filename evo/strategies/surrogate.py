@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,9 +103,10 @@ class SurrogateEvolution(SteadyState):
 
     def _next_in_race(self, number: int) -> Draft | None:
         """Return whom to evaluate again: in the first round one of the best so far, then of the round before."""
-        turn, place = round_of(number - self.race_start, rounds(self.limit - self.race_start))
+        _, place = round_of(number - self.race_start, rounds(self.limit - self.race_start))
         runners = list(self._evidence().fitness)
-        runners.sort(key=lambda runner: (-len(self._results[runner]) if turn else 0, -self._mean(runner), runner))
+        entered = Counter(proposal.id for proposal in self.proposals[self.race_start : number - place])
+        runners.sort(key=lambda runner: (-entered[runner], -self._mean(runner), runner))
         if place >= len(runners):
             return None
         return Draft(self.individuals[runners[place]].genome, again=runners[place])

@@ -10,13 +10,15 @@ from evo.individual import Evaluation, Individual, genome_key
 from evo.space import SearchSpace
 from evo.space_file import load_space
 from evo.strategies import Strategy, make_strategy
-from tests.spaces import space_of_every_kind
+from tests.spaces import GRIDS, NUMBERS, space_of_every_kind
 
 FitnessOf = Callable[[Individual], float | None]
 
 
 def space_for(name: str) -> SearchSpace:
     """A space on which the strategy works, with as many kinds of genes as it takes."""
+    if name == "cma":
+        return SearchSpace({**NUMBERS, **GRIDS})
     return load_space("report") if name == "report2019" else space_of_every_kind()
 
 
@@ -46,10 +48,16 @@ def finish(
             assert strategy.done(), "nothing to wait for, and not done"
             break
         individual = pending.pop(order.randrange(len(pending)) if order else 0)
-        strategy.tell(individual, fitness(individual))
-    return strategy.individuals
+        strategy.tell(individual, fitness(individual), measures=measures_of(individual))
+    return strategy.proposals
+
+
+def measures_of(individual: Individual) -> dict[str, float]:
+    """What an evaluation reports beside the fitness."""
+    return {"parameters": round(1e6 * random.Random(f"size of {genome_key(individual.genome)}").random())}
 
 
 def evaluation_of(individual: Individual, fitness: FitnessOf = lottery) -> Evaluation:
     """The journal's record of one evaluation."""
-    return Evaluation(individual.id, 0, 0, "complete", fitness(individual))
+    parameters = int(measures_of(individual)["parameters"])
+    return Evaluation(individual.id, individual.replicate, 0, "complete", fitness(individual), parameters=parameters)

@@ -1,0 +1,174 @@
+"""`--free-steps`: every training runs to the bound, and its best checkpoint is its fitness and its steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import evo
+from evo.errors import ConfigurationError
+from evo.loop import Stop
+from evo.replay import replay_individual
+from evo.run import Run
+from evo.space_file import load_space
+from tests.conftest import TINY_SPACE
+
+pytestmark = pytest.mark.usefixtures("in_process", "digits")
+
+MOST = 80
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    """A space whose trainings have eight points, and learning rates that are too high for the last ones to be best."""
+    path = tmp_path / "space.toml"
+    path.write_text(TINY_SPACE.replace("high = 40", "high = 87").replace("high = 1e-1", "high = 1.0"))
+    return path
+
+
+def search(space: Path, output: Path | None = None, **arguments: Any) -> Run:
+    settings = {"strategy": "random", "budget": 6, "seed": 1, "finalists": 0, "free_steps": True, "workers": 1}
+    return evo.search(space, output=output or space.parent / "run", **{**settings, **arguments})
+
+
+def rows(run: Run) -> pd.DataFrame:
+    return run.table.drop(columns=["seconds", "started", "worker"])
+
+
+def test_every_training_runs_to_the_bound_and_its_best_checkpoint_counts(space: Path) -> None:
+    run = search(space)
+    assert [individual.genome["steps"] for individual in run.individuals] == [MOST] * 6
+    for evaluation in run.search_evaluations:
+        assert [point.step for point in evaluation.curve] == list(range(10, MOST + 1, 10))
+        accuracies = [point.validation_accuracy for point in evaluation.curve]
+        best = evaluation.curve[accuracies.index(max(accuracies))]
+        assert (evaluation.fitness, evaluation.validation_accuracy) == (best.validation_accuracy,) * 2
+        assert (evaluation.steps_trained, evaluation.loss) == (best.step, best.loss)
+    trained = list(run.table["steps_trained"])
+    assert min(trained) < MOST, "every curve rose to its end, so this says nothing"
+    assert max(run.table["fitness"]) == run.best.fitness
+
+
+def test_a_row_of_an_earlier_checkpoint_has_no_accuracy_of_the_last(space: Path) -> None:
+    run = search(space)
+    for evaluation in run.search_evaluations:
+        assert (evaluation.train_accuracy is None) == (evaluation.steps_trained != MOST)
+
+
+def test_the_selected_steps_are_the_configurations_own(space: Path) -> None:
+    run = search(space)
+    for entry in run.ranked():
+        assert entry.config == {**entry.individual.genome, "steps": entry.evaluation.steps_trained}
+    assert evo.load(run.path).best.config == run.best.config
+
+
+def test_finalists_are_trained_to_the_selected_steps(space: Path) -> None:
+    run = search(space, finalists=6)
+    assert len(run.finalist_evaluations) == 18
+    chosen = {entry.id: entry.config["steps"] for entry in run.ranked()}
+    assert set(chosen.values()) != {MOST}
+    for evaluation in run.finalist_evaluations:
+        steps = chosen[evaluation.individual]
+        assert evaluation.steps_trained == evaluation.curve[-1].step == steps
+        assert evaluation.fitness == evaluation.curve[-1].validation_accuracy
+    assert run.winner in run.finalists
+    assert {key[0] for key in run.tests} == set(run.finalists)
+
+
+def test_without_it_the_genomes_own_steps_are_trained(space: Path) -> None:
+    run = search(space, free_steps=False, budget=4)
+    assert all(e.steps_trained == run.individuals[e.individual].genome["steps"] for e in run.search_evaluations)
+    assert all(entry.config == entry.individual.genome for entry in run.ranked())
+
+
+def test_its_fitness_is_at_least_that_of_the_last_checkpoint_of_the_same_genome(space: Path) -> None:
+    free = search(space)
+    for evaluation in free.search_evaluations:
+        last = evaluation.curve[-1].validation_accuracy
+        assert evaluation.fitness is not None
+        assert last is not None
+        assert evaluation.fitness >= last
+
+
+@pytest.mark.parametrize("strategy", ["surrogate", "ga", "ageing", "report2019-fixed"])
+def test_strategies_search_the_other_genes(space: Path, strategy: str) -> None:
+    run = search(space, strategy=strategy, population=3, budget=7)
+    assert {individual.genome["steps"] for individual in run.individuals} == {MOST}
+    assert len({str(individual.genome) for individual in run.individuals}) == 7
+
+
+def test_a_search_that_was_stopped_goes_on_to_the_same_rows(space: Path) -> None:
+    whole = search(space, finalists=1)
+    checks = [0]
+
+    def stop() -> None:
+        checks[0] += 1
+        if checks[0] == 4:
+            raise Stop("enough", 75)
+
+    with pytest.raises(Stop):
+        search(space, space.parent / "stopped", finalists=1, stop_check=stop)
+    resumed = evo.resume(space.parent / "stopped", workers=1)
+    assert resumed.settings.free_steps
+    assert rows(resumed).equals(rows(whole))
+    assert resumed.best.config == whole.best.config
+    assert [e.fitness for e in resumed.finalist_evaluations] == [e.fitness for e in whole.finalist_evaluations]
+
+
+def test_a_recorded_training_can_be_replayed(space: Path) -> None:
+    search(space, budget=2)
+    assert replay_individual(space.parent / "run", 1).same
+
+
+def test_known_configurations_leave_their_steps_behind(space: Path) -> None:
+    space.write_text(space.read_text() + "\n[[initial]]\nlearning_rate = 0.01\nsteps = 20\n")
+    first = search(space, budget=2, population=2).individuals[0]
+    assert (first.operator, first.genome["learning_rate"], first.genome["steps"]) == ("initial", 0.01, MOST)
+
+
+def test_halving_is_refused(space: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--free-steps: strategy halving decides itself how long to train"):
+        search(space, strategy="halving")
+    assert not (space.parent / "run").exists()
+
+
+def test_an_objective_is_refused(space: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--free-steps: reads learning curves"):
+        evo.search(space, lambda config: 0.5, free_steps=True)
+    with pytest.raises(ConfigurationError, match="--free-steps: reads learning curves"):
+        evo.search(evo.SearchSpace({"x": evo.Float(0.0, 1.0)}), free_steps=True)
+
+
+def test_a_space_whose_steps_are_choices_is_refused(space: Path) -> None:
+    text = space.read_text()
+    space.write_text(text[: text.index("[genes.steps]")] + '[genes.steps]\ntype = "categorical"\nchoices = [20, 40]\n')
+    with pytest.raises(ConfigurationError, match='--free-steps: the space "space" has no integer gene steps'):
+        search(space)
+    assert not (space.parent / "run").exists()
+
+
+def test_the_most_steps_are_the_last_on_the_grid() -> None:
+    space = evo.SearchSpace(
+        {"x": evo.Float(0.0, 1.0), "steps": evo.Integer(100, 1050, step=100, log=True)},
+        initial=[{"x": 0.5, "steps": 100}],
+    )
+    most = space.with_most_steps()
+    assert most.genes["steps"].points == 1
+    assert most.genes["steps"].contains(1000)
+    assert list(most.genes) == ["x", "steps"]
+    assert most.initial == ({"x": 0.5},)
+    assert space.genes["steps"].points == 10, "the space itself stays as it was"
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "digits", "report"])
+def test_every_shipped_space_can_have_its_steps_free(name: str) -> None:
+    space = load_space(name)
+    most = space.with_most_steps()
+    assert most.genes["steps"].points == 1
+    assert {gene: kind for gene, kind in most.genes.items() if gene != "steps"} == {
+        gene: kind for gene, kind in space.genes.items() if gene != "steps"
+    }
+    assert (most.model, most.dataset, most.training) == (space.model, space.dataset, space.training)
