@@ -150,7 +150,7 @@ def search(
     first = getattr(algorithm, "first_size", settings.population)
     if algorithm.limit <= first and settings.strategy != "random":
         observer.notify(
-            f"note: {algorithm.limit} trainings are one generation of {settings.population}: nothing evolves"
+            f"note: the first {first} genomes are drawn, and there are {algorithm.limit} trainings: nothing evolves"
         )
     if len(settings.initial) > settings.population:
         observer.warn(
