@@ -11,7 +11,7 @@ from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, takes_seed
 from evo.evaluators.objective import Objective, name_of
 from evo.execution import Execution, Work, begin, check_above_zero, checked_seed, go_on
-from evo.experiment import LISTED, train_listed
+from evo.experiment import LISTED, check_seeds, train_listed
 from evo.individual import Genome
 from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
 from evo.run import Run
@@ -141,6 +141,8 @@ def search(
     settings.population = algorithm.population_size
     settings.pending = getattr(algorithm, "pending", None)
     settings.objectives = getattr(algorithm, "objectives", None)
+    if free_steps and "train_accuracy" in (settings.objectives or {}):
+        raise ConfigurationError("--free-steps: a best checkpoint has no train_accuracy; leave that objective out")
     unreported = [name for name in settings.objectives or {} if name not in ("fitness", "seconds")]
     if objective is not None and unreported:
         raise ConfigurationError(
@@ -220,8 +222,8 @@ def resume(
         timeout=timeout,
         budget=budget,
         generations=generations,
-        seeds=seeds,
     )
+    check_seeds(seeds)
     run = Run.open(path, warn=observer.warn)
     try:
         settings = replace(run.settings)

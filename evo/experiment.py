@@ -11,6 +11,7 @@ from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, Task
 from evo.execution import Execution, begin, check_above_zero, checked_seed
 from evo.genes import Boolean, Categorical, Gene, Layers
+from evo.genes.base import GeneError
 from evo.individual import GeneValue, Genome, Individual, training_seed
 from evo.loop import Nobody, Observer, StopCheck
 from evo.run import FIRST_FINALIST_REPLICATE, Run
@@ -65,9 +66,7 @@ def train_configurations(
         ConfigurationError: Something that was asked for is wrong; nothing was written.
         Stop: The stop check or the time budget ended it.
     """
-    check_above_zero(seeds=seeds)
-    if seeds >= FIRST_FINALIST_REPLICATE:
-        raise ConfigurationError(f"--seeds: must be below {FIRST_FINALIST_REPLICATE}, got {seeds}")
+    check_seeds(seeds)
     settings = Settings(
         space=space.to_dict(),
         space_name=space.name,
@@ -86,6 +85,17 @@ def train_configurations(
         versions=current_versions(),
     )
     return begin(space, settings, execution, train_listed, observer=observer or Nobody(), stop_check=stop_check)
+
+
+def check_seeds(seeds: int | None) -> None:
+    """Check a number of trainings of each configuration, where one was given.
+
+    Raises:
+        ConfigurationError: It is below 1, or so large that the replicates would be those of finalists.
+    """
+    check_above_zero(seeds=seeds)
+    if seeds is not None and seeds >= FIRST_FINALIST_REPLICATE:
+        raise ConfigurationError(f"--seeds: must be below {FIRST_FINALIST_REPLICATE}, got {seeds}")
 
 
 def train_listed(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck) -> None:
@@ -126,13 +136,23 @@ def space_of(
     Raises:
         ConfigurationError: The model or the training cannot take a value; every problem is named.
     """
-    genes = {gene: _gene([values[gene] for values in configurations]) for gene in configurations[0]}
+    genes: dict[str, Gene] = {}
+    for gene in configurations[0]:
+        try:
+            genes[gene] = _gene([values[gene] for values in configurations])
+        except GeneError as error:
+            raise ConfigurationError(_worded(error.problems(f"genes.{gene}"), name)) from None
     try:
         return SearchSpace(genes, name=name, model=model, dataset=dataset, training=training, initial=configurations)
     except SpaceError as error:
-        # They were given as options, not as a file.
-        problems = [re.sub(r"^genes\.(\w+)[\w.]*", _as_option, problem) for problem in error.problems]
-        raise ConfigurationError(listed(problems, f"{name}: wrong settings")) from None
+        raise ConfigurationError(_worded(error.problems, name)) from None
+
+
+def _worded(problems: Sequence[str], name: str) -> str:
+    """Return what is wrong with genes that were given as options, not in a file."""
+    return listed(
+        [re.sub(r"^genes\.(\w+)[\w.]*", _as_option, problem) for problem in problems], f"{name}: wrong settings"
+    )
 
 
 def configuration_of(

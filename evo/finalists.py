@@ -25,7 +25,10 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
         stop_check: Called often; raises `Stop` to end here, to be resumed.
     """
     wanted = run.settings.finalists if run.settings.retrainable else 0
-    finalists = tuple(entry.id for entry in run.ranked()[:wanted])
+    ranking = run.ranked()
+    # Who was trained for a part of the steps alone is no finalist beside those that were trained in full.
+    furthest = [entry for entry in ranking if entry.rung == ranking[0].rung]
+    finalists = tuple(entry.id for entry in furthest[:wanted])
     if finalists != run.finalists:
         run.record_finalists(finalists)
     if not finalists:
@@ -51,7 +54,7 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
 
 def _task(run: Run, individual: int, place: int, keep_weights: bool) -> Task:
     replicate = FIRST_FINALIST_REPLICATE + place
-    genome = run.entry(individual).config
+    genome = run.config_of(individual)
     return Task(
         individual,
         replicate,

@@ -173,7 +173,7 @@ def model_option(settings: Settings) -> str:
 
 def genome_text(run: Run, individual: int) -> str:
     """Return a genome as one line: gene=value gene=value."""
-    genome = run.individuals[individual].genome
+    genome = run.config_of(individual)
     return " ".join(f"{name}={short(run.space.genes[name].to_text(value))}" for name, value in genome.items())
 
 

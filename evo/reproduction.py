@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.execution import Execution, check_above_zero, go_on
-from evo.experiment import LISTED, train_configurations, train_listed
+from evo.execution import Execution, go_on
+from evo.experiment import LISTED, check_seeds, train_configurations, train_listed
 from evo.individual import Genome
 from evo.loop import Observer, StopCheck
 from evo.run import Run
 from evo.run_folder import is_run
 from evo.space import SearchSpace
-from evo.table1 import FIGURE_NETWORKS, Row, table1_space
+from evo.table1 import FIGURE_NETWORKS, SEED, Row, table1_space
 
 
 def reproduce(
@@ -22,7 +24,7 @@ def reproduce(
     execution: Execution,
     *,
     seeds: int,
-    seed: int,
+    seed: int | None,
     figures: bool,
     observer: Observer,
     stop_check: StopCheck,
@@ -33,7 +35,7 @@ def reproduce(
         rows: What to train.
         execution: Where and how; `output` is the folder. One that holds rows already gets those that are missing.
         seeds: Trainings of each row.
-        seed: What their seeds derive from.
+        seed: What their seeds derive from; None for the report's, or that of the trainings that are there.
         figures: Whether to train the networks of `FIGURE_NETWORKS` in folders of their own inside the output.
         observer: Watches.
         stop_check: Called often; raises `Stop` to end it.
@@ -46,17 +48,27 @@ def reproduce(
         Stop: The stop check or the time budget ended it.
     """
     assert execution.output is not None
-    check_above_zero(seeds=seeds)
+    check_seeds(seeds)
+    started = time.monotonic()
     configurations = [row.genome for row in rows]
     run = _train(table1_space(), configurations, execution, seeds, seed, observer, stop_check)
     for name, space in FIGURE_NETWORKS.items() if figures else ():
+        left = None
+        if execution.time_budget is not None:
+            left = max(1e-3, execution.time_budget - (time.monotonic() - started))
+        settings: Any = run.settings
         inside = replace(
             execution,
             output=Path(execution.output) / name,
             overwrite=False,
-            data_dir=execution.data_dir or (run.settings.dataset or {}).get("data_dir"),
+            time_budget=left,
+            # As the rows: one page shows them all.
+            data_dir=execution.data_dir or (settings.dataset or {}).get("data_dir"),
+            device=settings.device,
+            precision=settings.precision,
+            engine=settings.engine,
         )
-        _train(space, space.initial, inside, 1, run.settings.seed, observer, stop_check)
+        _train(space, space.initial, inside, 1, settings.seed, observer, stop_check)
     return run
 
 
@@ -70,7 +82,7 @@ def _train(
     configurations: Sequence[Genome],
     execution: Execution,
     seeds: int,
-    seed: int,
+    seed: int | None,
     observer: Observer,
     stop_check: StopCheck,
 ) -> Run:
@@ -81,7 +93,7 @@ def _train(
             configurations,
             execution,
             seeds=seeds,
-            seed=seed,
+            seed=SEED if seed is None else seed,
             fitness="test",
             observer=observer,
             stop_check=stop_check,
@@ -89,7 +101,7 @@ def _train(
     run = Run.open(str(execution.output), warn=observer.warn)
     try:
         _check_same(run, space, execution, seed)
-        settings = replace(run.settings, timeout=execution.timeout)
+        settings = replace(run.settings)
         settings.initial = [*settings.initial, *(new for new in configurations if new not in settings.initial)]
         settings.population, settings.seeds = len(settings.initial), max(settings.seeds, seeds)
         return go_on(
@@ -106,7 +118,7 @@ def _train(
         run.close()
 
 
-def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int) -> None:
+def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int | None) -> None:
     """Check that a folder's run is of the same trainings, and what is asked for is what they were made with."""
     settings = run.settings
     if (settings.strategy, settings.space_name) != (LISTED, space.name):
@@ -120,7 +132,7 @@ def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int) -
         ("precision", execution.precision, settings.precision),
         ("engine", execution.engine, settings.engine),
     ):
-        if given not in ("auto", recorded):
+        if given not in (None, "auto", recorded):
             raise ConfigurationError(
                 f"--{option} {given}: the trainings in {run.path} were made with {recorded}; "
                 "leave the option out, or choose another --output"

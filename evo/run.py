@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, RunError
 from evo.files import new_folder_mode, sync_folder
-from evo.individual import STEPS, Evaluation, Genome, Individual, genome_key, raced, standing
+from evo.individual import RUNG, STEPS, Evaluation, Genome, Individual, genome_key, raced, standing
 from evo.journal import Journal, refuse_if_written
 from evo.models import MODEL_GENES
 from evo.run_folder import STATES, check_output, is_run, prune_states, run_folder
@@ -52,6 +52,11 @@ class RankedIndividual:
     def id(self) -> int:
         """The individual's id."""
         return self.individual.id
+
+    @property
+    def rung(self) -> int:
+        """How far its training went, for strategies that begin with short ones."""
+        return int(self.individual.strategy_parameters.get(RUNG, 0))
 
     @property
     def config(self) -> Genome:
@@ -288,9 +293,13 @@ class Run:
     def shares_curves(self) -> bool:
         """Whether a long training passes through every shorter one: known of the shipped models alone.
 
-        A model of the user's own may read the steps, or hold state that is in none of its tensors.
+        A model of the user's own may read the steps, or hold state that is in none of its tensors. What a curve does
+        not show, or the rest of a training would falsify, must not be asked for: its train accuracy, its time, and
+        what `training_mode` measures at its last points.
         """
-        return self.settings.model in MODEL_GENES and STEPS in self.space.genes
+        asked = {"seconds", "train_accuracy"} & set(self.settings.objectives or {})
+        shows_all = not asked and self.space.training.training_mode is None
+        return shows_all and self.settings.model in MODEL_GENES and STEPS in self.space.genes
 
     def forget_states(self) -> None:
         """Remove what only a search that goes on has a use for."""
@@ -367,11 +376,19 @@ class Run:
         return ranking
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
-        individual, evaluation = self.individuals[number], self.evaluations[number, 0]
-        found: Genome = {}
-        if self.settings.free_steps and evaluation.steps_trained is not None:
-            found = {STEPS: evaluation.steps_trained}
-        return RankedIndividual(individual, evaluation, fitnesses if len(fitnesses) > 1 else (), found)
+        replicates = fitnesses if len(fitnesses) > 1 else ()
+        return RankedIndividual(self.individuals[number], self.evaluations[number, 0], replicates, self._found(number))
+
+    def _found(self, number: int) -> Genome:
+        """Return what the training of an individual has found: where steps are free, those of its best checkpoint."""
+        evaluation = self.evaluations.get((number, 0))
+        if not self.settings.free_steps or evaluation is None or evaluation.steps_trained is None:
+            return {}
+        return {STEPS: evaluation.steps_trained}
+
+    def config_of(self, number: int) -> Genome:
+        """Return the configuration that an individual stands for: its genome, with what its training has found."""
+        return self.individuals[number].config | self._found(number)
 
     def entry(self, number: int) -> RankedIndividual:
         """Return an individual of the ranking by its id."""

@@ -59,6 +59,8 @@ RESERVED = frozenset(
         "shared_with",
         "error",
         "rank",
+        "rung",
+        "replicates",
         "winner",
     }
 )
@@ -327,7 +329,9 @@ def _domain_problems(genes: Mapping[str, Gene]) -> list[str]:
         problems += [
             f"genes.{name}: must lie in [{low:g}, {high:g}], got {value!r}"
             for value in values
-            if isinstance(value, bool | str) or not low <= value <= high
+            if isinstance(value, bool | str)
+            or not low <= value <= high
+            or (Integer in kinds and not isinstance(value, int))
         ]
     for name, kind in (
         ("hidden_layers", Layers),

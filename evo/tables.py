@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from evo.files import replacing
-from evo.individual import Evaluation
+from evo.individual import RUNG, Evaluation, Genome
 from evo.run import HALL_OF_FAME
 
 if TYPE_CHECKING:
     from evo.run import Run
 
-COUNTS = ("individual", "replicate", "generation", "seed", "parameters", "steps_trained", "shared_with")
+COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
 """Columns of whole numbers also where a table has no rows, or none with a value."""
 
 TRAINING_MODE_COLUMNS = [
@@ -93,10 +93,16 @@ def curves_table(run: Run) -> pd.DataFrame:
 
 def hall_of_fame_table(run: Run) -> pd.DataFrame:
     """Return the best genomes of the search, best first."""
-    columns = ["rank", "individual", "generation", *run.space.genes, "fitness", "validation_accuracy", "train_accuracy"]
-    columns += [*_test_column(run), "loss", "parameters", "seconds"]
+    columns = ["rank", "individual", "generation", *run.space.genes, "fitness", "replicates"]
+    columns += ["validation_accuracy", "train_accuracy", *_test_column(run), "loss", "parameters", "seconds"]
     rows = [
-        {"rank": rank, **_evaluation_row(run, entry.evaluation)}
+        {
+            "rank": rank,
+            **_evaluation_row(run, entry.evaluation),
+            **_gene_cells(run, entry.config),
+            "fitness": entry.fitness,
+            "replicates": max(1, len(entry.replicates)),
+        }
         for rank, entry in enumerate(run.ranked()[:HALL_OF_FAME], start=1)
     ]
     return _frame(rows, columns)
@@ -110,6 +116,7 @@ def finalists_table(run: Run) -> pd.DataFrame:
     for evaluation in run.finalist_evaluations:
         test = run.tests.get((evaluation.individual, evaluation.replicate), {})
         row = _evaluation_row(run, evaluation) | {"winner": evaluation.individual == run.winner}
+        row |= _gene_cells(run, run.config_of(evaluation.individual))
         row["test_accuracy"] = (
             evaluation.test_accuracy if evaluation.test_accuracy is not None else test.get("test_accuracy")
         )
@@ -152,6 +159,7 @@ def _evaluation_columns(run: Run) -> list[str]:
         "generation",
         "parents",
         "operator",
+        *_rung_column(run),
         *run.space.genes,
         "seed",
         "status",
@@ -177,19 +185,21 @@ def _test_column(run: Run) -> list[str]:
     return ["test_accuracy"] if run.settings.fitness == "test" else []
 
 
+def _rung_column(run: Run) -> list[str]:
+    """Only strategies that begin with short trainings have rungs."""
+    return ["rung"] if any(RUNG in individual.strategy_parameters for individual in run.individuals) else []
+
+
 def _evaluation_row(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     individual = run.individuals[evaluation.individual]
-    genes: dict[str, Any] = {
-        name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
-        for name, value in individual.genome.items()
-    }
     return {
         "individual": individual.id,
         "replicate": evaluation.replicate,
         "generation": individual.generation,
         "parents": ",".join(map(str, individual.parents)),
         "operator": individual.operator,
-        **genes,
+        "rung": individual.strategy_parameters.get(RUNG),
+        **_gene_cells(run, individual.genome),
         "seed": evaluation.seed,
         "status": evaluation.status,
         "fitness": evaluation.fitness,
@@ -208,6 +218,14 @@ def _evaluation_row(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         "precision": evaluation.precision,
         "shared_with": evaluation.shared_with,
         "error": evaluation.error,
+    }
+
+
+def _gene_cells(run: Run, genome: Genome) -> dict[str, Any]:
+    """Return a genome's cells: layer lists as text, everything else as it is."""
+    return {
+        name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
+        for name, value in genome.items()
     }
 
 

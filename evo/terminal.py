@@ -17,7 +17,7 @@ from rich.table import Table
 from evo.errors import SearchError, listed
 from evo.progress import genome_text, model_option, short
 from evo.reports.comparison import comparison_table, names_of
-from evo.run import Run
+from evo.run import FIRST_FINALIST_REPLICATE, Run
 from evo.settings import FINALIST_SEEDS, FINALISTS
 from evo.space import SearchSpace
 
@@ -107,7 +107,7 @@ def print_trainings(run: Run) -> None:
         raise SearchError(_nothing_complete(run))
     folder, model = shlex.quote(str(run.path)), model_option(run.settings)
     console.print(f"\nResults: {run.path}/evaluations.csv, curves.csv, figures/", markup=False, soft_wrap=True)
-    more = f"evo resume {folder} --seeds {run.settings.seeds + 2}{model}"
+    more = f"evo resume {folder} --seeds {min(run.settings.seeds + 2, FIRST_FINALIST_REPLICATE - 1)}{model}"
     console.print(f"Next:\n  {escape(more)}   [dim]# train on more seeds[/dim]", soft_wrap=True)
 
 

@@ -302,7 +302,10 @@ def as_reported(training: Training) -> dict[str, float]:
     with trainer.own_randomness(training.seed + state.step):
         buffers = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
         whole = trainer.settings.training_mode == "whole"
-        chunk = len(trainer.held_out_part) if whole else training.batch_size
+        images = len(trainer.held_out_part)
+        chunk = images if whole else training.batch_size
+        while images % chunk == 1 and chunk < images:
+            chunk += 1  # batch norm can do nothing with a batch of one image
         held_out = trainer.measure(state.model, trainer.held_out_part, training_mode=True, chunk=chunk)
         for buffer, before in buffers:
             buffer.copy_(before)

@@ -226,3 +226,23 @@ def test_a_training_that_diverges_is_said_and_fails(cli: CliRunner, tmp_path: Pa
     result = cli.invoke(app, [*TRAIN, *options])
     assert result.exit_code == 1
     assert "diverged" in result.stdout
+
+
+def test_more_seeds_than_there_are_replicates_are_refused_also_at_a_resume(tmp_path: Path) -> None:
+    trained(tmp_path / "run", (SMALL,))
+    with pytest.raises(ConfigurationError, match="--seeds: must be below 101, got 103"):
+        evo.resume(tmp_path / "run", seeds=103)
+    assert evo.load(tmp_path / "run").settings.seeds == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"hidden_layers": (0,)}, "--hidden-layers: "),
+        ({"steps": 20.5}, "--steps: must lie in"),
+        ({"learning_rate": float("nan")}, "--learning-rate: "),
+    ],
+)
+def test_values_that_no_gene_can_have_are_named_as_options_too(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        space_of([{**SMALL, **values}], name="train", model="mlp")

@@ -172,3 +172,14 @@ def test_every_shipped_space_can_have_its_steps_free(name: str) -> None:
         gene: kind for gene, kind in space.genes.items() if gene != "steps"
     }
     assert (most.model, most.dataset, most.training) == (space.model, space.dataset, space.training)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_every_table_of_the_best_shows_the_steps_that_were_found(tmp_path: Path) -> None:
+    run = evo.search(
+        "digits", budget=6, population=3, finalists=1, free_steps=True, seed=2, workers=1, output=tmp_path / "run"
+    )
+    found = {entry.id: entry.config["steps"] for entry in run.ranked()}
+    shown = dict(zip(run.hall_of_fame["individual"], run.hall_of_fame["steps"], strict=True))
+    assert shown == found
+    assert set(run.finalist_table["steps"]) == {run.best.config["steps"]}

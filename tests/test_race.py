@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,16 @@ def test_the_tables_of_a_race_are_written(tmp_path: Path) -> None:
     assert sorted(written["replicate"]) == sorted(run.table["replicate"])
     assert run.hall_of_fame["individual"].iloc[0] == run.best.id
     assert set(run.populations["individual"]) <= set(range(18))
+
+
+def test_the_hall_of_fame_is_in_the_order_of_what_it_shows() -> None:
+    def noisy(config: dict[str, Any], seed: int) -> float:
+        return -((config["x"] - 0.3) ** 2) + random.Random(seed).gauss(0, 0.2)
+
+    run = evo.search(evo.SearchSpace({"x": evo.Float(0.0, 1.0)}), noisy, budget=40, seed=3, finalists=0)
+    hall = run.hall_of_fame
+    raced = hall[hall["replicates"] > 1]
+    assert len(raced) > 1
+    assert list(hall["individual"]) == [entry.id for entry in run.ranked()[: len(hall)]]
+    assert list(hall["fitness"]) == [entry.fitness for entry in run.ranked()[: len(hall)]]
+    assert hall["fitness"][0] == pytest.approx(statistics.fmean(run.best.replicates))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,30 @@ def write_images(folder: Path) -> None:
             for number in range(count):
                 pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+
+
+@pytest.mark.usefixtures("small")
+def test_what_the_trainings_were_made_with_need_not_be_given_again(tmp_path: Path, small: tuple[Row, ...]) -> None:
+    reproduced(tmp_path / "run", small[:1], seed=7)
+    grown = reproduced(tmp_path / "run", small[:2], seed=None, figures=True)
+    assert (grown.settings.seed, len(grown.individuals)) == (7, 2)
+    runs = figure_runs(tmp_path / "run")
+    assert {run.settings.seed for run in runs.values()} == {7}
+    assert {run.settings.precision for run in runs.values()} == {grown.settings.precision}
+
+
+def test_the_command_that_goes_on_asks_for_no_more_than_the_one_that_was_stopped(
+    cli: CliRunner, tmp_path: Path, small: tuple[Row, ...]
+) -> None:
+    write_images(tmp_path / "images")
+    options = ["--rows", "Default", "--seeds", "2", "--workers", "1", "--data-dir", str(tmp_path / "images"), "-q"]
+    for figures in ([], ["--figures"]):
+        folder = tmp_path / f"run{len(figures)}"
+        stopped = cli.invoke(app, ["table1", *options, *figures, "--time-budget", "0.001s", "-o", str(folder)])
+        assert stopped.exit_code == 75, stopped.output
+        [line] = [line for line in stopped.stderr.splitlines() if line.startswith("Go on with:")]
+        again = cli.invoke(app, [*shlex.split(line)[4:], "-q", "--workers", "1"])
+        assert again.exit_code == 0, again.output
+        settings = evo.load(folder).settings
+        assert (len(settings.initial), settings.seeds) == (1, 2)
+        assert bool(figure_runs(folder)) == bool(figures)

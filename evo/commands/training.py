@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,9 +23,6 @@ from evo.commands.options import (
     Workers,
 )
 from evo.commands.shell import guarded, seconds_of, watched
-
-if TYPE_CHECKING:
-    pass
 
 NETWORK = "The network"
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, on a seed each.")]
@@ -119,6 +116,7 @@ def train(
     """
 
     def action() -> None:
+        from evo.execution import Execution
         from evo.experiment import configuration_of, space_of, train_configurations
 
         genes = {
@@ -146,7 +144,7 @@ def train(
             quiet,
             space=space,
             configurations=[configuration],
-            execution=_execution(
+            execution=Execution(
                 dataset=dataset,
                 data_dir=data_dir,
                 device=device,
@@ -173,7 +171,9 @@ def table1(
     figures: Annotated[
         bool, typer.Option("--figures", help="Also train the NumPy network and the CNN of the report's figures.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="What the seeds of the trainings derive from.")] = 42,
+    seed: Annotated[
+        int | None, typer.Option(help="What the seeds of the trainings derive from. [default: 42, the report's]")
+    ] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -188,7 +188,7 @@ def table1(
     """Reproduce Table 1 of the 2019 report: its six networks under its protocol, measured in both ways.
 
     It writes table1.csv, table1.md, table1.html and figures. With an --output that holds rows already, those that are
-    missing are trained, so the same command goes on after a stop; so does `evo resume`.
+    missing are trained, so the same command goes on after a stop; `evo resume` goes on with the rows.
 
     Examples:
 
@@ -198,6 +198,7 @@ def table1(
     """
 
     def action() -> None:
+        from evo.execution import Execution
         from evo.reproduction import reproduce
         from evo.run_folder import free_output
         from evo.table1 import NAME, chosen_rows
@@ -207,7 +208,7 @@ def table1(
             reproduce,
             quiet,
             rows=chosen_rows([name for name in rows.split(",") if name.strip()]),
-            execution=_execution(
+            execution=Execution(
                 data_dir=data_dir,
                 device=device,
                 precision=precision,
@@ -220,13 +221,10 @@ def table1(
             seeds=seeds,
             seed=seed,
             figures=figures,
-            again=["table1", "--output", str(folder), *(["--figures"] * figures)],
+            # `resume` knows all of it but the figures' networks.
+            again=["table1", *(["--rows", rows] if rows else []), "--seeds", str(seeds), "--figures", "-o", str(folder)]
+            if figures
+            else ["resume", str(folder)],
         )
 
     guarded(action, debug)
-
-
-def _execution(**options: Any) -> Any:
-    from evo.execution import Execution
-
-    return Execution(**options)

@@ -55,12 +55,13 @@ def progress_figure(runs: Sequence[Run]) -> Figure:
     axes = figure.subplots()
     for place, (name, run) in enumerate(zip(names_of(runs), runs, strict=True)):
         colour = COLOURS[place % len(COLOURS)]
-        fitness = run.table["fitness"].astype(float)
+        table = in_order(run)
+        fitness = table["fitness"].astype(float)
         number = range(1, len(fitness) + 1)
         axes.scatter(number, fitness, s=14, color=colour, alpha=0.35, linewidths=0)
         axes.plot(
             number,
-            fitness.cummax().ffill(),
+            _best_so_far(table),
             color=colour,
             linestyle=STYLES[place % len(STYLES)],
             linewidth=2,
@@ -74,6 +75,24 @@ def progress_figure(runs: Sequence[Run]) -> Figure:
     return figure
 
 
+def in_order(run: Run) -> pd.DataFrame:
+    """Return the results table in the order of the proposals: a race's evaluations come last, whosoever they are."""
+    places = {(entry.id, entry.replicate): place for place, entry in enumerate(run.proposals)}
+    table = run.table
+    keys = zip(table["individual"], table["replicate"], strict=True)
+    order = sorted(range(len(table)), key=[places.get(key, len(places)) for key in keys].__getitem__)
+    return table.iloc[order].reset_index(drop=True)
+
+
+def _best_so_far(table: pd.DataFrame) -> pd.Series[Any]:
+    """Return the best first evaluation so far; where trainings have rungs, of the furthest that there was by then."""
+    fitness = table["fitness"].astype(float).where(table["replicate"] == 0)
+    if "rung" not in table:
+        return fitness.cummax().ffill()
+    rungs = table["rung"].astype(float).fillna(0)
+    return fitness.where(rungs == rungs.max()).cummax().ffill()
+
+
 def genes_figure(run: Run) -> Figure:
     """Return fitness against every gene; layer lists as their depth and their total width. Later ones are darker."""
     panels = [panel for name, gene in run.space.genes.items() for panel in _panels(run, name, gene)]
@@ -81,7 +100,7 @@ def genes_figure(run: Run) -> Figure:
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(2.9 * columns + 0.6, 2.5 * rows + 0.3), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-    fitness = run.table["fitness"].astype(float)
+    fitness = in_order(run)["fitness"].astype(float)
     for axes, (title, values, log) in zip(grid, panels, strict=False):
         axes.scatter(values, fitness, c=range(len(fitness)), cmap="cividis_r", s=16, linewidths=0)
         axes.set_xlabel(title)
@@ -132,7 +151,7 @@ def fitness_label(runs: Sequence[Run]) -> str:
 
 def _panels(run: Run, name: str, gene: Gene) -> list[tuple[str, pd.Series[Any], bool]]:
     """Return what a gene is drawn as: title, one value an evaluation, and whether on a log scale."""
-    table = run.table
+    table = in_order(run)
     if isinstance(gene, Layers):
         layers = table[name].map(lambda text: gene.from_text(text) if isinstance(text, str) else None)
         depth = layers.map(lambda widths: len(widths) if widths else None)

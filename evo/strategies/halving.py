@@ -114,7 +114,7 @@ class Halving(SteadyState):
             default=0,
         )
         fine = [member for member in self._rung_members[rung] if member.value > WORST_FITNESS]
-        known = {genome_key(without_steps(member.genome)) for member in fine}
+        known = {genome_key(without_steps(member.genome)) for member in self._rung_members[rung]}
         waiting = [without_steps(individual.genome) for individual in self.individuals if _rung(individual) == 0]
         return Evidence(
             genomes={member.individual.id: without_steps(member.genome) for member in fine},

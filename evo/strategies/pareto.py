@@ -67,17 +67,18 @@ class Pareto(SteadyState):
         return Draft(genome) if genome is not None else None
 
     def take(self, member: Member) -> None:
-        if member.value > WORST_FITNESS:
-            member.fitness = self._fitness_of(member)
-            self._population = tools.selNSGA2([*self._population, member], self.population_size)
-
-    def _fitness_of(self, member: Member) -> base.Fitness:
         missing = [name for name in self.objectives if name != FITNESS and name not in member.measures]
-        if missing:
+        if missing and member.value > WORST_FITNESS and not self._population:
             raise ConfigurationError(
                 f"objectives: individual {member.individual.id} reports no {', '.join(missing)}; it reports fitness"
                 + "".join(f", {name}" for name in member.measures)
             )
+        # One without a measure, where others have it, is no more than one that failed.
+        if member.value > WORST_FITNESS and not missing:
+            member.fitness = self._fitness_of(member)
+            self._population = tools.selNSGA2([*self._population, member], self.population_size)
+
+    def _fitness_of(self, member: Member) -> base.Fitness:
         return self._fitness(
             tuple(member.value if name == FITNESS else member.measures[name] for name in self.objectives)
         )

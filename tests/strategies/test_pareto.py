@@ -155,3 +155,27 @@ def test_an_objective_of_the_users_own_has_its_seconds() -> None:
     run = evo.search(SPACE, lambda config: config["skill"], strategy="pareto", budget=8, objectives=objectives)
     assert len(run.table) == 8
     assert run.settings.objectives == objectives
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("measure", ["train_accuracy", "seconds"])
+def test_what_a_shared_curve_does_not_show_is_measured_for_every_genome(tmp_path: Path, measure: str) -> None:
+    space = evo.SearchSpace(
+        {"hidden_layers": evo.Layers(choices=[[4], [8]]), "steps": evo.Integer(10, 40, step=10)},
+        model="mlp",
+        dataset="digits",
+        training={"evaluate_every": 10, "learning_rate": 0.01, "batch_size": 64},
+    )
+    run = evo.search(
+        space,
+        strategy="pareto",
+        objectives={"fitness": "maximise", measure: "minimise"},
+        budget=8,
+        population=4,
+        finalists=0,
+        workers=1,
+        output=tmp_path / "run",
+    )
+    assert len(run.table) == 8
+    assert run.table["shared_with"].isna().all()
+    assert (run.table[measure] > 0).all()
