@@ -353,18 +353,21 @@ def test_one_of_evos_strategies_is_asked_and_told_to_its_end(name: str) -> None:
 
 def test_who_was_evaluated_more_often_is_recommended_as_at_the_end_of_a_run_of_evo() -> None:
     class Race:
-        proposals = (
+        all_proposals = (
             Individual(0, {"x": 5}),
             Individual(1, {"x": 4}),
-            Individual(1, {"x": 4}, replicate=1),
             Individual(2, {"x": 9}),
+            Individual(1, {"x": 4}, replicate=1),
         )
 
         def __init__(self) -> None:
             self.told: list[tuple[int, int]] = []
+            self.proposals: list[Individual] = []
 
         def ask(self, room: int) -> list[Individual]:
-            return list(self.proposals[len(self.told) :][:room])
+            asked = list(self.all_proposals[len(self.told) :][:room])
+            self.proposals += asked
+            return asked
 
         def tell(self, individual: Individual, value: float) -> None:
             self.told.append((individual.id, individual.replicate))
@@ -374,9 +377,9 @@ def test_who_was_evaluated_more_often_is_recommended_as_at_the_end_of_a_run_of_e
 
     race, objective = Race(), Counting()
     found = run_search(EvoSearcher(race), objective, X, 9, by_steps=False)  # type: ignore[arg-type]  # a stand-in
-    assert race.told == [(0, 0), (1, 0), (1, 1), (2, 0)]
-    assert objective.asked == [(5, 0), (4, 0), (4, 1), (9, 0)]
-    assert found["true"] == [[1, -5.0], [3, -4.0]]
+    assert race.told == [(0, 0), (1, 0), (2, 0), (1, 1)]
+    assert objective.asked == [(5, 0), (4, 0), (9, 0), (4, 1)]
+    assert found["true"] == [[1, -5.0], [3, -9.0], [4, -4.0]], "who is evaluated again is in front"
 
 
 def test_jobs_that_are_there_are_not_made_again_and_real_trainings_have_few_seeds() -> None:

@@ -59,7 +59,7 @@ class Halving(SteadyState):
         closing = self._is_closing(number)
         draft = self._promotion(share=1 if closing else RATE)
         # Where nothing new is left, what is there goes on.
-        return draft or (None if closing else self._new(number, rng)) or self._promotion(share=1)
+        return draft or self._new(number, rng) or self._promotion(share=1)
 
     def _promotion(self, share: int) -> Draft | None:
         """Return the best that has not been promoted of the furthest rung, if it is in the best 1 / share of it."""
