@@ -202,3 +202,15 @@ def test_the_hall_of_fame_is_in_the_order_of_what_it_shows() -> None:
     assert list(hall["individual"]) == [entry.id for entry in run.ranked()[: len(hall)]]
     assert list(hall["fitness"]) == [entry.fitness for entry in run.ranked()[: len(hall)]]
     assert hall["fitness"][0] == pytest.approx(statistics.fmean(run.best.replicates))
+
+
+def test_generations_are_counted_in_individuals_also_after_a_race(tmp_path: Path) -> None:
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
+
+    def noisy(config: dict[str, Any], seed: int) -> float:
+        return float(config["x"]) + random.Random(seed).gauss(0, 0.1)
+
+    evo.search(space, noisy, budget=30, population=6, seed=1, finalists=0, output=tmp_path / "run")
+    run = evo.resume(tmp_path / "run", noisy, budget=50)
+    generations = Counter(individual.generation for individual in run.individuals)
+    assert all(generations[number] == 6 for number in range(max(generations)))

@@ -44,7 +44,9 @@ class SteadyState(Strategy):
         return max(0, number - self.pending + 1) if waits else 0
 
     def generation_of(self, number: int) -> int:
-        return number // self.population_size
+        # Evaluations of known individuals again are of no generation.
+        again = len(self.proposals) - len(self.individuals)
+        return (number - again) // self.population_size
 
     def trainings_of(self, generations: int) -> int:
         return generations * self.population_size
