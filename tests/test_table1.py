@@ -19,6 +19,7 @@ from evo.loop import Nobody
 from evo.reproduction import figure_runs, reproduce
 from evo.run import Run
 from evo.table1 import FIGURE_NETWORKS, ROWS, TRAINING, Row, chosen_rows, row_of, table1_space
+from tests.images import write_images
 
 SMALL = tuple(replace(row, hidden_layers=row.hidden_layers[:1], batch_size=64, steps=20) for row in ROWS)
 
@@ -169,19 +170,6 @@ def test_the_command_refuses_an_unknown_row(cli: CliRunner) -> None:
     result = cli.invoke(app, ["table1", "--rows", "GA1, GA9"])
     assert result.exit_code == 2
     assert 'no row "GA9"' in result.stderr
-
-
-def write_images(folder: Path) -> None:
-    import numpy as np
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 8), ("test", 3)):
-        for name in ("cat", "dog"):
-            (folder / part / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
 
 
 @pytest.mark.usefixtures("small")

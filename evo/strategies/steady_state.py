@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,18 +52,18 @@ class SteadyState(Strategy):
     def trainings_of(self, generations: int) -> int:
         return generations * self.population_size
 
+    @abstractmethod
     def members(self) -> Sequence[Member]:
         """Return the population as it is now."""
-        raise NotImplementedError
 
     def learn(self, member: Member) -> None:
         self.take(member)
         if len(self._fitnesses) % self.population_size == 0:
             self._populations.append(self._ids())
 
+    @abstractmethod
     def take(self, member: Member) -> None:
         """Take in the first result of an individual; called in the order of the proposals."""
-        raise NotImplementedError
 
     def populations(self) -> list[tuple[int, ...]]:
         if self.done() and len(self._fitnesses) % self.population_size:
