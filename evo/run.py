@@ -391,8 +391,9 @@ class Run:
         return self.individuals[number].config | self._found(number)
 
     def entry(self, number: int) -> RankedIndividual:
-        """Return an individual of the ranking by its id."""
-        return next(entry for entry in self.ranked() if entry.id == number)
+        """Return an individual with what the search measured of it; equal genomes have an entry each."""
+        found = [entry for entry in self.search_evaluations if entry.individual == number and entry.complete]
+        return self._entry(number, tuple(entry.fitness for entry in found if entry.fitness is not None))
 
     @property
     def best(self) -> RankedIndividual:

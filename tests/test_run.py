@@ -536,3 +536,14 @@ def test_the_steps_of_the_best_checkpoint_belong_to_the_configuration_where_they
         run.record(evaluation(0, 0.5, steps_trained=30))
         assert run.best.config == {"x": 0.5, "steps": steps}
         assert run.individuals[0].genome["steps"] == 90
+
+
+def test_a_winner_whose_genome_another_had_first_is_shown_all_the_same() -> None:
+    run = Run.create(make_settings(), None)
+    for number, fitness in enumerate((0.9, 0.8)):
+        run.record_proposal(individual(number, x=0.5))
+        run.record(evaluation(number, fitness))
+    run.record_finalists([1])
+    run.record_winner(1)
+    assert [entry.id for entry in run.ranked()] == [0]
+    assert (run.best.id, run.best.fitness) == (1, 0.8)

@@ -2,7 +2,7 @@
 
 Rasmussen and Williams (2006), chapters 2 and 5: a Matérn-5/2 kernel, and noise. With ten evaluations of ten genes
 maximum likelihood overfits, so the hyperparameters are the most probable ones under priors. scikit-learn's process has
-neither priors nor one length scale for the several columns of a choice or a layer list, and takes three times as long.
+neither priors nor one length scale for the several columns of a choice or a layer list, and took over twice as long.
 """
 
 from __future__ import annotations
