@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from evo.files import replacing
 from evo.individual import CurvePoint
 from evo.optimiser import Optimiser
+from evo.tensor_file import DamagedFileError, read_tensors, write_tensors
 
-FORMAT = "2"
+FORMAT = "3"
 
 
 @dataclass
@@ -56,6 +54,9 @@ class TrainingState:
             identity: Names the training; `restore` refuses the state of another.
             seconds: Time that the training took until now.
             durable: Whether the file must survive a crash of the machine.
+
+        Raises:
+            StorageError: It cannot be written.
         """
         facts = {
             "format": FORMAT,
@@ -69,8 +70,7 @@ class TrainingState:
                 }
             ),
         }
-        with replacing(path, durable=durable) as temporary:
-            save_file(dict(self._tensors()), temporary, metadata=facts)
+        write_tensors(path, dict(self._tensors()), facts, durable=durable)
 
     def restore(self, path: Path, identity: str, *, below: int) -> bool:
         """Take up the state of a file.
@@ -84,26 +84,24 @@ class TrainingState:
             False, and nothing has changed, if it is not there, damaged, another's, or of too many steps.
         """
         try:
-            with safe_open(path, framework="pt") as file:
-                facts = file.metadata() or {}
-                if facts.get("format") != FORMAT or facts.get("identity") != identity:
-                    return False
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            tensors, facts = read_tensors(path)
+            if facts.get("format") != FORMAT or facts.get("identity") != identity:
+                return False
             values = json.loads(facts["state"])
             if not values["step"] < below:
                 return False
             self._take(tensors, values)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
+        except (DamagedFileError, ValueError, KeyError, TypeError, RuntimeError):
             return False
         return True
 
     def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield copies of all tensors by name: two names of one tensor become two."""
+        """Yield all tensors by name."""
         for name, value in self.model.state_dict().items():
-            yield f"model.{name}", value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            yield f"model.{name}", value
         for name, tensor in self.optimiser.state():
-            yield f"optimiser.{name}", tensor.cpu().clone(memory_format=torch.contiguous_format)
-        yield "sums", self.sums.cpu().clone()
+            yield f"optimiser.{name}", tensor
+        yield "sums", self.sums
         yield "generator", torch.get_rng_state()
         if self.sums.is_cuda:
             yield "generator.cuda", torch.cuda.get_rng_state(self.sums.device)

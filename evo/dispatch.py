@@ -59,6 +59,7 @@ class Dispatch:
 
     def recorded(self, evaluation: Evaluation) -> None:
         """Take in that an evaluation is in the journal: twins that waited for it go on, and the cost is learned."""
+        self._evaluator.recorded()
         individual = self._run.individuals[evaluation.individual]
         self._submitted.discard((evaluation.individual, evaluation.replicate))
         _learn(self._cost, evaluation, individual, self._twins)

@@ -28,6 +28,10 @@ class SearchError(EvoError):
     """A search cannot go on: its first trainings all failed, or its workers cannot start."""
 
 
+class StorageError(EvoError, OSError):
+    """A file cannot be written: the disk is full or broken, or its folder is gone. Nothing older is harmed by it."""
+
+
 class Interrupted(BaseException):
     """A training was asked to stop and has saved its state; no `Exception`, so that nothing takes it for a failure."""
 

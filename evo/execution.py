@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from evo.errors import ConfigurationError
+from evo.errors import ConfigurationError, StorageError
 from evo.evaluators import Evaluator
 from evo.evaluators.base import Setup
 from evo.evaluators.objective import Objective
@@ -182,14 +183,17 @@ def checked_seed(seed: int) -> int:
 
 
 def _carry_out(run: Run, evaluator: Evaluator, work: Work, observer: Observer, stop_check: StopCheck) -> Run:
-    try:
-        work(run, evaluator, observer, stop_check)
-    except Stop:
-        evaluator.suspend(SUSPEND_SECONDS)
-        raise
-    finally:
+    with contextlib.closing(run):
+        try:
+            work(run, evaluator, observer, stop_check)
+        except StorageError:
+            raise  # the tables would find no room either; the next command writes them
+        except BaseException as error:
+            if isinstance(error, Stop):
+                evaluator.suspend(SUSPEND_SECONDS)
+            run.write_tables()
+            raise
         run.write_tables()
-        run.close()
     return run
 
 

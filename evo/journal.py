@@ -6,21 +6,25 @@ event's text. Events are numbered, so that a missing or repeated line is noticed
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evo.errors import RunError
-from evo.files import append, sync_folder
+from evo.errors import RunError, StorageError
+from evo.files import append, create_to_append, cut, sync_folder
 
 FORMAT = 1
 _HEAD = b'{"checksum":"'
 _MIDDLE = b'","event":'
 _DIGITS = 16
+LOCK_PAUSES = (0.01, 0.04, 0.0)
+"""Seconds between the attempts to take the lock: whoever asks whether it is taken holds it for microseconds."""
 
 Event = dict[str, Any]
 
@@ -37,20 +41,27 @@ class Journal:
         self.path = path
         self.events: list[Event] = []
         self._descriptor: int | None = None
+        self._read_to = 0
+        self._broken: StorageError | None = None
 
     @classmethod
     def create(cls, path: Path | None) -> Journal:
         """Start a new journal and lock it.
 
         Raises:
-            FileExistsError: The file exists.
+            StorageError: It cannot be made, or exists.
         """
         journal = cls(path)
         if path is not None:
-            journal._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
-            _lock(journal._descriptor, path)
-            sync_folder(path.parent)
-        journal.append({"kind": "start", "format": FORMAT})
+            journal._descriptor = create_to_append(path)
+        try:
+            if path is not None and journal._descriptor is not None:
+                _lock(journal._descriptor, path)
+                sync_folder(path.parent)
+            journal.append({"kind": "start", "format": FORMAT})
+        except BaseException:
+            journal.close()
+            raise
         return journal
 
     @classmethod
@@ -74,28 +85,45 @@ class Journal:
             RunError: There is none, another process writes it, it is damaged, or of a newer format.
         """
         journal = cls(path)
-        try:
-            journal._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        except OSError as error:
-            raise RunError(f"{path}: cannot be opened for writing: {error.strerror}") from None
+        journal._descriptor = _open_to_append(path)
         try:
             _lock(journal._descriptor, path)
             content = _content(path)
             kept = journal._load(content)
             if kept < len(content):
                 warn(f"{path}: the last line was cut off in the middle and is dropped ({len(content) - kept} bytes)")
-                os.ftruncate(journal._descriptor, kept)
-                os.fsync(journal._descriptor)
+                cut(journal._descriptor, kept, path)
         except BaseException:
             journal.close()
             raise
         return journal
 
+    def read_new(self) -> list[Event]:
+        """Return the events that another process has added since `read` or the last call; see `read`."""
+        if self.path is None:
+            return []
+        known = len(self.events)
+        self._load(_content(self.path, self._read_to))
+        return self.events[known:]
+
     def append(self, event: Event) -> None:
-        """Add an event; it is on disk when this returns."""
+        """Add an event; it is on disk when this returns.
+
+        Raises:
+            StorageError: It cannot be written, now or at an earlier call: only reading the file anew tells how much of
+                it is on disk, and a further line would stand behind half a one.
+            RunError: The journal was opened for reading, or is closed.
+        """
         event = {"number": len(self.events), **event}
-        if self._descriptor is not None:
-            append(self._descriptor, _encode(event))
+        if self._broken is not None:
+            raise self._broken
+        if self._descriptor is not None and self.path is not None:
+            line = _encode(event)
+            try:
+                append(self._descriptor, line, self.path)
+            except StorageError as error:
+                self._broken = error
+                raise
         elif self.path is not None:
             raise RunError(f"{self.path}: the journal was opened for reading only")
         self.events.append(event)
@@ -109,7 +137,7 @@ class Journal:
     def _load(self, content: bytes) -> int:
         """Take the events of a file; return the number of bytes that whole lines take."""
         kept = content.rfind(b"\n") + 1
-        for number, line in enumerate(content[:kept].splitlines(keepends=True)):
+        for number, line in enumerate(content[:kept].splitlines(keepends=True), start=len(self.events)):
             event = _decode(line)
             if event is None or event.get("number") != number:
                 raise RunError(
@@ -118,6 +146,7 @@ class Journal:
                     "from there."
                 )
             self.events.append(event)
+        self._read_to += kept
         if not self.events:
             raise RunError(f"{self.path}: is empty; the run never began")
         found = self.events[0].get("format")
@@ -152,32 +181,85 @@ def _digest(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest()[:_DIGITS].encode()
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, start: int = 0) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read()
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    """Take the kernel's lock, which dies with its holder."""
+def _open_to_append(path: Path) -> int:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunError(f"{path.parent}: another process is writing this run; wait for it or stop it") from None
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be opened for writing: {error.strerror}") from None
 
 
-def refuse_if_written(path: Path) -> None:
-    """Check that no other process writes a journal, whatever it holds.
+def _lock(descriptor: int, path: Path) -> None:
+    """Take the kernel's lock, which dies with its holder; tried again for as long as `is_written` may hold it."""
+    for pause in LOCK_PAUSES:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            time.sleep(pause)
+    else:
+        raise _written_by_another(path, _holder(descriptor))
+    if not (path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())):
+        # Between opening and locking, its holder has put another run in its place.
+        raise _written_by_another(path, None)
+
+
+def _written_by_another(path: Path, holder: int | None) -> RunError:
+    which = "" if holder is None else f" (pid {holder})"
+    return RunError(f"{path.parent}: another process is writing this run{which}; wait for it or stop it")
+
+
+def _holder(descriptor: int) -> int | None:
+    """Return the id of the process that holds the lock of a file, where the kernel says so (Linux, this machine)."""
+    status = os.fstat(descriptor)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[1:2] == ["FLOCK"] and fields[5:6] == [place]:
+                return int(fields[4])
+    return None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from writing a journal, whatever it holds.
 
     Raises:
         RunError: One does, or the file cannot be opened.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be opened for writing: {error.strerror}") from None
+    descriptor = _open_to_append(path)
     try:
         _lock(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_written(path: Path) -> bool:
+    """Return whether a process writes a journal now; False, too, where it cannot be asked.
+
+    The lock is shared and held for a moment only. A writer that starts in that moment tries again: see `_lock`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    else:
+        return False
     finally:
         os.close(descriptor)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, RunError
-from evo.files import new_folder_mode, sync_folder
+from evo.files import remove_file
 from evo.individual import RUNG, STEPS, Evaluation, Genome, Individual, genome_key, raced, standing
-from evo.journal import Journal, refuse_if_written
+from evo.journal import Event, Journal
 from evo.models import MODEL_GENES
-from evo.run_folder import STATES, check_output, is_run, prune_states, run_folder
+from evo.run_folder import STATES, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.settings import Settings, current_versions
 from evo.space import SearchSpace
 from evo.space_file import space_from_dict
@@ -99,14 +98,7 @@ class Run:
         self.finalists: tuple[int, ...] = ()
         self.winner: int | None = None
         self.tests: dict[tuple[int, int], dict[str, Any]] = {}
-        for event in journal.events:
-            try:
-                self._take(event)
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                raise RunError(
-                    f"{journal.path}: event {event.get('number')} is not what evo writes "
-                    f"({type(error).__name__}: {error}); the file was changed by something else, restore it from a copy"
-                ) from None
+        self._take_read(journal.events)
 
     # Making and opening.
 
@@ -121,33 +113,19 @@ class Run:
 
         Raises:
             ConfigurationError: The folder exists and may not be overwritten, or holds something that is not a run.
+            RunError: Another process writes the run that is to be replaced.
+            StorageError: The disk does not take it.
         """
         if path is None:
             return cls(settings, Journal.create(None))
-        check_output(path, overwrite=overwrite)
-        place = Path(os.path.abspath(path))
-        if Path.cwd().is_relative_to(place):
-            path = place  # "." goes away with the folder that is replaced
-        place.parent.mkdir(parents=True, exist_ok=True)
-        # Made beside its place and moved there whole: a kill in between leaves no folder that is half a run.
-        building, replaced = (Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.")) for _ in range(2))
-        try:
-            building.chmod(new_folder_mode())
-            settings.save(building)
-            journal = Journal.create(building / "journal.jsonl")
-            if place.exists():
-                if is_run(place):
-                    refuse_if_written(path / "journal.jsonl")
-                place.rename(replaced)
-            building.rename(place)
-            sync_folder(place.parent)
-        except BaseException:
-            if not place.exists() and is_run(replaced):
-                replaced.rename(place)
-            raise
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-            shutil.rmtree(replaced, ignore_errors=True)
+        if Path.cwd().is_relative_to(os.path.abspath(path)):
+            path = Path(os.path.abspath(path))  # "." goes away with the folder that is replaced
+
+        def fill(folder: Path) -> Journal:
+            settings.save(folder)
+            return Journal.create(folder / "journal.jsonl")
+
+        journal = make_run_folder(path, fill, overwrite=overwrite)
         journal.path = path / "journal.jsonl"
         return cls(settings, journal, path)
 
@@ -169,11 +147,29 @@ class Run:
             RunError: The folder holds no run or a damaged one, or another process is writing it.
         """
         folder = run_folder(path)
-        return cls(Settings.load(folder), Journal.open(folder / "journal.jsonl", warn), folder)
+        journal = Journal.open(folder / "journal.jsonl", warn)
+        try:
+            run = cls(Settings.load(folder), journal, folder)
+            remove_leftovers(folder)
+            run.forget_checkpoints()
+        except BaseException:
+            journal.close()
+            raise
+        return run
 
     def close(self) -> None:
         """Let other processes write the run."""
         self._journal.close()
+
+    def read_new(self) -> list[Event]:
+        """Take in what another process has written since the run was loaded; return those events.
+
+        Raises:
+            RunError: The run is damaged.
+        """
+        events = self._journal.read_new()
+        self._take_read(events)
+        return events
 
     # Recording.
 
@@ -184,11 +180,21 @@ class Run:
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; the state of its training is no longer needed."""
         self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
-        if (checkpoint := self.checkpoint(evaluation.individual, evaluation.replicate)) is not None:
-            Path(checkpoint).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # other states are still in it
+        self._forget_checkpoint(evaluation.individual, evaluation.replicate)
+        if self.path is not None:
+            prune_states(self.path / STATES)
+
+    def _forget_checkpoint(self, individual: int, replicate: int) -> None:
+        if (checkpoint := self.checkpoint(individual, replicate)) is not None:
+            remove_file(Path(checkpoint))
+            with contextlib.suppress(OSError):  # other states are still in it, or there never was one
                 Path(checkpoint).parent.rmdir()
-            prune_states(Path(checkpoint).parent.with_name(STATES))
+
+    def forget_checkpoints(self) -> None:
+        """Remove the states of trainings that are recorded: a kill may have come in between."""
+        if self.path is not None and (self.path / "checkpoints").is_dir():
+            for individual, replicate in self.evaluations:
+                self._forget_checkpoint(individual, replicate)
 
     def record_generation(self, generation: int, members: Sequence[int]) -> None:
         """Keep who was in a generation's population."""
@@ -229,11 +235,22 @@ class Run:
         if self.path is not None:
             settings.save(self.path)
 
-    def _record(self, event: dict[str, Any]) -> None:
+    def _record(self, event: Event) -> None:
         self._journal.append(event)
         self._take(event)
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take_read(self, events: Sequence[Event]) -> None:
+        """Bring the state up to events that were read."""
+        for event in events:
+            try:
+                self._take(event)
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                raise RunError(
+                    f"{self._journal.path}: event {event.get('number')} is not what evo writes "
+                    f"({type(error).__name__}: {error}); the file was changed by something else, restore it from a copy"
+                ) from None
+
+    def _take(self, event: Event) -> None:
         """Bring the state up to an event."""
         match event["kind"]:
             case "proposal":

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from evo.errors import ConfigurationError, RunError, did_you_mean
-from evo.files import STATES_BYTES
+from evo.errors import ConfigurationError, RunError, StorageError, did_you_mean
+from evo.files import STATES_BYTES, move_folder, remove_file, remove_partial, sync_folder, temporary_folder
+from evo.journal import locked
 
+Filled = TypeVar("Filled")
+
+STATE_FOLDERS = ("checkpoints", "weights", "states")
 STATES = "states"
 """The folder, in that of a run, for the states after the last step of trainings that longer ones may go on from."""
 STATES_KEPT = 64
@@ -54,6 +60,60 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise ConfigurationError(f"output {path}: holds files that are not a run's; --overwrite replaces only runs")
 
 
+def make_run_folder(path: Path, fill: Callable[[Path], Filled], *, overwrite: bool) -> Filled:
+    """Make the folder of a new run: beside its place first, then moved there whole, so that no kill leaves half a run.
+
+    Args:
+        path: Its place.
+        fill: Writes the run's files into the folder that it is given.
+        overwrite: Replace the run that is there.
+
+    Returns:
+        What `fill` returned.
+
+    Raises:
+        ConfigurationError: See `check_output`.
+        RunError: Another process writes the run that is there.
+        StorageError: The disk does not take it.
+    """
+    check_output(path, overwrite=overwrite)
+    # "." goes away with the folder that is replaced, and a link would be.
+    place = Path(os.path.abspath(path))
+    with temporary_folder(place) as building, temporary_folder(place) as replaced:
+        filled = fill(building)
+        if overwrite and is_run(place):
+            with locked(place / "journal.jsonl"):
+                move_folder(place, replaced)
+                try:
+                    move_folder(building, place)
+                except BaseException:
+                    move_folder(replaced, place)
+                    raise
+        else:
+            _take_place(building, place)
+        sync_folder(place.parent)
+    return filled
+
+
+def _take_place(building: Path, place: Path) -> None:
+    """Move a new folder to its place, where nothing or an empty folder is."""
+    try:
+        move_folder(building, place)
+    except StorageError:
+        if place.exists() and any(place.iterdir()):
+            raise ConfigurationError(
+                f"output {place}: another search has taken this name meanwhile; choose another --output"
+            ) from None
+        raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process has left half written in the folder of a run; its journal must be locked."""
+    for folder, names in ((path, "*.csv"), (path, "settings.json"), *((path / name, "*") for name in STATE_FOLDERS)):
+        if not folder.is_symlink():
+            remove_partial(folder, names)
+
+
 def free_output(results: Path, name: str) -> Path:
     """Return the first of results/name-1, results/name-2, … that does not exist."""
     number = 1
@@ -72,5 +132,5 @@ def prune_states(folder: Path) -> None:
         for count, (_, size, path) in zip(range(len(files), 0, -1), files, strict=True):
             if count <= STATES_KEPT and used <= STATES_BYTES:
                 break
-            os.unlink(path)
+            remove_file(Path(path))
             used -= size

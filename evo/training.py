@@ -30,6 +30,7 @@ from evo.individual import STEPS, CurvePoint, Status
 from evo.onednn import use_onednn
 from evo.optimiser import Optimiser
 from evo.space_settings import TrainingSettings
+from evo.tensor_file import read_tensors, write_tensors
 
 ModelBuilder: TypeAlias = Callable[[Mapping[str, Any], tuple[int, int, int], int], nn.Module]
 FitnessPart: TypeAlias = Literal["validation", "test"]
@@ -137,7 +138,7 @@ class Trainer:
             keeper.take_up(training)
             result = self._finish(training, keeper)
         if weights is not None and result.status == "complete":
-            _save(training.state.model, weights)
+            write_tensors(weights, training.state.model.state_dict(), {})
         return result
 
     def begin(self, config: Mapping[str, Any], seed: int) -> Training:
@@ -154,11 +155,13 @@ class Trainer:
         return Training(self, state, seed, int(setting["steps"]), batch_size)
 
     def test(self, config: Mapping[str, Any], weights: Path) -> Metrics:
-        """Return the metrics of trained weights on the test set, which is read here and not before."""
-        from safetensors.torch import load_file
+        """Return the metrics of trained weights on the test set, which is read here and not before.
 
+        Raises:
+            DamagedFileError: The weights are not there, or not as they were written.
+        """
         model = self._build(config)
-        model.load_state_dict(load_file(weights, device=str(self.device)))
+        model.load_state_dict(read_tensors(weights)[0])
         return self.measure(model, load_part(self.dataset, "test", self.device))
 
     @torch.inference_mode()
@@ -374,15 +377,3 @@ def batches(indices: torch.Tensor, batch_size: int, seed: int, skip: int = 0) ->
                 skip -= 1
             else:
                 yield indices.index_select(0, order[start : start + batch_size])
-
-
-def _save(model: nn.Module, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    from evo.files import replacing
-
-    with replacing(path) as temporary:
-        # Copies: two names of one tensor become two, which the format wants.
-        contiguous = torch.contiguous_format
-        tensors = {name: value.cpu().clone(memory_format=contiguous) for name, value in model.state_dict().items()}
-        save_file(tensors, temporary)

@@ -319,7 +319,7 @@ class Pool(Evaluator):
     def __init__(self, workers: int, seed: int, answer: Callable[[Task], Evaluation] = outcome):
         self.workers, self.rng, self.answer = workers, random.Random(seed), answer
         self.planner = Planner()
-        self.running: list[Task] = []
+        self.at_work: list[Task] = []
         self.submitted: list[Task] = []
         self.started: list[int] = []
 
@@ -334,10 +334,10 @@ class Pool(Evaluator):
         self.planner.add(task)
 
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
-        while len(self.running) < self.workers and (task := self.planner.take(self.running)) is not None:
-            self.running.append(task)
+        while len(self.at_work) < self.workers and (task := self.planner.take(self.at_work)) is not None:
+            self.at_work.append(task)
             self.started.append(task.individual)
-        return self.answer(self.running.pop(self.rng.randrange(len(self.running)))) if self.running else None
+        return self.answer(self.at_work.pop(self.rng.randrange(len(self.at_work)))) if self.at_work else None
 
     def cancel(self) -> None:
         self.planner.clear()
@@ -347,7 +347,7 @@ class Pool(Evaluator):
 
     @property
     def pending(self) -> int:
-        return len(self.planner) + len(self.running)
+        return len(self.planner) + len(self.at_work)
 
 
 def searched_settings(**changes: Any) -> Any:

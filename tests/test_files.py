@@ -73,7 +73,7 @@ def test_append_writes_every_byte_where_the_system_takes_few_at_a_time(
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data)[:3]))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    append(descriptor, b"0123456789")
-    append(descriptor, b"ab")
+    append(descriptor, b"0123456789", path)
+    append(descriptor, b"ab", path)
     os.close(descriptor)
     assert path.read_bytes() == b"0123456789ab"

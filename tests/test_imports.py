@@ -42,6 +42,7 @@ ORDER = (
     ("space_file",),
     ("variation",),
     ("strategies",),
+    ("tensor_file",),
     ("data", "checkpoint"),
     ("training",),
     ("evaluators",),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evo.errors import RunError
+from evo.errors import RunError, StorageError
 from evo.journal import FORMAT, Journal
 from tests.command import environment
 
@@ -155,7 +155,7 @@ def test_numbers_that_json_lacks_are_never_written(path: Path, number: float) ->
 
 
 def test_an_existing_journal_is_not_created_again(path: Path) -> None:
-    with pytest.raises(FileExistsError):
+    with pytest.raises(StorageError, match="File exists"):
         Journal.create(path)
 
 

@@ -233,7 +233,7 @@ def test_the_current_folder_may_be_overwritten(tmp_path: Path, monkeypatch: pyte
     assert {"settings.json", "journal.jsonl", "evaluations.csv"} <= set(contents(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("step", ["evo.run.Settings.save", "evo.run.Journal.create", "evo.run.refuse_if_written"])
+@pytest.mark.parametrize("step", ["evo.run.Settings.save", "evo.run.Journal.create", "evo.run_folder.locked"])
 def test_a_creation_that_fails_leaves_the_old_run_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from evo.live import TerminalObserver
     from evo.run import Run
 
 
@@ -23,8 +24,10 @@ def watched(command: Callable[..., Run], quiet: bool, again: Sequence[str] = (),
         again: The words of the command that goes on after a stop; by default `resume` and the run's folder.
         **arguments: Of the command.
     """
+    from evo.errors import StorageError
+    from evo.live import TerminalObserver
     from evo.loop import Stop
-    from evo.progress import TerminalObserver
+    from evo.run_folder import is_run
     from evo.signals import StopOnSignals
     from evo.terminal import error_console
 
@@ -36,19 +39,29 @@ def watched(command: Callable[..., Run], quiet: bool, again: Sequence[str] = (),
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
         if observer.path is not None:
-            words = shlex.join(again or ("resume", str(observer.path)))
-            typer.echo(f"Go on with:  evo {words}{observer.model_option}", err=True)
+            typer.echo(f"Go on with:  {_again(again, observer)}", err=True)
         else:
             typer.echo("No training had begun; nothing was written.", err=True)
         raise typer.Exit(code) from None
+    except StorageError as error:
+        if observer.path is None or not is_run(observer.path):
+            raise
+        remedy = f"What was recorded is safe. Once that is mended, go on with:  {_again(again, observer)}"
+        raise StorageError(f"{error}\n{remedy}") from error
     _show(run)
+
+
+def _again(words: Sequence[str], observer: TerminalObserver) -> str:
+    """Return the command that goes on with what was stopped."""
+    return f"evo {shlex.join(words or ('resume', str(observer.path)))}{observer.model_option}"
 
 
 def _show(run: Run) -> None:
     """Print what a finished run has found; write the figures of one that searched nothing."""
     from evo.experiment import LISTED
     from evo.table1 import NAME
-    from evo.terminal import print_result, print_table1, print_trainings
+    from evo.terminal import print_table1
+    from evo.terminal_result import print_result, print_trainings
 
     if run.settings.strategy != LISTED or run.path is None:
         print_result(run)

@@ -102,6 +102,9 @@ class Evaluator(ABC):
     def submit(self, task: Task) -> None:
         """Take a task; never blocks."""
 
+    def recorded(self) -> None:  # noqa: B027  # most have nothing to do
+        """Take in that the results that were given back are on disk."""
+
     @abstractmethod
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
         """Return the next finished evaluation, or None if there was none within `timeout` seconds."""
@@ -122,6 +125,11 @@ class Evaluator(ABC):
     @abstractmethod
     def pending(self) -> int:
         """Tasks that were submitted and not given back."""
+
+    @property
+    def running(self) -> int:
+        """Tasks that are being evaluated at this moment, as far as one knows."""
+        return self.pending
 
     def __enter__(self) -> Evaluator:
         return self

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from evo.errors import ConfigurationError, Interrupted, SearchError
+from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
 from evo.evaluators.base import Evaluator, Setup, StopRequest, Task, reason_of
 from evo.evaluators.planner import Planner
 from evo.individual import Evaluation, Status
@@ -38,6 +38,8 @@ class _Worker:
     deadline: float = math.inf
     beside: list[Task] = field(default_factory=list)
     """Tasks that ran at some time during this one's."""
+    unrecorded: bool = False
+    """Whether its last result is not on disk yet: it begins no other, so that a kill costs each worker one training."""
 
 
 class ProcessPoolEvaluator(Evaluator):
@@ -80,7 +82,14 @@ class ProcessPoolEvaluator(Evaluator):
         self._planner.add(task)
         self._hand_out()
 
+    def recorded(self) -> None:
+        waiting = {evaluation.worker for evaluation in self._finished}
+        for worker in self._workers:
+            worker.unrecorded = worker.name in waiting
+        self._hand_out()
+
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
+        self.recorded()
         end = None if timeout is None else time.monotonic() + timeout
         # A worker that gets ready or is replaced wakes the wait, too; only a result or the time ends it.
         while not self._finished and self._workers and (end is not None or self.pending):
@@ -116,6 +125,10 @@ class ProcessPoolEvaluator(Evaluator):
     def pending(self) -> int:
         return len(self._planner) + len(self._running()) + len(self._finished)
 
+    @property
+    def running(self) -> int:
+        return len(self._running())
+
     def _running(self) -> list[Task]:
         return [worker.task for worker in self._workers if worker.task is not None]
 
@@ -138,7 +151,7 @@ class ProcessPoolEvaluator(Evaluator):
 
     def _hand_out(self) -> None:
         for worker in self._workers:
-            if not worker.ready or worker.task is not None:
+            if not worker.ready or worker.task is not None or worker.unrecorded:
                 continue
             running = self._running()
             if (task := self._planner.take(running)) is not None:
@@ -187,6 +200,7 @@ class ProcessPoolEvaluator(Evaluator):
             self._planner.out_of_memory(task, worker.beside)
         else:
             self._finished.append(replace(evaluation, worker=worker.name))
+            worker.unrecorded = True
 
     def _end_overdue(self) -> None:
         for place, worker in enumerate(self._workers):
@@ -250,14 +264,17 @@ def _work(connection: Connection, setup: Setup, name: str) -> None:
     try:
         evaluate, facts = setup.build(stop)
     except Exception as error:  # sent to the parent, which raises it there
-        connection.send(("error", error if _is_ours(error) else SearchError(reason_of(error))))
+        connection.send(("error", error if isinstance(error, EvoError) else SearchError(reason_of(error))))
         return
     connection.send(("ready", facts))
     with suppress(EOFError, OSError, Interrupted):
         while True:
             task = connection.recv()
             stop.busy = True
-            connection.send(("evaluation", evaluate(task)))
+            try:
+                connection.send(("evaluation", evaluate(task)))
+            except StorageError as error:  # no fault of the task's: the parent ends the search, to be resumed
+                connection.send(("error", error))
             stop.busy = False
             if stop.requested:
                 return
@@ -276,7 +293,3 @@ def _die_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _is_ours(error: Exception) -> bool:
-    return isinstance(error, ConfigurationError | SearchError)

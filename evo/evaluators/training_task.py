@@ -6,12 +6,13 @@ import importlib
 import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evo.data import PreparedDataset
-from evo.errors import ConfigurationError, did_you_mean
+from evo.errors import ConfigurationError, StorageError, did_you_mean
 from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
 from evo.hardware import (
     free_memory,
@@ -47,6 +48,7 @@ class TrainingSetup:
         fitness: See `Trainer`.
         threads: Threads a training on a CPU; part of what makes its result.
         free_steps: Whether the best checkpoint of a search's training is its result.
+        data_dir: Where the dataset was asked for, for workers on other machines; None for its own place.
     """
 
     dataset: PreparedDataset
@@ -58,8 +60,13 @@ class TrainingSetup:
     fitness: Literal["validation", "test"] = "validation"
     threads: int = 1
     free_steps: bool = False
+    data_dir: str | None = None
 
     needs_main = False
+
+    def decided(self, facts: Mapping[str, Any]) -> TrainingSetup:
+        """Return the setup with device, precision and engine as one worker's facts have them, for all others."""
+        return replace(self, device=facts["device"], precision=facts["precision"], engine=facts["engine"])
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         # cuBLAS is reproducible over several streams only with a workspace of this kind; it is read once, at its start.
@@ -109,13 +116,19 @@ class TrainingTask:
     free_steps: bool = False
 
     def __call__(self, task: Task) -> Evaluation:
-        """Do the task; an error of the training becomes the evaluation's status and reason."""
+        """Do the task; an error of the training becomes the evaluation's status and reason.
+
+        Raises:
+            StorageError: The weights cannot be written, which is no fault of the configuration's.
+        """
         import torch
 
         started, clock = time.time(), time.perf_counter()
         values: dict[str, Any]
         try:
             values = self._test(task) if task.measure == "test" else self._train(task)
+        except StorageError:
+            raise
         except (torch.OutOfMemoryError, MemoryError) as problem:
             values = {"status": "out_of_memory", "error": reason_of(problem)}
         except Exception as problem:  # a training that fails becomes a row with its reason
@@ -177,12 +190,15 @@ class TrainingTask:
         }
 
     def _test(self, task: Task) -> dict[str, Any]:
+        from evo.tensor_file import DamagedFileError
+
         assert task.weights is not None
         weights = Path(task.weights)
-        if not weights.is_file():
-            # Lost with the temporary folder of an interrupted run: a training can always be done again.
+        try:
+            metrics = self.trainer.test(task.config, weights)
+        except DamagedFileError:  # or lost: a training can always be done again
             self.trainer.train(task.config, task.seed, weights=weights)
-        metrics = self.trainer.test(task.config, weights)
+            metrics = self.trainer.test(task.config, weights)
         return {"status": "complete", "test_accuracy": metrics.accuracy, "loss": metrics.loss}
 
 
