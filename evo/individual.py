@@ -60,15 +60,20 @@ class Individual:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Individual:
-        """Build an individual from what `to_dict` wrote."""
+        """Build an individual from what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        parameters = dict(values["strategy_parameters"])
         return cls(
-            id=int(values["id"]),
+            id=_count(values["id"], "id"),
             genome=genome_from_json(values["genome"]),
-            generation=int(values["generation"]),
-            parents=tuple(int(parent) for parent in values["parents"]),
+            generation=_count(values["generation"], "generation"),
+            parents=tuple(_count(parent, "parents") for parent in values["parents"]),
             operator=str(values["operator"]),
-            strategy_parameters=dict(values["strategy_parameters"]),
-            replicate=int(values.get("replicate", 0)),
+            strategy_parameters=parameters | ({RUNG: _count(parameters[RUNG], RUNG)} if RUNG in parameters else {}),
+            replicate=_count(values.get("replicate", 0), "replicate"),
         )
 
 
@@ -108,6 +113,9 @@ class CurvePoint:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+_COUNTS = ("individual", "replicate", "seed", "parameters", "steps_trained", "shared_with", "step")
+END_OF_TIME = 2.5e11
+"""Seconds since 1970 in the year 9892: tables and calendars end soon after."""
 _TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve")
 
 
@@ -167,16 +175,34 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
-        """Build an evaluation from what `to_dict` wrote."""
+        """Build an evaluation from what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
         fields = dict(values)
         for point in (values, *values["curve"]):
             for name, value in point.items():
-                if name not in _TEXTS and not isinstance(value, int | float | None):
+                if name in _COUNTS and value is not None:
+                    _count(value, name)
+                elif name not in _TEXTS and not (value is None or _is_number(value)):
                     raise TypeError(f"{name} must be a number, got {value!r}")
+        if not (0 <= values["started"] < END_OF_TIME and values["seconds"] >= 0):
+            raise ValueError(f"a time out of all bounds: started {values['started']}, seconds {values['seconds']}")
         if values["status"] not in get_args(Status):
             raise ValueError(f"unknown status {values['status']!r}")
         fields["curve"] = tuple(CurvePoint(**point) for point in fields["curve"])
         return cls(**fields)
+
+
+def _count(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
+        raise ValueError(f"{name} must be a whole number from 0 on, got {value!r}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < math.inf
 
 
 RUNG = "rung"

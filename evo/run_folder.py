@@ -85,9 +85,10 @@ def make_run_folder(path: Path, fill: Callable[[Path], Filled], *, overwrite: bo
             with locked(place / "journal.jsonl"):
                 move_folder(place, replaced)
                 try:
-                    move_folder(building, place)
+                    _take_place(building, place)
                 except BaseException:
-                    move_folder(replaced, place)
+                    if not place.exists():
+                        move_folder(replaced, place)
                     raise
         else:
             _take_place(building, place)

@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from evo.errors import RunError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+from evo.errors import RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
+from evo.plain_text import first_not_plain
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALISTS, FINALIST_SEEDS = 3, 3
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Bound = Annotated[int, Field(ge=1, lt=2**53)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Threads = Annotated[int, Field(ge=1, le=4096)]
+DATASET_FACTS = {
+    "name": str,
+    "variant": str,
+    "checksum": str,
+    "source": str,
+    "image_shape": list,
+    "classes": list,
+    "train_count": int,
+    "test_count": int,
+}
+"""What is known of every dataset; see `evo.data.PreparedDataset`."""
+
+
+def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
+    for name, kind in DATASET_FACTS.items() if dataset is not None else ():
+        if not isinstance((dataset or {}).get(name), kind):
+            raise ValueError(f"{name} must be of the type {kind.__name__}")
+    if dataset is not None and not all(isinstance(size, int) and 0 < size < 2**20 for size in dataset["image_shape"]):
+        raise ValueError("image_shape must be channels, height and width")
+    return dataset
 
 
 @dataclass
@@ -51,29 +79,30 @@ class Settings:
         engine: "eager" or "onednn".
         threads: Threads of one training on a CPU.
         workers: Of the last command; any other number gives the same results.
+        dask: The cluster of the last command; None for this machine alone.
         versions: Of Python and of the packages that results depend on, when the run began.
     """
 
     space: dict[str, Any]
     space_name: str
     strategy: str
-    seed: int
-    population: int
-    generations: int | None
-    budget: int | None
-    time_budget: float | None
-    finalists: int
-    timeout: float | None = None
+    seed: Annotated[int, Field(ge=0)]
+    population: Count
+    generations: Bound | None
+    budget: Bound | None
+    time_budget: Seconds | None
+    finalists: Count
+    timeout: Seconds | None = None
     fitness: Literal["validation", "test"] = "validation"
-    finalist_seeds: int = FINALIST_SEEDS
+    finalist_seeds: Count = FINALIST_SEEDS
     model: str | None = None
-    dataset: dict[str, Any] | None = None
+    dataset: Annotated[dict[str, Any] | None, AfterValidator(_check_dataset)] = None
     objective: str | None = None
-    pending: int | None = None
+    pending: Bound | None = None
     asynchronous: bool = False
     objectives: dict[str, str] | None = None
     free_steps: bool = False
-    seeds: int = 1
+    seeds: Count = 1
     keep_weights: bool = False
     retrainable: bool = True
     initial: list[Genome] = field(default_factory=list)
@@ -81,8 +110,9 @@ class Settings:
     device_name: str = ""
     precision: str = ""
     engine: str = "eager"
-    threads: int | None = None
-    workers: int = 1
+    threads: Threads | None = None
+    workers: Count = 1
+    dask: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
@@ -98,16 +128,25 @@ class Settings:
         """
         path = folder / "settings.json"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            found = values.pop("format")
+            text = path.read_text(encoding="utf-8")
+            values = json.loads(text, parse_constant=_refuse)
+            found = values["format"]
             if found != 1:
                 raise RunError(f"{path}: has format {found}, this version of evo reads format 1; update evo")
-            known = {entry.name for entry in fields(cls)}
-            settings = cls(**{name: value for name, value in values.items() if name in known})
-            settings.initial = [genome_from_json(genome) for genome in settings.initial]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if (strange := first_not_plain(values)) is not None:
+                raise ValueError(f"control characters in {strange!r}")
+            settings = TypeAdapter(cls).validate_json(text, strict=True)
+            settings.initial = [genome_from_json(genome) for genome in values.get("initial", [])]
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
+            raise RunError(listed(wrong, f"{path}: is not the settings of a run:")) from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise RunError(f"{path}: is not the settings of a run: {type(error).__name__}: {error}") from None
         return settings
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def current_versions() -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from evo.individual import Evaluation, Genome, Phase
+from evo.individual import Evaluation, Genome, Phase, Status
+from evo.plain_text import made_plain
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,22 @@ def reason_of(problem: BaseException) -> str:
 
 def cell_text(text: str) -> str:
     """Return a text as a table's cell: one line, not too long, nothing that cannot be written."""
-    return " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")[:500]
+    return made_plain(" ".join(text.split()))[:500]
+
+
+def failure(task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0) -> Evaluation:
+    """Return the evaluation of a task that its worker could not finish."""
+    return Evaluation(
+        individual=task.individual,
+        replicate=task.replicate,
+        seed=task.seed,
+        status=status,
+        error=reason,
+        phase=task.phase,
+        worker=worker,
+        started=time.time() - seconds,
+        seconds=seconds,
+    )
 
 
 class Setup(Protocol):
@@ -125,6 +142,11 @@ class Evaluator(ABC):
     @abstractmethod
     def pending(self) -> int:
         """Tasks that were submitted and not given back."""
+
+    @property
+    def workers(self) -> int:
+        """Evaluations that can run at the same time now."""
+        return 1
 
     @property
     def running(self) -> int:

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from evo.genes.base import STRICT, Condition, Gene, Scalar, worded
 from evo.individual import GeneValue
+from evo.plain_text import is_plain
 
 
 @worded
@@ -32,6 +33,8 @@ class Categorical(Gene):
         # 1 and "1" are written alike; 1, 1.0 and true compare equal.
         if len({str(choice) for choice in choices}) < len(choices) or len(set(choices)) < len(choices):
             raise ValueError(f"must all differ, got {list(choices)}")
+        if any(isinstance(choice, str) and not is_plain(choice) for choice in choices):
+            raise ValueError(f"must not hold control characters, got {list(choices)}")
         if "" in choices:
             raise ValueError("must not hold an empty text: it stands for an inactive gene in the results tables")
         return choices

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from deap import base, tools
 
-from evo.errors import ConfigurationError, listed
+from evo.errors import ConfigurationError, RunError, listed
 from evo.individual import Evaluation, GeneValue, Genome, Individual, genome_key, raced, standing
 from evo.space import SearchSpace
 from evo.variation import make_toolbox
@@ -228,9 +228,15 @@ class Strategy(ABC):
         Proposals are read, never made again; afterwards the strategy is as it was when the last one was recorded.
 
         Raises:
-            ValueError: A proposal was made from a result that is not among `evaluations`.
+            RunError: The strategy cannot have made them: a proposal was made from a result that is not among
+                `evaluations`, or lacks what the strategy would have noted in it.
         """
-        past = list(proposals)
+        try:
+            self._replay(list(proposals), evaluations)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            raise RunError(f"these are not the proposals of the strategy {self.name}: {error}") from error
+
+    def _replay(self, past: list[Individual], evaluations: Iterable[Evaluation]) -> None:
         numbers = {(individual.id, individual.replicate): number for number, individual in enumerate(past)}
         for evaluation in evaluations:
             if (number := numbers.get((evaluation.individual, evaluation.replicate))) is not None:

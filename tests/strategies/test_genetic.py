@@ -7,7 +7,7 @@ from statistics import mean
 
 import pytest
 
-from evo.errors import ConfigurationError
+from evo.errors import ConfigurationError, RunError
 from evo.individual import Individual
 from evo.space_file import load_space
 from evo.strategies import make_strategy
@@ -62,7 +62,7 @@ def test_operators_say_what_was_done() -> None:
 
 def test_replay_without_the_results_it_needs_is_refused() -> None:
     individuals = finish(make("ga"))
-    with pytest.raises(ValueError, match="proposal 6 needs the results of the first 6 proposals"):
+    with pytest.raises(RunError, match="proposal 6 needs the results of the first 6 proposals"):
         make("ga").replay(individuals[:7], map(evaluation_of, individuals[:5]))
 
 
