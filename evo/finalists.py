@@ -46,7 +46,7 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
     evaluate_tasks(run, evaluator, observer, stop_check, tasks)
     _name_winner(run)
     if measures_test:
-        _measure_test(run, evaluator, stop_check, tasks)
+        _measure_test(run, evaluator, observer, stop_check, tasks)
         if run.path is not None:
             shutil.rmtree(run.path / "weights", ignore_errors=True)
     run.write_tables()
@@ -81,7 +81,9 @@ def _name_winner(run: Run) -> None:
         run.record_winner(max(means, key=lambda individual: means[individual]))
 
 
-def _measure_test(run: Run, evaluator: Evaluator, stop_check: StopCheck, tasks: list[Task]) -> None:
+def _measure_test(
+    run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck, tasks: list[Task]
+) -> None:
     for task in tasks:
         key = (task.individual, task.replicate)
         if run.evaluations[key].complete and run.tests.get(key, {}).get("test_accuracy") is None:
@@ -90,6 +92,7 @@ def _measure_test(run: Run, evaluator: Evaluator, stop_check: StopCheck, tasks: 
             )
     while evaluator.pending:
         stop_check()
+        observer.working("test", evaluator.running)
         evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
         if evaluation is not None:
             run.record_test(evaluation)

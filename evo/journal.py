@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,14 +18,12 @@ from typing import Any
 
 from evo.errors import RunError, StorageError
 from evo.files import append, create_to_append, cut, sync_folder
-from evo.plain_text import first_not_plain
+from evo.plain_text import read_json
 
 FORMAT = 1
 _HEAD = b'{"checksum":"'
 _MIDDLE = b'","event":'
 _DIGITS = 16
-_SUSPICIOUS = re.compile(rb"\\u00[01789]|\\u[dD][89a-fA-F]|\x7f|\xc2[\x80-\x9f]")
-"""What a line may hold a control character in: looking for it in every text of every line would take long."""
 LOCK_PAUSES = (0.01, 0.04, 0.0)
 """Seconds between the attempts to take the lock: whoever asks whether it is taken holds it for microseconds."""
 
@@ -178,15 +175,10 @@ def _decode(line: bytes) -> Event | None:
     if not intact:
         return None
     try:
-        event = json.loads(body, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        event = read_json(body)
+    except ValueError:
         return None
-    suspicious = _SUSPICIOUS.search(body) is not None
-    return event if isinstance(event, dict) and not (suspicious and first_not_plain(event)) else None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    return event if isinstance(event, dict) else None
 
 
 def _digest(body: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from evo.dispatch import Dispatch
 from evo.errors import SearchError, listed
@@ -35,12 +35,18 @@ class Stop(Exception):  # noqa: N818  # a stop is no error
 
 StopCheck = Callable[[], None]
 
+Stage: TypeAlias = Literal["search", "finalist", "test"]
+"""What a run is at: its search, the trainings of its finalists on new seeds, or their measurement on the test set."""
+
 
 class Observer(Protocol):
     """Someone who watches a search: the terminal's progress, or nobody."""
 
     def started(self, run: Run, total: int) -> None:
         """The run is open; `total` is the number of trainings that the search takes at most."""
+
+    def working(self, stage: Stage, busy: int) -> None:
+        """So many evaluations run at this moment; told again and again while results are awaited."""
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """An evaluation has finished and is recorded; what is left will take so long, if one can say."""
@@ -56,6 +62,9 @@ class Nobody:
     """An observer that ignores everything."""
 
     def started(self, run: Run, total: int) -> None:
+        """Ignore it."""
+
+    def working(self, stage: Stage, busy: int) -> None:
         """Ignore it."""
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
@@ -91,12 +100,13 @@ def run_search(
             dispatch.submit(individual)
         while not algorithm.done():
             stop_check()
-            for individual in algorithm.ask(room=dispatch.room()):
+            for individual in algorithm.ask(room=_room(algorithm, dispatch, evaluator)):
                 run.record_proposal(individual)
                 dispatch.submit(individual)
             _record_generations(algorithm, run)
             if not dispatch.pending and not algorithm.done():
                 raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
+            observer.working("search", evaluator.running)
             evaluation = dispatch.next_completed(timeout=POLL_SECONDS)
             if evaluation is None:
                 continue
@@ -107,6 +117,16 @@ def run_search(
             _check_first_results(run, first)
     _record_generations(algorithm, run)
     run.forget_states()
+
+
+def _room(algorithm: Strategy, dispatch: Dispatch, evaluator: Evaluator) -> int:
+    """Return how many proposals are wanted now.
+
+    As many as the evaluator can look ahead; but a strategy that learns whatever has arrived would then propose long before
+    it learns, so it proposes for workers that are free.
+    """
+    room = dispatch.room()
+    return min(room, max(0, evaluator.workers - dispatch.pending)) if algorithm.asynchronous else room
 
 
 def _record_generations(algorithm: Strategy, run: Run) -> None:

@@ -1,12 +1,15 @@
-"""Which texts may be shown: a terminal obeys control characters, and a run folder may come from anybody."""
+"""Texts and JSON that may come from anybody: a terminal obeys control characters, so no run may hold any."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and the ends of lines, and halves of characters, which cannot be written."""
+_SUSPICIOUS = re.compile(rb"\\u00[01789]|\\u[dD][89a-fA-F]|\x7f|\xc2[\x80-\x9f]")
+"""What JSON that holds one has in it: looking at every text of every line of a journal would take long."""
 
 
 def is_plain(text: str) -> bool:
@@ -19,12 +22,31 @@ def made_plain(text: str) -> str:
     return _CONTROL.sub("?", text)
 
 
-def first_not_plain(values: Any) -> str | None:
-    """Return the first text in nested JSON values, names included, that holds a control character."""
+def read_json(content: bytes) -> Any:
+    """Return the values of a JSON text.
+
+    Raises:
+        ValueError: It is none, has numbers that JSON lacks (NaN), nests without end, or holds control characters.
+    """
+    try:
+        values = json.loads(content, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nests too deep") from None
+    if _SUSPICIOUS.search(content) and (strange := _first_not_plain(values)) is not None:
+        raise ValueError(f"control characters in {strange!r}")
+    return values
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _first_not_plain(values: Any) -> str | None:
+    """Return the first text in nested values, names included, that holds a control character."""
     if isinstance(values, str):
         return None if is_plain(values) else values
     if isinstance(values, dict):
-        return first_not_plain([*values.keys(), *values.values()])
+        return _first_not_plain([*values.keys(), *values.values()])
     if isinstance(values, list):
-        return next((found for value in values if (found := first_not_plain(value)) is not None), None)
+        return next((found for value in values if (found := _first_not_plain(value)) is not None), None)
     return None

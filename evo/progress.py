@@ -1,158 +1,230 @@
-"""What a person sees of a running search: a live line on a terminal, one line an evaluation elsewhere."""
+"""The numbers of a run that a person watches, kept up to date one evaluation at a time, and their texts."""
 
 from __future__ import annotations
 
+import bisect
+import math
+import statistics
 import time
-from pathlib import Path
-from types import TracebackType
-from typing import Any
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-)
-from rich.text import Text
+from collections import Counter, deque
+from dataclasses import dataclass
 
 from evo.experiment import LISTED
-from evo.individual import Evaluation
+from evo.individual import Evaluation, raced, standing
+from evo.loop import Stage
+from evo.plain_text import made_plain
 from evo.run import FIRST_FINALIST_REPLICATE, Run
 from evo.settings import Settings
 
+RECENT = 5
+"""Evaluations that are remembered for the rows under the summary."""
+DIVERSITY_OF = 100
+"""Members of the largest population whose diversity is computed while a search runs: it costs their square."""
 
-class TimeLeft(ProgressColumn):
-    """The time left by the cost model's last estimate, counted down."""
-
-    def render(self, task: Task) -> Text:
-        """Return "1:02:03 left", or nothing while there is no estimate."""
-        ends = task.fields["ends"]
-        return Text("" if ends is None else f"{duration(ends - time.monotonic())} left", style="progress.remaining")
+LINE_ENDS = str.maketrans("\t\n\r", "   ")
 
 
-class TerminalObserver:
-    """Shows generation, evaluations, the best so far and the time left, on stderr.
+@dataclass(frozen=True)
+class Best:
+    """The individual that leads, as `Run.ranked` has it."""
 
-    Args:
-        console: Writes to stderr.
-        quiet: Show nothing but what a person must know.
+    individual: int
+    fitness: float
+    genome: str
+
+
+@dataclass(frozen=True)
+class Population:
+    """The last whole population, as in generations.csv; before the first, everybody who was evaluated."""
+
+    mean: float
+    deviation: float
+    diversity: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation as a person reads it.
+
+    Attributes:
+        individual: Its id.
+        stage: See `stage_of`.
+        result: The fitness, or the status of an evaluation that is not complete.
+        reason: Why it is not complete; empty if it is.
+        seconds: Of its training; None where nothing was trained for it.
+        genome: As one line.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False):
-        self._console, self._quiet = console, quiet
-        self._total = self._done = 0
-        self.path: Path | None = None
-        self.model_option = ""
-        self._best: tuple[float, int] | None = None
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
+    individual: int
+    stage: str
+    result: str
+    reason: str
+    seconds: float | None
+    genome: str
 
-    def __enter__(self) -> TerminalObserver:
-        if self._console.is_terminal and not self._console.is_dumb_terminal and not self._quiet:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[best]}"),
-                TimeLeft(),
-                console=self._console,
-                transient=True,
-                expand=True,
-            )
-            self._progress.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+class Progress:
+    """What a run has done and found.
 
-    def started(self, run: Run, total: int) -> None:
-        """Take the run's folder and its number of trainings, and say what goes on."""
-        self._total, self.path, self.model_option = total, run.path, model_option(run.settings)
-        self._done = len(run.search_evaluations)
-        self._best = next(((entry.fitness, entry.id) for entry in run.ranked()), None)
-        settings = run.settings
-        if settings.objective is not None:
-            what = f"the objective {settings.objective}"
-        else:
-            dataset = settings.dataset or {}
-            how = f"{settings.device} {settings.precision} {settings.engine}"
-            what = f"{settings.model} on {dataset.get('variant')}, {how}"
-        if settings.strategy == LISTED:
-            self.notify(f"{_counted(len(settings.initial), settings.seeds)}, {what}")
-            if self._done:
-                self.notify(f"going on: {self._done} of {total} trainings are done")
+    Args:
+        run: What it holds already is taken in.
+        total: Trainings of the search at most.
+        began: When what is watched began, in seconds since the epoch; None for now.
+
+    Attributes:
+        stage: What the run is at.
+        busy: Evaluations that run at this moment.
+        done: Evaluations of the search.
+        best: The leader, or the winner once it is named; None before the first complete evaluation.
+        population: Mean, spread and diversity; None before the first.
+        generation: That of the newest individual that was evaluated.
+        failures: Evaluations that are not complete, by status, the finalists' included.
+        recent: The last evaluations, oldest first.
+        ended: When it ended or stopped; None while it goes on.
+        ends: When it is expected to end; None if one cannot say.
+        finished: Whether nothing is left to do.
+    """
+
+    def __init__(self, run: Run, total: int, began: float | None = None):
+        self.run, self.total = run, total
+        self.began = time.time() if began is None else began
+        self.ended: float | None = None
+        self.ends: float | None = None
+        self.finished = False
+        self.stage: Stage = "search"
+        self.busy = self.done = self.generation = 0
+        self.best: Best | None = None
+        self.population: Population | None = None
+        self.failures: Counter[str] = Counter()
+        self.recent: deque[Row] = deque(maxlen=RECENT)
+        self._seconds: list[float] = []
+        self._fitnesses: dict[int, list[float | None]] = {}
+        self._standings: dict[int, tuple[int, int, float]] = {}
+        self._turns: Counter[int] = Counter()
+        self._members: tuple[int, ...] | None = None
+        for evaluation in run.evaluations.values():
+            self._count(evaluation)
+        self._rank(set(self._fitnesses))
+        self._measure_population()
+        self.recent.extend(row_of(run, evaluation) for evaluation in list(run.evaluations.values())[-RECENT:])
+
+    def take(self, evaluation: Evaluation, seconds_left: float | None = None) -> None:
+        """Take in an evaluation that the run has recorded."""
+        self._count(evaluation)
+        self.recent.append(row_of(self.run, evaluation))
+        self.ends = None if seconds_left is None else time.time() + seconds_left
+        if evaluation.replicate < FIRST_FINALIST_REPLICATE:
+            self._rank({evaluation.individual})
+        self._measure_population()
+
+    def work(self, stage: Stage, busy: int) -> None:
+        """Take in what the run is at, and how many evaluations run at this moment."""
+        self.stage, self.busy = stage, busy
+        if self.run.generations:
+            self._measure_population()
+        winner = self.run.winner
+        if stage == "test" and winner is not None and (self.best is None or self.best.individual != winner):
+            self.best = Best(winner, self.run.entry(winner).fitness, genome_text(self.run, winner))
+
+    @property
+    def listed(self) -> bool:
+        """Whether nothing is searched: the run trains a list of configurations."""
+        return self.run.settings.strategy == LISTED
+
+    @property
+    def configurations_done(self) -> int:
+        """Listed configurations that are trained on every seed."""
+        return sum(len(known) >= self.run.settings.seeds for known in list(self._fitnesses.values()))
+
+    @property
+    def finalists_done(self) -> int:
+        """Trainings of the finalists that are done."""
+        return len(self.run.finalist_evaluations)
+
+    @property
+    def finalists_total(self) -> int:
+        """Trainings of the finalists."""
+        return len(self.run.finalists) * self.run.settings.finalist_seeds
+
+    @property
+    def median_seconds(self) -> float | None:
+        """The median time of the trainings; of rows that were read from a curve there is none."""
+        place, odd = divmod(len(self._seconds), 2)
+        if not self._seconds:
+            return None
+        return self._seconds[place] if odd else (self._seconds[place - 1] + self._seconds[place]) / 2
+
+    def elapsed(self, now: float) -> float:
+        """Return the seconds since the beginning, until the end if there was one."""
+        return max(0.0, (now if self.ended is None else self.ended) - self.began)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds until the expected end; None if one cannot say, or nothing goes on."""
+        return None if self.ends is None or self.ended is not None else max(0.0, self.ends - now)
+
+    def _count(self, evaluation: Evaluation) -> None:
+        if evaluation.shared_with is None and evaluation.complete:
+            bisect.insort(self._seconds, evaluation.seconds)
+        if not evaluation.complete:
+            self.failures[evaluation.status] += 1
+        if evaluation.replicate < FIRST_FINALIST_REPLICATE:
+            self.done += 1
+            fitness = evaluation.fitness if evaluation.complete else None
+            self._fitnesses.setdefault(evaluation.individual, []).append(fitness)
+            self.generation = max(self.generation, self.run.individuals[evaluation.individual].generation)
+
+    def _rank(self, changed: set[int]) -> None:
+        """Find the leader again, looking at those alone whose standing may have changed."""
+        turns = raced(self.run.proposals)
+        changed |= (set(turns) | set(self._turns)) & set(self._fitnesses)
+        self._turns = turns
+        for number in changed:
+            first = self.run.evaluations.get((number, 0))
+            if first is not None and first.complete:
+                individual = self.run.individuals[number]
+                self._standings[number] = standing(individual, self._fitnesses[number], turns[number])
+        leader = self.best.individual if self.best else None
+        candidates = set(self._standings) if leader in changed else changed & set(self._standings)
+        if leader is not None:
+            candidates.add(leader)
+        if candidates:
+            number = max(candidates, key=lambda number: (*self._standings[number], -number))
+            known = [fitness for fitness in self._fitnesses[number] if fitness is not None]
+            self.best = Best(number, statistics.fmean(known), genome_text(self.run, number))
+
+    def _measure_population(self) -> None:
+        generations = self.run.generations
+        members = generations[max(generations)] if generations else None
+        if members is not None and members == self._members:
             return
-        self.notify(f"{settings.strategy} on the space {settings.space_name}: up to {total} trainings, {what}")
-        if self._done:
-            left = len(run.unevaluated())
-            self.notify(f"going on: {self._done} of {total} trainings are done, {left} more were proposed")
-        if settings.fitness == "test":
-            self.warn(
-                "fitness is TEST accuracy (--fitness test): the test set selects, so it will not judge the result"
-            )
-
-    def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
-        """Move the live line, or write one."""
-        self._done += evaluation.phase == "search"
-        found = evaluation.fitness
-        if found is not None and evaluation.phase == "search" and (self._best is None or found > self._best[0]):
-            self._best = (found, evaluation.individual)
-        if self._progress is not None:
-            self._update(run, evaluation, seconds_left)
-        elif not self._quiet:
-            self._console.print(
-                _line(run, evaluation, self._best, seconds_left), highlight=False, markup=False, soft_wrap=True
-            )
-
-    def notify(self, message: str) -> None:
-        """Write a line above the live one."""
-        if not self._quiet:
-            self.warn(message)
-
-    def warn(self, message: str) -> None:
-        """Write a line above the live one, also when quiet."""
-        self._console.print(message, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
-
-    def _update(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
-        assert self._progress is not None
-        finalist = evaluation.phase == "finalist"
-        total = len(run.finalists) * run.settings.finalist_seeds if finalist else self._total
-        done = len(run.finalist_evaluations) if finalist else self._done
-        description = "finalists" if finalist else _stage(run, evaluation)
-        best_text = f"best {self._best[0]:.4f} (#{self._best[1]})" if self._best else "no result yet"
-        ends = None if seconds_left is None else time.monotonic() + seconds_left
-        fields: dict[str, Any] = {"best": best_text, "ends": ends}
-        if self._task is None:
-            self._task = self._progress.add_task(description, total=total, completed=done - 1, **fields)
-        self._progress.update(self._task, description=description, total=total, completed=done, **fields)
+        self._members = members
+        everybody = range(len(self.run.individuals)) if members is None else members
+        first = (self.run.evaluations.get((member, 0)) for member in everybody)
+        known = [entry.fitness for entry in first if entry and entry.complete and entry.fitness is not None]
+        if not known:
+            return
+        diversity = None
+        if members is not None and len(members) <= DIVERSITY_OF:
+            diversity = self.run.space.diversity([self.run.individuals[member].genome for member in members])
+        self.population = Population(statistics.fmean(known), statistics.pstdev(known), diversity)
 
 
-def _line(run: Run, evaluation: Evaluation, best: tuple[float, int] | None, seconds_left: float | None) -> str:
-    individual = run.individuals[evaluation.individual]
-    finalist = f"finalist, seed {evaluation.replicate - FIRST_FINALIST_REPLICATE + 1}"
-    where = finalist if evaluation.phase == "finalist" else _stage(run, evaluation)
-    result = (
-        f"{evaluation.fitness:.4f}" if evaluation.fitness is not None else f"{evaluation.status}: {evaluation.error}"
+def row_of(run: Run, evaluation: Evaluation) -> Row:
+    """Return an evaluation as a person reads it."""
+    return Row(
+        evaluation.individual,
+        stage_of(run, evaluation),
+        f"{evaluation.fitness:.4f}" if evaluation.complete else evaluation.status.replace("_", " "),
+        "" if evaluation.complete else printable(evaluation.error or "no reason was given"),
+        evaluation.seconds if evaluation.shared_with is None else None,
+        genome_text(run, evaluation.individual),
     )
-    best_text = f" | best {best[0]:.4f} (#{best[1]})" if best and run.settings.strategy != LISTED else ""
-    genome = genome_text(run, evaluation.individual)
-    if evaluation.shared_with is None:
-        cost = f"in {evaluation.seconds:.1f} s"
-    else:
-        cost = f"on the curve of #{evaluation.shared_with}"
-    left = f" | {duration(seconds_left)} left" if seconds_left is not None else ""
-    return f"#{individual.id} {where}: {result} {cost}{best_text}{left} | {genome}"
 
 
-def _stage(run: Run, evaluation: Evaluation) -> str:
-    """Return the part of the run that an evaluation belongs to: a generation, the race, a seed of a listed network."""
+def stage_of(run: Run, evaluation: Evaluation) -> str:
+    """Return the part of the run that an evaluation belongs to: a generation, the race, a seed of a finalist."""
+    if evaluation.replicate >= FIRST_FINALIST_REPLICATE:
+        return f"finalist, seed {evaluation.replicate - FIRST_FINALIST_REPLICATE + 1}"
     if run.settings.strategy == LISTED:
         return f"seed {evaluation.replicate + 1}"
     if evaluation.replicate:
@@ -160,7 +232,25 @@ def _stage(run: Run, evaluation: Evaluation) -> str:
     return f"generation {run.individuals[evaluation.individual].generation}"
 
 
-def _counted(configurations: int, seeds: int) -> str:
+def line_of(progress: Progress, evaluation: Evaluation) -> str:
+    """Return the line that an evaluation writes where there is no live table."""
+    row = row_of(progress.run, evaluation)
+    cost = f"on the curve of #{evaluation.shared_with}" if row.seconds is None else f"in {row.seconds:.1f} s"
+    best, left = progress.best, progress.seconds_left(time.time())
+    best_text = f" | best {best.fitness:.4f} (#{best.individual})" if best and not progress.listed else ""
+    left_text = f" | {duration(left)} left" if left is not None else ""
+    result = row.result if evaluation.complete else f"{evaluation.status}: {row.reason}"
+    return f"#{row.individual} {row.stage}: {result} {cost}{best_text}{left_text} | {row.genome}"
+
+
+def title_of(settings: Settings) -> str:
+    """Return what a run does, in a few words."""
+    if settings.strategy == LISTED:
+        return counted(len(settings.initial), settings.seeds)
+    return f"{settings.strategy} on the space {settings.space_name}"
+
+
+def counted(configurations: int, seeds: int) -> str:
     """Return how many trainings of listed configurations there are, in words."""
     whose = "one configuration" if configurations == 1 else f"{configurations} configurations"
     return f"training {whose} on {'one seed' if seeds == 1 else f'{seeds} seeds'}"
@@ -174,7 +264,14 @@ def model_option(settings: Settings) -> str:
 def genome_text(run: Run, individual: int) -> str:
     """Return a genome as one line: gene=value gene=value."""
     genome = run.config_of(individual)
-    return " ".join(f"{name}={short(run.space.genes[name].to_text(value))}" for name, value in genome.items())
+    return printable(
+        " ".join(f"{name}={short(run.space.genes[name].to_text(value))}" for name, value in genome.items())
+    )
+
+
+def printable(text: str) -> str:
+    """Return a text as one line that no terminal obeys: a run folder may be somebody else's."""
+    return made_plain(text).translate(LINE_ENDS)
 
 
 def short(text: str) -> str:
@@ -183,7 +280,7 @@ def short(text: str) -> str:
         number = float(text)
     except ValueError:
         return text
-    return text if number.is_integer() and "e" not in text else f"{number:.3g}"
+    return text if not math.isfinite(number) or (number.is_integer() and "e" not in text) else f"{number:.3g}"
 
 
 def duration(seconds: float) -> str:
@@ -191,3 +288,10 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return the time of a training: 0.41 s, 12.3 s, 4:07."""
+    if seconds >= 100:
+        return duration(seconds)
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"

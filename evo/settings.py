@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from evo.errors import RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
-from evo.plain_text import first_not_plain
+from evo.plain_text import read_json
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALISTS, FINALIST_SEEDS = 3, 3
@@ -128,25 +127,19 @@ class Settings:
         """
         path = folder / "settings.json"
         try:
-            text = path.read_text(encoding="utf-8")
-            values = json.loads(text, parse_constant=_refuse)
+            content = path.read_bytes()
+            values = read_json(content)
             found = values["format"]
             if found != 1:
                 raise RunError(f"{path}: has format {found}, this version of evo reads format 1; update evo")
-            if (strange := first_not_plain(values)) is not None:
-                raise ValueError(f"control characters in {strange!r}")
-            settings = TypeAdapter(cls).validate_json(text, strict=True)
+            settings = TypeAdapter(cls).validate_json(content, strict=True)
             settings.initial = [genome_from_json(genome) for genome in values.get("initial", [])]
         except ValidationError as error:
             wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
             raise RunError(listed(wrong, f"{path}: is not the settings of a run:")) from None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunError(f"{path}: is not the settings of a run: {type(error).__name__}: {error}") from None
         return settings
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
 
 
 def current_versions() -> dict[str, str]:

@@ -40,8 +40,9 @@ def evaluate_tasks(
     left = {(task.individual, task.replicate): task for task in waiting}
     while left:
         stop_check()
-        while waiting and evaluator.pending < run.settings.workers:  # not all at once: the evaluator knows costs alone
+        while waiting and evaluator.pending < evaluator.workers:  # not all at once: the evaluator knows costs alone
             evaluator.submit(waiting.popleft())
+        observer.working(tasks[0].phase, evaluator.running)
         evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
         if evaluation is not None:
             run.record(evaluation)
@@ -49,4 +50,4 @@ def evaluate_tasks(
             if evaluation.complete:
                 cost.learn(task.config, evaluation.seconds)
             seconds = sum(cost.seconds(task.config) for task in left.values())
-            observer.evaluated(run, evaluation, seconds / run.settings.workers)
+            observer.evaluated(run, evaluation, seconds / max(1, evaluator.workers))

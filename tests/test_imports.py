@@ -15,7 +15,7 @@ import evo
 from tests.command import ROOT, environment
 
 PACKAGE = Path(evo.__file__).resolve().parent
-LIGHT = ("torch", "pandas", "matplotlib", "deap", "pydantic")
+LIGHT = ("torch", "pandas", "matplotlib", "deap", "pydantic", "dask", "distributed")
 HELP_SECONDS = 1.0
 
 FORBIDDEN: dict[str, tuple[str, ...]] = {
@@ -34,7 +34,8 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 }
 
 ORDER = (
-    ("errors", "individual", "files", "processes", "models", "onednn", "optimiser"),
+    ("errors", "plain_text"),
+    ("individual", "files", "processes", "models", "onednn", "optimiser"),
     ("hardware",),
     ("space_settings",),
     ("genes",),
@@ -44,9 +45,10 @@ ORDER = (
     ("strategies",),
     ("tensor_file",),
     ("data", "checkpoint"),
-    ("training",),
+    ("training", "saved_model"),
     ("evaluators",),
-    ("journal", "settings", "run_folder"),
+    ("journal", "settings", "output_file"),
+    ("run_folder",),
     ("run", "cost"),
     ("tables", "twins", "estimate"),
     ("dispatch",),
@@ -56,8 +58,9 @@ ORDER = (
     ("experiment",),
     ("table1", "api", "replay"),
     ("reproduction", "reports"),
-    ("progress", "signals"),
-    ("terminal",),
+    ("progress", "signals", "tracking"),
+    ("live", "watching", "terminal"),
+    ("terminal_result", "terminal_comparison", "terminal_replay"),
     ("commands",),
     ("cli",),
     ("__main__",),

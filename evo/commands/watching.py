@@ -1,0 +1,53 @@
+"""The command that looks on while another process searches: watch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evo.commands.options import Debug, Quiet
+from evo.commands.shell import guarded, show_result
+
+
+def watch(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    once: Annotated[bool, typer.Option("--once", help="Print how it stands now, and end.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a run that is not there yet.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Follow a running search from another terminal, without disturbing it, until it is finished.
+
+    Ctrl-C ends the watching, not the search. A run that is stopped is shown, too: it may be resumed meanwhile.
+
+    Examples:
+
+      evo watch results/mlp-1
+
+      evo watch results/mlp-1 --once
+    """
+
+    def action() -> None:
+        from evo.live import TerminalObserver, print_progress
+        from evo.loop import Stop
+        from evo.signals import StopOnSignals
+        from evo.terminal import error_console, output_console
+        from evo.watching import follow, now, wait_for
+
+        try:
+            with StopOnSignals() as signals, TerminalObserver(error_console(), quiet=quiet) as observer:
+                if wait:
+                    observer.notify(f"waiting for a run in {run}")
+                    wait_for(run, signals.check)
+                if once:
+                    print_progress(output_console(), *now(run))
+                    return
+                finished = follow(run, observer, signals.check)
+        except Stop as stop:
+            typer.echo("stopped watching; the run itself is not touched.", err=True)
+            raise typer.Exit(stop.exit_code) from None
+        show_result(finished)
+
+    guarded(action, debug)

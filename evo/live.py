@@ -1,0 +1,322 @@
+"""The live table of a run on a terminal, and one line an evaluation where there is none."""
+
+from __future__ import annotations
+
+import math
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.control import Control
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.segment import ControlType, Segment, SegmentLines
+from rich.table import Table
+from rich.text import Text
+
+from evo.individual import Evaluation
+from evo.loop import Stage
+from evo.progress import Progress, Row, duration, line_of, model_option, printable, seconds_text, title_of
+from evo.run import Run
+
+REFRESHES_PER_SECOND = 2
+FRAMED_FROM = 60
+"""Columns from which the table has a frame, and its last evaluations their genomes."""
+WIDEST = 120
+FACT_WIDTH = 34
+"""Columns of a label with its value."""
+GENOME_LINES = 3
+
+
+class LiveTable:
+    """Shows a run's progress within the width and height of the terminal: what does not fit is left out, not cut.
+
+    Args:
+        progress: The numbers.
+        status: A word about the run, such as whether it is being written; empty for none.
+    """
+
+    def __init__(self, progress: Progress, status: str = ""):
+        self.progress, self.status = progress, status
+        self.lock = threading.Lock()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        framed = options.max_width >= FRAMED_FROM
+        outer = min(options.max_width, WIDEST)
+        width = outer - 4 if framed else outer
+        # One line stays free for the cursor.
+        height = options.size.height - 1 - (2 if framed else 0)
+        with self.lock:
+            content = Group(*self._parts(width, height))
+        title = Text(printable(title_of(self.progress.run.settings)), overflow="ellipsis", no_wrap=True)
+        if framed:
+            yield Panel(content, title=title, title_align="left", box=box.ROUNDED, width=outer, border_style="dim")
+        else:
+            yield content
+
+    def _parts(self, width: int, height: int) -> Iterator[RenderableType]:
+        facts = facts_of(self.progress, time.time())
+        columns = max(1, width // FACT_WIDTH)
+        status = textwrap.wrap(self.status, width)
+        taken = 1 + math.ceil(len(facts) / columns) + len(status)
+        best = best_lines(self.progress, width, min(GENOME_LINES if columns > 1 else height, height - taken))
+        yield bar(self.progress, width)
+        yield from best
+        yield fact_grid(facts, columns)
+        rows = list(self.progress.recent)[-max(0, height - taken - len(best) - 1) :]
+        if rows and height > taken + len(best) + 1:
+            yield Text("─" * width, style="dim")
+            yield row_grid(rows, width, genomes=width >= FRAMED_FROM - 4)
+        yield from (Text(line, style="yellow") for line in status)
+
+
+def bar(progress: Progress, width: int) -> RenderableType:
+    """Return how much of the stage is done: a count and a bar."""
+    if progress.stage == "search":
+        noun, done, total = _noun(progress), progress.done, progress.total
+    else:
+        noun, done, total = "finalists", progress.finalists_done, progress.finalists_total
+    share = f"{done / total:.0%}" if total else ""
+    grid = Table.grid(padding=(0, 1), expand=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    count = f"{done} of {total}"
+    left = width - len(noun) - len(count) - len(share) - 3
+    head = Text.assemble((noun, "dim"), " ", (count, "bold"))
+    grid.add_row(head, _bar(done, total, max(1, left)), share)
+    return grid
+
+
+def _bar(done: int, total: int, width: int) -> ProgressBar:
+    return ProgressBar(total=max(1, total), completed=done, width=width, complete_style="green", finished_style="green")
+
+
+def facts_of(progress: Progress, now: float) -> list[tuple[str, str]]:
+    """Return the numbers of a run with their labels."""
+    left = progress.seconds_left(now)
+    median = progress.median_seconds
+    failures = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in progress.failures.most_common())
+    facts = [_stage(progress)]
+    if progress.listed:
+        facts.append(("networks", f"{progress.configurations_done} of {len(progress.run.settings.initial)} done"))
+    else:
+        population = progress.population
+        diversity = population.diversity if population else None
+        facts += [
+            ("population", f"{population.mean:.4f} ± {population.deviation:.4f}" if population else "–"),
+            ("diversity", f"{diversity:.2f}" if diversity is not None else "–"),
+        ]
+    facts += [
+        ("failures", failures or "0"),
+        ("a training", f"{seconds_text(median)} (median)" if median is not None else "–"),
+        ("elapsed", duration(progress.elapsed(now))),
+    ]
+    if progress.ended is None:
+        facts.append(("left", f"about {duration(left)}" if left is not None else "–"))
+        facts.append(("workers busy", f"{progress.busy} of {max(progress.busy, progress.run.settings.workers)}"))
+    return facts
+
+
+def _stage(progress: Progress) -> tuple[str, str]:
+    if progress.finished:
+        return "stage", "finished"
+    if progress.stage != "search":
+        return "stage", "finalists on new seeds" if progress.stage == "finalist" else "finalists on the test set"
+    last = progress.recent[-1].stage if progress.recent else ""
+    if progress.listed:
+        return "seed", f"{last.removeprefix('seed ') or 1} of {progress.run.settings.seeds}"
+    return ("stage", last) if last.startswith("race") else ("generation", str(progress.generation))
+
+
+def _noun(progress: Progress) -> str:
+    return "evaluations" if progress.run.settings.objective is not None else "trainings"
+
+
+def fact_grid(facts: list[tuple[str, str]], columns: int) -> Table:
+    """Return facts in columns, read from top to bottom."""
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    rows = math.ceil(len(facts) / columns)
+    for _ in range(columns):
+        grid.add_column(no_wrap=True)
+    label_width = max(len(label) for label, _ in facts)
+    cells = [Text.assemble((f"{label:<{label_width}}  ", "dim"), value) for label, value in facts]
+    cells += [Text()] * (rows * columns - len(cells))
+    for row in range(rows):
+        grid.add_row(*(cells[row + column * rows] for column in range(columns)))
+    return grid
+
+
+def best_lines(progress: Progress, width: int, most: int) -> list[Text]:
+    """Return the leader: its fitness, its number, and as much of its genome as fits in so many lines."""
+    if progress.best is None or progress.listed or most < 1:
+        return []
+    best = progress.best
+    head = Text.assemble(("best ", "dim"), (f"{best.fitness:.4f}", "bold green"), (f" (#{best.individual})", "dim"))
+    indent = len(head) + 2
+    if width - indent < FACT_WIDTH:  # the genome stands below
+        lines = _wrapped(best.genome, width - 2, most - 1)
+        return [head, *(Text("  " + line) for line in lines)]
+    first, *others = _wrapped(best.genome, width - indent, most) or [""]
+    return [Text.assemble(head, "  ", first), *(Text(" " * indent + line) for line in others)]
+
+
+def _wrapped(text: str, width: int, lines: int) -> list[str]:
+    if lines < 1:
+        return []
+    return textwrap.wrap(text, max(4, width), max_lines=lines, placeholder=" …", break_on_hyphens=False)
+
+
+def row_grid(rows: list[Row], width: int, *, genomes: bool) -> Table:
+    """Return the last evaluations, newest last; with their genomes, or the reasons why they failed, where they fit."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, justify="right")
+    grid.add_column(no_wrap=True)
+    heads = [
+        (f"#{row.individual}", row.result, "" if row.seconds is None else seconds_text(row.seconds)) for row in rows
+    ]
+    room = width - sum(2 + max(map(len, column)) for column in zip(*heads, strict=True))
+    for row, (number, result, seconds) in zip(rows, heads, strict=True):
+        style = "yellow" if row.reason else ""
+        text = "".join(_wrapped(row.reason or row.genome, room, 1)) if genomes else ""
+        grid.add_row(Text(number, "dim"), Text(result, style), Text(seconds, "dim"), Text(text, style))
+    return grid
+
+
+def print_progress(console: Console, progress: Progress, status: str) -> None:
+    """Print how a run stands: the table of the live display on a terminal, plain lines elsewhere."""
+    if console.is_interactive:
+        console.print(LiveTable(progress, status))
+        return
+    lines = [("run", str(progress.run.path)), ("state", status), ("what", title_of(progress.run.settings))]
+    lines.append((_noun(progress), f"{progress.done} of {progress.total}"))
+    if progress.stage != "search":
+        lines.append(("finalists", f"{progress.finalists_done} of {progress.finalists_total}"))
+    if progress.best is not None and not progress.listed:
+        best = progress.best
+        lines.append(("best", f"{best.fitness:.4f} (#{best.individual})  {best.genome}"))
+    for label, value in [*lines, *facts_of(progress, time.time())]:
+        console.print(f"{label:<13} {value}", markup=False, soft_wrap=True)
+
+
+class TerminalObserver:
+    """Shows a run on stderr while it goes on: a live table on a terminal, one line an evaluation elsewhere.
+
+    Args:
+        console: Writes to stderr.
+        quiet: Show nothing but what a person must know.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False):
+        self._console, self._quiet = console, quiet
+        # FORCE_COLOR makes any console a terminal for rich; a log file wants no animation.
+        self._animated = not quiet and console.is_interactive and console.file.isatty()
+        self.path: Path | None = None
+        self.model_option = ""
+        self.progress: Progress | None = None
+        self._table: LiveTable | None = None
+        self._live: Live | None = None
+        self._drawn: list[int] = []
+
+    def __enter__(self) -> TerminalObserver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def started(self, run: Run, total: int) -> None:
+        """Take the run's folder and its number of trainings, and say what goes on."""
+        settings = run.settings
+        if settings.objective is not None:
+            what = f"the objective {settings.objective}"
+        else:
+            dataset = settings.dataset or {}
+            how = f"{settings.device} {settings.precision} {settings.engine}"
+            what = f"{settings.model} on {dataset.get('variant')}, {how}"
+        bound = "" if settings.strategy == "listed" else f": up to {total} trainings"
+        self.notify(f"{title_of(settings)}{bound}, {what}")
+        self.show(Progress(run, total))
+        assert self.progress is not None
+        if self.progress.done:
+            left = len(run.unevaluated())
+            more = f", {left} more were proposed" if not self.progress.listed else ""
+            self.notify(f"going on: {self.progress.done} of {total} trainings are done{more}")
+        if settings.fitness == "test" and not self.progress.listed:
+            self.warn(
+                "fitness is TEST accuracy (--fitness test): the test set selects, so it will not judge the result"
+            )
+
+    def show(self, progress: Progress) -> None:
+        """Show a run's numbers from now on."""
+        run = progress.run
+        self.progress, self._table = progress, LiveTable(progress)
+        self.path, self.model_option = run.path, model_option(run.settings)
+        if self._animated and self._live is None:
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._frame,
+                refresh_per_second=REFRESHES_PER_SECOND,
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self._live.start(refresh=True)
+
+    def working(self, stage: Stage, busy: int) -> None:
+        """Take in what the run is at."""
+        if self._table is not None and not self._quiet:
+            with self._table.lock:
+                self._table.progress.work(stage, busy)
+
+    def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
+        """Take an evaluation into the live table, or write its line."""
+        if self._quiet or self._table is None:
+            return
+        with self._table.lock:
+            self._table.progress.take(evaluation, seconds_left)
+        if self._live is None:
+            line = line_of(self._table.progress, evaluation)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def status(self, text: str) -> None:
+        """Show a word about the run in the live table; where there is none, write it if it is new."""
+        if self._table is None or self._table.status == text:
+            return
+        with self._table.lock:
+            self._table.status = text
+        if self._live is None and text:
+            self.notify(text)
+
+    def notify(self, message: str) -> None:
+        """Write a line above the live table."""
+        if not self._quiet:
+            self.warn(message)
+
+    def warn(self, message: str) -> None:
+        """Write a line above the live table, also when quiet."""
+        self._console.print(message, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
+
+    def _frame(self) -> RenderableType:
+        """Return what the live display shows now."""
+        assert self._table is not None
+        width = self._console.width
+        lines = self._console.render_lines(self._table, pad=False)
+        # A narrower terminal has wrapped the lines that are there: rich erases as many as it has written.
+        wrapped = sum(math.ceil(length / width) - 1 for length in self._drawn if length > width)
+        if wrapped:
+            up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, *up * wrapped))
+        lines.append([])  # for the cursor: the "^C" that a terminal shows must not break the last line in two
+        self._drawn = [Segment.get_line_length(line) for line in lines]
+        return SegmentLines(lines, new_lines=True)

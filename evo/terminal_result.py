@@ -1,0 +1,238 @@
+"""What a finished run ends with: its best genome, what it is worth, what it cost, and what to do next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from evo.errors import SearchError
+from evo.individual import Evaluation
+from evo.progress import duration, genome_text, model_option, printable, short
+from evo.reports.statistics import mean_estimate
+from evo.run import FIRST_FINALIST_REPLICATE, Run
+from evo.terminal import SELECTED_ON_TEST, nothing_complete, output_console
+
+LABEL_WIDTH = 34
+STACKED_BELOW = 72
+"""Columns under which a value stands below its label."""
+WIDEST = 100
+CAUSES = 5
+"""Most causes of failure that are shown, the most frequent first."""
+
+
+@dataclass
+class Section:
+    """Labels with their values, under a heading."""
+
+    heading: str = ""
+    rows: list[tuple[str, str]] = field(default_factory=list)
+
+
+def print_result(run: Run, console: Console | None = None) -> None:
+    """Print the best genome of a finished run, what it cost, where its results are, and what to do next.
+
+    Args:
+        run: Finished.
+        console: Where; by default stdout.
+
+    Raises:
+        SearchError: No training was complete.
+    """
+    if not run.ranked():
+        raise SearchError(nothing_complete(run))
+    console = console or output_console()
+    best = run.best
+    genes = [(name, printable(short(run.space.genes[name].to_text(value)))) for name, value in best.config.items()]
+    genes.insert(0, ("individual", str(best.id)))
+    title = f"Best of {len(run.search_evaluations)} {noun_of(run)}"
+    worth, interval = _worth(run)
+    _print_box(console, title, [Section(rows=genes), Section(rows=worth), Section(rows=_cost(run))], interval)
+    if run.settings.fitness == "test":
+        console.print(SELECTED_ON_TEST, style="bold yellow")
+    if run.path is None:
+        return
+    files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
+    folder, model = shlex.quote(str(run.path)), model_option(run.settings)
+    more = f"evo resume {folder} --budget {2 * len(run.search_evaluations)}{model}"
+    _print_next(
+        console,
+        f"{run.path}/{', '.join(files)}",
+        (
+            (f"evo compare {folder}", "the best genomes, validation and test side by side"),
+            (f"evo report {folder}", "figures and tables of the whole search, as one page"),
+            (more, f"go on with twice the {noun_of(run)}"),
+            (f"evo replay {folder} {best.id}{model}", "train the best again and compare"),
+        ),
+    )
+
+
+def print_trainings(run: Run, console: Console | None = None) -> None:
+    """Print what listed configurations have reached, mean and interval over their seeds, and where it is.
+
+    Args:
+        run: Finished.
+        console: Where; by default stdout.
+
+    Raises:
+        SearchError: No training was complete.
+    """
+    console = console or output_console()
+    part = run.settings.fitness
+    sections, several = [], False
+    for individual in run.individuals:
+        evaluations = [e for e in run.search_evaluations if e.individual == individual.id]
+        complete = [evaluation for evaluation in evaluations if evaluation.complete]
+        section = Section(genome_text(run, individual.id))
+        section.rows += [
+            (f"seed {e.replicate + 1}", f"{e.status}: {printable(e.error)}") for e in evaluations if not e.complete
+        ]
+        for label, values, within in (
+            (f"{part} accuracy", [e.fitness for e in complete], (0.0, 1.0)),
+            ("train accuracy", [e.train_accuracy for e in complete], (0.0, 1.0)),
+            (f"{part} loss", [e.loss for e in complete], (0.0, math.inf)),
+            ("seconds of training", [e.seconds for e in complete], (0.0, math.inf)),
+        ):
+            known = [value for value in values if value is not None]
+            several |= len(known) > 1
+            if known:
+                section.rows.append((label, mean_text(known, within)))
+        sections.append(section)
+    sections.append(Section(rows=_cost(run)))
+    count = len(run.search_evaluations)
+    _print_box(console, f"{count} training{'s' if count > 1 else ''}", sections, several)
+    if not run.ranked():
+        raise SearchError(nothing_complete(run))
+    folder, model = shlex.quote(str(run.path)), model_option(run.settings)
+    more = f"evo resume {folder} --seeds {min(run.settings.seeds + 2, FIRST_FINALIST_REPLICATE - 1)}{model}"
+    _print_next(console, f"{run.path}/evaluations.csv, curves.csv, figures/", [(more, "train on more seeds")])
+
+
+def noun_of(run: Run) -> str:
+    """Return what an evaluation of a run is called."""
+    return "trainings" if run.settings.objective is None else "evaluations"
+
+
+def mean_text(values: Sequence[float], within: tuple[float, float]) -> str:
+    """Return a mean with its 95 % interval and the number of values; a single value has no interval."""
+    estimate = mean_estimate(values, within)
+    interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.4f}, {estimate.high:.4f}] (n = {len(values)})"
+    return f"{estimate.value:.4f}{interval}"
+
+
+def _worth(run: Run) -> tuple[list[tuple[str, str]], bool]:
+    """Return what was measured of the best genome, and whether an interval is among it."""
+    settings, best = run.settings, run.best
+    within = (0.0, 1.0) if settings.objective is None else (-math.inf, math.inf)
+    label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
+    seeds = f" (n = {len(best.replicates)})" if best.replicates else ""
+    rows = [(f"{label} in the search", f"{best.fitness:.4f}{seeds}")]
+    trainings = [e for e in run.finalist_evaluations if e.individual == best.id and e.complete]
+    again = [e.fitness for e in trainings if e.fitness is not None]
+    tests = [run.tests.get((e.individual, e.replicate), {}).get("test_accuracy") for e in trainings]
+    known = [accuracy for accuracy in tests if accuracy is not None]
+    if again:
+        rows.append((f"{label} on new seeds", mean_text(again, within)))
+    if known:
+        rows.append(("test accuracy on new seeds", mean_text(known, within)))
+    return rows, len(again) > 1
+
+
+def _cost(run: Run) -> list[tuple[str, str]]:
+    """Return what a run took, and what failed in it."""
+    everything = [*run.search_evaluations, *run.finalist_evaluations]
+    count = f"{len(run.search_evaluations)}"
+    if run.finalist_evaluations:
+        count += f" + {len(run.finalist_evaluations)} of the finalists"
+    seconds = sum(evaluation.seconds for evaluation in everything)
+    rows = [
+        (noun_of(run), count),
+        ("time of training in all", duration_text(seconds)),
+        ("time on the clock", duration_text(busy_seconds(everything))),
+    ]
+    failed = [evaluation for evaluation in everything if not evaluation.complete]
+    if failed:
+        rows.append(("failures", f"{len(failed)} of them failed"))
+        causes = Counter(f"{evaluation.status}: {printable(evaluation.error)}" for evaluation in failed)
+        rows += [(f"  {count} ×", cause) for cause, count in causes.most_common(CAUSES)]
+        if len(causes) > CAUSES:
+            rows.append(("", f"and {len(causes) - CAUSES} other causes"))
+    return rows
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time as 4.2 s, and from a minute on as 12:07 or 1:02:03."""
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
+
+
+def busy_seconds(evaluations: Iterable[Evaluation]) -> float:
+    """Return for how many seconds at least one of the evaluations ran: pauses between two commands do not count."""
+    total, until = 0.0, -math.inf
+    for started, ended in sorted((e.started, e.started + e.seconds) for e in evaluations if e.started):
+        total += max(0.0, ended - max(started, until))
+        until = max(until, ended)
+    return total
+
+
+def _print_box(console: Console, title: str, sections: Sequence[Section], interval: bool) -> None:
+    """Print sections in a frame on a terminal, as plain lines elsewhere."""
+    note = "[low, high]: 95 % interval of the mean over n seeds (Student's t)" if interval else ""
+    if not console.is_interactive:
+        console.print(f"{title}:", markup=False, soft_wrap=True)
+        for section in sections:
+            if section.heading:
+                console.print(section.heading, markup=False, soft_wrap=True)
+            for label, value in section.rows:
+                console.print(f"  {label:<{LABEL_WIDTH}} {value}", markup=False, soft_wrap=True)
+        if note:
+            console.print(f"  {note}", markup=False, soft_wrap=True)
+        return
+    width = min(console.width, WIDEST)
+    parts: list[RenderableType] = []
+    for section in sections:
+        if parts:
+            parts.append(Rule(style="dim"))
+        if section.heading:
+            parts.append(Text(section.heading, style="bold"))
+        parts.append(_grid(section.rows, width - 4))
+    if note:
+        parts += [Rule(style="dim"), Text(note, style="dim")]
+    heading = Text(title, style="bold green")
+    console.print(Panel(Group(*parts), title=heading, title_align="left", box=box.ROUNDED, width=width))
+
+
+def _grid(rows: Sequence[tuple[str, str]], width: int) -> RenderableType:
+    """Return labels beside their values; on a narrow terminal a value that has no room there stands below."""
+    if width >= STACKED_BELOW:
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(no_wrap=True, min_width=LABEL_WIDTH)
+        grid.add_column(overflow="fold")
+        for label, value in rows:
+            grid.add_row(Text(label, style="dim"), Text(value))
+        return grid
+    labels = max((len(label) for label, _ in rows), default=0)
+    lines = []
+    for label, value in rows:
+        for between in (" " * (labels - len(label) + 2), "  ", "\n  "):
+            if len(label) + len(between) + len(value) <= width:
+                break
+        lines.append(Text.assemble((label, "dim"), between, value, overflow="fold"))
+    return Group(*lines)
+
+
+def _print_next(console: Console, results: str, commands: Sequence[tuple[str, str]]) -> None:
+    """Print where results are, and commands to go on with: outside the frame, so that they can be copied."""
+    console.print(f"\nResults: {results}", markup=False, soft_wrap=True)
+    console.print("Next:")
+    for command, purpose in commands:
+        console.print(f"  {escape(command)}   [dim]# {purpose}[/dim]", soft_wrap=True)
