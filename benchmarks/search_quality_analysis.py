@@ -13,35 +13,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[np.float64]
+from evo.reports.statistics import DRAWS, TOLERANCE, Array, Estimate, interval, won
+
 Curves: TypeAlias = Mapping[str, Array]
-
-DRAWS = 2000
-"""Bootstrap samples."""
-TAIL = 0.025
-"""What an interval leaves out on each side: it holds 95 %."""
-TOLERANCE = 1e-12
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def figures(self) -> tuple[float, float, float]:
-        """The three numbers."""
-        return self.value, self.low, self.high
-
-    def text(self, digits: int = 2) -> str:
-        """Return it as it stands in a table; a dash for what is infinite: not reached within the budget."""
-        value, low, high = (f"{part:.{digits}f}" if math.isfinite(part) else "–" for part in self.figures)
-        return f"{value} [{low}, {high}]"
 
 
 @dataclass(frozen=True)
@@ -139,7 +114,7 @@ def shares_better(runs: Array, at: int) -> Array:
     """
     values = runs[:, :, at - 1]
     difference = values[:, None, :] - values[None, :, :]
-    share: Array = np.mean((difference < -TOLERANCE) + 0.5 * (np.abs(difference) <= TOLERANCE), axis=-1)
+    share: Array = np.mean(won(-difference), axis=-1)
     return share
 
 
@@ -153,13 +128,6 @@ def resampled(arrays: Sequence[Array], generator: np.random.Generator) -> list[A
         count = arrays[place].shape[1]
         samples.append(arrays[place][:, generator.integers(count, size=count)])
     return samples
-
-
-def interval(values: Array) -> tuple[Array, Array]:
-    """Return the bounds of the central 95 % along the first axis; infinite values keep their place in the order."""
-    ordered = np.sort(values, axis=0)
-    last = len(ordered) - 1
-    return ordered[math.floor(TAIL * last)], ordered[math.ceil((1 - TAIL) * last)]
 
 
 def level_estimates(curves: Curves, at: Sequence[int], *, draws: int = DRAWS, seed: int = 0) -> list[list[Estimate]]:

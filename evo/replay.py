@@ -1,24 +1,54 @@
-"""Training a recorded individual again, to see whether its result comes back."""
+"""Training a recorded individual again: whether its result comes back, how it spreads over seeds, and its weights."""
 
 from __future__ import annotations
 
+import math
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from evo.data.splits import split_train
 from evo.errors import ConfigurationError
-from evo.evaluators import ProcessPoolEvaluator, Task
-from evo.individual import Evaluation
-from evo.loop import Nobody
-from evo.run import Run
-from evo.setups import setup_of_run
+from evo.evaluators import Evaluator, ProcessPoolEvaluator, Task, TrainingSetup
+from evo.execution import check_above_zero
+from evo.individual import Evaluation, training_seed
+from evo.loop import Nobody, Observer
+from evo.output_file import check_output_file
+from evo.run import FIRST_FINALIST_REPLICATE, Run
+from evo.settings import Settings, current_versions
+from evo.setups import default_workers, setup_of_run
+
+FIRST_REPLAY_REPLICATE = 1001
+"""Replicates from here on are trainings on further seeds; those below are the search's and the finalists'."""
+WEIGHTS_REPLICATE = FIRST_REPLAY_REPLICATE - 1
+"""Stands for a training whose weights alone are wanted."""
+RESULTS_DEPEND_ON = ("evo", "torch", "numpy")
+"""Packages of which another version may change the last digits."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What was recorded and what came out now."""
+    """What was recorded and what came out now.
+
+    Attributes:
+        recorded: The evaluation in the run.
+        again: The same training, now.
+        changed: What is another than when it was recorded, or may differ anyway; then the last digits may, too.
+        images: Images that fitness is measured on.
+        others: Trainings of the same configuration on further seeds.
+        saved: The file of the trained weights.
+        model: A shipped model's name, or the reference of one of the user's own.
+    """
 
     recorded: Evaluation
     again: Evaluation
+    changed: tuple[str, ...] = ()
+    images: int = 1
+    others: tuple[Evaluation, ...] = ()
+    saved: Path | None = None
+    model: str | None = None
 
     @property
     def same(self) -> bool:
@@ -31,31 +61,219 @@ class Replay:
             second.curve,
         )
 
+    @property
+    def tolerance(self) -> float:
+        """How far fitness may be off: 0 where nothing has changed, else two standard errors of the accuracy.
 
-def replay_individual(path: Path, individual: int, *, data_dir: Path | None = None, model: str | None = None) -> Replay:
-    """Train an individual of a run again, with its seed, on the run's device and in its precision.
+        The error of a share of so many images is binomial; two images of each kind are added (Agresti and Coull, 1998),
+        so that it is not zero for an accuracy of 1.
+        """
+        if not self.changed or self.recorded.fitness is None:
+            return 0.0
+        count = self.images + 4
+        share = (self.recorded.fitness * self.images + 2) / count
+        return 2 * math.sqrt(share * (1 - share) / count)
+
+    @property
+    def came_back(self) -> bool:
+        """Whether the result is the same to the last bit or, where something has changed, within the tolerance."""
+        first, second = self.recorded, self.again
+        if self.same or not self.changed or first.status != second.status:
+            return self.same
+        return first.fitness == second.fitness or self.difference <= self.tolerance
+
+    @property
+    def difference(self) -> float:
+        """How far the fitness of now is from the recorded one."""
+        if self.recorded.fitness is None or self.again.fitness is None:
+            return math.inf
+        return abs(self.again.fitness - self.recorded.fitness)
+
+
+def replay_individual(
+    path: Path,
+    individual: int,
+    *,
+    replicate: int = 0,
+    seeds: int = 0,
+    save: Path | None = None,
+    overwrite: bool = False,
+    data_dir: Path | None = None,
+    model: str | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    observer: Observer | None = None,
+) -> Replay:
+    """Train an individual of a run again with its seed, on the run's device and in its precision.
+
+    The test set stays closed.
+
+    Args:
+        path: The run folder.
+        individual: Its id.
+        replicate: Which of its trainings: 0 is the search's, from 101 on the finalists'.
+        seeds: Further trainings, on seeds that neither the search nor the finalists had.
+        save: Where to write the trained weights.
+        overwrite: Replace that file.
+        data_dir: Where the data are, if they have moved.
+        model: The run's own model again.
+        device: If not the run's.
+        workers: Trainings at the same time, where there are further seeds; changes no result.
+        observer: Is told of every training.
 
     Raises:
         RunError: The folder holds no run.
-        ConfigurationError: No such individual, or the run has an objective of the user's own.
+        ConfigurationError: No such training, the run has an objective of the user's own, or `save` cannot be written.
     """
+    if seeds < 0:
+        raise ConfigurationError(f"--seeds: must be 0 or more, got {seeds}")
+    check_above_zero(workers=workers)
+    if save is not None:
+        check_output_file(save, "--save", overwrite=overwrite)
     run = Run.load(path)
-    recorded = run.evaluations.get((individual, 0))
-    if recorded is None:
-        known = f"0 to {len(run.individuals) - 1}" if run.individuals else "none"
-        raise ConfigurationError(f"run {path}: no evaluation of an individual {individual}; it has {known}")
+    recorded = _recorded(run, individual, replicate)
+    observer = observer or Nobody()
     setup = setup_of_run(
         run,
         model=model,
         data_dir=data_dir,
+        device=device,
         precision=recorded.precision or None,
-        engine=recorded.engine or None,
-        observer=Nobody(),
+        engine=None if device else recorded.engine or None,
+        observer=observer,
     )
-    with ProcessPoolEvaluator(setup, workers=1) as evaluator:
-        evaluator.start()
-        evaluator.submit(Task(individual, 0, recorded.seed, run.individuals[individual].config))
-        again = None
-        while again is None:
-            again = evaluator.next_completed()
-    return Replay(recorded, again)
+    assert isinstance(setup, TrainingSetup)  # a run of an objective has been refused
+    count = min(1 + seeds, workers or default_workers(setup, device or run.settings.device))
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolEvaluator(setup, workers=count) as evaluator:
+        weights = Path(folder) / "weights.safetensors" if save is not None else None
+        facts = evaluator.start()
+        tasks = _tasks(run, recorded, seeds, weights)
+        results = _trained(evaluator, tasks, observer)
+        again = results.pop(replicate)
+        of_weights = results.pop(WEIGHTS_REPLICATE, again)
+        if save is not None and weights is not None and weights.is_file():
+            _save(save, weights, run, setup, of_weights, facts)
+    return Replay(
+        recorded,
+        again,
+        _changed(run.settings, recorded, facts),
+        _images(setup),
+        tuple(results[number] for number in sorted(results)),
+        save if save is not None and of_weights.complete else None,
+        run.settings.model,
+    )
+
+
+def _recorded(run: Run, individual: int, replicate: int) -> Evaluation:
+    recorded = run.evaluations.get((individual, replicate))
+    if recorded is not None:
+        return recorded
+    own = sorted(number for who, number in run.evaluations if who == individual)
+    if own:
+        raise ConfigurationError(
+            f"run {run.path}: individual {individual} has no training of replicate {replicate}; it has "
+            f"{', '.join(map(str, own))} (--replicate)"
+        )
+    known = f"0 to {len(run.individuals) - 1}" if run.individuals else "none"
+    raise ConfigurationError(f"run {run.path}: no evaluation of an individual {individual}; it has {known}")
+
+
+def _tasks(run: Run, recorded: Evaluation, seeds: int, weights: Path | None) -> list[Task]:
+    """Return the recorded training, and those on further seeds of the configuration that it stands for."""
+    number, genome = recorded.individual, run.config_of(recorded.individual)
+    finalist = recorded.replicate >= FIRST_FINALIST_REPLICATE
+    config = genome if finalist else run.individuals[number].config
+    phase = recorded.phase
+    file = str(weights) if weights is not None else None
+    # With free steps a search's training goes beyond the checkpoint that counted: its weights take another one.
+    beyond = run.settings.free_steps and not finalist
+    tasks = [Task(number, recorded.replicate, recorded.seed, config, phase, weights=None if beyond else file)]
+    if beyond and file is not None:
+        tasks.append(Task(number, WEIGHTS_REPLICATE, recorded.seed, genome, "finalist", weights=file))
+    for replicate in range(FIRST_REPLAY_REPLICATE, FIRST_REPLAY_REPLICATE + seeds):
+        seed = training_seed(run.settings.seed, genome, replicate)
+        tasks.append(Task(number, replicate, seed, genome, "finalist"))
+    return tasks
+
+
+def _trained(evaluator: Evaluator, tasks: Sequence[Task], observer: Observer) -> dict[int, Evaluation]:
+    """Do tasks of one individual; return the evaluations by replicate."""
+    for task in tasks:
+        evaluator.submit(task)
+    results: dict[int, Evaluation] = {}
+    while len(results) < len(tasks):
+        evaluation = evaluator.next_completed()
+        if evaluation is None:
+            continue
+        results[evaluation.replicate] = evaluation
+        if len(tasks) > 1:
+            result = f"fitness {evaluation.fitness:.4f}" if evaluation.fitness is not None else evaluation.error
+            observer.notify(
+                f"{len(results)}/{len(tasks)}: seed {evaluation.seed}: {result}, {evaluation.seconds:.1f} s"
+            )
+    return results
+
+
+def _changed(settings: Settings, recorded: Evaluation, facts: dict[str, Any]) -> tuple[str, ...]:
+    """Return what may change the last digits of a result."""
+    versions = current_versions()
+    changed = [
+        f"{name} {settings.versions.get(name, 'of an unknown version')} is now {versions[name]}"
+        for name in RESULTS_DEPEND_ON
+        if settings.versions.get(name) != versions[name]
+    ]
+    then = {
+        "processor": (settings.device_name, facts["device_name"]),
+        "engine": (recorded.engine, facts["engine"]),
+        "precision": (recorded.precision, facts["precision"]),
+        "number of threads": (settings.threads, facts["threads"]),
+    }
+    changed += [
+        f"the {what} was {before}, it is now {now}" for what, (before, now) in then.items() if before and before != now
+    ]
+    if str(facts["device"]).startswith("cuda"):
+        changed.append("it ran on a GPU")
+    return tuple(changed)
+
+
+def _images(setup: TrainingSetup) -> int:
+    """Return how many images fitness is measured on."""
+    if setup.fitness == "test":
+        return setup.dataset.test_count
+    return len(split_train(setup.dataset.train_count)[1])
+
+
+def _save(
+    path: Path, weights: Path, run: Run, setup: TrainingSetup, evaluation: Evaluation, facts: dict[str, Any]
+) -> None:
+    """Write trained weights with what it takes to rebuild the network and to normalise an image."""
+    import torch
+
+    from evo.data.tensors import fit_preprocessing, load_part
+    from evo.saved_model import save_model
+    from evo.tensor_file import read_tensors
+
+    part = load_part(setup.dataset, "all_train" if setup.fitness == "test" else "train", torch.device("cpu"))
+    measured = ("validation_accuracy", "test_accuracy", "train_accuracy", "loss")
+    save_model(
+        path,
+        read_tensors(weights)[0],
+        fit_preprocessing(setup.training.preprocess, part),
+        {
+            "model": run.settings.model,
+            "config": run.config_of(evaluation.individual),
+            "input_shape": list(setup.dataset.image_shape),
+            "classes": list(setup.dataset.classes),
+            "dataset": {name: getattr(setup.dataset, name) for name in ("name", "variant", "checksum")},
+            "preprocess": setup.training.preprocess,
+            "training": setup.training.model_dump(mode="json", exclude_none=True),
+            "trained_on": "all_train" if setup.fitness == "test" else "train",
+            "measured": {name: value for name in measured if (value := getattr(evaluation, name)) is not None},
+            "individual": evaluation.individual,
+            "seed": evaluation.seed,
+            "run_seed": run.settings.seed,
+            "strategy": run.settings.strategy,
+            **{name: facts[name] for name in ("device", "device_name", "precision", "engine")},
+            "versions": current_versions(),
+        },
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 import shutil
 import statistics
@@ -24,6 +25,7 @@ from evo.space_file import space_from_dict
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 HALL_OF_FAME = 10
 LEAVE_BOUNDS = ("report2019",)
@@ -244,7 +246,7 @@ class Run:
         for event in events:
             try:
                 self._take(event)
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
                 raise RunError(
                     f"{self._journal.path}: event {event.get('number')} is not what evo writes "
                     f"({type(error).__name__}: {error}); the file was changed by something else, restore it from a copy"
@@ -278,6 +280,8 @@ class Run:
                 self.finalists, self.winner = tuple(event["individuals"]), None
             case "winner":
                 self._check_ranked(event["individual"])
+                if event["individual"] not in self.finalists:
+                    raise ValueError(f"individual {event['individual']} is no finalist")
                 self.winner = event["individual"]
             case "test":
                 self._check_known(event["individual"])
@@ -489,8 +493,21 @@ class Run:
         where = self.path or "in memory"
         return f"Run({where}: {len(self.search_evaluations)} evaluations, space {self.settings.space_name!r})"
 
+    def plot(self) -> dict[str, Figure]:
+        """Return the figures of `evo report` by name; a notebook shows one that stands last in a cell."""
+        from evo.reports.figures import figures_of
+
+        return figures_of([self])
+
     def _repr_html_(self) -> str:
-        return str(self.table.to_html())
+        """Return the hall of fame as a table, for notebooks."""
+        counts = f"{len(self.search_evaluations)} evaluations"
+        failed = sum(not evaluation.complete for evaluation in self.search_evaluations)
+        facts = [self.settings.strategy, counts, *([f"{failed} failed"] if failed else [])]
+        facts.append(f"winner: individual {self.winner}" if self.winner is not None else "no winner named")
+        caption = html.escape(f"{self.name}, best genomes: {', '.join(facts)}")
+        table = str(self.hall_of_fame.to_html(index=False, escape=True, na_rep=""))
+        return table.replace(">", f"><caption>{caption}</caption>", 1)
 
 
 def space_of(settings: Settings) -> SearchSpace:

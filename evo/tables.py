@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pandas as pd
 
@@ -61,21 +61,28 @@ def generations_table(run: Run) -> pd.DataFrame:
     best: list[float] = []
     for generation, members in sorted(run.generations.items()):
         best = sorted(best + [e.fitness for e in trained[generation] if e.complete and e.fitness is not None])[-1:]
-        known = [value for value in (_fitness(run, member) for member in members) if value is not None]
         rows.append(
             {
                 "generation": generation,
                 "evaluations": len(trained[generation]),
                 "best": best[0] if best else None,
-                "mean": statistics.fmean(known) if known else None,
-                "std": statistics.pstdev(known) if known else None,
-                "min": min(known, default=None),
-                "max": max(known, default=None),
-                "diversity": run.space.diversity([run.individuals[member].genome for member in members]),
+                **population_figures(run, members),
                 "seconds": sum(evaluation.seconds for evaluation in trained[generation]),
             }
         )
     return _frame(rows, columns)
+
+
+def population_figures(run: Run, members: Sequence[int]) -> dict[str, float | None]:
+    """Return mean, std (the population's), min and max of the members' fitness, and the diversity of their genomes."""
+    known = [value for value in (_fitness(run, member) for member in members) if value is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "std": statistics.pstdev(known) if known else None,
+        "min": min(known, default=None),
+        "max": max(known, default=None),
+        "diversity": run.space.diversity([run.individuals[member].genome for member in members]),
+    }
 
 
 def curves_table(run: Run) -> pd.DataFrame:
@@ -143,13 +150,22 @@ def write_tables(run: Run, folder: Path) -> None:
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table atomically; text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    with replacing(path) as temporary:
-        table.map(_inert).to_csv(temporary, index=False, lineterminator="\n")
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        write_csv_text(table, file)
+
+
+def write_csv_text(table: pd.DataFrame, file: TextIO) -> None:
+    """Write a table to an open file as `write_csv` does."""
+    table.map(_inert).to_csv(file, index=False, lineterminator="\n")
 
 
 def _inert(cell: Any) -> Any:
     # OWASP, "CSV Injection": these first characters make a spreadsheet compute the cell. Numbers are no text here.
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    # A carriage return ends a row for a spreadsheet, and what follows would be a cell's beginning.
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r", " ")
+    return f"'{text}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _evaluation_columns(run: Run) -> list[str]:
@@ -211,7 +227,7 @@ def _evaluation_row(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         "steps_trained": evaluation.steps_trained,
         "seconds": round(evaluation.seconds, 3),
         "worker": evaluation.worker,
-        "started": datetime.fromtimestamp(evaluation.started, UTC).isoformat(timespec="seconds")
+        "started": datetime.fromtimestamp(evaluation.started, UTC).isoformat(timespec="milliseconds")
         if evaluation.started
         else "",
         "engine": evaluation.engine,

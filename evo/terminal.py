@@ -1,33 +1,22 @@
-"""What commands print on stdout: results, comparisons, search spaces."""
+"""What commands print on stdout: the consoles, Table 1, search spaces."""
 
 from __future__ import annotations
 
 import math
-import shlex
-import statistics
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from evo.errors import SearchError, listed
-from evo.progress import genome_text, model_option, short
-from evo.reports.comparison import comparison_table, names_of
-from evo.run import FIRST_FINALIST_REPLICATE, Run
+from evo.run import Run
 from evo.settings import FINALIST_SEEDS, FINALISTS
 from evo.space import SearchSpace
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from evo.replay import Replay
-
-GENOME_COLUMN_FROM = 100
-"""Columns that a terminal needs for the genome to stand in the table rather than below it."""
 WIDE = 200
 """Columns of a table that no terminal shows: wide enough that nothing is cut off."""
 SELECTED_ON_TEST = (
@@ -43,72 +32,6 @@ def output_console() -> Console:
 def error_console() -> Console:
     """Return the console of stderr."""
     return Console(stderr=True, highlight=False)
-
-
-def print_result(run: Run) -> None:
-    """Print the best genome of a finished run, where its results are, and what to do next."""
-    console = output_console()
-    if not run.ranked():
-        raise SearchError(_nothing_complete(run))
-    failed = sum(1 for evaluation in run.search_evaluations if not evaluation.complete)
-    failures = f", {failed} of them failed" if failed else ""
-    console.print(f"[bold]Best of {len(run.search_evaluations)} trainings[/bold]{failures} (individual {run.best.id}):")
-    for name, value in run.best.config.items():
-        console.print(f"  {name:<16} {short(run.space.genes[name].to_text(value))}", markup=False)
-    row = next(row for row in comparison_table([run]).to_dict("records") if row["individual"] == run.best.id)
-    label = "fitness" if run.settings.objective is not None else f"{run.settings.fitness} accuracy"
-    console.print(f"  {label + ' in the search':<34} {run.best.fitness:.4f}", markup=False)
-    if run.finalists and not _missing(row["retrained_fitness"]):
-        console.print(f"  {label + ' on new seeds':<34} {row['retrained_fitness']:.4f}", markup=False)
-    if row["n"] and run.settings.fitness == "validation":
-        console.print(f"  {'test accuracy on new seeds':<34} {_mean_and_deviation(row)}", markup=False)
-    if run.settings.fitness == "test":
-        console.print(SELECTED_ON_TEST, style="bold yellow")
-    seconds = sum(evaluation.seconds for evaluation in run.evaluations.values())
-    console.print(f"  {'seconds of training in all':<34} {seconds:.1f}", markup=False)
-    if run.path is not None:
-        folder, model = shlex.quote(str(run.path)), model_option(run.settings)
-        files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
-        console.print(f"\nResults: {run.path}/{', '.join(files)}", markup=False, soft_wrap=True)
-        console.print("Next:")
-        for command, purpose in (
-            (f"evo compare {folder}", "the best genomes, validation and test side by side"),
-            (
-                f"evo resume {folder} --budget {2 * len(run.search_evaluations)}{model}",
-                "go on with twice the trainings",
-            ),
-            (f"evo replay {folder} {run.best.id}{model}", "train the best again and compare"),
-        ):
-            console.print(f"  {escape(command)}   [dim]# {purpose}[/dim]", soft_wrap=True)
-
-
-def print_trainings(run: Run) -> None:
-    """Print what listed configurations have reached, mean and deviation over their seeds, and where it is."""
-    console = output_console()
-    part = run.settings.fitness
-    for individual in run.individuals:
-        evaluations = [e for e in run.search_evaluations if e.individual == individual.id]
-        complete = [evaluation for evaluation in evaluations if evaluation.complete]
-        console.print(f"[bold]{escape(genome_text(run, individual.id))}[/bold]")
-        for evaluation in evaluations:
-            if not evaluation.complete:
-                reason = f"{evaluation.status}: {evaluation.error}"
-                console.print(f"  seed {evaluation.replicate + 1}: {reason}", style="yellow", markup=False)
-        for label, values in (
-            (f"{part} accuracy", [e.fitness for e in complete]),
-            ("train accuracy", [e.train_accuracy for e in complete]),
-            (f"{part} loss", [e.loss for e in complete]),
-            ("seconds of training", [e.seconds for e in complete]),
-        ):
-            known = [value for value in values if value is not None]
-            if known:
-                console.print(f"  {label:<34} {_spread(known)}", markup=False)
-    if not run.ranked():
-        raise SearchError(_nothing_complete(run))
-    folder, model = shlex.quote(str(run.path)), model_option(run.settings)
-    console.print(f"\nResults: {run.path}/evaluations.csv, curves.csv, figures/", markup=False, soft_wrap=True)
-    more = f"evo resume {folder} --seeds {min(run.settings.seeds + 2, FIRST_FINALIST_REPLICATE - 1)}{model}"
-    console.print(f"Next:\n  {escape(more)}   [dim]# train on more seeds[/dim]", soft_wrap=True)
 
 
 def print_table1(run: Run) -> None:
@@ -142,71 +65,15 @@ def print_table1(run: Run) -> None:
         style="dim",
     )
     if not run.ranked():
-        raise SearchError(_nothing_complete(run))
+        raise SearchError(nothing_complete(run))
     console.print(f"Results: {run.path}/table1.html, table1.csv, table1.md, figures/", markup=False, soft_wrap=True)
 
 
-def _nothing_complete(run: Run) -> str:
+def nothing_complete(run: Run) -> str:
+    """Return why a run has no result: the reasons of its failures, the most frequent first."""
     reasons = Counter(f"{evaluation.status}: {evaluation.error}" for evaluation in run.search_evaluations)
     heading = f"none of {len(run.search_evaluations)} trainings was complete (all rows: {run.path}/evaluations.csv):"
     return listed([f"{count} × {reason}" for reason, count in reasons.most_common(5)], heading)
-
-
-def print_comparison(runs: Sequence[Run], table: pd.DataFrame) -> None:
-    """Print the rows of a comparison table, the genome in one column so that narrow terminals show it."""
-    console = output_console()
-    view = Table(show_edge=False, pad_edge=False)
-    wide = console.width >= GENOME_COLUMN_FROM
-    for heading in ("run", "#", *(["genome"] if wide else []), "validation", "test", "n", "gap"):
-        number = heading in ("#", "validation", "test", "n", "gap")
-        view.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
-    by_name = dict(zip(names_of(runs), runs, strict=True))
-    for row in table.to_dict("records"):
-        run = by_name[row["run"]]
-        validation = row["validation_accuracy"] if run.settings.objective is None else row["fitness"]
-        view.add_row(
-            escape(str(row["run"])),
-            f"{row['individual']}{'*' if row['winner'] else ''}",
-            *([escape(genome_text(run, row["individual"]))] if wide else []),
-            _number(validation),
-            _mean_and_deviation(row),
-            str(row["n"]),
-            _number(row["gap"]),
-        )
-    console.print(view)
-    if not wide:
-        for row in table.to_dict("records"):
-            genome = genome_text(by_name[row["run"]], row["individual"])
-            console.print(f"{row['run']} #{row['individual']}: {genome}", markup=False)
-    for name, run in by_name.items():
-        if not run.ranked():
-            console.print(f"{name}: no training is complete; see evaluations.csv for the reasons", markup=False)
-        elif run.winner is None and run.settings.finalists and run.settings.retrainable:
-            console.print(f"{name}: not finished, so no winner yet; evo resume goes on with it", markup=False)
-    if len({str(variant) for variant in table["dataset"]}) > 1:
-        console.print("These runs are on different data: their accuracies do not compare.", style="bold yellow")
-    console.print(
-        "* the winner, named by the mean over new seeds before the test set was read. "
-        "test: mean ± standard deviation over n trainings on new seeds. gap: the search's accuracy minus test.",
-        style="dim",
-    )
-    if any(run.settings.fitness == "test" for run in runs):
-        names = ", ".join(name for name, run in by_name.items() if run.settings.fitness == "test")
-        console.print(f"{names}: {SELECTED_ON_TEST}", style="bold yellow", markup=False)
-
-
-def print_replay(replay: Replay) -> None:
-    """Print what was recorded and what came out now."""
-    console = output_console()
-    recorded, again = replay.recorded, replay.again
-    console.print(f"individual {recorded.individual}, seed {recorded.seed}, {again.engine}, {again.precision}")
-    console.print(
-        f"  recorded: {recorded.status}, fitness {recorded.fitness}, loss {recorded.loss}, {recorded.seconds:.1f} s"
-    )
-    console.print(f"  again:    {again.status}, fitness {again.fitness}, loss {again.loss}, {again.seconds:.1f} s")
-    if again.error:
-        console.print(f"  {again.error}", markup=False)
-    console.print("the same, to the last bit" if replay.same else "NOT the same")
 
 
 def print_spaces() -> None:
@@ -279,26 +146,10 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _spread(values: Sequence[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.4f} (n = {len(values)})" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4f}{deviation}"
-
-
 def _percent(row: Mapping[Any, Any]) -> str:
     if _missing(row["ours"]):
         return ""
     return f"{row['ours']:.1%}" + ("" if _missing(row["std"]) else f" ± {100 * row['std']:.1f}")
-
-
-def _number(value: float | None) -> str:
-    return "" if _missing(value) else f"{value:.4f}"
-
-
-def _mean_and_deviation(row: Mapping[Any, Any]) -> str:
-    if _missing(row["test_accuracy"]):
-        return ""
-    deviation = "" if _missing(row["test_std"]) else f" ± {row['test_std']:.4f}"
-    return f"{row['test_accuracy']:.4f}{deviation}"
 
 
 def _missing(value: float | None) -> bool:

@@ -187,7 +187,7 @@ def test_the_start_is_written_as_a_date_with_its_zone() -> None:
     run = Run.create(make_settings())
     run.record_proposal(individual(0))
     run.record(evaluation(0, 0.5, started=1555027200.0))
-    assert run.table["started"][0] == "2019-04-12T00:00:00+00:00"
+    assert run.table["started"][0] == "2019-04-12T00:00:00.000+00:00"
 
 
 def test_an_empty_run_has_tables_without_rows() -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 import math
 import statistics
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from rich.console import Console
+from scipy.stats import t
+from typer.testing import CliRunner
 
 import evo
-from evo.reports.comparison import comparison_table, names_of
+from evo.cli import app
+from evo.reports.comparison import compare_runs, comparison_table, names_of
+from evo.reports.comparison_output import json_text, markdown_text
 from evo.run import Run
 from evo.tables import write_csv
-from evo.terminal import print_comparison
+from evo.terminal import output_console
+from evo.terminal_comparison import print_comparison
 
 FIRST = ["run", "individual"]
 AFTER_GENES = ["train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n", "gap"]
@@ -46,11 +55,15 @@ def test_a_row_says_what_the_finalists_trainings_measured(uninterrupted: Path) -
         assert row["n"] == 3
         assert row["test_accuracy"] == pytest.approx(statistics.fmean(tests))
         assert row["test_std"] == pytest.approx(statistics.stdev(tests))
+        low, high = t.interval(0.95, 2, loc=row["test_accuracy"], scale=row["test_std"] / math.sqrt(3))
+        assert (row["test_low"], row["test_high"]) == pytest.approx((max(low, 0), min(high, 1)))
         assert row["retrained_fitness"] == pytest.approx(trainings["fitness"].mean())
         assert row["validation_accuracy"] == run.evaluations[row["individual"], 0].validation_accuracy
         assert row["gap"] == pytest.approx(row["validation_accuracy"] - row["test_accuracy"])
         assert row["fitness_on"] == "validation set"
         assert row["trainings"] == 10
+        assert row["seconds"] == pytest.approx(run.table["seconds"].sum(), abs=0.1)
+        assert row["finalist_trainings"] == 6
 
 
 def test_a_run_without_finalists_shows_its_best_genomes() -> None:
@@ -123,9 +136,122 @@ def test_the_printed_comparison_shows_each_runs_own_genomes(
         space = evo.SearchSpace({"side": evo.Categorical(values)}, name="sides")
         evo.search(space, lambda config: len(config["side"]), budget=2, population=2, output=Path(parent) / "run")
     runs = [evo.load(Path(parent) / "run") for parent in ("a", "b")]
-    print_comparison(runs, comparison_table(runs, top=1))
+    print_comparison(runs, compare_runs(runs, top=1), output_console())
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if "side=" in line]
     assert [line[0].rpartition("/")[0][-1] for line in lines] == ["a", "b"]
     shown = [next(cell for cell in line if cell.startswith("side=")) for line in lines]
     assert shown[0] in ("side=left", "side=lost")
     assert shown[1] in ("side=right", "side=rest")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return folders of two strategies on three seeds each; one has a name that a spreadsheet would compute."""
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "kind": evo.Categorical(["a|b", "<b>c</b>"])}, name="kinds")
+    folders, parent = [], tmp_path_factory.mktemp("compared")
+    for strategy in ("ga", "random"):
+        for seed in range(3):
+            folder = parent / ("=cmd()" if (strategy, seed) == ("ga", 0) else f"{strategy}-{seed}")
+            evo.search(
+                space,
+                lambda config, seed: config["x"],
+                strategy=strategy,
+                budget=6,
+                population=3,
+                seed=seed,
+                finalists=1,
+                output=folder,
+            )
+            folders.append(folder)
+    return folders
+
+
+def test_the_csv_opens_in_pandas_and_does_nothing_in_a_spreadsheet(
+    runs: list[Path], tmp_path: Path, cli: CliRunner
+) -> None:
+    file = tmp_path / "best.csv"
+    result = cli.invoke(app, ["compare", *map(str, runs), "--csv", str(file)])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(file)
+    expected = comparison_table([evo.load(path) for path in runs])
+    assert list(table.columns) == list(expected.columns)
+    assert table["x"].tolist() == expected["x"].tolist()
+    assert table["run"][0] == "'=cmd()"
+    assert "ga against random" in result.stdout or "random against ga" in result.stdout
+
+
+def test_the_json_is_strict_and_says_what_the_table_says(runs: list[Path], cli: CliRunner) -> None:
+    def refuse(constant: str) -> float:
+        raise AssertionError(f"{constant} is no JSON")
+
+    result = cli.invoke(app, ["compare", *map(str, runs), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout, parse_constant=refuse)
+    table = comparison_table([evo.load(path) for path in runs])
+    assert [row["x"] for row in values["genomes"]] == table["x"].tolist()
+    assert values["genomes"][0]["test_accuracy"] is None
+    assert values["genomes"][0]["run"] == "=cmd()"
+    [pair] = values["pairs"]
+    assert pair["runs"] == [3, 3]
+    assert 0 <= pair["better"]["low"] <= pair["better"]["value"] <= pair["better"]["high"] <= 1
+    assert "new seeds" in result.stderr  # the table for people is not lost
+
+
+def test_markdown_shows_what_it_is_given_and_obeys_none_of_it(runs: list[Path]) -> None:
+    text = markdown_text(compare_runs([evo.load(path) for path in runs]))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    first = [line for line in lines if line.count(" | ") > 5]
+    cells = {len(line.replace("\\|", "").split("|")) for line in first}
+    assert len(cells) == 1  # no cell has become two
+    assert "<b>" not in text
+    assert ("a\\|b" in text) or ("&lt;b&gt;c&lt;/b&gt;" in text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--json", "-", "--csv", "-"], "stdout takes one of them"),
+        (["--json", "there.json"], "--json there.json: exists"),
+        (["--markdown", "nowhere/a.md"], "there is no folder nowhere"),
+        (["--csv", "same.txt", "--markdown", "same.txt"], "is the file of --csv, too"),
+        (["--csv", "."], "is a folder"),
+        (["--group", "ga"], "must be NAME=PATTERN"),
+        (["--group", "a=nothing-*"], "no run has such a name"),
+    ],
+)
+def test_wrong_outputs_and_groups_are_refused_and_nothing_is_written(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CliRunner, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.json").write_text("old")
+    before = sorted(tmp_path.iterdir())
+    result = cli.invoke(app, ["compare", *map(str, runs), *options])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
+    assert Path("there.json").read_text() == "old"
+
+
+def test_overwrite_replaces_the_files(runs: list[Path], tmp_path: Path, cli: CliRunner) -> None:
+    file = tmp_path / "all.json"
+    file.write_text("old")
+    result = cli.invoke(app, ["compare", str(runs[1]), "--json", str(file), "--overwrite"])
+    assert result.exit_code == 0
+    assert json.loads(file.read_text())["genomes"]
+
+
+def test_a_run_of_which_nothing_is_complete_makes_valid_files() -> None:
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
+    run = evo.search(space, lambda config: math.nan, budget=2, population=2, seed=1, strategy="random")
+    comparison = compare_runs([run])
+    assert json.loads(json_text(comparison))["genomes"] == []
+    assert "no complete training" in markdown_text(comparison)
+
+
+def test_a_narrow_terminal_shows_genomes_and_costs_below_the_table(runs: list[Path]) -> None:
+    loaded, text = [evo.load(path) for path in runs[1:3]], io.StringIO()
+    print_comparison(loaded, compare_runs(loaded), Console(file=text, width=80))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith(f"ga-1 #{loaded[0].best.id}: x=") for line in lines)
+    assert any(line.startswith("ga-1: 6 trainings, ") for line in lines)

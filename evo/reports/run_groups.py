@@ -1,0 +1,263 @@
+"""Groups of runs that differ in their seeds alone, and how the groups stand against each other."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import combinations
+from typing import Any
+
+from evo.errors import ConfigurationError
+from evo.experiment import LISTED
+from evo.reports.statistics import Estimate, mean_estimate, superiority
+from evo.run import Run
+
+RUNS = 3
+"""Runs of each group below which nothing is said of two groups."""
+VERDICT_RUNS = 6
+"""Runs of each group from which on one is called better: five pairs that all go one way do so by chance in 6 %."""
+OWN_SETTINGS = (
+    "strategy",
+    "budget",
+    "generations",
+    "population",
+    "pending",
+    "asynchronous",
+    "objectives",
+    "finalists",
+    "finalist_seeds",
+    "free_steps",
+    "initial",
+    "precision",
+)
+"""What may differ between two groups of one problem; the seed, the workers and the machine may differ within one."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one problem with the same settings but for the seed.
+
+    Attributes:
+        name: The strategy, with what else tells it from other groups.
+        problem: Groups are compared where this number is the same: same space, data and fitness.
+        runs: Their names.
+        seeds: Their seeds, ascending.
+        outcomes: What each reached, in the order of the seeds; higher is better.
+        mean: Of the outcomes.
+        trainings: Of a run's search, on average.
+        seconds: Of training in a run's search, on average.
+    """
+
+    name: str
+    problem: int
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    outcomes: tuple[float, ...]
+    mean: Estimate
+    trainings: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A group, A, against another, B.
+
+    Attributes:
+        first: A's name.
+        second: B's name.
+        runs: How many each has.
+        paired: Whether runs were compared seed by seed.
+        better: Probability that A's outcome is higher than B's, ties half; None where there are too few runs.
+        sentence: The same in words.
+    """
+
+    first: str
+    second: str
+    runs: tuple[int, int]
+    paired: bool
+    better: Estimate | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The groups of some runs, their comparisons, and what there is to know of both."""
+
+    groups: tuple[Group, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def grouped(runs: Mapping[str, Run], patterns: Mapping[str, str] | None = None) -> Grouping:
+    """Group runs and compare the groups of each problem.
+
+    A problem is a space (genes, fixed training settings, model), data and what fitness is measured on. In it, runs with
+    equal settings are a group, whatever their seeds. A run that is not finished, has no result or repeats the seed of
+    one before it is left out.
+
+    Args:
+        runs: By name.
+        patterns: Groups of the user's own: a pattern of run names by the group's name.
+
+    Raises:
+        ConfigurationError: No run has a name of such a pattern.
+    """
+    named = _named(runs, patterns or {})
+    left_out = {name: reason for name, run in runs.items() if (reason := _unfit(run))}
+    members: dict[tuple[str, str], dict[int, str]] = {}
+    for name, run in runs.items():
+        if name in left_out:
+            continue
+        key = (_problem(run), named.get(name) or _settings_text(run))
+        if run.settings.seed in members.setdefault(key, {}):
+            left_out[name] = f"has the seed {run.settings.seed} of {members[key][run.settings.seed]}"
+        else:
+            members[key][run.settings.seed] = name
+    problems = list(dict.fromkeys(problem for problem, _ in members))
+    titles = _titles(runs, members, named)
+    groups: list[Group] = []
+    pairs: list[Pair] = []
+    notes = [f"{name} is left out of the statistics: it {reason}." for name, reason in left_out.items()]
+    for place, problem in enumerate(problems):
+        own = {titles[key]: by_seed for key, by_seed in members.items() if key[0] == problem}
+        retrained = all(runs[name].winner is not None for by_seed in own.values() for name in by_seed.values())
+        found = [_group(title, place, by_seed, runs, retrained) for title, by_seed in own.items()]
+        found.sort(key=lambda group: -group.mean.value)
+        groups += found
+        pairs += [_pair(first, second) for first, second in combinations(found, 2)]
+        if len(own) > 1 or any(len(by_seed) > 1 for by_seed in own.values()):
+            notes.append(_outcome_note(found, retrained))
+    if len(problems) > 1:
+        of_problem = [[group for group in groups if group.problem == place] for place in range(len(problems))]
+        sides = [", ".join(name for group in own for name in group.runs) for own in of_problem]
+        notes.append(f"Other space, data or fitness, so shown and not compared: {' | '.join(sides)}.")
+    if len(pairs) > 1:
+        notes.append("The intervals are each pair's own; of twenty such pairs one is expected to miss.")
+    return Grouping(tuple(groups), tuple(pairs), tuple(notes))
+
+
+def _named(runs: Mapping[str, Run], patterns: Mapping[str, str]) -> dict[str, str]:
+    """Return the group's name of every run that a pattern names; the first pattern that does."""
+    named: dict[str, str] = {}
+    for title, pattern in patterns.items():
+        matches = [name for name, run in runs.items() if fnmatchcase(name, pattern) or fnmatchcase(run.name, pattern)]
+        if not matches:
+            raise ConfigurationError(f"--group {title}={pattern}: no run has such a name; they are {', '.join(runs)}")
+        named = dict.fromkeys(matches, title) | named
+    return named
+
+
+def _unfit(run: Run) -> str:
+    """Return why a run has no part in a comparison of groups; nothing if it has."""
+    settings = run.settings
+    if settings.strategy == LISTED:
+        return "searched nothing"
+    if not run.ranked():
+        return "has no complete training"
+    if settings.finalists and settings.retrainable:
+        return "" if run.winner is not None else "is not finished"
+    enough = settings.budget is not None and len(run.proposals) >= settings.budget
+    enough |= settings.generations is not None and len(run.generations) >= settings.generations
+    return "" if enough and not run.unevaluated() else "is not finished"
+
+
+def _problem(run: Run) -> str:
+    """Return a text that two runs share only if they search the same space on the same data for the same fitness."""
+    settings = run.settings
+    space = {name: settings.space.get(name) for name in ("genes", "training")}
+    checksum = (settings.dataset or {}).get("checksum")
+    return json.dumps([space, settings.model, settings.objective, checksum, settings.fitness], sort_keys=True)
+
+
+def _settings_text(run: Run) -> str:
+    return json.dumps({name: getattr(run.settings, name) for name in OWN_SETTINGS}, sort_keys=True)
+
+
+def _titles(
+    runs: Mapping[str, Run], members: Mapping[tuple[str, str], Mapping[int, str]], named: Mapping[str, str]
+) -> dict[tuple[str, str], str]:
+    """Return a name for each group: the user's, or the strategy with the settings that tell it from another of it."""
+    first = {key: next(iter(by_seed.values())) for key, by_seed in members.items()}
+    titles = {}
+    for key, run in first.items():
+        settings = runs[run].settings
+        others = [
+            runs[other].settings
+            for (problem, _), other in first.items()
+            if problem == key[0] and other not in named and runs[other].settings.strategy == settings.strategy
+        ]
+        differing = [
+            name for name in OWN_SETTINGS if any(getattr(settings, name) != getattr(other, name) for other in others)
+        ]
+        facts = [f"{setting} {_setting_value(getattr(settings, setting))}" for setting in differing]
+        titles[key] = named.get(run) or ", ".join([settings.strategy, *facts])
+    counts = Counter(titles.values())
+    spaces = {k: t if counts[t] == 1 else f"{t} on {runs[first[k]].settings.space_name}" for k, t in titles.items()}
+    counts = Counter(spaces.values())
+    return {k: t if counts[t] == 1 else f"{t} ({place})" for place, (k, t) in enumerate(spaces.items(), start=1)}
+
+
+def _setting_value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"of {len(value)} configurations"
+    return json.dumps(value).strip('"')
+
+
+def _group(title: str, problem: int, by_seed: Mapping[int, str], runs: Mapping[str, Run], retrained: bool) -> Group:
+    seeds = tuple(sorted(by_seed))
+    own = [runs[by_seed[seed]] for seed in seeds]
+    outcomes = tuple(_outcome(run, retrained) for run in own)
+    return Group(
+        title,
+        problem,
+        tuple(by_seed[seed] for seed in seeds),
+        seeds,
+        outcomes,
+        mean_estimate(outcomes, (-float("inf"), float("inf")) if own[0].settings.objective else (0.0, 1.0)),
+        statistics.fmean(len(run.search_evaluations) for run in own),
+        statistics.fmean(sum(evaluation.seconds for evaluation in run.search_evaluations) for run in own),
+    )
+
+
+def _outcome(run: Run, retrained: bool) -> float:
+    """Return the winner's mean fitness on new seeds, or the best that the search measured."""
+    if not retrained:
+        return run.ranked()[0].fitness
+    own = [entry for entry in run.finalist_evaluations if entry.individual == run.winner and entry.complete]
+    return statistics.fmean(entry.fitness for entry in own if entry.fitness is not None)
+
+
+def _pair(first: Group, second: Group) -> Pair:
+    counts = len(first.runs), len(second.runs)
+    paired = first.seeds == second.seeds
+    between = f"{first.name} against {second.name}"
+    if min(counts) < RUNS:
+        words = f"{between}: too few runs to compare ({counts[0]} and {counts[1]}); {RUNS} seeds of each at least."
+        return Pair(first.name, second.name, counts, paired, None, words)
+    better = superiority(first.outcomes, second.outcomes, paired=paired)
+    how = f"{counts[0]} runs each, paired by seed" if paired else f"{counts[0]} and {counts[1]} runs"
+    figures = f"probability {better.value:.2f}, 95 % interval {better.low:.2f} to {better.high:.2f} ({how})"
+    chance = f"{between}: a run of the first is better than one of the second with {figures}"
+    if min(counts) < VERDICT_RUNS:
+        words = f"{chance}; too few runs for a verdict, {VERDICT_RUNS} seeds of each would do."
+    elif better.low > 0.5:
+        words = f"{chance}: {first.name} is better."
+    elif better.high < 0.5:
+        words = f"{chance}: {second.name} is better."
+    else:
+        words = f"{chance}: neither is shown to be better."
+    return Pair(first.name, second.name, counts, paired, better, words)
+
+
+def _outcome_note(groups: Sequence[Group], retrained: bool) -> str:
+    what = (
+        "the winner's mean fitness on new seeds"
+        if retrained
+        else "the best fitness that the search measured, for not all have finalists: an optimistic figure"
+    )
+    names = ", ".join(group.name for group in groups)
+    return f"Runs with equal settings but for the seed are a group. The outcome of {names}: {what}."

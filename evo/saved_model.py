@@ -1,0 +1,131 @@
+"""A trained network in one safetensors file: its weights, the preprocessing of pixels, and what rebuilds it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from evo.data.tensors import Preprocessing
+from evo.errors import ConfigurationError
+from evo.individual import genome_from_json
+from evo.models import MODEL_GENES
+from evo.tensor_file import DamagedFileError, read_tensors, write_tensors
+
+FORMAT = 1
+FACTS = "evo"
+"""The key of the file's header that holds what the tensors do not say, as JSON."""
+NETWORK, SHIFT, SCALE = "network.", "preprocessing.shift", "preprocessing.scale"
+NEEDED = ("model", "config", "input_shape", "classes")
+
+
+class SavedModel(nn.Module):
+    """A trained network that takes pixels as they are in an image.
+
+    Args:
+        network: From normalised images, (batch, channels, height, width), to logits, (batch, classes).
+        preprocessing: What the network was trained behind.
+    """
+
+    shift: torch.Tensor
+    scale: torch.Tensor | None
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing):
+        super().__init__()
+        self.network = network
+        self.register_buffer("shift", preprocessing.shift)
+        self.register_buffer("scale", preprocessing.scale)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits, (batch, classes), for images of pixels from 0 to 255, (batch, channels, height, width)."""
+        # A copy: the preprocessing works in place.
+        pixels = images.to(torch.float32, copy=True)
+        logits: torch.Tensor = self.network(Preprocessing(self.shift, self.scale)(pixels))
+        return logits
+
+
+def save_model(
+    path: Path, weights: Mapping[str, torch.Tensor], preprocessing: Preprocessing, facts: Mapping[str, Any]
+) -> None:
+    """Write a trained network, atomically.
+
+    Args:
+        path: The file.
+        weights: The network's state, by name.
+        preprocessing: Fitted on the images that it was trained on.
+        facts: JSON values; `model`, `config`, `input_shape` and `classes` are needed to load it.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    tensors = {NETWORK + name: tensor for name, tensor in weights.items()} | {SHIFT: preprocessing.shift}
+    if preprocessing.scale is not None:
+        tensors[SCALE] = preprocessing.scale
+    text = json.dumps({"format": FORMAT, **facts}, allow_nan=False, ensure_ascii=False)
+    write_tensors(path, tensors, {FACTS: text})
+
+
+def load_model(path: str | Path, build: Callable[..., nn.Module] | None = None) -> tuple[SavedModel, dict[str, Any]]:
+    """Read a network that `evo replay --save` wrote. No code is read from the file.
+
+    Args:
+        path: The file.
+        build: For a model of your own, the function that builds it: f(config, input_shape, classes).
+
+    Returns:
+        The network, on the CPU and in evaluation mode, which takes pixels from 0 to 255 of shape (batch, channels,
+        height, width) and gives logits (batch, classes); and what is known of it: `config`, `classes` (their names),
+        `dataset`, `preprocess`, what was measured, the seed, versions, …
+
+    Raises:
+        ConfigurationError: The file is not there, damaged, of another kind, or does not fit the model.
+    """
+    if not Path(path).is_file():
+        raise ConfigurationError(f"{path}: there is no such file")
+    try:
+        tensors, header = read_tensors(Path(path))
+        facts = json.loads(header[FACTS])
+        found = facts["format"]
+        config, shape = genome_from_json(facts["config"]), tuple(map(int, facts["input_shape"]))
+        model, classes = str(facts["model"]), len(facts["classes"])
+        preprocessing = Preprocessing(tensors.pop(SHIFT), tensors.pop(SCALE, None))
+    except (DamagedFileError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"{path}: is damaged, or was not written by evo replay --save ({error})") from None
+    if found != FORMAT:
+        raise ConfigurationError(f"{path}: has format {found}, this version of evo reads format {FORMAT}; update evo")
+    builder = build or _shipped(path, model)
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and nobody else's draws may change
+        network = builder(config, shape, classes)
+    try:
+        network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise ConfigurationError(f"{path}: its weights do not fit the network that {model} builds: {error}") from None
+    return SavedModel(network, preprocessing).eval(), facts
+
+
+def loading_code(path: Path, model: str) -> str:
+    """Return Python code that loads a saved network and applies it."""
+    module, own, function = model.partition(":")
+    first = f"import evo\nfrom {module} import {function}\n" if own else "import evo\n"
+    build = f", build={function}" if own else ""
+    return (
+        f"{first}\n"
+        f"model, facts = evo.load_model({str(path)!r}{build})\n"
+        "logits = model(images)  # pixels from 0 to 255, (batch, channels, height, width)\n"
+        'names = [facts["classes"][label] for label in logits.argmax(dim=1)]\n'
+    )
+
+
+def _shipped(path: str | Path, model: str) -> Callable[..., nn.Module]:
+    if model not in MODEL_GENES:
+        raise ConfigurationError(
+            f"{path}: was trained with a model of one's own, {model}, which is not kept in the file; "
+            f"give its function: evo.load_model({str(path)!r}, build=…)"
+        )
+    builder: Callable[..., nn.Module] = importlib.import_module(f"evo.models.{model}").build
+    return builder

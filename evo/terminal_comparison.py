@@ -1,0 +1,127 @@
+"""What `evo compare` prints for people: genomes, groups of runs, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from evo.progress import genome_text
+from evo.reports.comparison import Comparison, names_of
+from evo.reports.comparison_output import GROUP_COLUMNS, estimate_text, group_cells
+from evo.reports.run_groups import Grouping
+from evo.reports.statistics import Estimate
+from evo.run import Run
+from evo.terminal import SELECTED_ON_TEST
+
+GENOME_COLUMN_FROM = 110
+"""Columns that a terminal needs for the genome to stand in the table rather than below it."""
+NUMBERS = (
+    "#",
+    "validation",
+    "fitness",
+    "test",
+    "new seeds",
+    "n",
+    "gap",
+    "trainings",
+    "seconds",
+    "runs",
+    "mean outcome",
+)
+"""Columns that stand on the right."""
+
+
+def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Console) -> None:
+    """Print a comparison; the genome has a column where the terminal is wide enough, and a line where it is not."""
+    by_name = dict(zip(names_of(runs), runs, strict=True))
+    _print_genomes(by_name, comparison.table, console)
+    for name, run in by_name.items():
+        if not run.ranked():
+            console.print(f"{name}: no training is complete; see evaluations.csv for the reasons", markup=False)
+        elif run.winner is None and run.settings.finalists and run.settings.retrainable:
+            console.print(f"{name}: not finished, so no winner yet; evo resume goes on with it", markup=False)
+    if len({str(variant) for variant in comparison.table["dataset"]}) > 1:
+        console.print("These runs are on different data: their accuracies do not compare.", style="bold yellow")
+    measured = "test" if _tested(comparison.table) else "new seeds"
+    before = " before the test set was read" if measured == "test" else ""
+    gap = " gap: the search's accuracy minus test." if measured == "test" else ""
+    console.print(
+        f"* the winner, named by the mean over new seeds{before}. {measured}: mean and 95 % interval (Student's t) "
+        f"over n trainings on new seeds.{gap} trainings, seconds: of the search.",
+        style="dim",
+    )
+    if selected := [name for name, run in by_name.items() if run.settings.fitness == "test"]:
+        console.print(f"{', '.join(selected)}: {SELECTED_ON_TEST}", style="bold yellow", markup=False)
+    _print_groups(comparison.grouping, console)
+
+
+def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Console) -> None:
+    wide = console.width >= GENOME_COLUMN_FROM
+    cost = ("trainings", "seconds") if wide else ()
+    tested = _tested(table)
+    first = "validation" if any(run.settings.objective is None for run in runs.values()) else "fitness"
+    measured = ("test", "n", "gap") if tested else ("new seeds",)
+    view = _view("run", "#", *(["genome"] if wide else []), first, *measured, *cost)
+    for row in table.to_dict("records"):
+        run = runs[row["run"]]
+        validation = row["validation_accuracy"] if run.settings.objective is None else row["fitness"]
+        view.add_row(
+            escape(str(row["run"])),
+            f"{row['individual']}{'*' if row['winner'] else ''}",
+            *([escape(genome_text(run, row["individual"]))] if wide else []),
+            _number(validation),
+            *([_interval(row, "test_accuracy", "test"), str(row["n"]), _number(row["gap"])] if tested else []),
+            *([] if tested else [_interval(row, "retrained_fitness", "retrained")]),
+            *(str(row[name]) for name in cost),
+        )
+    console.print(view)
+    if wide:
+        return
+    for row in table.to_dict("records"):
+        genome = genome_text(runs[row["run"]], row["individual"])
+        console.print(f"{row['run']} #{row['individual']}: {genome}", markup=False)
+    for name, run in runs.items():
+        evaluations = run.search_evaluations
+        seconds = sum(evaluation.seconds for evaluation in evaluations)
+        console.print(f"{name}: {len(evaluations)} trainings, {seconds:.1f} s", markup=False)
+
+
+def _print_groups(grouping: Grouping, console: Console) -> None:
+    if grouping.pairs or any(len(group.runs) > 1 for group in grouping.groups):
+        view = _view(*GROUP_COLUMNS)
+        for group in grouping.groups:
+            view.add_row(*map(escape, group_cells(group)))
+        console.print()
+        console.print(view)
+    for pair in grouping.pairs:
+        console.print(pair.sentence, markup=False)
+    for note in grouping.notes:
+        console.print(note, style="dim", markup=False)
+
+
+def _view(*headings: str) -> Table:
+    view = Table(show_edge=False, pad_edge=False)
+    for heading in headings:
+        number = heading in NUMBERS
+        view.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return view
+
+
+def _tested(table: pd.DataFrame) -> bool:
+    """Return whether any genome was measured on the test set after the search."""
+    return bool(table["test_accuracy"].notna().any())
+
+
+def _interval(row: Mapping[Any, Any], value: str, bounds: str) -> str:
+    if pd.isna(row[value]):
+        return ""
+    return estimate_text(Estimate(row[value], row[f"{bounds}_low"], row[f"{bounds}_high"]))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.4f}"

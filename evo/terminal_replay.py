@@ -1,0 +1,63 @@
+"""What `evo replay` prints: the recorded result beside that of now, its spread over seeds, and how to load weights."""
+
+from __future__ import annotations
+
+import statistics
+
+from rich.console import Console
+
+from evo.individual import Evaluation
+from evo.replay import Replay
+from evo.reports.comparison_output import estimate_text
+from evo.reports.statistics import mean_estimate
+
+
+def print_replay(replay: Replay, console: Console) -> None:
+    """Print what was recorded and what came out now, and what follows."""
+    recorded, again = replay.recorded, replay.again
+    replicate = f", replicate {recorded.replicate}" if recorded.replicate else ""
+    console.print(
+        f"individual {recorded.individual}{replicate}, seed {recorded.seed}, {again.engine}, {again.precision}",
+        markup=False,
+    )
+    console.print(f"  recorded: {_result(recorded)}", markup=False)
+    console.print(f"  again:    {_result(again)}", markup=False)
+    if again.error:
+        console.print(f"  {again.error}", markup=False)
+    console.print(_verdict(replay), markup=False, soft_wrap=True)
+    if replay.others:
+        _print_spread(replay.others, console)
+
+
+def _result(evaluation: Evaluation) -> str:
+    return f"{evaluation.status}, fitness {evaluation.fitness}, loss {evaluation.loss}, {evaluation.seconds:.1f} s"
+
+
+def _verdict(replay: Replay) -> str:
+    """Return whether the result came back; NOT is said of one that did not, in capitals."""
+    if replay.same:
+        return "the same, to the last bit"
+    if not replay.changed:
+        return "NOT the same, though versions, processor and settings are those of the recording"
+    why = f"last digits may differ: {'; '.join(replay.changed)}"
+    if replay.recorded.fitness is None or replay.again.fitness is None:
+        return f"{'the same status' if replay.came_back else 'NOT the same'} ({why})"
+    figures = (
+        f"fitness differs by {replay.difference:.4f}, the tolerance is {replay.tolerance:.4f}: "
+        f"two standard errors of an accuracy on {replay.images} images"
+    )
+    return f"{'the same within the tolerance' if replay.came_back else 'NOT the same'}: {figures} ({why})"
+
+
+def _print_spread(others: tuple[Evaluation, ...], console: Console) -> None:
+    known = [evaluation.fitness for evaluation in others if evaluation.fitness is not None]
+    failed = [evaluation for evaluation in others if evaluation.fitness is None]
+    if known:
+        seeds = "one new seed" if len(known) == 1 else f"{len(known)} new seeds"
+        text = f"on {seeds}: fitness {estimate_text(mean_estimate(known, (0, 1)))}"
+        if len(known) > 1:
+            text += f", standard deviation {statistics.stdev(known):.4f}, {min(known):.4f} to {max(known):.4f}"
+        console.print(text, markup=False)
+        console.print("The recorded training is left out: the search may have chosen it for its luck.", style="dim")
+    for evaluation in failed:
+        console.print(f"seed {evaluation.seed}: {evaluation.status}: {evaluation.error}", markup=False, style="yellow")

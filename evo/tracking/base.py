@@ -1,0 +1,120 @@
+"""What every tracker is, and the observer that shows a search to trackers without ever being stopped by one."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypeAlias
+
+from evo.errors import ConfigurationError
+from evo.individual import Evaluation
+from evo.loop import Nobody, Observer, Stage, Stop
+from evo.run import Run
+
+Outcome: TypeAlias = Literal["finished", "stopped", "failed"]
+
+
+class Tracker(ABC):
+    """Writes what a run has to say to another program's store."""
+
+    name: str
+
+    @abstractmethod
+    def begin(self, run: Run) -> str:
+        """Write what the run already holds, once, whatever was written before; return how a person looks at it."""
+
+    @abstractmethod
+    def update(self, run: Run) -> None:
+        """Write what is new in the run."""
+
+    @abstractmethod
+    def end(self, run: Run, outcome: Outcome) -> None:
+        """Write what is left and close the store."""
+
+
+class Tracking:
+    """An observer that passes on what it sees to another one, and to trackers; one that fails is left out.
+
+    Use it as a context manager: leaving it closes the trackers.
+
+    Args:
+        trackers: Not begun yet.
+        observer: Who else watches.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker], observer: Observer | None = None):
+        self._trackers, self._observer = list(trackers), observer or Nobody()
+        self._run: Run | None = None
+
+    def __enter__(self) -> Tracking:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        stopped = kind is not None and issubclass(kind, Stop | KeyboardInterrupt)
+        outcome: Outcome = "finished" if kind is None else "stopped" if stopped else "failed"
+        if (run := self._run) is not None:
+            self._all(lambda tracker: tracker.end(run, outcome))
+
+    def started(self, run: Run, total: int) -> None:
+        """Begin to track the run."""
+        self._observer.started(run, total)
+        self._run = run
+        self._all(lambda tracker: self._observer.notify(tracker.begin(run)))
+
+    def working(self, stage: Stage, busy: int) -> None:
+        """Pass it on."""
+        self._observer.working(stage, busy)
+
+    def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
+        """Track the evaluation."""
+        self._observer.evaluated(run, evaluation, seconds_left)
+        self._all(lambda tracker: tracker.update(run))
+
+    def notify(self, message: str) -> None:
+        """Pass it on."""
+        self._observer.notify(message)
+
+    def warn(self, message: str) -> None:
+        """Pass it on."""
+        self._observer.warn(message)
+
+    def _all(self, action: Callable[[Tracker], None]) -> None:
+        """Do something with every tracker; whatever goes wrong in one concerns nobody else."""
+        for tracker in tuple(self._trackers):
+            try:
+                action(tracker)
+            except Exception as error:  # another program's, and no reason to lose a search
+                self._trackers.remove(tracker)
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                self._observer.warn(f"{tracker.name} is left out from here on: {reason}; the search goes on")
+
+
+def require(package: str, option: str, extra: str) -> None:
+    """Check that another program's package is installed.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise ConfigurationError(
+            f'{option}: needs the package {package}, which is not installed: pip install "evo-hpo[{extra}]"'
+        )
+
+
+def own_folder(run: Run, name: str) -> Path:
+    """Return a folder inside that of a run.
+
+    Raises:
+        ConfigurationError: The run is in memory, or the folder is a link to another place.
+    """
+    if run.path is None:
+        raise ConfigurationError("the run is in memory and has no folder; give the search an output")
+    folder = run.path / name
+    if folder.is_symlink():
+        raise ConfigurationError(f"{folder}: is a link, and a run writes into its own folder only; remove the link")
+    return folder

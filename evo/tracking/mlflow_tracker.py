@@ -1,0 +1,146 @@
+"""A search in MLflow: one run a search, its evaluations as metrics and as tables."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import logging
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from evo.files import write_json
+from evo.run import Run
+from evo.tracking.base import Outcome, Tracker, own_folder, require
+from evo.tracking.scalars import Scalar, Scalars
+
+FOLDER = "mlflow"
+EXPERIMENT = "evo"
+URI = "MLFLOW_TRACKING_URI"
+QUICK = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""A server that does not answer must not hold a search up (MLflow waits for minutes), and nobody else is told of it."""
+PARAMETERS = ("space_name", "strategy", "seed", "population", "pending", "fitness", "model", "objective", "free_steps")
+TAGS = ("budget", "generations", "finalists", "device", "device_name", "precision", "engine", "workers")
+"""What a run that goes on may have another value of: MLflow's parameters never change."""
+FILES = ("settings.json", "evaluations.csv", "generations.csv", "curves.csv", "hall_of_fame.csv", "finalists.csv")
+EVERY_SECONDS = 2.0
+"""Between two requests: one takes some 40 ms, which objectives may be faster than."""
+BATCH = 500
+"""Metrics a request: MLflow takes 1000."""
+STATUS: dict[Outcome, str] = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+
+
+class MLflow(Tracker):
+    """Writes to the store that MLFLOW_TRACKING_URI names, by default an SQLite file in the folder `mlflow` of the run.
+
+    A run that goes on goes on in the same run of MLflow; what is there is not written again.
+
+    Raises:
+        ConfigurationError: The package is not installed.
+    """
+
+    name = "MLflow"
+
+    def __init__(self) -> None:
+        require("mlflow", "--mlflow", "mlflow")
+
+    def begin(self, run: Run) -> str:
+        for name, value in QUICK.items():
+            os.environ.setdefault(name, value)
+        mlflow = importlib.import_module("mlflow")
+        for logger in ("mlflow", "mlflow.store.db.utils", "alembic"):
+            logging.getLogger(logger).setLevel(logging.WARNING)
+        folder = own_folder(run, FOLDER)
+        folder.mkdir(exist_ok=True)
+        given = os.environ.get(URI)
+        uri = given or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+        self._client: Any = mlflow.MlflowClient(tracking_uri=uri)
+        self._id = self._same_run(folder, uri) or self._new_run(run, folder, uri)
+        self._known = self._metrics_there()
+        self._scalars = Scalars(run)
+        self._set_tags({name: getattr(run.settings, name) for name in TAGS})
+        self._write_new()
+        # A URI may hold a password.
+        how = "as MLFLOW_TRACKING_URI says" if given else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+        return f"MLflow: run {run.name} of the experiment {EXPERIMENT}, {how}"
+
+    def update(self, run: Run) -> None:
+        if time.monotonic() >= self._next:
+            self._write_new()
+
+    def _write_new(self) -> None:
+        new = [scalar for scalar in self._scalars.new() if scalar.step not in self._known.get(scalar.name, ())]
+        metric = importlib.import_module("mlflow.entities").Metric
+        for first in range(0, len(new), BATCH):
+            metrics = [_metric(metric, scalar) for scalar in new[first : first + BATCH]]
+            self._client.log_batch(self._id, metrics=metrics)
+        self._next = time.monotonic() + EVERY_SECONDS
+
+    def end(self, run: Run, outcome: Outcome) -> None:
+        self._write_new()
+        if run.ranked():
+            best = run.best
+            genes = {f"best.{name}": run.space.genes[name].to_text(value) for name, value in best.config.items()}
+            self._set_tags({"best.individual": best.id, "best.fitness": best.fitness, **genes})
+        if run.path is not None:
+            for name in FILES:
+                if (run.path / name).is_file():
+                    self._client.log_artifact(self._id, str(run.path / name))
+        self._client.set_terminated(self._id, status=STATUS[outcome])
+
+    def _same_run(self, folder: Path, uri: str) -> str | None:
+        """Return the id of the run that this search already has in the store; None if it has none."""
+        try:
+            noted = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            if noted["store"] != _digest(uri):
+                return None
+            found = str(self._client.get_run(noted["run_id"]).info.run_id)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        except Exception as error:
+            if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+                return None  # the store was made anew
+            raise
+        self._client.update_run(found, status="RUNNING")
+        return found
+
+    def _new_run(self, run: Run, folder: Path, uri: str) -> str:
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            number = experiment.experiment_id
+        else:
+            place = None if os.environ.get(URI) else (folder / "artifacts").resolve().as_uri()
+            number = self._client.create_experiment(EXPERIMENT, artifact_location=place)
+        made = str(self._client.create_run(number, run_name=run.name).info.run_id)
+        write_json(folder / "run.json", {"run_id": made, "store": _digest(uri)})
+        for name in PARAMETERS:
+            if (value := getattr(run.settings, name)) is not None:
+                self._client.log_param(made, name, value)
+        self._client.log_param(made, "dataset", (run.settings.dataset or {}).get("variant", "none"))
+        return made
+
+    def _metrics_there(self) -> dict[str, set[int]]:
+        """Return the steps that each metric already has."""
+        names = self._client.get_run(self._id).data.metrics
+        return {name: {entry.step for entry in self._client.get_metric_history(self._id, name)} for name in names}
+
+    def _set_tags(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if value is not None:
+                self._client.set_tag(self._id, name, value)
+
+
+def _metric(metric: Any, scalar: Scalar) -> Any:
+    return metric(scalar.name, scalar.value, int(scalar.time * 1000), scalar.step)
+
+
+def _digest(uri: str) -> str:
+    """Return what tells a store from another without naming it: a URI may hold a password."""
+    return hashlib.sha256(uri.encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""A search in TensorBoard: scalars, and each individual as a session of its hyperparameter view."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import shutil
+from itertools import islice
+from typing import Any
+
+from evo.run import Run
+from evo.tracking.base import Outcome, Tracker, own_folder, require
+from evo.tracking.scalars import Scalars
+
+FOLDER = "tensorboard"
+SESSIONS = 1000
+"""Most individuals in the hyperparameter view: each is a folder of its own, and TensorBoard reads them all."""
+FLUSH_SECONDS = 10
+
+
+class TensorBoard(Tracker):
+    """Writes to the folder `tensorboard` of the run with torch's own writer; a run that goes on is written anew.
+
+    Raises:
+        ConfigurationError: The package is not installed.
+    """
+
+    name = "TensorBoard"
+
+    def __init__(self) -> None:
+        require("tensorboard", "--tensorboard", "tensorboard")
+
+    def begin(self, run: Run) -> str:
+        folder = own_folder(run, FOLDER)
+        # What the journal holds is all there is to write: written anew, nothing is missing and nothing is twice.
+        shutil.rmtree(folder, ignore_errors=True)
+        writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
+        self._writer: Any = writer(str(folder), flush_secs=FLUSH_SECONDS)
+        self._scalars, self._sessions, self._seen = Scalars(run), 0, 0
+        self.update(run)
+        return f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}"
+
+    def update(self, run: Run) -> None:
+        for scalar in self._scalars.new():
+            self._writer.add_scalar(scalar.name, scalar.value, scalar.step, walltime=scalar.time)
+        new = tuple(islice(run.evaluations.values(), self._seen, None))
+        self._seen += len(new)
+        for evaluation in new:
+            if evaluation.complete and evaluation.replicate == 0 and self._sessions < SESSIONS:
+                self._sessions += 1
+                self._write_session(run, evaluation.individual)
+
+    def end(self, run: Run, outcome: Outcome) -> None:
+        self.update(run)
+        self._writer.close()
+
+    def _write_session(self, run: Run, number: int) -> None:
+        evaluation = run.evaluations[number, 0]
+        genes = run.space.genes
+        config = {
+            name: genes[name].to_text(value) if isinstance(value, tuple) else value
+            for name, value in run.config_of(number).items()
+        }
+        measured = {"fitness": evaluation.fitness, "loss": evaluation.loss, "parameters": evaluation.parameters}
+        self._writer.add_hparams(
+            config,
+            {f"individual/{name}": value for name, value in measured.items() if value is not None},
+            run_name=f"individual-{number}",
+        )
