@@ -21,6 +21,18 @@ from evo.settings import Settings
 NETWORK: Genome = {"hidden_layers": (16, 8), "learning_rate": 1e-3, "batch_size": 64, "steps": 30}
 
 
+DIGITS = {
+    "name": "digits",
+    "variant": "scikit-learn digits",
+    "checksum": "0",
+    "source": "scikit-learn",
+    "image_shape": [1, 8, 8],
+    "classes": list("0123456789"),
+    "train_count": 1437,
+    "test_count": 360,
+}
+
+
 def listed_run(
     path: Path | None = None,
     genomes: tuple[Genome, ...] = (NETWORK,),
@@ -43,7 +55,7 @@ def listed_run(
         "time_budget": None,
         "finalists": 0,
         "model": "mlp",
-        "dataset": {"variant": "scikit-learn digits"},
+        "dataset": DIGITS,
         "initial": list(genomes),
     }
     run = Run.create(Settings(**values | settings), path)
