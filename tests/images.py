@@ -17,3 +17,16 @@ def write_images(folder: Path, *, train: int = 10, test: int = 3) -> None:
             for number in range(count):
                 pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+
+
+FACTS = {
+    "name": "imagefolder",
+    "variant": "image folder, JPEG",
+    "checksum": "0",
+    "source": "train/<class>/<image>",
+    "image_shape": [3, 32, 32],
+    "classes": list("0123456789"),
+    "train_count": 50_000,
+    "test_count": 10_000,
+}
+"""What the settings of a run hold of a dataset."""

@@ -17,20 +17,9 @@ from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.reports.training import changes_with_mode, rate_text, training_figures, write_training
 from evo.run import Run
 from evo.settings import Settings
+from tests.images import FACTS
 
 NETWORK: Genome = {"hidden_layers": (16, 8), "learning_rate": 1e-3, "batch_size": 64, "steps": 30}
-
-
-DIGITS = {
-    "name": "digits",
-    "variant": "scikit-learn digits",
-    "checksum": "0",
-    "source": "scikit-learn",
-    "image_shape": [1, 8, 8],
-    "classes": list("0123456789"),
-    "train_count": 1437,
-    "test_count": 360,
-}
 
 
 def listed_run(
@@ -55,7 +44,7 @@ def listed_run(
         "time_budget": None,
         "finalists": 0,
         "model": "mlp",
-        "dataset": DIGITS,
+        "dataset": FACTS,
         "initial": list(genomes),
     }
     run = Run.create(Settings(**values | settings), path)
@@ -112,7 +101,7 @@ def test_axes_and_title_say_what_is_shown_and_how_it_was_trained(two_seeds: Run)
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("optimiser steps", label)
         assert axes.get_title(loc="left") == (
             "mlp (hidden_layers 16,8)\n"
-            "Adam, learning rate 1e-3, batch size 64, scikit-learn digits; mean and range of 2 seeds"
+            "Adam, learning rate 1e-3, batch size 64, image folder, JPEG; mean and range of 2 seeds"
         )
 
 
@@ -212,7 +201,7 @@ def test_a_run_in_memory_has_nowhere_to_write_to(two_seeds: Run) -> None:
 
 
 def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
-    run = listed_run(tmp_path / "run", dataset={"variant": "$\\frac$"})
+    run = listed_run(tmp_path / "run", dataset=FACTS | {"variant": "$\\frac$"})
     record(run, 0, 0, point(10, 0.5))
     run.close()
     write_training(run)
