@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evo.genes import Boolean, Categorical, Float, Integer, Layers
     from evo.individual import Evaluation, Individual
     from evo.run import Run
+    from evo.saved_model import load_model
     from evo.space import SearchSpace
     from evo.space_file import load_space
 
@@ -41,6 +42,7 @@ _HOMES = {
     "Individual": "evo.individual",
     "Evaluation": "evo.individual",
     "Run": "evo.run",
+    "load_model": "evo.saved_model",
     "Stop": "evo.api",
     "EvoError": "evo.errors",
     "ConfigurationError": "evo.errors",
@@ -52,6 +54,7 @@ __all__ = [
     "search",
     "resume",
     "load",
+    "load_model",
     "make_strategy",
     "strategy_names",
     "SearchSpace",

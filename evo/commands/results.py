@@ -3,49 +3,113 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evo.commands.options import Debug, MovedData, SameModel
+from evo.commands.options import OUTPUT, TRAINING, Debug, MovedData, Quiet, SameModel, Workers
 from evo.commands.shell import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+STDOUT = Path("-")
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the genomes to this file; -: to stdout.", rich_help_panel=OUTPUT)
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write everything to this file; -: to stdout.", rich_help_panel=OUTPUT)
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write everything to this file; -: to stdout.", rich_help_panel=OUTPUT)
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=PATTERN: runs of such names are a group; may be repeated. "
+            "Default: runs with equal settings but for the seed."
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Genomes of a run that has no finalists.")] = 3,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that --csv names.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=OUTPUT)
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Compare the best genomes of one or several runs: validation, test, and the gap between them.
+    """Compare runs: their best genomes on validation and test data, and which settings do better over several seeds.
 
     Examples:
 
       evo compare results/mlp-1
 
       evo compare results/mlp-1 results/cnn-1 --csv best.csv
+
+      evo compare results/ga-* results/random-* --markdown -
     """
 
     def action() -> None:
-        from evo.errors import ConfigurationError
-        from evo.reports.comparison import comparison_table
+        from evo.files import write_text
+        from evo.reports.comparison import compare_runs
+        from evo.reports.comparison_output import csv_text, json_text, markdown_text
         from evo.run import Run
-        from evo.tables import write_csv
-        from evo.terminal import print_comparison
+        from evo.terminal import error_console, output_console
+        from evo.terminal_comparison import print_comparison
 
-        if csv is not None and csv.exists() and not overwrite:
-            raise ConfigurationError(f"--csv {csv}: exists; choose another name, or give --overwrite")
-        if csv is not None and not csv.parent.is_dir():
-            raise ConfigurationError(f"--csv {csv}: there is no folder {csv.parent}; make it first")
+        files = {"--csv": csv, "--json": json, "--markdown": markdown}
+        texts = {"--csv": csv_text, "--json": json_text, "--markdown": markdown_text}
+        wanted = {option: path for option, path in files.items() if path is not None}
+        to_stdout = _check_files(wanted, overwrite)
+        patterns = _patterns(group or [])
         loaded = [Run.load(path) for path in runs]
-        table = comparison_table(loaded, top)
-        print_comparison(loaded, table)
-        if csv is not None:
-            write_csv(table, csv)
-            typer.echo(f"wrote {csv}", err=True)
+        comparison = compare_runs(loaded, top, patterns)
+        print_comparison(loaded, comparison, error_console() if to_stdout else output_console())
+        for option, path in wanted.items():
+            text = texts[option](comparison)
+            if path == STDOUT:
+                typer.echo(text, nl=False)
+            else:
+                write_text(path, text)
+                typer.echo(f"wrote {path}", err=True)
 
     guarded(action, debug)
+
+
+def _check_files(wanted: Mapping[str, Path], overwrite: bool) -> bool:
+    """Return whether data go to stdout; check that all files can be written before anything is."""
+    from evo.errors import ConfigurationError
+    from evo.output_file import check_output_file
+
+    to_stdout = [option for option, path in wanted.items() if path == STDOUT]
+    if len(to_stdout) > 1:
+        raise ConfigurationError(f"{' and '.join(to_stdout)}: stdout takes one of them; give files for the others")
+    seen: dict[Path, str] = {}
+    for option, path in wanted.items():
+        if path == STDOUT:
+            continue
+        check_output_file(path, option, overwrite=overwrite)
+        if path.resolve() in seen:
+            raise ConfigurationError(f"{option} {path}: is the file of {seen[path.resolve()]}, too; choose another")
+        seen[path.resolve()] = option
+    return bool(to_stdout)
+
+
+def _patterns(texts: Sequence[str]) -> dict[str, str]:
+    """Return the patterns of run names that --group gives, by the group's name."""
+    from evo.errors import ConfigurationError
+
+    patterns = {}
+    for text in texts:
+        name, equals, pattern = text.partition("=")
+        if not (name and equals and pattern):
+            raise ConfigurationError(f'--group: must be NAME=PATTERN such as ga="ga-*", got "{text}"')
+        if name in patterns:
+            raise ConfigurationError(f'--group: "{name}" is given twice; one pattern must match all its runs')
+        patterns[name] = pattern
+    return patterns
 
 
 def report(
@@ -58,6 +122,8 @@ def report(
 ) -> None:
     """Write one self-contained HTML file with figures, and the figures as PNG and SVG; written anew each time.
 
+    The search may still be running. Several searches share a page, side by side.
+
     Examples:
 
       evo report results/mlp-1
@@ -66,11 +132,11 @@ def report(
     """
 
     def action() -> None:
-        from evo.reports.html import write_report
+        from evo.reports.any_report import write_any_report
         from evo.run import Run
 
-        loaded = [Run.load(path) for path in runs]
-        typer.echo(write_report(loaded, output or runs[0]))
+        for page in write_any_report([Run.load(path) for path in runs], output):
+            typer.echo(page)
 
     guarded(action, debug)
 
@@ -78,24 +144,62 @@ def report(
 def replay(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     individual: Annotated[int, typer.Argument(help="Id of an individual, as in evaluations.csv.")],
+    replicate: Annotated[
+        int, typer.Option(min=0, help="Which of its trainings: 0 is the search's, from 101 on the finalists'.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option(min=0, help="Train on so many new seeds, too, and show the spread.")] = 0,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the trained weights to this file (safetensors).", rich_help_panel=OUTPUT)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file that --save names.", rich_help_panel=OUTPUT)
+    ] = False,
     data_dir: MovedData = None,
     model: SameModel = None,
+    device: Annotated[str | None, typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING)] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train a recorded individual again and say whether the result came back. Exit code 1 if it did not.
 
-    Example:
+    On the versions and the processor of the recording every bit must come back. Where one of them is another, fitness
+    must lie within two standard errors of an accuracy on so many images.
+
+    Examples:
 
       evo replay results/mlp-1 17
+
+      evo replay results/mlp-1 17 --seeds 10 --save best.safetensors
     """
 
     def action() -> bool:
+        from evo.live import TerminalObserver
         from evo.replay import replay_individual
-        from evo.terminal import print_replay
+        from evo.terminal import error_console, output_console
+        from evo.terminal_replay import print_replay
 
-        replayed = replay_individual(run, individual, data_dir=data_dir, model=model)
-        print_replay(replayed)
-        return replayed.same
+        replayed = replay_individual(
+            run,
+            individual,
+            replicate=replicate,
+            seeds=seeds,
+            save=save,
+            overwrite=overwrite,
+            data_dir=data_dir,
+            model=model,
+            device=device,
+            workers=workers,
+            observer=TerminalObserver(error_console(), quiet=quiet),
+        )
+        print_replay(replayed, output_console())
+        if replayed.saved is not None and replayed.model is not None:
+            from evo.saved_model import loading_code
+
+            typer.echo(f"\n# {replayed.saved}: load it with\n{loading_code(replayed.saved, replayed.model)}", nl=False)
+        elif save is not None:
+            typer.echo(f"--save {save}: nothing was written, for the training is not complete", err=True)
+        return replayed.came_back and (save is None or replayed.saved is not None)
 
     if not guarded(action, debug):
         raise typer.Exit(1)

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from evo.files import write_text
 from evo.individual import Individual
-from evo.reports.figures import png_text, save_figure
-from evo.reports.html import rendered
+from evo.reports.page import rendered
+from evo.reports.style import png_text, save_figure
 from evo.reports.training import (
     KINDS,
     LEGEND,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from evo.errors import RunError
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.models import MODEL_GENES
-from evo.reports.figures import COLOURS, STYLES, plain, plain_log_axis, save_figure
+from evo.reports.style import COLOURS, STYLES, plain, plain_log_axis, save_figure, styled
 from evo.run import Run
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Line:
         }
 
 
+@styled
 def training_figures(run: Run) -> dict[str, Figure]:
     """Return accuracy and loss against steps by file name, a panel each configuration; none without a curve.
 

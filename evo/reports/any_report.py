@@ -1,0 +1,56 @@
+"""The report that fits what runs are: searches, trainings that nobody evolved, or the 2019 report's Table 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evo.errors import ConfigurationError
+from evo.experiment import LISTED
+from evo.reports.html import write_report
+from evo.reports.table1 import write_table1
+from evo.reports.training_page import write_training_page
+from evo.reproduction import figure_runs
+from evo.run import Run
+from evo.table1 import NAME
+
+
+def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
+    """Write the report of runs.
+
+    Args:
+        runs: Searches, which share one page; or trainings and reproductions of Table 1, which have a page each.
+        output: Its folder; None for that of the run, of the first of several searches.
+
+    Returns:
+        The HTML files.
+
+    Raises:
+        ConfigurationError: Searches and others at once, or an output folder for what has a page in each run's own.
+    """
+    listed = [run for run in runs if run.settings.strategy == LISTED]
+    if not listed:
+        return [write_report(runs, output or _folder(runs[0]))]
+    if len(listed) < len(runs):
+        names = ", ".join(run.name for run in listed)
+        raise ConfigurationError(f"report: {names}: nothing was searched there; report it apart from the searches")
+    tables = [run for run in listed if run.settings.space_name == NAME]
+    if output is not None and (len(listed) > 1 or tables):
+        raise ConfigurationError(
+            f"--output {output}: {', '.join(run.name for run in tables or listed)}: the pages of `evo table1` and of "
+            "several trainings are written to their own folders; leave out --output"
+        )
+    return [_page_of(run, output) for run in listed]
+
+
+def _page_of(run: Run, output: Path | None) -> Path:
+    folder = _folder(run)
+    if run.settings.space_name == NAME:
+        return write_table1(run, figure_runs(folder))
+    return write_training_page(run, output or folder)
+
+
+def _folder(run: Run) -> Path:
+    if run.path is None:
+        raise ConfigurationError("report: a run in memory has no folder; name one")
+    return run.path

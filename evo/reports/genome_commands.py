@@ -1,0 +1,76 @@
+"""A genome as the command that trains it again, or, where no command can, as JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from evo.individual import GeneValue, Genome
+from evo.models import MODEL_GENES
+from evo.run import Run
+from evo.space_settings import TrainingSettings
+
+OPTIONS = (
+    "hidden_layers",
+    "channels",
+    "activation",
+    "dropout",
+    "batch_norm_kind",
+    "learning_rate",
+    "batch_size",
+    "steps",
+    "weight_decay",
+    "optimiser",
+    "preprocess",
+    "evaluate_every",
+    "training_mode",
+)
+"""What `evo train` has an option for; the rest goes through `--gene`."""
+NEEDED = ("learning_rate", "batch_size", "steps", "optimiser", "preprocess")
+"""Fixed settings that are always written: what stands for them by default depends on the model."""
+NO_OPTION = ("image_size",)
+"""Settings that `evo train` cannot be given."""
+
+
+def genome_text(run: Run, config: Genome) -> str:
+    """Return the `evo train` command of a configuration, or its JSON where the run trained no network by evo.
+
+    Genes that the shipped model does not read, such as a switch that others depend on, are left out.
+
+    Args:
+        run: The run that it is from: its model, data and fixed settings.
+        config: Gene values by name.
+    """
+    fixed = run.space.training.model_dump()
+    usual = TrainingSettings().model_dump()
+    if run.settings.model is None or any(fixed[name] != usual[name] for name in NO_OPTION):
+        return json.dumps(config)
+    known = MODEL_GENES.get(run.settings.model, frozenset(config)) | set(OPTIONS[3:])
+    setting: dict[str, Any] = {
+        name: value for name, value in fixed.items() if value is not None and (name in NEEDED or value != usual[name])
+    }
+    setting |= {name: value for name, value in config.items() if name in known}
+    words = ["evo", "train", "--model", run.settings.model]
+    for name, value in setting.items():
+        words += _option(name, value)
+    return shlex.join([*words, *_data(run)])
+
+
+def _option(name: str, value: GeneValue) -> list[str]:
+    if name == "batch_norm":
+        return ["--batch-norm" if value else "--no-batch-norm"]
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if name in OPTIONS:
+        return [f"--{name.replace('_', '-')}", text]
+    return ["--gene", f"{name}={text.lower() if isinstance(value, bool) else text}"]
+
+
+def _data(run: Run) -> list[str]:
+    """Return the options that name the data, the part that is measured on, and the seed."""
+    dataset: Mapping[str, Any] = run.settings.dataset or {}
+    words = ["--dataset", str(dataset["name"])] if "name" in dataset else []
+    words += ["--data-dir", str(dataset["data_dir"])] if dataset.get("data_dir") else []
+    words += ["--fitness", "test"] if run.settings.fitness == "test" else []
+    return [*words, "--seed", str(run.settings.seed)]

@@ -1,0 +1,116 @@
+"""How much each gene matters for fitness: permutation importance of a random forest.
+
+Breiman: Random Forests (Machine Learning 45, 2001), section 10. A forest learns the rank of the fitness from the genes;
+on evaluations that it has not seen, a gene's values are shuffled, and what the forest's R² loses by that is the gene's
+importance. Ranks, so that a few very bad genomes do not decide alone. Forest, folds and shuffling are scikit-learn's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from evo.reports.features import Feature, Floats, floats
+
+FEWEST = 30
+"""Complete evaluations below which nothing is said: each fold would be judged by fewer than six."""
+FEW = 100
+"""Below this, what is said is called uncertain."""
+MOST = 600
+"""More evaluations than this are a sample of so many: the forest takes time, and is certain by then."""
+FOLDS, SHUFFLES, TREES = 5, 3, 40
+LEAST_R2 = 0.1
+"""A forest that predicts no better than this has found nothing that could be shared out among genes."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What the genes mean for fitness.
+
+    Attributes:
+        table: One row a gene, the most important first: `gene, importance, std` (mean and standard deviation over the
+            folds of the loss of R²; may be below 0, which means none).
+        evaluations: How many the forests learned from and were judged by.
+        r2: Mean R² of the forests on evaluations that they had not seen.
+        reason: Why there is no table, or what makes it uncertain; empty where there is nothing to say.
+    """
+
+    table: pd.DataFrame
+    evaluations: int
+    r2: float = float("nan")
+    reason: str = ""
+
+
+def importance_of(features: Sequence[Feature], fitness: Floats, seed: int) -> Importance:
+    """Return how much each gene matters; the same for the same evaluations and seed.
+
+    Args:
+        features: Of the genes; those of one gene are shuffled together.
+        fitness: One number an evaluation, in the features' order; nan where it failed.
+        seed: Of the forests and of the shuffling.
+    """
+    genes, matrices = _columns(features)
+    rows = np.flatnonzero(np.isfinite(fitness))
+    nothing = pd.DataFrame({"gene": [], "importance": [], "std": []})
+    if len(rows) < FEWEST:
+        return Importance(nothing, len(rows), reason=f"fewer than {FEWEST} evaluations are complete")
+    if len(genes) < 2 or len(np.unique(fitness[rows])) < 2:
+        return Importance(nothing, len(rows), reason="fewer than two genes vary, or the fitness does not")
+    generator = np.random.default_rng(seed)
+    if len(rows) > MOST:
+        rows = np.sort(generator.choice(rows, MOST, replace=False))
+    target = floats(pd.Series(fitness[rows]).rank(pct=True))
+    losses, scores = _losses([matrix[rows] for matrix in matrices], target, seed=int(generator.integers(2**31)))
+    r2 = float(np.mean(scores))
+    if r2 < LEAST_R2:
+        found = f"a forest predicts the fitness of unseen genomes hardly better than its mean (R² {r2:.2f})"
+        return Importance(nothing, len(rows), r2, found)
+    table = pd.DataFrame({"gene": genes, "importance": losses.mean(axis=0), "std": losses.std(axis=0, ddof=1)})
+    table = table.sort_values("importance", ascending=False, kind="stable").reset_index(drop=True)
+    few = f"uncertain: fewer than {FEW} evaluations" if len(rows) < FEW else ""
+    return Importance(table, len(rows), r2, few)
+
+
+def _columns(features: Sequence[Feature]) -> tuple[list[str], list[Floats]]:
+    """Return the genes that vary, and for each a matrix: its features, a category as one column a choice."""
+    matrices: dict[str, list[Floats]] = {}
+    for feature in features:
+        columns = (
+            [
+                np.where(np.isnan(feature.values), np.nan, feature.values == place)
+                for place in range(len(feature.categories))
+            ]
+            if len(feature.categories) > 2
+            else [feature.scaled]
+        )
+        matrices.setdefault(feature.gene, []).extend(columns)
+    stacked = {gene: np.column_stack(columns) for gene, columns in matrices.items()}
+    vary = {gene: matrix for gene, matrix in stacked.items() if len(np.unique(matrix, axis=0)) > 1}
+    return list(vary), list(vary.values())
+
+
+def _losses(matrices: Sequence[Floats], target: Floats, seed: int) -> tuple[Floats, list[float]]:
+    """Return the loss of R² by fold (rows) and gene (columns), and the R² of each fold's forest."""
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+    from sklearn.model_selection import KFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    def gathered(places: npt.NDArray[np.int64]) -> Floats:
+        return np.hstack([matrix[places[:, gene]] for gene, matrix in enumerate(matrices)])
+
+    # A column a gene, which holds row numbers: shuffling it shuffles all features of the gene together.
+    places = np.tile(np.arange(len(target))[:, None], len(matrices))
+    losses, scores = [], []
+    for fold, (train, test) in enumerate(KFold(FOLDS, shuffle=True, random_state=seed).split(places)):
+        forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=seed + fold)
+        model = make_pipeline(FunctionTransformer(gathered), forest).fit(places[train], target[train])
+        found = permutation_importance(model, places[test], target[test], n_repeats=SHUFFLES, random_state=seed + fold)
+        losses.append(found.importances_mean)
+        scores.append(float(model.score(places[test], target[test])))
+    return np.array(losses), scores

@@ -1,0 +1,83 @@
+"""Runs to report on, made in this process by functions that take no time."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import evo
+from evo.individual import CurvePoint, Evaluation, Individual, training_seed
+from evo.run import Run
+from evo.settings import Settings
+
+
+def space_of_kinds() -> evo.SearchSpace:
+    """Layers, a log scale, a category and a gene that is active only now and then."""
+    return evo.SearchSpace(
+        {
+            "layers": evo.Layers(depth=(1, 4), width=(8, 256), log=True),
+            "rate": evo.Float(1e-4, 1e-1, log=True),
+            "activation": evo.Categorical(["relu", "gelu", "tanh"]),
+            "use_dropout": evo.Boolean(),
+            "dropout": evo.Float(0.1, 0.5, when={"use_dropout": True}),
+            "idle": evo.Integer(1, 9),
+        }
+    )
+
+
+def objective(config: dict[str, Any], seed: int) -> float:
+    """The rate decides nearly everything, and `idle` nothing; one in fifteen fails."""
+    chance = random.Random(seed)
+    if chance.random() < 1 / 15:
+        raise ValueError(f"loss {chance.random():.6f} is too large")
+    return -abs(math.log10(config["rate"]) + 2.5) - 0.1 * len(config["layers"]) + chance.gauss(0, 0.01)
+
+
+def search(output: Path, budget: int = 120, strategy: str = "ga", finalists: int = 2, **named: Any) -> Run:
+    """Return a search of that objective, finished."""
+    return evo.search(
+        space_of_kinds(),
+        objective=objective,
+        strategy=strategy,
+        budget=budget,
+        population=min(10, budget),
+        finalists=finalists,
+        seed=3,
+        output=output,
+        **named,
+    )
+
+
+def written_by_hand(
+    individuals: list[Individual], evaluations: list[Evaluation], space: evo.SearchSpace, output: Path, **settings: Any
+) -> Run:
+    """Return a run of given records, with its CSV files."""
+    named: dict[str, Any] = {"objective": "f", "strategy": "ga", "seed": 0, "population": 4}
+    named |= {"generations": None, "budget": 99, "time_budget": None}
+    asked = Settings(space=space.to_dict(), space_name=space.name, finalists=0, **{**named, **settings})
+    run = Run.create(asked, output)
+    for individual in individuals:
+        run.record_proposal(individual)
+    for evaluation in evaluations:
+        run.record(evaluation)
+    run.write_tables()
+    run.close()
+    return run
+
+
+def line_of(length: int, output: Path) -> Run:
+    """Return a run in which every individual is a little better than the one before, its parent."""
+    space = evo.SearchSpace({"x": evo.Integer(0, 10 * length)})
+    individuals = [
+        Individual(n, {"x": n}, n // 5, (n - 1,) if n else (), "mutation" if n else "random") for n in range(length)
+    ]
+    evaluations = [
+        Evaluation(
+            n, 0, training_seed(0, {"x": n}, 0), "complete", n / length, seconds=1.0, worker=f"worker-{n % 2}",
+            started=1e9 + n, curve=(CurvePoint(1, 0.5, 0.5, n / length),),
+        )
+        for n in range(length)
+    ]  # fmt: skip
+    return written_by_hand(individuals, evaluations, space, output)

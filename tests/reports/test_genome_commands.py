@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import evo
+from evo import experiment
+from evo.cli import app
+from evo.individual import Genome
+from evo.reports.genome_commands import genome_text
+from evo.run import Run
+from tests.reports.runs import written_by_hand
+
+DIGITS = {"name": "digits", "data_dir": None}
+
+
+def run_of(space: evo.SearchSpace, output: Path, **settings: Any) -> Run:
+    return written_by_hand(
+        [], [], space, output, **{"objective": None, "model": space.model, "dataset": DIGITS, **settings}
+    )
+
+
+def test_the_command_trains_the_genome_with_the_settings_of_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CliRunner
+) -> None:
+    space = evo.SearchSpace(
+        {
+            "hidden_layers": evo.Layers(depth=(1, 3), width=(4, 64)),
+            "learning_rate": evo.Float(1e-5, 1e-1, log=True),
+            "batch_norm": evo.Boolean(),
+            "use_dropout": evo.Boolean(),
+            "dropout": evo.Float(0.05, 0.5, when={"use_dropout": True}),
+            "activation": evo.Categorical(["relu", "gelu"]),
+        },
+        model="mlp",
+        dataset="digits",
+        training={"optimiser": "sgd", "batch_size": 50, "steps": 60, "evaluate_every": 20, "weight_decay": 1e-4},
+    )
+    config: Genome = {
+        "hidden_layers": (33, 7),
+        "learning_rate": 0.012345678901234567,
+        "batch_norm": False,
+        "use_dropout": True,
+        "dropout": 0.123,
+        "activation": "gelu",
+    }
+    command = genome_text(run_of(space, tmp_path / "run", seed=5, fitness="test"), config)
+    seen: dict[str, Any] = {}
+
+    def trained(**asked: Any) -> None:
+        seen.update(asked)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train_configurations", trained)
+    words = shlex.split(command)
+    assert words[:2] == ["evo", "train"]
+    assert cli.invoke(app, words[1:]).exit_code == 130
+    [genome] = seen["configurations"]
+    fixed = {"batch_size": 50, "steps": 60, "weight_decay": 1e-4}
+    assert genome == {name: value for name, value in config.items() if name != "use_dropout"} | fixed
+    assert seen["space"].training.optimiser == "sgd"
+    assert seen["space"].training.evaluate_every == 20
+    assert (seen["seed"], seen["fitness"], seen["execution"].dataset) == (5, "test", "digits")
+
+
+def test_genes_of_a_model_of_the_users_own_are_given_by_name(tmp_path: Path) -> None:
+    space = evo.SearchSpace(
+        {"width": evo.Integer(4, 64), "learning_rate": evo.Float(1e-5, 1e-1), "gate": evo.Boolean()},
+        dataset="digits",
+        training={"batch_size": 50, "steps": 60},
+    )
+    run = run_of(space, tmp_path / "run", model="my_model:build")
+    command = shlex.split(genome_text(run, {"width": 9, "learning_rate": 0.5, "gate": True}))
+    assert "--gene" in command
+    pairs = [command[place + 1] for place, word in enumerate(command) if word == "--gene"]
+    assert pairs == ["width=9", "gate=true"]
+
+
+def test_what_no_option_says_is_json(tmp_path: Path) -> None:
+    space = evo.SearchSpace(
+        {"hidden_layers": evo.Layers(depth=(1, 2), width=(4, 8))},
+        model="mlp",
+        dataset="digits",
+        training={"image_size": 16, "learning_rate": 0.1, "batch_size": 50, "steps": 60},
+    )
+    assert genome_text(run_of(space, tmp_path / "run"), {"hidden_layers": (4, 5)}) == '{"hidden_layers": [4, 5]}'
