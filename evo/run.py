@@ -123,13 +123,19 @@ class Run:
         if Path.cwd().is_relative_to(os.path.abspath(path)):
             path = Path(os.path.abspath(path))  # "." goes away with the folder that is replaced
 
-        def fill(folder: Path) -> Journal:
-            settings.save(folder)
-            return Journal.create(folder / "journal.jsonl")
+        with contextlib.ExitStack() as on_failure:
 
-        journal = make_run_folder(path, fill, overwrite=overwrite)
-        journal.path = path / "journal.jsonl"
-        return cls(settings, journal, path)
+            def fill(folder: Path) -> Journal:
+                settings.save(folder)
+                journal = Journal.create(folder / "journal.jsonl")
+                on_failure.callback(journal.close)
+                return journal
+
+            journal = make_run_folder(path, fill, overwrite=overwrite)
+            journal.path = path / "journal.jsonl"
+            run = cls(settings, journal, path)
+            on_failure.pop_all()
+        return run
 
     @classmethod
     def load(cls, path: Path | str) -> Run:

@@ -14,7 +14,7 @@ from tests.faults.conftest import times
 from tests.faults.processes import DigitsSearch, FakeSearch, finish, kill, lines_of, was_killed, whole_lines
 
 SEED = 20190412
-LINES_BETWEEN = 8
+LINES_BETWEEN = 6
 """Most lines of the journal between two kills."""
 
 
@@ -38,7 +38,7 @@ def kill_again_and_again(search: FakeSearch | DigitsSearch, kills: int) -> int:
 
 def test_a_fake_search_killed_at_random_moments(folder: Path, figure: Callable[[str], None]) -> None:
     wanted = times(long=100, short=6)
-    killed, whole = (FakeSearch(folder / name, 3 * wanted + 10) for name in ("killed", "whole"))
+    killed, whole = (FakeSearch(folder / name, 6 * wanted + 10) for name in ("killed", "whole"))
     finish(whole)
     kills = kill_again_and_again(killed, wanted)
     assert kills > 0.8 * wanted, "the search was over too early for the test to say anything"
@@ -54,7 +54,7 @@ def test_a_fake_search_killed_at_random_moments(folder: Path, figure: Callable[[
 
 def test_a_search_on_the_digits_killed_at_random_moments(folder: Path, figure: Callable[[str], None]) -> None:
     wanted = times(long=100, short=2)
-    killed, whole = (DigitsSearch(folder / f"digits {name}", 3 * wanted + 8) for name in ("killed", "whole"))
+    killed, whole = (DigitsSearch(folder / f"digits {name}", 4 * wanted + 8) for name in ("killed", "whole"))
     finish(whole)
     kills = kill_again_and_again(killed, wanted)
     assert kills > 0.8 * wanted, "the search was over too early for the test to say anything"
