@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, takes_seed
+from evo.evaluators.dask_connection import Where
 from evo.evaluators.objective import Objective, name_of
 from evo.execution import Execution, Work, begin, check_above_zero, checked_seed, go_on
 from evo.experiment import LISTED, check_seeds, train_listed
@@ -49,6 +50,7 @@ def search(
     engine: Literal["auto", "eager", "onednn"] = "auto",
     workers: int | None = None,
     timeout: float | None = None,
+    dask: Where | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
     observer: Observer | None = None,
@@ -83,6 +85,8 @@ def search(
         engine: "auto", "eager" or "onednn"; the table says which one made a row.
         workers: Evaluations at the same time; changes no result. Default: one a core (trainings on a CPU), or one.
         timeout: Seconds that an evaluation may take; one that takes longer is ended, and its status is "timeout".
+        dask: The cluster to evaluate on: a scheduler's address, a scheduler file, "local", or a `distributed.Client`.
+            `workers` is then the most evaluations at a time; default: one a worker.
         output: The run folder. Default: with an objective none, the run stays in memory; otherwise
             results/<space>-<n>.
         overwrite: Replace the run in `output`.
@@ -99,7 +103,7 @@ def search(
     """
     observer = observer or Nobody()
     execution = Execution(
-        dataset, data_dir, device, precision, engine, workers, timeout, time_budget, output, overwrite
+        dataset, data_dir, device, precision, engine, workers, timeout, time_budget, output, overwrite, dask
     )
     loaded = load_space(space)
     if objective is not None and not callable(objective):
@@ -137,7 +141,7 @@ def search(
         raise ConfigurationError(f"--finalists: must be 0 or more, got {settings.finalists}")
     if budget is None and generations is None:
         settings.budget, settings.generations = loaded.search.budget, loaded.search.generations
-    algorithm = _make_algorithm(loaded, settings, population if population is not None else loaded.search.population)
+    algorithm = algorithm_of(loaded, settings, population if population is not None else loaded.search.population)
     settings.population = algorithm.population_size
     settings.pending = getattr(algorithm, "pending", None)
     settings.objectives = getattr(algorithm, "objectives", None)
@@ -183,6 +187,7 @@ def resume(
     engine: Literal["auto", "eager", "onednn"] | None = None,
     workers: int | None = None,
     timeout: float | None = None,
+    dask: Where | None = None,
     finalists: int | None = None,
     seeds: int | None = None,
     observer: Observer | None = None,
@@ -202,6 +207,7 @@ def resume(
         engine: If it is not to be the one that the run began with.
         workers: Evaluations at the same time; changes no result.
         timeout: A new bound of an evaluation's seconds.
+        dask: The cluster to go on with, see `search`; without it, the run goes on on this machine.
         finalists: A new number of finalists.
         seeds: A new number of trainings of each configuration, where nothing is searched (`evo train`, `evo table1`).
         observer: Watches the search.
@@ -244,6 +250,7 @@ def resume(
             engine=engine,
             workers=workers,
             time_budget=time_budget,
+            dask=dask,
             observer=observer,
             stop_check=stop_check,
         )
@@ -267,7 +274,7 @@ def _more_search(
         # A bound that is not given again must not stop the extension short.
         settings.budget, settings.generations = budget, generations
     settings.finalists = finalists if finalists is not None else settings.finalists
-    algorithm = _make_algorithm(run.space, settings, settings.population)
+    algorithm = algorithm_of(run.space, settings, settings.population)
     _check_bounds(run, algorithm)
     algorithm.replay(run.proposals, run.search_evaluations)
     if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
@@ -307,7 +314,8 @@ def _search_with(algorithm: Strategy) -> Work:
     return work
 
 
-def _make_algorithm(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
+def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
+    """Return the strategy that a run's settings ask for, as it is before its first proposal."""
     return make_strategy(
         settings.strategy,
         space,

@@ -10,6 +10,7 @@ from evo.commands.checking import check, spaces
 from evo.commands.results import compare, replay, report
 from evo.commands.searching import demo, resume, search
 from evo.commands.training import table1, train
+from evo.commands.watching import watch
 
 app = typer.Typer(
     name="evo",
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (search, demo, resume, compare, report, replay, train, table1, spaces, check):
+for command in (search, demo, resume, watch, compare, report, replay, train, table1, spaces, check):
     app.command()(command)
 
 

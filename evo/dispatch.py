@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from evo.cost import REMEMBERED, CostModel, cost_model, keep_rates
 from evo.evaluators.base import Evaluator, Task
@@ -81,12 +82,8 @@ class Dispatch:
         return max(0.0, self._ends - now)
 
     def _predict(self, total: int) -> float:
-        individuals, proposals, settings = self._run.individuals, self._run.proposals, self._run.settings
-        recent = proposals[-RECENT:]
-        mean = sum(self._cost.seconds(individual.genome) for individual in recent) / len(recent)
-        submitted = sum(self._cost.seconds(individuals[number].genome) for number, _ in self._submitted)
-        finalists = settings.finalists * settings.finalist_seeds if settings.retrainable else 0
-        return (submitted + mean * (max(0, total - len(proposals)) + finalists)) / settings.workers
+        individuals = self._run.individuals
+        return predicted_seconds(self._run, self._cost, [individuals[number] for number, _ in self._submitted], total)
 
     def __enter__(self) -> Dispatch:
         return self
@@ -128,6 +125,23 @@ def cost_of(run: Run, twins: Twins) -> CostModel:
         ):
             _learn(model, evaluation, run.individuals[number], twins)
     return model
+
+
+def predicted_seconds(run: Run, cost: CostModel, waiting: Sequence[Individual], total: int) -> float:
+    """Return how long the rest of a search takes, with its finalists.
+
+    Args:
+        run: Has one proposal at least.
+        cost: The cost model of the run.
+        waiting: Who was proposed and is not evaluated yet.
+        total: Individuals of the search. Those that are not proposed yet count as the mean of the last that were.
+    """
+    proposals, settings = run.proposals, run.settings
+    recent = proposals[-RECENT:]
+    mean = sum(cost.seconds(individual.genome) for individual in recent) / len(recent)
+    submitted = sum(cost.seconds(individual.genome) for individual in waiting)
+    finalists = settings.finalists * settings.finalist_seeds if settings.retrainable else 0
+    return (submitted + mean * (max(0, total - len(proposals)) + finalists)) / settings.workers
 
 
 def _learn(model: CostModel, evaluation: Evaluation, individual: Individual, twins: Twins) -> None:

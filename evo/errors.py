@@ -28,6 +28,10 @@ class SearchError(EvoError):
     """A search cannot go on: its first trainings all failed, or its workers cannot start."""
 
 
+class ClusterLost(SearchError):  # noqa: N818  # what happened, not whose mistake it was
+    """The scheduler of a cluster is gone; what was recorded is safe, and the search can be resumed anywhere."""
+
+
 class StorageError(EvoError, OSError):
     """A file cannot be written: the disk is full or broken, or its folder is gone. Nothing older is harmed by it."""
 

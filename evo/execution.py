@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from evo.errors import ConfigurationError, StorageError
+from evo.errors import ClusterLost, ConfigurationError, StorageError
 from evo.evaluators import Evaluator
 from evo.evaluators.base import Setup
+from evo.evaluators.dask_connection import Where, name_of_cluster
 from evo.evaluators.objective import Objective
 from evo.loop import Observer, Stop, StopCheck
 from evo.run import Run
 from evo.run_folder import check_output, free_output
 from evo.settings import Settings, current_versions
-from evo.setups import default_workers, make_evaluator, setup_of_run, setup_of_search
+from evo.setups import default_workers, make_cluster_evaluator, make_evaluator, setup_of_run, setup_of_search
 from evo.space import SearchSpace
 
-TIME_BUDGET_EXIT = 75
+RESUMABLE_EXIT = 75
 SUSPEND_SECONDS = 8.0
 """Time for trainings in flight to save their state: a scheduler's patience is about 30 s, a person's about 10."""
 
@@ -43,6 +44,8 @@ class Execution:
         time_budget: Seconds that everything may take.
         output: The run folder; None for results/<space>-<n>, or for memory where an objective is evaluated.
         overwrite: Replace the run in `output`.
+        dask: The cluster to evaluate on: a scheduler's address, a scheduler file, "local" or a `distributed.Client`;
+            None for this machine. `workers` is then the most evaluations at a time; None for one a worker.
     """
 
     dataset: str | None = None
@@ -55,6 +58,7 @@ class Execution:
     time_budget: float | None = None
     output: str | Path | None = None
     overwrite: bool = False
+    dask: Where | None = None
 
     def __post_init__(self) -> None:
         check_above_zero(workers=self.workers, time_budget=self.time_budget, timeout=self.timeout)
@@ -81,19 +85,38 @@ def begin(
     if path is not None:
         check_output(path, overwrite=execution.overwrite)
     setup = _setup(space, settings, execution, objective, observer)
-    settings.workers = execution.workers or default_workers(setup, execution.device)
     settings.timeout = execution.timeout
-    if settings.pending is not None and settings.workers > settings.pending and not settings.asynchronous:
-        observer.notify(
-            f"note: of {settings.workers} workers {settings.pending} are busy at a time; "
-            f"--pending {settings.workers} gives all of them work, and decides what is proposed"
-        )
-    with make_evaluator(setup, settings.workers, execution.timeout) as evaluator:
-        _note_facts(settings, evaluator.start())
+    stop_check = _timed(stop_check, execution.time_budget, started)
+    with _evaluator(
+        setup, settings, execution.dask, execution.workers, execution.device, observer, stop_check
+    ) as evaluator:
+        _note_facts(settings, evaluator)
+        if settings.pending is not None and settings.workers > settings.pending and not settings.asynchronous:
+            observer.notify(
+                f"note: of {settings.workers} workers {settings.pending} are busy at a time; "
+                f"--pending {settings.workers} gives all of them work, and decides what is proposed"
+            )
         if execution.output is None and path is not None and path.exists():
             path = free_output(path.parent, space.name)  # another search has taken the name meanwhile
         run = Run.create(settings, path, overwrite=execution.overwrite)
-        return _carry_out(run, evaluator, work, observer, _timed(stop_check, execution.time_budget, started))
+        return _carry_out(run, evaluator, work, observer, stop_check)
+
+
+def _evaluator(
+    setup: Setup,
+    settings: Settings,
+    dask: Where | None,
+    workers: int | None,
+    device: str,
+    observer: Observer,
+    stop_check: StopCheck,
+) -> Evaluator:
+    """Return what evaluates, and note in the settings where and how much at a time."""
+    settings.dask = name_of_cluster(dask) if dask is not None else None
+    if dask is not None:
+        return make_cluster_evaluator(setup, dask, workers, settings.timeout, device, observer, stop_check)
+    settings.workers = workers or default_workers(setup, device)
+    return make_evaluator(setup, settings.workers, settings.timeout)
 
 
 def _setup(
@@ -124,6 +147,7 @@ def go_on(
     engine: Literal["auto", "eager", "onednn"] | None = None,
     workers: int | None = None,
     time_budget: float | None = None,
+    dask: Where | None = None,
     observer: Observer,
     stop_check: StopCheck,
 ) -> Run:
@@ -140,6 +164,7 @@ def go_on(
         engine: If not the run's.
         workers: Evaluations at the same time.
         time_budget: Seconds for this call.
+        dask: See `Execution`.
         observer: Watches.
         stop_check: Called often; raises `Stop` to end it.
 
@@ -151,13 +176,12 @@ def go_on(
     setup = setup_of_run(
         run, observer=observer, objective=objective, model=model, data_dir=data_dir, device=device, engine=engine
     )
-    count = workers or default_workers(setup, device or settings.device)
-    with make_evaluator(setup, count, settings.timeout) as evaluator:
-        _note_facts(settings, evaluator.start())
-        settings.workers = count
+    stop_check = _timed(stop_check, time_budget, started)
+    with _evaluator(setup, settings, dask, workers, device or settings.device, observer, stop_check) as evaluator:
+        _note_facts(settings, evaluator)
         if settings != run.settings or settings.versions != current_versions():
             run.record_resume(settings)
-        return _carry_out(run, evaluator, work, observer, _timed(stop_check, time_budget, started))
+        return _carry_out(run, evaluator, work, observer, stop_check)
 
 
 def check_above_zero(**numbers: float | None) -> None:
@@ -188,8 +212,13 @@ def _carry_out(run: Run, evaluator: Evaluator, work: Work, observer: Observer, s
             work(run, evaluator, observer, stop_check)
         except StorageError:
             raise  # the tables would find no room either; the next command writes them
+        except ClusterLost as error:
+            run.write_tables()
+            raise Stop(str(error), RESUMABLE_EXIT) from error
         except BaseException as error:
             if isinstance(error, Stop):
+                if run.settings.objective is None:
+                    observer.notify("stopping: trainings in flight save their state")
                 evaluator.suspend(SUSPEND_SECONDS)
             run.write_tables()
             raise
@@ -203,13 +232,16 @@ def _timed(stop_check: StopCheck, time_budget: float | None, started: float) -> 
     def check() -> None:
         stop_check()
         if time_budget is not None and time.monotonic() - started > time_budget:
-            raise Stop(f"the time budget of {time_budget:g} s is used up", TIME_BUDGET_EXIT)
+            raise Stop(f"the time budget of {time_budget:g} s is used up", RESUMABLE_EXIT)
 
     return check
 
 
-def _note_facts(settings: Settings, facts: Mapping[str, Any]) -> None:
-    """Note in the settings where and how evaluations happen."""
+def _note_facts(settings: Settings, evaluator: Evaluator) -> None:
+    """Start what evaluates, and note in the settings where and how evaluations happen."""
+    facts = evaluator.start()
+    if settings.dask is not None:
+        settings.workers = evaluator.workers
     settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
     settings.precision, settings.engine, settings.threads = facts["precision"], facts["engine"], facts["threads"]
 

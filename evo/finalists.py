@@ -81,9 +81,7 @@ def _name_winner(run: Run) -> None:
         run.record_winner(max(means, key=lambda individual: means[individual]))
 
 
-def _measure_test(
-    run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck, tasks: list[Task]
-) -> None:
+def _measure_test(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck, tasks: list[Task]) -> None:
     for task in tasks:
         key = (task.individual, task.replicate)
         if run.evaluations[key].complete and run.tests.get(key, {}).get("test_accuracy") is None:

@@ -122,8 +122,8 @@ def run_search(
 def _room(algorithm: Strategy, dispatch: Dispatch, evaluator: Evaluator) -> int:
     """Return how many proposals are wanted now.
 
-    As many as the evaluator can look ahead; but a strategy that learns whatever has arrived would then propose long before
-    it learns, so it proposes for workers that are free.
+    As many as the evaluator can look ahead; but a strategy that learns whatever has arrived would then propose long
+    before it learns, so it proposes for workers that are free.
     """
     room = dispatch.room()
     return min(room, max(0, evaluator.workers - dispatch.pending)) if algorithm.asynchronous else room

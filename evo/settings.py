@@ -22,25 +22,18 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 Bound = Annotated[int, Field(ge=1, lt=2**53)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Threads = Annotated[int, Field(ge=1, le=4096)]
-DATASET_FACTS = {
-    "name": str,
-    "variant": str,
-    "checksum": str,
-    "source": str,
-    "image_shape": list,
-    "classes": list,
-    "train_count": int,
-    "test_count": int,
-}
-"""What is known of every dataset; see `evo.data.PreparedDataset`."""
+_DATASET_TEXTS = ("name", "variant", "checksum", "source")
+_DATASET_NUMBERS = {"image_shape": list, "classes": list, "train_count": int, "test_count": int}
 
 
 def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
-    for name, kind in DATASET_FACTS.items() if dataset is not None else ():
-        if not isinstance((dataset or {}).get(name), kind):
-            raise ValueError(f"{name} must be of the type {kind.__name__}")
-    if dataset is not None and not all(isinstance(size, int) and 0 < size < 2**20 for size in dataset["image_shape"]):
-        raise ValueError("image_shape must be channels, height and width")
+    """Check the facts of a dataset that others rely on; see `evo.data.PreparedDataset`."""
+    if dataset is None:
+        return None
+    wrong = [name for name in _DATASET_TEXTS if not isinstance(dataset.get(name, ""), str)]
+    wrong += [name for name, kind in _DATASET_NUMBERS.items() if not isinstance(dataset.get(name), kind)]
+    if wrong or not all(isinstance(size, int) and 0 < size < 2**20 for size in dataset["image_shape"]):
+        raise ValueError(f"the facts of a dataset are not what evo writes: {', '.join(wrong) or 'image_shape'}")
     return dataset
 
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from evo.data import prepare_dataset
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
+from evo.evaluators.dask_connection import Where, connect
 from evo.evaluators.objective import Objective, name_of
 from evo.hardware import check_names
-from evo.loop import Observer
+from evo.loop import Observer, StopCheck
 from evo.run import Run
 from evo.settings import Settings
 from evo.space import SearchSpace
@@ -54,6 +55,7 @@ def setup_of_search(
         engine,
         settings.fitness,
         free_steps=settings.free_steps,
+        data_dir=settings.dataset["data_dir"],
     )
 
 
@@ -108,6 +110,7 @@ def setup_of_run(
         settings.fitness,
         settings.threads or 1,
         settings.free_steps,
+        str(Path(folder).resolve()) if folder else None,
     )
 
 
@@ -119,6 +122,29 @@ def make_evaluator(setup: Setup, workers: int, timeout: float | None = None) -> 
     if isinstance(setup, ObjectiveSetup) and workers == 1 and timeout is None:
         return InProcessEvaluator(setup)
     return ProcessPoolEvaluator(setup, workers, timeout)
+
+
+def make_cluster_evaluator(
+    setup: Setup,
+    dask: Where,
+    workers: int | None,
+    timeout: float | None,
+    device: str,
+    observer: Observer,
+    stop_check: StopCheck,
+) -> Evaluator:
+    """Return what carries a setup out on a Dask cluster; of a local one, `workers` is the number of its processes."""
+    from evo.evaluators.dask_cluster import DaskEvaluator
+
+    return DaskEvaluator(
+        setup,
+        lambda: connect(dask, workers or default_workers(setup, device), observer.warn),
+        most=workers,
+        timeout=timeout,
+        notify=observer.notify,
+        warn=observer.warn,
+        stop_check=stop_check,
+    )
 
 
 def default_workers(setup: Setup, device: str) -> int:

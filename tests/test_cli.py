@@ -16,16 +16,16 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
 from typer.testing import CliRunner
 
 import evo
 from evo.cli import app
 from evo.data import PreparedDataset
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, Setup
-from evo.progress import TerminalObserver, TimeLeft, duration
+from evo.live import TerminalObserver
+from evo.progress import duration
 from evo.run import Run
-from evo.terminal import print_result
+from evo.terminal_result import print_result
 from tests.command import environment, run_command, tables
 from tests.test_run import add_event, evaluation, individual, make_settings
 
@@ -520,10 +520,11 @@ def evaluated_line(seconds_left: float | None, **more: Any) -> str:
     text = io.StringIO()
     run = Run.create(make_settings())
     run.record_proposal(individual(0))
-    run.record(evaluation(0, 0.5, **{"seconds": 1.25} | more))
     with TerminalObserver(Console(file=text, width=400)) as observer:
+        observer.started(run, 4)
+        run.record(evaluation(0, 0.5, **{"seconds": 1.25} | more))
         observer.evaluated(run, run.evaluations[0, 0], seconds_left)
-    return text.getvalue()
+    return text.getvalue().splitlines()[-1]
 
 
 def test_a_line_says_how_much_time_is_left_where_that_is_known() -> None:
@@ -533,20 +534,6 @@ def test_a_line_says_how_much_time_is_left_where_that_is_known() -> None:
 
 def test_a_line_says_whose_curve_was_read() -> None:
     assert "0.5000 on the curve of #7 |" in evaluated_line(3.0, shared_with=7)
-
-
-def test_the_live_line_counts_the_time_left_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr("evo.progress.time.monotonic", lambda: now[0])
-    progress = Progress(TimeLeft())
-    task = progress.add_task("generation 0", total=4, best="", ends=1000.0 + 65)
-    assert TimeLeft().render(progress.tasks[task]).plain == "1:05 left"
-    now[0] += 25
-    assert TimeLeft().render(progress.tasks[task]).plain == "0:40 left"
-    now[0] += 500
-    assert TimeLeft().render(progress.tasks[task]).plain == "0:00 left"
-    progress.update(task, ends=None)
-    assert TimeLeft().render(progress.tasks[task]).plain == ""
 
 
 @pytest.mark.usefixtures("in_process")

@@ -317,7 +317,7 @@ class Pool(Evaluator):
     """Workers that are not there: as many tasks run as there are workers, and a random one of them ends next."""
 
     def __init__(self, workers: int, seed: int, answer: Callable[[Task], Evaluation] = outcome):
-        self.workers, self.rng, self.answer = workers, random.Random(seed), answer
+        self._workers, self.rng, self.answer = workers, random.Random(seed), answer
         self.planner = Planner()
         self.at_work: list[Task] = []
         self.submitted: list[Task] = []
@@ -326,15 +326,19 @@ class Pool(Evaluator):
     def start(self) -> dict[str, Any]:
         return {}
 
+    @property
+    def workers(self) -> int:
+        return self._workers
+
     def room(self) -> int:
-        return max(0, 16 * self.workers - self.pending)
+        return max(0, 16 * self._workers - self.pending)
 
     def submit(self, task: Task) -> None:
         self.submitted.append(task)
         self.planner.add(task)
 
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
-        while len(self.at_work) < self.workers and (task := self.planner.take(self.at_work)) is not None:
+        while len(self.at_work) < self._workers and (task := self.planner.take(self.at_work)) is not None:
             self.at_work.append(task)
             self.started.append(task.individual)
         return self.answer(self.at_work.pop(self.rng.randrange(len(self.at_work)))) if self.at_work else None

@@ -18,6 +18,18 @@ Output = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=OUTPUT)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.", rich_help_panel=OUTPUT)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --output.", rich_help_panel=OUTPUT)]
+TensorBoard = Annotated[
+    bool,
+    typer.Option("--tensorboard", help="Also write for TensorBoard, to RUN/tensorboard.", rich_help_panel=OUTPUT),
+]
+MLflow = Annotated[
+    bool,
+    typer.Option(
+        "--mlflow",
+        help="Also write to MLflow, to MLFLOW_TRACKING_URI or RUN/mlflow.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Seed = Annotated[
     int, typer.Option(help="Decides everything that is drawn: same seed, same table.", rich_help_panel=SEARCH)
 ]
@@ -45,6 +57,16 @@ Timeout = Annotated[
     str | None,
     typer.Option(
         help="Most time of one training, as 90s or 10m; one that takes longer fails.", rich_help_panel=TRAINING
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS|local",
+        help="Train on a Dask cluster: tcp://host:8786, tls://host:8786, a scheduler file, or local for one here. "
+        "--workers is then the most trainings at a time.",
+        rich_help_panel=TRAINING,
     ),
 ]
 DataDir = Annotated[

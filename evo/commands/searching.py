@@ -11,12 +11,14 @@ from evo.commands.options import (
     SEARCH,
     TRAINING,
     Budget,
+    Dask,
     DataDir,
     Debug,
     Device,
     Engine,
     Finalists,
     Generations,
+    MLflow,
     Model,
     MovedData,
     Output,
@@ -25,11 +27,12 @@ from evo.commands.options import (
     Quiet,
     SameModel,
     Seed,
+    TensorBoard,
     TimeBudget,
     Timeout,
     Workers,
 )
-from evo.commands.shell import guarded, seconds_of, watched
+from evo.commands.shell import guarded, seconds_of, trackers, watched
 
 
 def search(
@@ -88,8 +91,11 @@ def search(
     engine: Engine = "auto",
     workers: Workers = None,
     timeout: Timeout = None,
+    dask: Dask = None,
     output: Output = None,
     overwrite: Overwrite = False,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -109,6 +115,7 @@ def search(
         watched(
             run_search,
             quiet,
+            trackers=trackers(tensorboard=tensorboard, mlflow=mlflow),
             space=space,
             strategy=strategy,
             budget=budget,
@@ -130,6 +137,7 @@ def search(
             engine=engine,
             workers=workers,
             timeout=seconds_of(timeout, "--timeout"),
+            dask=dask,
             output=output,
             overwrite=overwrite,
         )
@@ -174,6 +182,9 @@ def resume(
     ] = None,
     workers: Workers = None,
     timeout: Timeout = None,
+    dask: Dask = None,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -194,6 +205,7 @@ def resume(
         watched(
             resume_run,
             quiet,
+            trackers=trackers(tensorboard=tensorboard, mlflow=mlflow),
             path=run,
             budget=budget,
             generations=generations,
@@ -206,6 +218,7 @@ def resume(
             engine=engine,
             workers=workers,
             timeout=seconds_of(timeout, "--timeout"),
+            dask=dask,
         )
 
     guarded(action, debug)

@@ -13,15 +13,23 @@ if TYPE_CHECKING:
 
     from evo.live import TerminalObserver
     from evo.run import Run
+    from evo.tracking import Tracker
 
 
-def watched(command: Callable[..., Run], quiet: bool, again: Sequence[str] = (), **arguments: Any) -> None:
+def watched(
+    command: Callable[..., Run],
+    quiet: bool,
+    again: Sequence[str] = (),
+    trackers: Sequence[Tracker] = (),
+    **arguments: Any,
+) -> None:
     """Do what makes a run, with progress on stderr, and with signals that end it in order; show the result.
 
     Args:
         command: Takes `observer` and `stop_check`, and returns the run.
         quiet: Show no progress.
         again: The words of the command that goes on after a stop; by default `resume` and the run's folder.
+        trackers: Other programs that are told of the run.
         **arguments: Of the command.
     """
     from evo.errors import StorageError
@@ -30,11 +38,12 @@ def watched(command: Callable[..., Run], quiet: bool, again: Sequence[str] = (),
     from evo.run_folder import is_run
     from evo.signals import StopOnSignals
     from evo.terminal import error_console
+    from evo.tracking import Tracking
 
     observer = TerminalObserver(error_console(), quiet=quiet)
     try:
-        with StopOnSignals() as signals, observer:
-            run = command(observer=observer, stop_check=signals.check, **arguments)
+        with StopOnSignals() as signals, observer, Tracking(trackers, observer) as watching:
+            run = command(observer=watching, stop_check=signals.check, **arguments)
     except (Stop, KeyboardInterrupt) as stop:
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
@@ -48,7 +57,8 @@ def watched(command: Callable[..., Run], quiet: bool, again: Sequence[str] = (),
             raise
         remedy = f"What was recorded is safe. Once that is mended, go on with:  {_again(again, observer)}"
         raise StorageError(f"{error}\n{remedy}") from error
-    _show(run)
+    _write_figures(run)
+    show_result(run)
 
 
 def _again(words: Sequence[str], observer: TerminalObserver) -> str:
@@ -56,8 +66,26 @@ def _again(words: Sequence[str], observer: TerminalObserver) -> str:
     return f"evo {shlex.join(words or ('resume', str(observer.path)))}{observer.model_option}"
 
 
-def _show(run: Run) -> None:
-    """Print what a finished run has found; write the figures of one that searched nothing."""
+def _write_figures(run: Run) -> None:
+    """Write the figures of a run that searched nothing."""
+    from evo.experiment import LISTED
+    from evo.table1 import NAME
+
+    if run.settings.strategy != LISTED or run.path is None:
+        return
+    if run.settings.space_name == NAME:
+        from evo.reports.table1 import write_table1
+        from evo.reproduction import figure_runs
+
+        write_table1(run, figure_runs(run.path))
+    else:
+        from evo.reports.training import write_training
+
+        write_training(run)
+
+
+def show_result(run: Run) -> None:
+    """Print what a finished run has found."""
     from evo.experiment import LISTED
     from evo.table1 import NAME
     from evo.terminal import print_table1
@@ -66,16 +94,20 @@ def _show(run: Run) -> None:
     if run.settings.strategy != LISTED or run.path is None:
         print_result(run)
     elif run.settings.space_name == NAME:
-        from evo.reports.table1 import write_table1
-        from evo.reproduction import figure_runs
-
-        write_table1(run, figure_runs(run.path))
         print_table1(run)
     else:
-        from evo.reports.training import write_training
-
-        write_training(run)
         print_trainings(run)
+
+
+def trackers(*, tensorboard: bool, mlflow: bool) -> list[Tracker]:
+    """Return the trackers that were asked for.
+
+    Raises:
+        ConfigurationError: The package of one is not installed.
+    """
+    from evo.tracking import MLflow, TensorBoard
+
+    return [*([TensorBoard()] if tensorboard else []), *([MLflow()] if mlflow else [])]
 
 
 def guarded(action: Callable[[], Any], debug: bool) -> Any:

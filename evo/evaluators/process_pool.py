@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
-from evo.evaluators.base import Evaluator, Setup, StopRequest, Task, reason_of
+from evo.evaluators.base import Evaluator, Setup, StopRequest, Task, failure, reason_of
 from evo.evaluators.planner import Planner
-from evo.individual import Evaluation, Status
+from evo.individual import Evaluation
 from evo.processes import deaf_to_interrupts, without_main
 
 ATTEMPTS = 2
@@ -126,6 +126,10 @@ class ProcessPoolEvaluator(Evaluator):
         return len(self._planner) + len(self._running()) + len(self._finished)
 
     @property
+    def workers(self) -> int:
+        return self._count
+
+    @property
     def running(self) -> int:
         return len(self._running())
 
@@ -207,7 +211,7 @@ class ProcessPoolEvaluator(Evaluator):
             if worker.task is not None and time.monotonic() > worker.deadline:
                 _end(worker)
                 reason = f"took longer than --timeout {self._timeout:g} s"
-                self._finished.append(_failure(worker.task, "timeout", reason, worker.name, self._timeout or 0.0))
+                self._finished.append(failure(worker.task, "timeout", reason, worker.name, self._timeout or 0.0))
                 self._workers[place] = self._spawn(place)
 
     def _replace(self, place: int) -> None:
@@ -231,22 +235,8 @@ class ProcessPoolEvaluator(Evaluator):
             else:
                 hint = "; often the system's answer to a lack of memory" if -code == signal.SIGKILL else ""
                 reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"
-                self._finished.append(_failure(task, "failed", reason, worker.name))
+                self._finished.append(failure(task, "failed", reason, worker.name))
         self._workers[place] = self._spawn(place)
-
-
-def _failure(task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0) -> Evaluation:
-    return Evaluation(
-        individual=task.individual,
-        replicate=task.replicate,
-        seed=task.seed,
-        status=status,
-        error=reason,
-        phase=task.phase,
-        worker=worker,
-        started=time.time() - seconds,
-        seconds=seconds,
-    )
 
 
 def _end(worker: _Worker) -> None:

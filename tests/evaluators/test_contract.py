@@ -9,12 +9,15 @@ import pytest
 
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, ProcessPoolEvaluator, Setup, Task
+from evo.evaluators.dask_cluster import DaskEvaluator
 from evo.individual import Evaluation
 from tests.evaluators.arithmetic import Arithmetic
+from tests.evaluators.clusters import own_cluster
 
 EVALUATORS: dict[str, Callable[[Setup], Evaluator]] = {
     "in process": InProcessEvaluator,
     "process pool": lambda setup: ProcessPoolEvaluator(setup, workers=1),
+    "dask": lambda setup: DaskEvaluator(setup, own_cluster),
 }
 
 

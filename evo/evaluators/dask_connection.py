@@ -1,0 +1,183 @@
+"""The way to a Dask cluster: one that runs somewhere, one that is started here, or a client of the user's own."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import multiprocessing
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from evo.errors import ConfigurationError, SearchError
+from evo.processes import deaf_to_interrupts, without_main
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Where: TypeAlias = "str | Path | Client"
+"""A scheduler's address, a scheduler file, "local", or a client."""
+
+LOCAL = "local"
+LOOPBACK = "127.0.0.1"
+CONNECT_SECONDS = 15.0
+INSTALL = "pip install 'evo-hpo[dask]'"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client, and what ends it.
+
+    Attributes:
+        client: Connected.
+        address: The scheduler's.
+        close: Ends what was started for this search: nothing for a client of the user's own.
+    """
+
+    client: Client
+    address: str
+    close: Callable[[], None]
+
+
+def name_of_cluster(where: Where) -> str:
+    """Return what a run keeps of where it was evaluated."""
+    return str(where) if isinstance(where, str | Path) else str(getattr(where.scheduler, "address", "a client"))
+
+
+def connect(where: Where, workers: int, warn: Callable[[str], None]) -> Connection:
+    """Connect to a cluster.
+
+    Args:
+        where: See `Where`.
+        workers: Of a local cluster: processes of one thread each.
+        warn: Takes what a person must know.
+
+    Raises:
+        ConfigurationError: There is no such thing, or Dask is not installed.
+        SearchError: Nobody answers there.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise ConfigurationError(f"--dask: needs the package distributed, which is not installed: {INSTALL}") from None
+    if isinstance(where, distributed.Client):
+        if where.asynchronous:
+            raise ConfigurationError("dask: the client is asynchronous; give one that was made without asynchronous")
+        if where.status != "running":
+            raise ConfigurationError(f"dask: the client is {where.status}, not connected to a scheduler")
+        return Connection(where, name_of_cluster(where), lambda: None)
+    if not isinstance(where, str | Path):
+        raise ConfigurationError(f"dask: must be an address, a scheduler file or a distributed.Client, got {where!r}")
+    _be_silent()
+    if str(where) == LOCAL:
+        return _local(workers)
+    address = _address(where)
+    if address.startswith("tcp://") and not is_loopback(address):
+        warn(
+            f"warning: {address} is not encrypted and asks nobody for a password: whoever reaches its port can run "
+            "code as you, on all its workers. Use a tls:// address: docs/dask.md, Security"
+        )
+    if address.startswith("tls://") and not distributed.Security().get_connection_args("client").get("ssl_context"):
+        raise ConfigurationError(
+            f"--dask {address}: wants certificates, and Dask's configuration names none for clients: "
+            "docs/dask.md, Security"
+        )
+    try:
+        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="evo")
+    except (OSError, ValueError) as error:
+        raise SearchError(
+            f"--dask {where}: no scheduler answers at {address} ({_first_line(error)}); "
+            "is it running, and can it be reached from here?"
+        ) from None
+    return Connection(client, address, client.close)
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address such as tcp://127.0.0.1:8786 leads to this machine alone."""
+    host = address.partition("://")[2].rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _address(where: str | Path) -> str:
+    """Return the address that is given, or that a scheduler file holds."""
+    text = str(where)
+    if "://" in text:
+        return text
+    path = Path(text).expanduser()
+    if path.is_file():
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["address"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ConfigurationError(f"--dask {text}: is a file, but none that a Dask scheduler wrote") from None
+    host, _, port = text.rpartition(":")
+    if host and port.isdigit():
+        return f"tcp://{text}"
+    raise ConfigurationError(
+        f"--dask {text}: is no address (tcp://host:8786, tls://host:8786), no scheduler file, and not {LOCAL}"
+    )
+
+
+def _local(workers: int) -> Connection:
+    """Start a scheduler and workers on this machine; they listen on its loopback alone, and end with this process."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(
+            "evo: this script starts workers when it is imported; "
+            'put the call of evo.search under `if __name__ == "__main__":`'
+        )
+    options: dict[str, Any] = {
+        "distributed.scheduler.worker-ttl": None,  # a worker here is gone when its process is
+        "distributed.worker.memory.terminate": False,  # what fits into memory is planned
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+    }
+    try:
+        with dask.config.set(options), without_main(), deaf_to_interrupts():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host=LOOPBACK,
+                dashboard_address=f"{LOOPBACK}:0",
+                worker_dashboard_address=f"{LOOPBACK}:0",
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+                security=_temporary_security(),
+            )
+            client = Client(cluster, set_as_default=False, name="evo")
+    except (OSError, RuntimeError) as error:
+        raise SearchError(f"--dask {LOCAL}: cannot start a cluster: {_first_line(error)}") from error
+
+    def close() -> None:
+        client.close()
+        cluster.close()
+
+    return Connection(client, str(cluster.scheduler_address), close)
+
+
+def _temporary_security() -> Any:
+    """Return certificates for this cluster alone: other users of the machine reach its loopback, too."""
+    from distributed.security import Security
+
+    try:
+        return Security.temporary()
+    except ImportError:
+        return None
+
+
+def _be_silent() -> None:
+    """Let Dask's own lines out of the terminal: what a person must know is said by evo."""
+    for handler in logging.getLogger("distributed").handlers:
+        handler.setLevel(logging.CRITICAL + 1)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

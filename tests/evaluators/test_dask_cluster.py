@@ -1,0 +1,338 @@
+"""Workers of a Dask cluster come, go, are lost and late; every task is done, and its result is taken once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, get_worker
+
+from evo.errors import ClusterLost, ConfigurationError, SearchError
+from evo.evaluators import ObjectiveSetup, Task, dask_worker
+from evo.evaluators.dask_cluster import DaskEvaluator
+from evo.evaluators.dask_connection import Connection, connect, is_loopback
+from evo.evaluators.dask_link import Returned
+from evo.evaluators.dask_worker import Reply
+from evo.individual import Evaluation
+from tests.command import alive, wait_until
+from tests.evaluators.arithmetic import Arithmetic
+from tests.evaluators.clusters import ProcessCluster, client_of, own_cluster
+
+
+def square(config: dict[str, Any]) -> float:
+    time.sleep(float(config.get("sleep", 0)))
+    return float(config["x"]) ** 2
+
+
+def task(individual: int, **config: Any) -> Task:
+    return Task(individual, 0, 100 + individual, {"x": individual, **config})
+
+
+def evaluator_of(client: Client, **options: Any) -> DaskEvaluator:
+    connection = Connection(client, str(client.scheduler.address), lambda: None)
+    return DaskEvaluator(options.pop("setup", ObjectiveSetup(square)), lambda: connection, **options)
+
+
+def all_of(evaluator: DaskEvaluator, seconds: float = 60) -> list[Evaluation]:
+    found, end = [], time.monotonic() + seconds
+    while evaluator.pending:
+        assert time.monotonic() < end, f"{evaluator.pending} tasks do not come back"
+        if (evaluation := evaluator.next_completed(timeout=0.2)) is not None:
+            found.append(evaluation)
+    return found
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[Client]:
+    with client_of(2) as client:
+        yield client
+
+
+def test_workers_work_at_the_same_time_and_the_table_says_who(two_workers: Client) -> None:
+    with evaluator_of(two_workers) as evaluator:
+        evaluator.start()
+        assert evaluator.workers == 2
+        for individual in range(4):
+            evaluator.submit(task(individual, sleep=0.3))
+        assert evaluator.running == 2
+        found = all_of(evaluator)
+    assert {evaluation.worker for evaluation in found} == {"worker-0", "worker-1"}
+
+
+def test_no_more_run_at_a_time_than_was_asked_for(two_workers: Client) -> None:
+    with evaluator_of(two_workers, most=1) as evaluator:
+        evaluator.start()
+        assert evaluator.workers == 1
+        for individual in range(3):
+            evaluator.submit(task(individual, sleep=0.1))
+        assert evaluator.running == 1
+        assert len(all_of(evaluator)) == 3
+
+
+def test_the_costliest_starts_first(two_workers: Client) -> None:
+    with evaluator_of(two_workers, most=1) as evaluator:
+        evaluator.start()
+        evaluator.submit(task(0, sleep=0.1))
+        for individual in (1, 2, 3):
+            evaluator.submit(replace(task(individual), cost=float(individual)))
+        assert [evaluation.individual for evaluation in all_of(evaluator)] == [0, 3, 2, 1]
+
+
+def test_an_objective_that_no_module_holds_travels_as_it_is(two_workers: Client) -> None:
+    factor = 3.0
+    with evaluator_of(two_workers, setup=ObjectiveSetup(lambda config: factor * config["x"])) as evaluator:
+        evaluator.start()
+        evaluator.submit(task(2))
+        [evaluation] = all_of(evaluator)
+    assert evaluation.fitness == 6.0
+
+
+def test_an_objective_that_cannot_travel_is_refused(two_workers: Client) -> None:
+    lock = __import__("threading").Lock()
+    with (
+        evaluator_of(two_workers, setup=ObjectiveSetup(lambda config: lock)) as evaluator,
+        pytest.raises(ConfigurationError, match="objective cannot be sent"),
+    ):
+        evaluator.start()
+
+
+def test_a_client_of_the_users_own_stays_open(two_workers: Client) -> None:
+    with evaluator_of(two_workers) as evaluator:
+        evaluator.start()
+    assert two_workers.status == "running"
+    assert two_workers.submit(square, {"x": 3}).result() == 9.0
+
+
+def test_what_takes_too_long_is_given_up_and_a_result_that_comes_later_is_not_taken(two_workers: Client) -> None:
+    with evaluator_of(two_workers, timeout=0.5) as evaluator:
+        evaluator.start()
+        evaluator.submit(task(0, sleep=1.5))
+        evaluator.submit(task(1))
+        found = {evaluation.individual: evaluation for evaluation in all_of(evaluator)}
+        assert (found[0].status, found[0].seed, found[1].fitness) == ("timeout", 100, 1.0)
+        assert "--timeout 0.5 s" in found[0].error
+        assert evaluator.next_completed(timeout=2.0) is None
+        assert evaluator.workers == 2, "the worker that was late takes part again"
+
+
+def test_a_result_that_arrives_twice_is_taken_once(two_workers: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with evaluator_of(two_workers) as evaluator:
+        evaluator.start()
+        assert evaluator._link is not None
+        heard = evaluator._link.events
+        monkeypatch.setattr(evaluator._link, "events", lambda timeout: [e for e in heard(timeout) for _ in (1, 2)])
+        for individual in range(4):
+            evaluator.submit(task(individual))
+        assert sorted(evaluation.individual for evaluation in all_of(evaluator)) == [0, 1, 2, 3]
+
+
+def test_a_worker_that_has_forgotten_the_search_is_made_ready_again(two_workers: Client) -> None:
+    with evaluator_of(two_workers) as evaluator:
+        evaluator.start()
+        two_workers.run(dask_worker.forget, evaluator._name)
+        evaluator.submit(task(3))
+        [evaluation] = all_of(evaluator)
+    assert evaluation.fitness == 9.0
+
+
+def test_two_searches_share_a_cluster(two_workers: Client) -> None:
+    with evaluator_of(two_workers) as first, evaluator_of(two_workers) as second:
+        for evaluator in (first, second):
+            evaluator.start()
+        for individual in range(4):
+            first.submit(task(individual, sleep=0.05))
+            second.submit(task(individual + 10, sleep=0.05))
+        assert sorted(evaluation.individual for evaluation in all_of(first)) == [0, 1, 2, 3]
+        assert sorted(evaluation.individual for evaluation in all_of(second)) == [10, 11, 12, 13]
+
+
+VERSIONS = dask_worker.versions_here()
+OTHER_VERSIONS = {**VERSIONS, "evo's source": "0123456789ab"}
+
+
+def versions_of_a_mixed_cluster() -> dict[str, str]:
+    """Return the versions of the worker that asks; those of worker 0 are others."""
+    try:
+        name = str(get_worker().name)
+    except ValueError:
+        name = "none"
+    return OTHER_VERSIONS if name == "0" else VERSIONS
+
+
+def test_a_worker_with_other_sources_takes_no_part_and_the_search_says_so(
+    two_workers: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(dask_worker, "versions_here", versions_of_a_mixed_cluster)
+    with evaluator_of(two_workers, warn=warnings.append) as evaluator:
+        evaluator.start()
+        evaluator.submit(task(1))
+        [evaluation] = all_of(evaluator)
+    assert evaluation.worker == "worker-1"
+    [warning] = warnings
+    assert "worker-0" in warning
+    assert "no part in the search takes worker-0" in warning
+    assert "evo's source is" in warning
+    assert "0123456789ab" in warning
+    assert "install" in warning
+
+
+def test_without_a_worker_that_can_take_part_nothing_begins(
+    two_workers: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_worker, "versions_here", lambda: OTHER_VERSIONS)
+    evaluator = evaluator_of(two_workers)
+    invitation = evaluator._invite()
+    monkeypatch.setattr(dask_worker, "versions_here", lambda: VERSIONS)
+    monkeypatch.setattr(evaluator, "_invite", lambda: invitation)
+    with evaluator, pytest.raises(ConfigurationError, match=r"no worker can take part(.|\n)*worker-0(.|\n)*worker-1"):
+        evaluator.start()
+
+
+class Facts(Arithmetic):
+    """Says of worker 0 that it computes in another precision."""
+
+    def build(self, stop: Any) -> tuple[Callable[[Task], Evaluation], dict[str, Any]]:
+        return self.evaluate, {"device": "cpu", "precision": next(PRECISIONS), "engine": "eager", "threads": 1}
+
+
+PRECISIONS: Iterator[str] = iter(())
+
+
+def test_workers_that_would_compute_in_different_ways_are_not_mixed(two_workers: Client, tmp_path: Path) -> None:
+    global PRECISIONS
+    PRECISIONS = iter(("bf16", "fp32"))
+    with (
+        evaluator_of(two_workers, setup=Facts(tmp_path)) as evaluator,
+        pytest.raises(ConfigurationError, match=r"cpu, bf16, eager: 1(.|\n)*--precision"),
+    ):
+        evaluator.start()
+
+
+def test_workers_that_join_later_are_given_tasks(tmp_path: Path) -> None:
+    connection = own_cluster(1)
+    with DaskEvaluator(ObjectiveSetup(square), lambda: connection) as evaluator:
+        evaluator.start()
+        for individual in range(8):
+            evaluator.submit(task(individual, sleep=0.5))
+        connection.client.cluster.scale(4)
+        found = all_of(evaluator)
+    assert len({evaluation.worker for evaluation in found}) == 4
+
+
+def test_lost_workers_tasks_are_done_again_elsewhere_and_too_many_losses_are_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evo.evaluators.dask_cluster.LOSSES", 2)
+    with ProcessCluster(tmp_path) as cluster:
+        for _ in range(2):
+            cluster.add_worker()
+        said: list[str] = []
+        evaluator = DaskEvaluator(
+            Arithmetic(tmp_path), lambda: connect(cluster.file, 1, said.append), notify=said.append, warn=said.append
+        )
+        with evaluator:
+            evaluator.start()
+            wait_until(lambda: evaluator.next_completed(0.1) is None and evaluator.workers == 2)
+            evaluator.submit(task(0, sleep=3))
+            evaluator.submit(task(1, sleep=3))
+            cluster.workers[0].kill()
+            found = {evaluation.individual: evaluation for evaluation in all_of(evaluator)}
+            assert {n: e.fitness for n, e in found.items()} == {0: 0.0, 1: 1.0}
+            assert len({evaluation.worker for evaluation in found.values()}) == 1, "one worker was left"
+
+            evaluator.submit(task(2, deaths=99))
+            for _ in range(2):
+                cluster.add_worker()
+            [evaluation] = all_of(evaluator)
+        assert (evaluation.status, evaluation.seed) == ("failed", 102)
+        assert "workers were lost 2 times" in evaluation.error
+
+
+def test_a_scheduler_that_is_gone_ends_the_search_with_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evo.evaluators.dask_link.SCHEDULER_SECONDS", 2.0)
+    with ProcessCluster(tmp_path) as cluster:
+        cluster.add_worker()
+        with DaskEvaluator(Arithmetic(tmp_path), lambda: connect(cluster.address, 1, str)) as evaluator:
+            evaluator.start()
+            evaluator.submit(task(0, sleep=600))
+            cluster.scheduler.kill()
+            with pytest.raises(ClusterLost, match=cluster.address):
+                all_of(evaluator)
+
+
+def test_a_local_cluster_listens_on_the_loopback_alone_and_nothing_of_it_is_left() -> None:
+    import psutil
+
+    connection = connect("local", 2, str)
+    try:
+        assert len(connection.client.nthreads()) == 2
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = [c.laddr.ip for p in processes for c in p.net_connections() if c.status == "LISTEN"]
+        assert listening
+        assert set(listening) == {"127.0.0.1"}
+        assert connection.address.startswith("tls://"), "other users of the machine reach its loopback, too"
+        workers = connection.client.run(__import__("os").getpid)
+    finally:
+        connection.close()
+    wait_until(lambda: not any(alive(pid) for pid in workers.values()), seconds=10)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "tcp:/host", "host", 5])
+def test_what_is_no_cluster_is_refused_before_anything_is_tried(where: Any) -> None:
+    with pytest.raises(ConfigurationError, match="dask"):
+        connect(where, 1, str)
+
+
+def test_a_file_of_something_else_is_no_scheduler_file(tmp_path: Path) -> None:
+    path = tmp_path / "scheduler.json"
+    path.write_text("{}")
+    with pytest.raises(ConfigurationError, match="none that a Dask scheduler wrote"):
+        connect(path, 1, str)
+
+
+def test_where_nobody_answers_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evo.evaluators.dask_connection.CONNECT_SECONDS", 0.5)
+    with pytest.raises(SearchError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
+        connect("127.0.0.1:9", 1, str)
+
+
+def test_an_encrypted_address_without_certificates_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="names none for clients"):
+        connect("tls://127.0.0.1:9", 1, str)
+
+
+def test_an_open_address_beyond_the_loopback_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr("evo.evaluators.dask_connection.CONNECT_SECONDS", 0.1)
+    with pytest.raises(SearchError):
+        connect("tcp://192.0.2.1:8786", 1, warnings.append)
+    assert ["is not encrypted" in warning for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        ("tcp://127.0.0.1:8786", True),
+        ("tcp://localhost:1", True),
+        ("tcp://[::1]:8786", True),
+        ("tcp://10.0.0.1:8786", False),
+        ("tcp://127.example.org:8786", False),
+    ],
+)
+def test_what_leads_to_this_machine_alone(address: str, loopback: bool) -> None:
+    assert is_loopback(address) is loopback
+
+
+def test_a_reply_for_nobody_is_not_taken(two_workers: Client) -> None:
+    with evaluator_of(two_workers) as evaluator:
+        evaluator.start()
+        stray: Any = object()
+        evaluator._take(Returned(stray, Reply("evaluation", Evaluation(7, 0, 1, "complete", 1.0))))
+        assert evaluator.pending == 0

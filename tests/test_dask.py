@@ -1,0 +1,270 @@
+"""A search on a Dask cluster: the table of a local one, whoever computes it, and a way on from every end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from distributed import Client
+
+import evo
+from evo.data import PreparedDataset
+from evo.errors import ConfigurationError
+from evo.evaluators import TrainingSetup, dask_worker
+from evo.evaluators.dask_link import Link
+from evo.evaluators.dask_worker import _check_precision, _data_here, evaluate
+from evo.loop import Nobody
+from evo.run import Run
+from evo.space_settings import TrainingSettings
+from tests.command import CLOCK_COLUMNS, children, journal_text, rows_of, run_command, start_command, tables, wait_until
+from tests.conftest import SEARCH_DIGITS
+from tests.evaluators.clusters import ProcessCluster, client_of
+from tests.images import write_images
+
+SPACE = evo.SearchSpace({"x": evo.Float(-2.0, 2.0), "y": evo.Float(-2.0, 2.0), "up": evo.Boolean()})
+RESUMABLE = 75
+
+
+def objective(config: dict[str, Any], seed: int) -> float:
+    """Take the longer the higher its seed is, so that results arrive in another order than they were asked for."""
+    time.sleep((seed % 7) / 500)
+    return -((config["x"] - 1) ** 2) - (config["y"] + 1) ** 2 + (seed % 100) / 1000 + config["up"]
+
+
+def table_of(run: Run) -> pd.DataFrame:
+    return run.table.drop(columns=[*CLOCK_COLUMNS])
+
+
+@pytest.fixture(scope="module")
+def three_workers() -> Iterator[Client]:
+    with client_of(3) as client:
+        yield client
+
+
+@pytest.mark.parametrize("strategy", ["ga", "ageing", "cma", "random"])
+def test_every_number_of_workers_gives_the_same_table(three_workers: Client, strategy: str) -> None:
+    space = SPACE if strategy != "cma" else evo.SearchSpace({**SPACE.genes, "up": evo.Float(0.0, 1.0)})
+    options: dict[str, Any] = {"strategy": strategy, "budget": 24, "population": 6, "seed": 5, "finalists": 1}
+    here = evo.search(space, objective, **options)
+    there = evo.search(space, objective, dask=three_workers, **options)
+    alone = evo.search(space, objective, dask=three_workers, workers=1, **options)
+    for run in (there, alone):
+        pd.testing.assert_frame_equal(table_of(run), table_of(here))
+        assert run.best.id == here.best.id
+    assert (there.settings.workers, alone.settings.workers, here.settings.dask) == (3, 1, None)
+    assert there.settings.dask == three_workers.scheduler.address
+    assert len(set(there.table["worker"])) > 1
+
+
+def test_an_asynchronous_search_proposes_for_free_workers_alone(three_workers: Client) -> None:
+    ahead = []
+
+    class Watcher(Nobody):
+        def evaluated(self, run: Run, evaluation: object, seconds_left: float | None) -> None:
+            ahead.append(len(run.individuals) - len(run.evaluations))
+
+    evo.search(
+        SPACE,
+        objective,
+        strategy="ageing",
+        asynchronous=True,
+        budget=20,
+        population=4,
+        dask=three_workers,
+        observer=Watcher(),
+        finalists=0,
+    )
+    assert len(ahead) == 20
+    assert max(ahead) <= 2, "a fourth was proposed before the result of one of three was known"
+
+
+def test_trainings_on_workers_that_share_a_process_do_not_disturb_each_other(
+    three_workers: Client, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    evo.search("digits", budget=10, population=4, finalists=2, seed=7, dask=three_workers, output=run)
+    assert tables(run) == tables(uninterrupted)
+    assert not list(run.glob(".*")), "what the workers found the folder by is left behind"
+
+
+def test_workers_that_do_not_see_the_run_folder_write_nothing_and_send_trained_weights(
+    three_workers: Client, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[Any, ...]] = []
+    call = Link.call
+
+    def watched(link: Link, address: str, name: str, function: Any, *arguments: Any, **options: Any) -> Any:
+        if function is evaluate:
+            sent.append(arguments)
+        return call(link, address, name, function, *arguments, **options)
+
+    monkeypatch.setattr(dask_worker, "_sees", lambda invitation: False)
+    monkeypatch.setattr(Link, "call", watched)
+    run, said = tmp_path / "run", []
+
+    class Listener(Nobody):
+        def notify(self, message: str) -> None:
+            said.append(message)
+
+    evo.search(
+        "digits", budget=10, population=4, finalists=2, seed=7, dask=three_workers, output=run, observer=Listener()
+    )
+    assert tables(run) == tables(uninterrupted)
+    assert all(away for _, _, away, _ in sent)
+    weights = [content for _, task, _, content in sent if task.measure == "test"]
+    assert len(weights) == 6
+    assert all(weights), "weights were not sent with the task, so the network was trained again"
+    assert [message for message in said if "do not see the run folder" in message]
+    assert not (run / "states").exists()
+    assert not (run / "weights").exists()
+
+
+def test_the_command_on_a_local_cluster_gives_the_table_of_the_process_pool(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    finished = run_command(*SEARCH_DIGITS, "--workers", "2", "--dask", "local", "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    assert tables(run) == tables(uninterrupted)
+    assert json.loads((run / "settings.json").read_text())["dask"] == "local"
+
+
+def test_when_the_scheduler_is_gone_the_search_says_so_and_goes_on_elsewhere(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with ProcessCluster(tmp_path) as cluster:
+        cluster.add_worker()
+        process = start_command(*SEARCH_DIGITS, "--dask", cluster.file, "--output", run)
+        wait_until(lambda: journal_text(run).count('"kind":"evaluation"') >= 3)
+        cluster.scheduler.kill()
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == RESUMABLE
+    assert "Traceback" not in stderr
+    assert f"the Dask scheduler at {cluster.address} is gone" in stderr
+    assert f"evo resume {run}" in stderr
+    assert run_command("resume", run, "--dask", "local", "--workers", "1").returncode == 0
+    assert tables(run) == tables(uninterrupted)
+
+
+LONG_TRAINING = """
+model = "mlp"
+dataset = "digits"
+
+[training]
+evaluate_every = 1000
+batch_size = 100
+steps = 6000
+learning_rate = 1e-3
+
+[genes.hidden_layers]
+type = "layers"
+depth = [1, 1]
+width = [60, 64]
+"""
+
+
+def test_ctrl_c_saves_a_training_in_flight_and_the_resume_goes_on_with_it(tmp_path: Path) -> None:
+    space, run, whole = tmp_path / "long.toml", tmp_path / "run", tmp_path / "whole"
+    space.write_text(LONG_TRAINING)
+    search = ("search", space, "--strategy", "random", "--population", "1", "--budget", "1", "--finalists", "0")
+    process = start_command(*search, "--workers", "1", "--dask", "local", "--output", run)
+    wait_until(lambda: '"kind":"proposal"' in journal_text(run))
+    time.sleep(1.0)
+    for pid in (process.pid, *children(process.pid)):  # a terminal sends Ctrl-C to all of them
+        os.kill(pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert f"evo resume {run}" in stderr
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["0-0.safetensors"]
+    assert not list(run.glob(".*.cluster")), "what the workers found the folder by is left behind"
+    assert run_command("resume", run).returncode == 0
+    assert run_command(*search, "--output", whole).returncode == 0
+    for name in ("evaluations", "curves"):
+        assert rows_of(run / f"{name}.csv") == rows_of(whole / f"{name}.csv")
+
+
+def test_what_is_no_cluster_is_a_usage_error_and_nothing_is_written(tmp_path: Path) -> None:
+    finished = run_command(*SEARCH_DIGITS, "--dask", "nowhere", "--output", tmp_path / "run")
+    assert finished.returncode == 2
+    assert "--dask nowhere: is no address" in finished.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_dask_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'evo-hpo\[dask\]'"):
+        evo.search(SPACE, objective, dask="local")
+
+
+# The data of a worker.
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> TrainingSetup:
+    from evo.data import prepare_dataset
+
+    write_images(tmp_path / "images")
+    dataset = prepare_dataset(None, tmp_path / "images")
+    return TrainingSetup(dataset, TrainingSettings(), "mlp", data_dir=str(tmp_path / "images"))
+
+
+def elsewhere(setup: TrainingSetup, **changes: Any) -> TrainingSetup:
+    """Return a setup as it reaches another machine: the search's decoded copy is not there."""
+    return replace(setup, dataset=replace(setup.dataset, directory=Path("/nowhere")), **changes)
+
+
+def test_data_that_lie_where_the_search_has_them_are_taken_as_they_are(setup: TrainingSetup) -> None:
+    assert _data_here(setup) == setup.dataset
+
+
+def test_data_are_decoded_from_the_same_folder_on_another_machine(setup: TrainingSetup) -> None:
+    found = _data_here(elsewhere(setup))
+    assert found.checksum == setup.dataset.checksum
+    assert found.directory.is_dir()
+
+
+def test_data_are_found_where_the_worker_has_them(setup: TrainingSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVO_DATA_DIR", str(setup.data_dir))
+    assert _data_here(elsewhere(setup, data_dir="/nowhere")).checksum == setup.dataset.checksum
+
+
+def test_a_damaged_copy_is_not_taken(setup: TrainingSetup) -> None:
+    images = setup.dataset.directory / "train_images.npy"
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(bytes(content))
+    assert _data_here(setup).checksum == setup.dataset.checksum
+
+
+def test_a_worker_without_the_data_says_where_it_looked_and_what_to_do(setup: TrainingSetup) -> None:
+    with pytest.raises(ConfigurationError, match=r"(?s)has no folder /nowhere.*EVO_DATA_DIR"):
+        _data_here(elsewhere(setup, data_dir="/nowhere"))
+
+
+def test_a_worker_with_other_data_is_refused(
+    setup: TrainingSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "others", train=11)
+    monkeypatch.setenv("EVO_DATA_DIR", str(tmp_path / "others"))
+    with pytest.raises(ConfigurationError, match=rf"(?s)other data are at.*{setup.dataset.checksum[:12]}"):
+        _data_here(elsewhere(setup, data_dir="/nowhere"))
+
+
+def test_bfloat16_is_not_imitated(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = TrainingSetup(digits, TrainingSettings(), "mlp", device="cpu", precision="bf16")
+    monkeypatch.setattr("evo.hardware.processor_flags", lambda: {"avx2"})
+    with pytest.raises(ConfigurationError, match="--precision fp32"):
+        _check_precision(setup)
+    monkeypatch.setattr("evo.hardware.processor_flags", lambda: {"avx512_bf16"})
+    _check_precision(setup)
