@@ -6,18 +6,18 @@ import contextlib
 import html
 import os
 import shutil
-import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, RunError
 from evo.files import remove_file
-from evo.individual import RUNG, STEPS, Evaluation, Genome, Individual, genome_key, raced, standing
+from evo.individual import STEPS, Evaluation, Genome, Individual
 from evo.journal import Event, Journal
 from evo.models import MODEL_GENES
+from evo.ranking import RankedIndividual, ranking
 from evo.run_folder import STATES, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.settings import Settings, current_versions
 from evo.space import SearchSpace
@@ -32,45 +32,6 @@ LEAVE_BOUNDS = ("report2019",)
 """Strategies whose genomes may leave the space, because the original's did."""
 FIRST_FINALIST_REPLICATE = 101
 """Replicates from here on are the finalists' trainings; the search uses those below."""
-
-
-@dataclass(frozen=True)
-class RankedIndividual:
-    """An individual with what the search measured of it."""
-
-    individual: Individual
-    evaluation: Evaluation
-
-    replicates: tuple[float, ...] = ()
-    """Fitness of each of its evaluations in the search, where there are several."""
-    found: Genome = field(default_factory=dict)
-    """Values that its training has found: the steps of the best checkpoint, where they are free."""
-
-    def __repr__(self) -> str:
-        return f"RankedIndividual({self.id}: fitness {self.evaluation.fitness}, {self.config})"
-
-    @property
-    def id(self) -> int:
-        """The individual's id."""
-        return self.individual.id
-
-    @property
-    def rung(self) -> int:
-        """How far its training went, for strategies that begin with short ones."""
-        return int(self.individual.strategy_parameters.get(RUNG, 0))
-
-    @property
-    def config(self) -> Genome:
-        """The configuration: gene values by name, inactive genes absent."""
-        return self.individual.config | self.found
-
-    @property
-    def fitness(self) -> float:
-        """The fitness that the search measured; the mean, where it evaluated the individual several times."""
-        if self.replicates:
-            return statistics.fmean(self.replicates)
-        assert self.evaluation.fitness is not None
-        return self.evaluation.fitness
 
 
 class Run:
@@ -377,30 +338,8 @@ class Run:
 
         Those that were evaluated more often, in a race, come first; among them, the mean fitness decides.
         """
-        measured: dict[int, list[Evaluation]] = {}
-        for evaluation in self.search_evaluations:
-            measured.setdefault(evaluation.individual, []).append(evaluation)
-        turns = raced(self.proposals)
-        standings = {
-            number: standing(
-                self.individuals[number],
-                [entry.fitness if entry.complete else None for entry in evaluations],
-                turns[number],
-            )
-            for number, evaluations in measured.items()
-            if evaluations[0].complete and not evaluations[0].replicate
-        }
-        ranking: list[RankedIndividual] = []
-        seen: set[str] = set()
-        for number in sorted(standings, key=lambda number: (*(-part for part in standings[number]), number)):
-            individual = self.individuals[number]
-            if (key := genome_key(individual.genome)) not in seen:
-                seen.add(key)
-                known = tuple(
-                    entry.fitness for entry in measured[number] if entry.complete and entry.fitness is not None
-                )
-                ranking.append(self._entry(number, known))
-        return ranking
+        order = ranking(self.individuals, self.proposals, self.search_evaluations)
+        return [self._entry(number, fitnesses) for number, fitnesses in order]
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
         replicates = fitnesses if len(fitnesses) > 1 else ()

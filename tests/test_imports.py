@@ -36,7 +36,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 ORDER = (
     ("errors", "plain_text"),
     ("individual", "files", "processes", "models", "onednn", "optimiser"),
-    ("hardware",),
+    ("hardware", "ranking"),
     ("space_settings",),
     ("genes",),
     ("space",),

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from evo.individual import Evaluation
+from evo.ranking import RankedIndividual
 from evo.reports.run_groups import Grouping, grouped
 from evo.reports.statistics import mean_estimate
-from evo.run import RankedIndividual, Run
+from evo.run import Run
 
 TOP = 3
 FIXED = (
