@@ -168,7 +168,7 @@ def _two_processes(
     alone = [bench.task(precision, model, evaluate_every=evaluate_every)(task) for task in tasks]
     with ready_pool(bench.setup(precision, model, evaluate_every=evaluate_every), 2, config) as pool:
         together = run_tasks(pool, tasks)
-    ends = [evaluation.started + evaluation.seconds for evaluation in together]
+    ends = [evaluation.ended for evaluation in together]
     overlap = min(ends) - max(evaluation.started for evaluation in together)
     return {
         "case": name,

@@ -22,8 +22,9 @@ from evo.setups import default_workers, make_cluster_evaluator, make_evaluator, 
 from evo.space import SearchSpace
 
 RESUMABLE_EXIT = 75
-SUSPEND_SECONDS = 8.0
-"""Time for trainings in flight to save their state: a scheduler's patience is about 30 s, a person's about 10."""
+SUSPEND_SECONDS = 6.0
+"""Time for trainings in flight to save their state: a scheduler's patience is about 30 s, a person's about 10, and the
+tables of thousands of evaluations want to be written, too."""
 
 Work: TypeAlias = Callable[[Run, Evaluator, Observer, StopCheck], None]
 """What is done with a run that is open and an evaluator that is started."""
@@ -219,7 +220,8 @@ def _carry_out(run: Run, evaluator: Evaluator, work: Work, observer: Observer, s
             if isinstance(error, Stop):
                 if run.settings.objective is None:
                     observer.notify("stopping: trainings in flight save their state")
-                evaluator.suspend(SUSPEND_SECONDS)
+                for evaluation in evaluator.suspend(SUSPEND_SECONDS):
+                    run.record_late(evaluation)
             run.write_tables()
             raise
         run.write_tables()

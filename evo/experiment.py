@@ -20,6 +20,7 @@ from evo.space import SearchSpace, SpaceError
 from evo.space_settings import TrainingSettings
 from evo.task_list import evaluate_tasks
 
+EVALUATE_EVERY = 100
 LISTED = "listed"
 """What stands for the strategy in the settings of a run that searches nothing."""
 
@@ -153,6 +154,11 @@ def _worded(problems: Sequence[str], name: str) -> str:
     return listed(
         [re.sub(r"^genes\.(\w+)[\w.]*", _as_option, problem) for problem in problems], f"{name}: wrong settings"
     )
+
+
+def grid_for(steps: int | None) -> int:
+    """Return how many steps lie between two points of a learning curve, so that a short one has twenty, too."""
+    return EVALUATE_EVERY if steps is None else max(1, min(EVALUATE_EVERY, steps // 20))
 
 
 def configuration_of(

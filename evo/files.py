@@ -43,7 +43,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         durable: Wait until it is on disk.
 
     Raises:
-        StorageError: It cannot be written; the file that was there still is.
+        StorageError: It cannot be written. The file that was there still is, or the new one in whole.
     """
     with _changing("make its folder", path):
         path.parent.mkdir(exist_ok=True)
@@ -101,8 +101,17 @@ def append(descriptor: int, data: bytes, path: Path) -> None:
             view = view[os.write(descriptor, view) :]
     with _changing("sync", path):
         os.fsync(descriptor)
-        if os.fstat(descriptor).st_nlink == 0:  # the disk takes the bytes, and nobody will find them
-            raise StorageError(f"{path}: was removed while it was being written; what it held is lost")
+        if not _is_at(descriptor, path):  # the disk takes the bytes, and nobody will find them there
+            raise StorageError(
+                f"{path}: was moved or removed while it was being written; if it was moved, go on where it is now"
+            )
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def cut(descriptor: int, length: int, path: Path) -> None:

@@ -24,11 +24,7 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
         observer: Watches.
         stop_check: Called often; raises `Stop` to end here, to be resumed.
     """
-    wanted = run.settings.finalists if run.settings.retrainable else 0
-    ranking = run.ranked()
-    # Who was trained for a part of the steps alone is no finalist beside those that were trained in full.
-    furthest = [entry for entry in ranking if entry.rung == ranking[0].rung]
-    finalists = tuple(entry.id for entry in furthest[:wanted])
+    finalists = finalists_of(run)
     if finalists != run.finalists:
         run.record_finalists(finalists)
     if not finalists:
@@ -50,6 +46,16 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
         if run.path is not None:
             shutil.rmtree(run.path / "weights", ignore_errors=True)
     run.write_tables()
+
+
+def finalists_of(run: Run) -> tuple[int, ...]:
+    """Return the ids of the genomes that are to be trained again after a search that ends as it stands now."""
+    if not run.settings.retrainable:
+        return ()
+    ranking = run.ranked()
+    # Who was trained for a part of the steps alone is no finalist beside those that were trained in full.
+    furthest = [entry for entry in ranking if entry.rung == ranking[0].rung]
+    return tuple(entry.id for entry in furthest[: run.settings.finalists])
 
 
 def _task(run: Run, individual: int, place: int, keep_weights: bool) -> Task:

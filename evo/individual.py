@@ -131,10 +131,11 @@ class Evaluation:
         fitness: Higher is better. None where the training failed.
         loss: Cross-entropy on the part that `fitness` was measured on.
         parameters: Trainable parameters of the network.
-        seconds: Wall-clock time of the training.
-        started: Seconds since the epoch.
+        seconds: Wall-clock time of the training, that of all its parts if it was interrupted and resumed.
+        started: Seconds since the epoch; of its last part.
         error: The reason, where the status is not "complete".
         shared_with: The individual whose learning curve the row was read from: nothing was trained for it.
+        seconds_before: Of `seconds`, those of the parts before `started`.
     """
 
     individual: int
@@ -157,6 +158,12 @@ class Evaluation:
     phase: Phase = "search"
     shared_with: int | None = None
     curve: tuple[CurvePoint, ...] = ()
+    seconds_before: float = 0.0
+
+    @property
+    def ended(self) -> float:
+        """When the training ended, in seconds since the epoch."""
+        return self.started + self.seconds - self.seconds_before
 
     @property
     def measures(self) -> dict[str, float]:
@@ -189,6 +196,8 @@ class Evaluation:
                     raise TypeError(f"{name} must be a number, got {value!r}")
         if not (0 <= values["started"] < END_OF_TIME and values["seconds"] >= 0):
             raise ValueError(f"a time out of all bounds: started {values['started']}, seconds {values['seconds']}")
+        if not 0 <= values.get("seconds_before", 0) <= values["seconds"]:
+            raise ValueError(f"seconds_before {values['seconds_before']} is not within seconds {values['seconds']}")
         if values["status"] not in get_args(Status):
             raise ValueError(f"unknown status {values['status']!r}")
         fields["curve"] = tuple(CurvePoint(**point) for point in fields["curve"])

@@ -36,6 +36,7 @@ class Journal:
     Attributes:
         events: All of them, in order.
         path: The file; None keeps the journal in memory.
+        torn: Whether the file ended in the middle of a line when it was read: it is being written, or was cut off.
     """
 
     def __init__(self, path: Path | None = None):
@@ -44,10 +45,15 @@ class Journal:
         self._descriptor: int | None = None
         self._read_to = 0
         self._broken: StorageError | None = None
+        self.torn = False
 
     @classmethod
-    def create(cls, path: Path | None) -> Journal:
+    def create(cls, path: Path | None, **facts: Any) -> Journal:
         """Start a new journal and lock it.
+
+        Args:
+            path: The file; None keeps the journal in memory.
+            **facts: What its first event holds beside the format.
 
         Raises:
             StorageError: It cannot be made, or exists.
@@ -59,7 +65,7 @@ class Journal:
             if path is not None and journal._descriptor is not None:
                 _lock(journal._descriptor, path)
                 sync_folder(path.parent)
-            journal.append({"kind": "start", "format": FORMAT})
+            journal.append({"kind": "start", "format": FORMAT, **facts})
         except BaseException:
             journal.close()
             raise
@@ -141,19 +147,27 @@ class Journal:
         for number, line in enumerate(content[:kept].splitlines(keepends=True), start=len(self.events)):
             event = _decode(line)
             if event is None or event.get("number") != number:
+                raise self._damaged(number)
+            if number == 0 and event.get("format") != FORMAT:
+                found = event.get("format")
                 raise RunError(
-                    f"{self.path}: line {number + 1} is damaged: its checksum or number does not fit. "
-                    "Nothing was changed; restore the file from a copy, or delete that line and all after it to go on "
-                    "from there."
+                    f"{self.path}: has format {found}, this version of evo reads format {FORMAT}; update evo"
                 )
             self.events.append(event)
+        if _decode(content[kept:-1] + b"\n") is not None:
+            raise self._damaged(len(self.events))  # whole, but for its end: no line that was being written
         self._read_to += kept
+        self.torn = kept < len(content)
         if not self.events:
-            raise RunError(f"{self.path}: is empty; the run never began")
-        found = self.events[0].get("format")
-        if found != FORMAT:
-            raise RunError(f"{self.path}: has format {found}, this version of evo reads format {FORMAT}; update evo")
+            raise RunError(f"{self.path}: is empty; the run never began, or the file was damaged: begin it anew")
         return kept
+
+    def _damaged(self, number: int) -> RunError:
+        return RunError(
+            f"{self.path}: line {number + 1} is damaged: its checksum or number does not fit. "
+            "Nothing was changed; restore the file from a copy"
+            + (", or delete that line and all after it to go on from there." if number > 0 else ".")
+        )
 
 
 def _encode(event: Event) -> bytes:
@@ -209,6 +223,10 @@ def _lock(descriptor: int, path: Path) -> None:
             break
         except BlockingIOError:
             time.sleep(pause)
+        except OSError as error:
+            raise StorageError(
+                f"{path}: cannot be locked: {error.strerror}; put the run on a file system that has locks (flock)"
+            ) from None
     else:
         raise _written_by_another(path, _holder(descriptor))
     if not (path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())):

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from evo.errors import ConfigurationError
+from evo.run_folder import OWN_FILES, is_run
 
 
 def check_output_file(path: Path, option: str, *, overwrite: bool) -> None:
@@ -17,10 +18,13 @@ def check_output_file(path: Path, option: str, *, overwrite: bool) -> None:
         overwrite: Whether a file that is there may be replaced.
 
     Raises:
-        ConfigurationError: It exists and may not be replaced, is a folder, or its folder is not there or not writable.
+        ConfigurationError: It exists and may not be replaced (a run's own files never may), is a folder, or its folder
+            is not there or not writable.
     """
     if path.is_dir():
         raise ConfigurationError(f"{option} {path}: is a folder; give the name of a file in it")
+    if path.exists() and is_run(path.parent) and path.name in OWN_FILES:
+        raise ConfigurationError(f"{option} {path}: is one of the run's own files; choose another name")
     if path.exists() and not overwrite:
         raise ConfigurationError(f"{option} {path}: exists; choose another name, or give --overwrite")
     if not path.parent.is_dir():

@@ -6,9 +6,14 @@ import json
 import re
 from typing import Any
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but tab and the ends of lines, and halves of characters, which cannot be written."""
-_SUSPICIOUS = re.compile(rb"\\u00[01789]|\\u[dD][89a-fA-F]|\x7f|\xc2[\x80-\x9f]")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters but tab and the ends of lines
+    "\u202a-\u202e\u2066-\u2069"  # they turn the direction of what follows
+    "\ud800-\udfff\ufffe\uffff]"  # halves of characters and none, which files cannot hold
+)
+_SUSPICIOUS = re.compile(
+    rb"\\[bf]|\\u(00[01789]|20[26]|[dD][89a-fA-F]|[fF][fF][fF])|\x7f|\xc2[\x80-\x9f]|\xe2\x80|\xe2\x81|\xef\xbf|\xed"
+)
 """What JSON that holds one has in it: looking at every text of every line of a journal would take long."""
 
 

@@ -1,4 +1,4 @@
-"""Starting worker processes that neither run the user's script again nor hear his Ctrl-C."""
+"""Starting worker processes that neither run the user's script again nor hear signals that are meant for the search."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ def without_main() -> Iterator[None]:
 
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
-    """Let processes that are started within ignore Ctrl-C from their first instruction on.
+    """Let processes that are started within ignore Ctrl-C and SIGUSR1 from their first instruction on.
 
-    The terminal sends it to every process; what becomes of the workers is for their parent to decide. An ignored signal
-    stays ignored over an exec, and Python leaves it so.
+    A terminal sends the one to every process of a job, a scheduler the other; what becomes of the workers is for their
+    parent to decide. An ignored signal stays ignored over an exec, and Python leaves it so.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may change a handler
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGUSR1)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from evo.errors import ConfigurationError, RunError
 from evo.files import remove_file
 from evo.individual import STEPS, Evaluation, Genome, Individual
-from evo.journal import Event, Journal
+from evo.journal import Event, Journal, is_written
 from evo.models import MODEL_GENES
 from evo.ranking import RankedIndividual, ranking
 from evo.run_folder import STATES, make_run_folder, prune_states, remove_leftovers, run_folder
@@ -80,7 +80,7 @@ class Run:
             StorageError: The disk does not take it.
         """
         if path is None:
-            return cls(settings, Journal.create(None))
+            return cls(settings, Journal.create(None, settings=settings.digest))
         if Path.cwd().is_relative_to(os.path.abspath(path)):
             path = Path(os.path.abspath(path))  # "." goes away with the folder that is replaced
 
@@ -88,12 +88,12 @@ class Run:
 
             def fill(folder: Path) -> Journal:
                 settings.save(folder)
-                journal = Journal.create(folder / "journal.jsonl")
+                journal = Journal.create(folder / "journal.jsonl", settings=settings.digest)
                 on_failure.callback(journal.close)
                 return journal
 
             journal = make_run_folder(path, fill, overwrite=overwrite)
-            journal.path = path / "journal.jsonl"
+            journal.path = Path(os.path.abspath(path)) / "journal.jsonl"
             run = cls(settings, journal, path)
             on_failure.pop_all()
         return run
@@ -116,7 +116,7 @@ class Run:
             RunError: The folder holds no run or a damaged one, or another process is writing it.
         """
         folder = run_folder(path)
-        journal = Journal.open(folder / "journal.jsonl", warn)
+        journal = Journal.open(Path(os.path.abspath(folder)) / "journal.jsonl", warn)
         try:
             run = cls(Settings.load(folder), journal, folder)
             remove_leftovers(folder)
@@ -183,6 +183,13 @@ class Run:
         metrics = {"test_accuracy": evaluation.test_accuracy, "test_loss": evaluation.loss, "error": evaluation.error}
         self._record({"kind": "test", **event, **metrics})
 
+    def record_late(self, evaluation: Evaluation) -> None:
+        """Keep what finished while the run was being stopped: a training, or the test of one that is recorded."""
+        if (evaluation.individual, evaluation.replicate) in self.evaluations:
+            self.record_test(evaluation)
+        else:
+            self.record(evaluation)
+
     def record_resume(self, settings: Settings) -> None:
         """Keep that the run goes on, with what versions, where and how far."""
         self.settings = settings
@@ -222,6 +229,9 @@ class Run:
     def _take(self, event: Event) -> None:
         """Bring the state up to an event."""
         match event["kind"]:
+            case "start":
+                if event.get("settings", digest := self.settings.digest) != digest:
+                    raise ValueError("it began with other settings than settings.json holds (seed, space, strategy, …)")
             case "proposal":
                 individual = Individual.from_dict(event["individual"])
                 if individual.replicate:
@@ -308,6 +318,12 @@ class Run:
         return str(self.path / folder / name)
 
     # Asking.
+
+    @property
+    def torn(self) -> bool:
+        """Whether its journal ended in the middle of a line when it was read, and nobody is writing it."""
+        path = self._journal.path
+        return self._journal.torn and path is not None and not is_written(path)
 
     @property
     def name(self) -> str:

@@ -14,6 +14,9 @@ from evo.journal import locked
 
 Filled = TypeVar("Filled")
 
+TABLES = ("evaluations", "populations", "generations", "curves", "hall_of_fame", "finalists")
+OWN_FILES = frozenset(["journal.jsonl", "settings.json", "report.html", *(f"{name}.csv" for name in TABLES)])
+"""What no other output may replace in the folder of a run."""
 STATE_FOLDERS = ("checkpoints", "weights", "states")
 STATES = "states"
 """The folder, in that of a run, for the states after the last step of trainings that longer ones may go on from."""
@@ -32,6 +35,8 @@ def run_folder(path: Path | str) -> Path:
         RunError: It does not exist or holds no run.
     """
     folder = Path(path)
+    if folder.is_file():
+        raise RunError(f"{folder}: is a file; give the folder of a run")
     if not folder.is_dir():
         parent = folder.parent
         runs = sorted(entry.name for entry in parent.iterdir() if is_run(entry)) if parent.is_dir() else []
@@ -39,7 +44,8 @@ def run_folder(path: Path | str) -> Path:
     if not is_run(folder):
         inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_run(entry))
         hint = f" Runs in it: {', '.join(inside)}." if inside else ""
-        raise RunError(f"{folder}: is no run folder (it has no settings.json and journal.jsonl).{hint}")
+        missing = [name for name in ("settings.json", "journal.jsonl") if not (folder / name).is_file()]
+        raise RunError(f"{folder}: is no run folder (it has no {' and no '.join(missing)}).{hint}")
     return folder
 
 
@@ -51,6 +57,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """
     if path.is_file():
         raise ConfigurationError(f"output {path}: is a file; give the name of a folder that does not exist yet")
+    if os.path.ismount(path):
+        raise ConfigurationError(f"output {path}: is where a file system is mounted; give the name of a folder in it")
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:
@@ -77,14 +85,14 @@ def make_run_folder(path: Path, fill: Callable[[Path], Filled], *, overwrite: bo
         StorageError: The disk does not take it.
     """
     check_output(path, overwrite=overwrite)
-    # "." goes away with the folder that is replaced, and a link would be.
-    place = Path(os.path.abspath(path))
+    # "." goes away with the folder that is replaced; what a link leads to is replaced, and not the link.
+    place = Path(os.path.realpath(path))
     with temporary_folder(place) as building, temporary_folder(place) as replaced:
         filled = fill(building)
         if overwrite and is_run(place):
             with locked(place / "journal.jsonl"):
-                move_folder(place, replaced)
                 try:
+                    move_folder(place, replaced)
                     _take_place(building, place)
                 except BaseException:
                     if not place.exists():

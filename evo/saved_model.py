@@ -99,8 +99,14 @@ def load_model(path: str | Path, build: Callable[..., nn.Module] | None = None) 
     if found != FORMAT:
         raise ConfigurationError(f"{path}: has format {found}, this version of evo reads format {FORMAT}; update evo")
     builder = build or _shipped(path, model)
-    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and nobody else's draws may change
-        network = builder(config, shape, classes)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and nobody else's draws may change
+            network = builder(config, shape, classes)
+    except Exception as error:  # a stranger's configuration, or the user's own function: it may raise anything
+        raise ConfigurationError(
+            f"{path}: {model} builds no network of its configuration ({type(error).__name__}: {error}); "
+            "the file is damaged, or the function is not the one that it was trained with"
+        ) from None
     try:
         network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in tensors.items()})
     except RuntimeError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -22,6 +24,22 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 Bound = Annotated[int, Field(ge=1, lt=2**53)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Threads = Annotated[int, Field(ge=1, le=4096)]
+_CHANGED_BY_RESUME = (
+    "budget",
+    "generations",
+    "time_budget",
+    "timeout",
+    "finalists",
+    "seeds",
+    "device",
+    "device_name",
+    "precision",
+    "engine",
+    "threads",
+    "workers",
+    "dask",
+    "versions",
+)
 _DATASET_TEXTS = ("name", "variant", "checksum", "source")
 _DATASET_NUMBERS = {"image_shape": list, "classes": list, "train_count": int, "test_count": int}
 
@@ -107,6 +125,14 @@ class Settings:
     dask: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def digest(self) -> str:
+        """What tells whether two runs were asked for the same: all that no resume changes, and no paths."""
+        values = {name: value for name, value in asdict(self).items() if name not in _CHANGED_BY_RESUME}
+        values["dataset"] = (self.dataset or {}).get("checksum")
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def save(self, folder: Path) -> None:
         """Write settings.json."""
         write_json(folder / "settings.json", {"format": 1, **asdict(self)})
@@ -131,7 +157,10 @@ class Settings:
             wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
             raise RunError(listed(wrong, f"{path}: is not the settings of a run:")) from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise RunError(f"{path}: is not the settings of a run: {type(error).__name__}: {error}") from None
+            raise RunError(
+                f"{path}: is not the settings of a run, or damaged ({type(error).__name__}: {error}); restore it "
+                "from a copy. What the run has found is in its CSV files."
+            ) from None
         return settings
 
 

@@ -52,6 +52,7 @@ RESERVED = frozenset(
         "parameters",
         "steps_trained",
         "seconds",
+        "seconds_before",
         "worker",
         "started",
         "engine",

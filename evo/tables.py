@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
 """Columns of whole numbers also where a table has no rows, or none with a value."""
 
+FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a spreadsheet compute a cell that begins so; the last four are full-width."""
+
 TRAINING_MODE_COLUMNS = [
     "minibatch_accuracy",
     "minibatch_loss",
@@ -50,8 +53,8 @@ def populations_table(run: Run) -> pd.DataFrame:
 def generations_table(run: Run) -> pd.DataFrame:
     """Return one row a generation.
 
-    `best` is the best fitness of the search so far; mean, std (population's), min and max are over the members of the
-    population; `seconds` is the sum of the trainings' times.
+    `best` is the best fitness so far, races left out; mean, std (population's), min and max are over the members of
+    the population; `seconds` is the sum of the trainings' times.
     """
     columns = ["generation", "evaluations", "best", "mean", "std", "min", "max", "diversity", "seconds"]
     trained: dict[int, list[Evaluation]] = defaultdict(list)
@@ -59,8 +62,15 @@ def generations_table(run: Run) -> pd.DataFrame:
         trained[run.individuals[evaluation.individual].generation].append(evaluation)
     rows: list[dict[str, Any]] = []
     best: list[float] = []
+    # A race evaluates again who was proposed long before: that is no find of his generation.
+    raced = {(entry.id, entry.replicate) for entry in run.proposals if entry.replicate}
     for generation, members in sorted(run.generations.items()):
-        best = sorted(best + [e.fitness for e in trained[generation] if e.complete and e.fitness is not None])[-1:]
+        found = [
+            e.fitness
+            for e in trained[generation]
+            if e.complete and e.fitness is not None and (e.individual, e.replicate) not in raced
+        ]
+        best = sorted(best + found)[-1:]
         rows.append(
             {
                 "generation": generation,
@@ -118,7 +128,17 @@ def hall_of_fame_table(run: Run) -> pd.DataFrame:
 def finalists_table(run: Run) -> pd.DataFrame:
     """Return the finalists' trainings on new seeds; `winner` marks the genome of the best mean fitness."""
     columns = ["individual", "replicate", "seed", "winner", *run.space.genes, "status", "fitness"]
-    columns += ["validation_accuracy", "train_accuracy", "test_accuracy", "loss", "test_loss", "seconds", "error"]
+    columns += [
+        "validation_accuracy",
+        "train_accuracy",
+        "test_accuracy",
+        "loss",
+        "test_loss",
+        "seconds",
+        "worker",
+        "started",
+        "error",
+    ]
     rows = []
     for evaluation in run.finalist_evaluations:
         test = run.tests.get((evaluation.individual, evaluation.replicate), {})
@@ -161,11 +181,12 @@ def write_csv_text(table: pd.DataFrame, file: TextIO) -> None:
 
 def _inert(cell: Any) -> Any:
     # OWASP, "CSV Injection": these first characters make a spreadsheet compute the cell. Numbers are no text here.
-    # A carriage return ends a row for a spreadsheet, and what follows would be a cell's beginning.
+    # A carriage return ends a row for a spreadsheet, and what follows would be a cell's beginning. The full-width signs
+    # are equals, plus, minus and at where East Asian text is typed.
     if not isinstance(cell, str):
         return cell
     text = cell.replace("\r", " ")
-    return f"'{text}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if cell.startswith(FORMULA_BEGINS) else text
 
 
 def _evaluation_columns(run: Run) -> list[str]:
@@ -193,6 +214,7 @@ def _evaluation_columns(run: Run) -> list[str]:
         "precision",
         "shared_with",
         "error",
+        "seconds_before",
     ]
 
 
@@ -234,6 +256,7 @@ def _evaluation_row(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         "precision": evaluation.precision,
         "shared_with": evaluation.shared_with,
         "error": evaluation.error,
+        "seconds_before": round(evaluation.seconds_before, 3),
     }
 
 

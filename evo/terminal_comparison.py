@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from evo.finished import is_finished
 from evo.progress import genome_text
 from evo.reports.comparison import Comparison, names_of
 from evo.reports.comparison_output import GROUP_COLUMNS, estimate_text, group_cells
@@ -43,8 +44,8 @@ def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Conso
     for name, run in by_name.items():
         if not run.ranked():
             console.print(f"{name}: no training is complete; see evaluations.csv for the reasons", markup=False)
-        elif run.winner is None and run.settings.finalists and run.settings.retrainable:
-            console.print(f"{name}: not finished, so no winner yet; evo resume goes on with it", markup=False)
+        elif not is_finished(run):
+            console.print(f"{name}: not finished{_winner_text(run)}; evo resume goes on with it", markup=False)
     if len({str(variant) for variant in comparison.table["dataset"]}) > 1:
         console.print("These runs are on different data: their accuracies do not compare.", style="bold yellow")
     measured = "test" if _tested(comparison.table) else "new seeds"
@@ -58,6 +59,13 @@ def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Conso
     if selected := [name for name, run in by_name.items() if run.settings.fitness == "test"]:
         console.print(f"{', '.join(selected)}: {SELECTED_ON_TEST}", style="bold yellow", markup=False)
     _print_groups(comparison.grouping, console)
+
+
+def _winner_text(run: Run) -> str:
+    """Return what an unfinished run has for a winner, as the end of a clause."""
+    if run.winner is not None:
+        return ", so its winner is that of the shorter search"
+    return ", so no winner yet" if run.settings.finalists and run.settings.retrainable else ""
 
 
 def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Console) -> None:

@@ -19,6 +19,7 @@ from rich.text import Text
 from evo.errors import SearchError
 from evo.individual import Evaluation
 from evo.progress import duration, genome_text, model_option, printable, short
+from evo.reports.new_seeds import fitness_bounds, on_new_seeds
 from evo.reports.statistics import mean_estimate
 from evo.run import FIRST_FINALIST_REPLICATE, Run
 from evo.terminal import SELECTED_ON_TEST, nothing_complete, output_console
@@ -133,19 +134,15 @@ def mean_text(values: Sequence[float], within: tuple[float, float]) -> str:
 def _worth(run: Run) -> tuple[list[tuple[str, str]], bool]:
     """Return what was measured of the best genome, and whether an interval is among it."""
     settings, best = run.settings, run.best
-    within = (0.0, 1.0) if settings.objective is None else (-math.inf, math.inf)
     label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
     seeds = f" (n = {len(best.replicates)})" if best.replicates else ""
     rows = [(f"{label} in the search", f"{best.fitness:.4f}{seeds}")]
-    trainings = [e for e in run.finalist_evaluations if e.individual == best.id and e.complete]
-    again = [e.fitness for e in trainings if e.fitness is not None]
-    tests = [run.tests.get((e.individual, e.replicate), {}).get("test_accuracy") for e in trainings]
-    known = [accuracy for accuracy in tests if accuracy is not None]
-    if again:
-        rows.append((f"{label} on new seeds", mean_text(again, within)))
-    if known:
-        rows.append(("test accuracy on new seeds", mean_text(known, within)))
-    return rows, len(again) > 1
+    found = on_new_seeds(run, best.id)
+    if found.fitness:
+        rows.append((f"{label} on new seeds", mean_text(found.fitness, fitness_bounds(settings))))
+    if found.test_accuracy and settings.fitness != "test":
+        rows.append(("test accuracy on new seeds", mean_text(found.test_accuracy, (0.0, 1.0))))
+    return rows, len(found.fitness) > 1
 
 
 def _cost(run: Run) -> list[tuple[str, str]]:
@@ -178,7 +175,7 @@ def duration_text(seconds: float) -> str:
 def busy_seconds(evaluations: Iterable[Evaluation]) -> float:
     """Return for how many seconds at least one of the evaluations ran: pauses between two commands do not count."""
     total, until = 0.0, -math.inf
-    for started, ended in sorted((e.started, e.started + e.seconds) for e in evaluations if e.started):
+    for started, ended in sorted((e.started, e.ended) for e in evaluations if e.started):
         total += max(0.0, ended - max(started, until))
         until = max(until, ended)
     return total

@@ -64,6 +64,7 @@ class TrainingResult:
         parameters: Trainable parameters.
         steps: Steps done.
         seconds: Time that it took, parts before an interruption included.
+        seconds_before: Of these, those of the parts before it was taken up again.
         error: The reason, where it is not complete.
     """
 
@@ -75,6 +76,7 @@ class TrainingResult:
     steps: int
     seconds: float = field(default=0.0, compare=False)
     error: str = ""
+    seconds_before: float = field(default=0.0, compare=False)
 
 
 class Trainer:
@@ -208,7 +210,9 @@ class Trainer:
             if not (math.isfinite(loss) and math.isfinite(held_out.loss)):
                 reason = f"the loss was {loss if not math.isfinite(loss) else held_out.loss} by step {state.step}"
                 curve = tuple(state.curve)
-                return TrainingResult("diverged", curve, None, None, parameters, state.step, keeper.seconds, reason)
+                return TrainingResult(
+                    "diverged", curve, None, None, parameters, state.step, keeper.seconds, reason, keeper.before
+                )
             measured = {f"{self.fitness}_accuracy": held_out.accuracy}
             if self.settings.training_mode is not None:
                 measured |= as_reported(training)
@@ -217,7 +221,8 @@ class Trainer:
         if steps % self.settings.evaluate_every == 0:
             keeper.keep_last(state)
         train = self.measure(state.model, self.train_part)
-        return TrainingResult("complete", tuple(state.curve), train, held_out, parameters, steps, keeper.seconds)
+        curve, seconds, before = tuple(state.curve), keeper.seconds, keeper.before
+        return TrainingResult("complete", curve, train, held_out, parameters, steps, seconds, seconds_before=before)
 
     def _build(self, config: Mapping[str, Any]) -> nn.Module:
         model = self.build(config, self.dataset.image_shape, len(self.dataset.classes))
@@ -331,18 +336,18 @@ class _Keeper:
     def __init__(self, path: Path | None, last: Path | None, identity: str, interrupted: Callable[[], bool]):
         self._path, self._last, self._identity, self._interrupted = path, last, identity, interrupted
         self._began = self._kept = time.monotonic()
-        self._before = 0.0
+        self.before = 0.0
 
     @property
     def seconds(self) -> float:
         """Time that the training took until now, its earlier parts included."""
-        return self._before + time.monotonic() - self._began
+        return self.before + time.monotonic() - self._began
 
     def take_up(self, training: Training) -> None:
         """Go on from the kept state of this training, or from that of one of fewer steps, if there is one."""
         for path in (self._path, self._last):
             if path is not None and training.state.restore(path, self._identity, below=training.steps):
-                self._before = training.state.seconds
+                self.before = training.state.seconds
                 return
 
     def keep(self, state: TrainingState) -> None:

@@ -47,9 +47,8 @@ class Twins:
             found = _part_of(evaluation, individual, self._run)
             if found is not None:
                 origin = twin if evaluation.shared_with is None else evaluation.shared_with
-                return replace(
-                    found, individual=individual.id, shared_with=origin, seconds=0.0, started=time.time(), worker=""
-                )
+                own = replace(found, individual=individual.id, shared_with=origin, started=time.time(), worker="")
+                return replace(own, seconds=0.0, seconds_before=0.0)
         return None
 
     def _earlier(self, individual: Individual) -> list[int]:

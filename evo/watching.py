@@ -11,6 +11,7 @@ from typing import Protocol
 
 from evo.dispatch import cost_of, predicted_seconds
 from evo.experiment import LISTED
+from evo.finished import is_finished, total_of
 from evo.individual import Evaluation
 from evo.journal import is_written
 from evo.loop import Stage, StopCheck
@@ -232,37 +233,6 @@ def progress_of(follower: Follower) -> Progress:
     return progress
 
 
-def total_of(run: Run) -> int:
-    """Return how many trainings the search of a run takes at most."""
-    from evo.api import algorithm_of
-
-    settings = run.settings
-    if settings.strategy == LISTED:
-        return len(settings.initial) * settings.seeds
-    return algorithm_of(run.space, settings, settings.population).limit
-
-
-def is_finished(run: Run) -> bool:
-    """Return whether nothing is left to do of a run: its search, its finalists and their test."""
-    from evo.api import algorithm_of
-
-    settings = run.settings
-    if settings.strategy == LISTED:
-        return len(run.evaluations) >= total_of(run)
-    if run.unevaluated():
-        return False
-    if settings.finalists and settings.retrainable:
-        if run.winner is None:
-            return False
-        complete = [evaluation for evaluation in run.finalist_evaluations if evaluation.complete]
-        tested = settings.objective is not None or settings.fitness == "test"
-        if not tested and any((entry.individual, entry.replicate) not in run.tests for entry in complete):
-            return False
-    algorithm = algorithm_of(run.space, settings, settings.population)
-    algorithm.replay(run.proposals, run.search_evaluations)
-    return algorithm.done() or (not algorithm.ask() and algorithm.done())
-
-
 def _stage_of(run: Run) -> Stage:
     """Return what a run is at, from all that it holds; an extended search has proposals after its old finalists."""
     if not run.finalists or run.unevaluated():
@@ -271,4 +241,4 @@ def _stage_of(run: Run) -> Stage:
 
 
 def _last_end(run: Run) -> float | None:
-    return max((entry.started + entry.seconds for entry in run.evaluations.values() if entry.started), default=None)
+    return max((entry.ended for entry in run.evaluations.values() if entry.started), default=None)

@@ -14,7 +14,7 @@ import evo
 
 ROOT = Path(evo.__file__).resolve().parent.parent
 TABLES = ("evaluations", "populations", "hall_of_fame", "curves", "finalists")
-CLOCK_COLUMNS = ("seconds", "worker", "started")
+CLOCK_COLUMNS = ("seconds", "worker", "started", "seconds_before")
 PATIENCE_SECONDS = 180.0
 
 
@@ -41,6 +41,7 @@ def start_command(*arguments: str | Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
+        start_new_session=True,  # so that a signal can be sent to all of it
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from safetensors.torch import save_file
 from evo.checkpoint import TrainingState
 from evo.data import PreparedDataset
 from evo.errors import Interrupted
+from evo.evaluators.base import StopRequest, Task
+from evo.evaluators.training_task import TrainingTask
 from evo.hardware import Engine
 from evo.models import cnn, mlp
 from evo.onednn import usable
@@ -83,8 +87,27 @@ def test_the_seconds_of_all_parts_count(digits: PreparedDataset, tmp_path: Path)
     again = trainer(digits, "mlp")
     result = again.train(config, 1, checkpoint=tmp_path / "state")
     fresh = again.train(config, 1)
-    assert result.seconds > 0
+    assert result.seconds > result.seconds_before > 0
     assert fresh == result
+    assert fresh.seconds_before == 0
+
+
+def test_a_resumed_training_has_not_ended_in_the_future(digits: PreparedDataset, tmp_path: Path) -> None:
+    one, path = trainer(digits, "mlp"), tmp_path / "state"
+    config = CONFIGS["mlp"] | {"steps": STEPS}
+    with pytest.raises(Interrupted):
+        one.train(config, 1, checkpoint=path, interrupted=After(12))
+    own = one.train
+    began = time.time()
+
+    def train(*arguments: Any, **named: Any) -> TrainingResult:
+        result = own(*arguments, **named)
+        return replace(result, seconds=result.seconds + 3600, seconds_before=result.seconds_before + 3600)
+
+    one.train = train  # type: ignore[method-assign]
+    evaluation = TrainingTask(one, StopRequest())(Task(0, 0, 1, config, checkpoint=str(path)))
+    assert evaluation.seconds > 3600
+    assert began <= evaluation.started <= evaluation.ended <= time.time()
 
 
 @pytest.mark.parametrize("change", ["seed", "config", "precision", "bytes", "cut", "empty"])

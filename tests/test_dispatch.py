@@ -32,7 +32,7 @@ from evo.twins import Twins
 from tests.test_run import make_settings
 from tests.test_twins import LARGE, SMALL, genome, make_run
 
-CLOCK = ("seconds", "worker", "started")
+CLOCK = ("seconds", "worker", "started", "seconds_before")
 OWN = (*CLOCK, "shared_with", "individual")
 STEPS = [10, 20, 25, 30, 35, 40, 50, 60, 80]
 SEARCHED = evo.SearchSpace(

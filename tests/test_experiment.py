@@ -20,7 +20,7 @@ from evo.run import Run
 SMALL: Genome = {"hidden_layers": (8,), "learning_rate": 0.01, "batch_size": 64, "steps": 20, "batch_norm": False}
 OTHER: Genome = {**SMALL, "hidden_layers": (8, 4), "batch_norm": True}
 FIXED = {"evaluate_every": 10}
-CLOCK = ["seconds", "worker", "started"]
+CLOCK = ["seconds", "worker", "started", "seconds_before"]
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

@@ -35,7 +35,7 @@ def search(space: Path, output: Path | None = None, **arguments: Any) -> Run:
 
 
 def rows(run: Run) -> pd.DataFrame:
-    return run.table.drop(columns=["seconds", "started", "worker"])
+    return run.table.drop(columns=["seconds", "started", "worker", "seconds_before"])
 
 
 def test_every_training_runs_to_the_bound_and_its_best_checkpoint_counts(space: Path) -> None:

@@ -163,3 +163,19 @@ def test_measures_are_what_was_measured_of_those_that_may_be_objectives() -> Non
     evaluation = Evaluation(0, 0, 0, "complete", 0.5, loss=1.25, parameters=70, seconds=2.0)
     assert evaluation.measures == {"parameters": 70.0, "seconds": 2.0, "loss": 1.25}
     assert set(replace(evaluation, train_accuracy=0.75).measures) == set(MEASURES)
+
+
+def test_an_evaluation_ends_when_its_last_part_does() -> None:
+    resumed = Evaluation(0, 0, 0, "complete", 0.5, started=1000.0, seconds=90.0, seconds_before=80.0)
+    assert resumed.ended == 1010.0
+    values = json.loads(json.dumps(resumed.to_dict()))
+    assert Evaluation.from_dict(values) == resumed
+    del values["seconds_before"]
+    assert Evaluation.from_dict(values) == replace(resumed, seconds_before=0.0), "written before there was the field"
+
+
+@pytest.mark.parametrize("before", [-1.0, 90.5, "1", None])
+def test_earlier_parts_take_no_more_time_than_all(before: object) -> None:
+    values = Evaluation(0, 0, 0, "complete", 0.5, seconds=90.0).to_dict() | {"seconds_before": before}
+    with pytest.raises((ValueError, TypeError)):
+        Evaluation.from_dict(values)

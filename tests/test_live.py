@@ -298,7 +298,7 @@ def test_the_clock_goes_on_between_evaluations() -> None:
         assert observer.progress is not None
         observer.progress.began -= 60
         end = time.monotonic() + 10
-        while not re.search(r"elapsed +1:0[01]", screen.text):
+        while not re.search(r"elapsed +[1-9]\d*:\d\d", screen.text):
             assert time.monotonic() < end
             time.sleep(0.05)
 

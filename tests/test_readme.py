@@ -91,6 +91,28 @@ def test_ci_installs_and_tests_as_the_readme_says() -> None:
     assert "\npython -m pytest\n" in script
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
-def test_links_lead_to_files(link: str) -> None:
-    assert (ROOT / link).is_file()
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)|src=\"([^\":]+)\"")
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(page for folder in ("docs", "benchmarks", "tests", "examples") for page in (ROOT / folder).rglob("*.md")),
+    *(ROOT / "results" / name for name in ("README.md", "table1/README.md")),
+]
+"""The pages that belong to the project; a run of the user's in results/ does not."""
+
+
+def links_of(page: Path) -> list[str]:
+    """Return the relative links of a page, those in code left out."""
+    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [first or second for first, second in LINK.findall(text)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_to_files(page: Path) -> None:
+    assert [link for link in links_of(page) if not (page.parent / link).exists()] == []
+
+
+def test_links_are_found(tmp_path: Path) -> None:
+    assert len(links_of(ROOT / "README.md")) > 10
+    page = tmp_path / "page.md"
+    page.write_text("[a](b.md#c), ![d](e/f.png) [g](https://h.i/j) [k](#l)\n```python\n[m](n)\n```\n`[o](p)`")
+    assert links_of(page) == ["b.md", "e/f.png"]

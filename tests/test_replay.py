@@ -53,7 +53,7 @@ def test_the_command_says_that_the_result_came_back(uninterrupted: Path, cli: Cl
 
 
 def test_an_unknown_individual_is_named_with_those_that_exist(uninterrupted: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no evaluation of an individual 99; it has 0 to 9"):
+    with pytest.raises(ConfigurationError, match="no individual 99; it has 0 to 9"):
         replay_individual(uninterrupted, 99)
 
 

@@ -217,6 +217,36 @@ def test_proposals_come_in_the_order_of_their_ids() -> None:
         run.record_proposal(individual(3))
 
 
+def test_settings_that_are_not_those_that_the_run_began_with_are_refused(tmp_path: Path) -> None:
+    run = Run.create(make_settings(), tmp_path / "run")
+    fill(run)
+    run.record_resume(replace(run.settings, budget=77, workers=3))
+    run.close()
+    assert Run.load(tmp_path / "run").settings.budget == 77
+    path = tmp_path / "run" / "settings.json"
+    path.write_text(path.read_text().replace('"seed": 1,', '"seed": 5,'))
+    assert '"seed": 5,' in path.read_text()
+    with pytest.raises(RunError, match="began with other settings"):
+        Run.load(tmp_path / "run")
+
+
+def test_a_place_where_a_file_system_is_mounted_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "mounted")
+    with pytest.raises(ConfigurationError, match="a folder in it"):
+        Run.create(make_settings(), tmp_path / "mounted")
+
+
+def test_what_a_link_leads_to_is_written_and_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "empty").mkdir(parents=True)
+    link = tmp_path / "latest"
+    link.symlink_to(tmp_path / "disk" / "empty")
+    Run.create(make_settings(), link).close()
+    Run.create(make_settings(seed=2), link, overwrite=True).close()
+    assert link.is_symlink()
+    assert Run.load(link).settings.seed == 2
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["empty"]
+
+
 def test_the_current_folder_may_be_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Run.create(make_settings(), tmp_path / "run")
     fill(old)
@@ -240,7 +270,7 @@ def test_a_creation_that_fails_leaves_the_old_run_and_nothing_else(
     Run.create(make_settings(), tmp_path / "run").close()
     before = contents(tmp_path)
 
-    def fail(*arguments: Any) -> None:
+    def fail(*arguments: Any, **facts: Any) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr(step, fail)

@@ -94,6 +94,14 @@ def test_weights_of_another_network_are_refused(saved: Path) -> None:
         load_model(saved, build=lambda config, shape, classes: torch.nn.Linear(3, 3))
 
 
+@pytest.mark.parametrize("config", [{}, {"hidden_layers": [-5, 4]}, {"hidden_layers": "five"}])
+def test_a_configuration_of_which_nothing_can_be_built_is_refused(saved: Path, config: dict[str, object]) -> None:
+    tensors, header = read_tensors(saved)
+    write_tensors(saved, tensors, {FACTS: json.dumps(json.loads(header[FACTS]) | {"config": config})})
+    with pytest.raises(ConfigurationError, match="mlp builds no network of its configuration"):
+        load_model(saved)
+
+
 def test_the_code_that_is_printed_imports_a_model_of_ones_own() -> None:
     code = loading_code(Path("it's.safetensors"), "my_model:build")
     assert "from my_model import build\n" in code

@@ -97,7 +97,7 @@ def reproduced(folder: Path, rows: tuple[Row, ...], seeds: int = 1, *, figures: 
 
 
 def table(run: Run) -> Any:
-    return run.table.drop(columns=["seconds", "worker", "started"])
+    return run.table.drop(columns=["seconds", "worker", "started", "seconds_before"])
 
 
 def test_rows_and_seeds_are_added_to_a_folder_and_nothing_is_done_again(tmp_path: Path, small: tuple[Row, ...]) -> None:

@@ -136,3 +136,9 @@ def test_the_clock_counts_neither_pauses_nor_anything_twice() -> None:
     evaluations = [evaluation(0, 0.5, started=started, seconds=seconds) for started, seconds in reversed(times)]
     assert busy_seconds(evaluations) == pytest.approx(6.0 + 2.0)
     assert busy_seconds([]) == 0.0
+
+
+def test_the_clock_counts_only_the_last_part_of_a_training_that_was_resumed() -> None:
+    resumed = evaluation(0, 0.5, started=100.0, seconds=3600.0, seconds_before=3590.0)
+    beside = evaluation(1, 0.5, started=105.0, seconds=7.0)
+    assert busy_seconds([resumed, beside]) == pytest.approx(12.0)

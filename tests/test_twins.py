@@ -96,11 +96,11 @@ def test_a_shorter_training_is_read_from_the_curve_of_a_longer_one() -> None:
 
 def test_a_training_of_equal_genes_is_copied_whole() -> None:
     run = make_run(genome(40), genome(40))
-    first = trained(run, 0)
+    first = trained(run, 0, seconds_before=2.0)
     found = read(run, 1)
     assert found is not None
     assert replace(found, started=0.0) == replace(
-        first, individual=1, shared_with=0, seconds=0.0, worker="", started=0.0
+        first, individual=1, shared_with=0, seconds=0.0, seconds_before=0.0, worker="", started=0.0
     )
 
 

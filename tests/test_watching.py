@@ -21,11 +21,12 @@ import evo
 from evo import journal
 from evo.cli import app
 from evo.errors import RunError
+from evo.finished import is_finished
 from evo.individual import Evaluation
 from evo.journal import is_written
 from evo.progress import Progress
 from evo.run import Run
-from evo.watching import Follower, follow, is_finished, now, progress_of
+from evo.watching import Follower, follow, now, progress_of
 from tests.command import environment, wait_until
 from tests.test_run import contents, evaluation, individual, make_settings
 
@@ -255,6 +256,60 @@ def test_what_is_finished_and_what_is_not(tmp_path: Path) -> None:
     few = evo.SearchSpace({"kind": evo.Categorical(["a", "b"])})
     evo.search(few, lambda config: 1.0, budget=9, population=3, output=tmp_path / "exhausted")
     assert is_finished(Run.load(tmp_path / "exhausted")), "a space of two points ends before its budget"
+
+
+def test_an_extended_run_is_not_finished_though_its_old_winner_stands(tmp_path: Path) -> None:
+    def objective(config: dict[str, float], seed: int) -> float:
+        return config["x"]
+
+    def stop_after(calls: int) -> Any:
+        left = [calls]
+
+        def stop() -> None:
+            left[0] -= 1
+            if not left[0]:
+                raise evo.api.Stop("enough", 75)
+
+        return stop
+
+    folder = tmp_path / "run"
+    evo.search(LINE, objective, budget=6, population=3, finalists=2, output=folder)
+    assert is_finished(Run.load(folder))
+    for calls in (2, 4):
+        with pytest.raises(evo.api.Stop):
+            evo.resume(folder, objective, budget=20, stop_check=stop_after(calls))
+        stopped = Run.load(folder)
+        assert stopped.winner is not None
+        assert not is_finished(stopped)
+    evo.resume(folder, objective)
+    assert is_finished(Run.load(folder))
+    done = Run.load(folder)
+    done.finalists = done.finalists[::-1]
+    assert not is_finished(done), "killed after the larger search, before its finalists were named"
+
+
+def test_a_run_whose_finalists_all_failed_is_finished(tmp_path: Path) -> None:
+    searched: list[int] = []
+
+    def objective(config: dict[str, float], seed: int) -> float:
+        searched.append(seed)
+        if len(searched) > 6:
+            raise ValueError("no more")
+        return config["x"]
+
+    run = evo.search(LINE, objective, strategy="random", budget=6, finalists=2, output=tmp_path / "run")
+    assert run.finalists
+    assert run.winner is None
+    assert is_finished(Run.load(tmp_path / "run"))
+
+
+def test_a_run_that_was_resumed_ended_when_it_did(tmp_path: Path) -> None:
+    run = Run.create(make_settings(budget=8, finalists=0), tmp_path / "run")
+    run.record_proposal(individual(0))
+    run.record(evaluation(0, 0.1, started=1000.0, seconds=3600.0, seconds_before=3590.0))
+    run.close()
+    progress, _ = now(tmp_path / "run")
+    assert progress.ended == 1010.0
 
 
 def test_the_time_left_is_predicted_from_the_journal(written: Run) -> None:

@@ -13,7 +13,23 @@ from evo.commands.shell import guarded
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from evo.run import Run
+
 STDOUT = Path("-")
+
+
+def _loaded(path: Path) -> Run:
+    """Return a run; say so if the end of its journal is cut off."""
+    from evo.run import Run
+
+    run = Run.load(path)
+    if run.torn:
+        typer.echo(
+            f"warning: {path / 'journal.jsonl'}: the last line is cut off in the middle and left out; "
+            f"evo resume {path} does it again",
+            err=True,
+        )
+    return run
 
 
 def compare(
@@ -55,7 +71,6 @@ def compare(
         from evo.files import write_text
         from evo.reports.comparison import compare_runs
         from evo.reports.comparison_output import csv_text, json_text, markdown_text
-        from evo.run import Run
         from evo.terminal import error_console, output_console
         from evo.terminal_comparison import print_comparison
 
@@ -64,7 +79,7 @@ def compare(
         wanted = {option: path for option, path in files.items() if path is not None}
         to_stdout = _check_files(wanted, overwrite)
         patterns = _patterns(group or [])
-        loaded = [Run.load(path) for path in runs]
+        loaded = [_loaded(path) for path in runs]
         comparison = compare_runs(loaded, top, patterns)
         print_comparison(loaded, comparison, error_console() if to_stdout else output_console())
         for option, path in wanted.items():
@@ -132,10 +147,12 @@ def report(
     """
 
     def action() -> None:
+        from evo.errors import ConfigurationError
         from evo.reports.any_report import write_any_report
-        from evo.run import Run
 
-        for page in write_any_report([Run.load(path) for path in runs], output):
+        if output is not None and output.exists() and not output.is_dir():
+            raise ConfigurationError(f"--output {output}: is a file; give the name of a folder")
+        for page in write_any_report([_loaded(path) for path in runs], output):
             typer.echo(page)
 
     guarded(action, debug)

@@ -70,8 +70,12 @@ def train(
         typer.Option(help="[default: standardise; numpy_mlp: subtract_mean_image]", rich_help_panel=TRAINING),
     ] = None,
     evaluate_every: Annotated[
-        int, typer.Option(help="Steps between two points of the learning curve.", rich_help_panel=TRAINING)
-    ] = 100,
+        int | None,
+        typer.Option(
+            help="Steps between two points of the learning curve. [default: 100, a twentieth of short trainings]",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     training_mode: Annotated[
         Literal["whole", "batches"] | None,
         typer.Option(
@@ -119,7 +123,7 @@ def train(
 
     def action() -> None:
         from evo.execution import Execution
-        from evo.experiment import configuration_of, space_of, train_configurations
+        from evo.experiment import configuration_of, grid_for, space_of, train_configurations
 
         genes = {
             "hidden_layers": hidden_layers,
@@ -136,7 +140,7 @@ def train(
         fixed = {
             "optimiser": optimiser,
             "preprocess": preprocess,
-            "evaluate_every": evaluate_every,
+            "evaluate_every": evaluate_every if evaluate_every is not None else grid_for(steps),
             "training_mode": training_mode,
         }
         configuration, settings = configuration_of(model, genes, gene or (), fixed)

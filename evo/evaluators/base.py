@@ -130,9 +130,14 @@ class Evaluator(ABC):
     def cancel(self) -> None:
         """Forget every task that has not finished."""
 
-    def suspend(self, seconds: float) -> None:
-        """Let trainings in flight save their state for a resume, for `seconds` at most; then end the workers."""
+    def suspend(self, seconds: float) -> list[Evaluation]:
+        """Let trainings in flight save their state for a resume, for `seconds` at most; then end the workers.
+
+        Returns:
+            What has finished and was not given back.
+        """
         self.close()
+        return []
 
     @abstractmethod
     def close(self) -> None:

@@ -151,7 +151,7 @@ class DaskEvaluator(Evaluator):
             if worker.task is not None:
                 self._give_up(worker)
 
-    def suspend(self, seconds: float) -> None:
+    def suspend(self, seconds: float) -> list[Evaluation]:
         end = time.monotonic() + seconds
         self._planner.clear()
         busy = [worker.address for worker in self._workers.values() if worker.task is not None]
@@ -161,7 +161,9 @@ class DaskEvaluator(Evaluator):
                 while self.running and (left := end - time.monotonic()) > 0:
                     self._serve(min(POLL_SECONDS, left))
                     self._planner.clear()
+        finished = list(self._finished)
         self.close()
+        return finished
 
     def close(self) -> None:
         for worker in self._workers.values():

@@ -24,6 +24,8 @@ from evo.processes import deaf_to_interrupts, without_main
 
 ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
+END_SECONDS = 5.0
+"""How long a worker whose pipe is closed may take to end."""
 LOOK_AHEAD = 32
 """Tasks a worker that are wanted: the longest can start first only among those that are there."""
 
@@ -70,7 +72,8 @@ class ProcessPoolEvaluator(Evaluator):
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             # This is a worker that runs the user's script again, which is about to start workers of its own.
             sys.exit("evo: this script starts workers when it is imported" + self._hint())
-        self._workers = [self._spawn(number) for number in range(self._count)]
+        for number in range(self._count):
+            self._workers.append(self._spawn(number))
         while self._facts is None:
             self._serve(timeout=None)
         return self._facts
@@ -107,13 +110,25 @@ class ProcessPoolEvaluator(Evaluator):
                 _end(worker)
                 self._workers[place] = self._spawn(place)
 
-    def suspend(self, seconds: float) -> None:
-        for worker in self._workers:
-            worker.process.terminate()
+    def suspend(self, seconds: float) -> list[Evaluation]:
         end = time.monotonic() + seconds
         for worker in self._workers:
-            worker.process.join(max(0.0, end - time.monotonic()))
+            worker.process.terminate()
+        # A worker that has saved its training ends, and its pipe with it; one that was at its last step sends a result.
+        ending = {worker.connection: worker for worker in self._workers}
+        while ending and (left := end - time.monotonic()) > 0:
+            for connection in wait(list(ending), left):
+                assert isinstance(connection, Connection)
+                try:
+                    kind, content = connection.recv()
+                except (EOFError, OSError):
+                    del ending[connection]
+                    continue
+                if kind == "evaluation":
+                    self._take(ending[connection], content)
+        finished = list(self._finished)
         self.close()
+        return finished
 
     def close(self) -> None:
         for worker in self._workers:
@@ -217,10 +232,13 @@ class ProcessPoolEvaluator(Evaluator):
     def _replace(self, place: int) -> None:
         """Put a new process in the place of a dead one; its task waits first in the queue, or has failed."""
         worker = self._workers[place]
-        worker.process.join()
-        code = worker.process.exitcode or 0
-        cause = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+        worker.process.join(END_SECONDS)
+        code = worker.process.exitcode
         _end(worker)
+        if code is None:  # it has closed its pipe, and lives
+            code, cause = 0, "a closed connection"
+        else:
+            cause = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts > self._count:

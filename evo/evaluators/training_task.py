@@ -165,6 +165,7 @@ class TrainingTask:
             "steps_trained": result.steps,
             "curve": result.curve,
             "seconds": result.seconds,
+            "seconds_before": result.seconds_before,
         }
         best = self._best_checkpoint(result) if self.free_steps and task.phase == "search" else {}
         return values | self._metrics(result) | best

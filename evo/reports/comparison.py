@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pandas as pd
 
 from evo.individual import Evaluation
 from evo.ranking import RankedIndividual
+from evo.reports.new_seeds import fitness_bounds, on_new_seeds
 from evo.reports.run_groups import Grouping, grouped
 from evo.reports.statistics import mean_estimate
 from evo.run import Run
@@ -115,12 +115,10 @@ def _entries(run: Run, top: int) -> list[RankedIndividual]:
 
 
 def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[str, Any]:
-    trainings = [e for e in run.finalist_evaluations if e.individual == entry.id and e.complete]
-    tests = [accuracy for e in trainings if (accuracy := _test_accuracy(run, e)) is not None]
-    retrained = [e.fitness for e in trainings if e.fitness is not None]
+    found = on_new_seeds(run, entry.id)
+    tests = found.test_accuracy
     test = mean_estimate(tests, (0, 1)) if tests else None
-    within = (0.0, 1.0) if run.settings.objective is None else (-math.inf, math.inf)
-    again = mean_estimate(retrained, within) if retrained else None
+    again = mean_estimate(found.fitness, fitness_bounds(run.settings)) if found.fitness else None
     texts = run.space.encode(entry.config)
     return {
         "individual": entry.id,
@@ -159,13 +157,6 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
 
 def _seconds(evaluations: Sequence[Evaluation]) -> float:
     return round(sum(evaluation.seconds for evaluation in evaluations), 1)
-
-
-def _test_accuracy(run: Run, evaluation: Evaluation) -> float | None:
-    if evaluation.test_accuracy is not None:
-        return evaluation.test_accuracy
-    test = run.tests.get((evaluation.individual, evaluation.replicate), {})
-    return test.get("test_accuracy")
 
 
 def _is_number(value: Any) -> bool:

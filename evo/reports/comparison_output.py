@@ -104,6 +104,7 @@ def _group(group: Group) -> dict[str, Any]:
         "problem": group.problem,
         "runs": list(group.runs),
         "seeds": list(group.seeds),
+        "outcome": group.outcome,
         "outcomes": list(group.outcomes),
         "mean": _estimate(group.mean),
         "trainings": group.trainings,
@@ -118,6 +119,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "runs": list(pair.runs),
         "paired": pair.paired,
         "better": None if pair.better is None else _estimate(pair.better),
+        "p_value": pair.p_value,
         "sentence": pair.sentence,
     }
 

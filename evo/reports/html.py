@@ -8,6 +8,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from evo.files import write_text
 from evo.reports.captions import COMPARISON
 from evo.reports.comparison import comparison_table, names_of
@@ -16,7 +18,7 @@ from evo.reports.page import Block, Picture, Section, Table, Text, bytes_of_rows
 from evo.reports.progress_figures import progress_figure
 from evo.reports.search_data import SearchData
 from evo.reports.search_sections import drawn, picture, search_sections, shown_evaluations
-from evo.reports.style import save_figure
+from evo.reports.style import make_figures_folder, save_figure
 from evo.reports.summary import side_by_side
 from evo.run import Run
 
@@ -37,10 +39,15 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
 
     Returns:
         The path of the HTML file.
+
+    Raises:
+        RunError: The folder of the figures is a link.
+        StorageError: It cannot be written.
     """
     data = [SearchData(name, run) for name, run in zip(names_of(runs), runs, strict=True)]
-    winners = _winners(runs)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    comparison = comparison_table(runs)
+    winners = _winners(comparison)
+    make_figures_folder(folder)
     svg = save_figure(progress_figure(data), folder / "figures" / "progress")
     progress = picture("progress", "progress", ", ".join(entry.name for entry in data), svg)
     room = (PICTURE_BYTES - len(progress.svg)) // len(data)
@@ -56,7 +63,7 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
         found = list(search_sections(entry, pictures, importance, winners.get(entry.name), rows))
         sections += found if len(data) == 1 else [Section(entry.name, sections=found)]
     if len(data) > 1:
-        sections.insert(0, Section("Side by side", _side_by_side(runs, data, winners, progress)))
+        sections.insert(0, Section("Side by side", _side_by_side(comparison, data, winners, progress)))
     path = folder / "report.html"
     write_text(path, page_text("Report of " + ", ".join(entry.name for entry in data), sections))
     return path
@@ -82,16 +89,19 @@ def _rows_that_fit(data: SearchData, room: int) -> int:
     return sum(size <= room for size in accumulate(bytes_of_rows(shown_evaluations(data))))
 
 
-def _winners(runs: Sequence[Run]) -> dict[str, Mapping[Any, Any]]:
+def _winners(comparison: pd.DataFrame) -> dict[str, Mapping[Any, Any]]:
     """Return the first row of the comparison of each run that has one, by the run's name."""
     winners: dict[str, Mapping[Any, Any]] = {}
-    for row in comparison_table(runs).to_dict("records"):
+    for row in comparison.to_dict("records"):
         winners.setdefault(row["run"], row)
     return winners
 
 
 def _side_by_side(
-    runs: Sequence[Run], data: Sequence[SearchData], winners: Mapping[str, Mapping[Any, Any]], progress: Picture
+    comparison: pd.DataFrame,
+    data: Sequence[SearchData],
+    winners: Mapping[str, Mapping[Any, Any]],
+    progress: Picture,
 ) -> list[Block]:
     columns = [
         "run",
@@ -104,7 +114,6 @@ def _side_by_side(
         "n",
         "gap",
     ]
-    comparison = comparison_table(runs)
     ordered = comparison[[*columns, *comparison.columns.difference(columns, sort=False)]]
     return [
         Table(side_by_side(data, winners), "Runs side by side"),

@@ -89,8 +89,13 @@ def _columns(features: Sequence[Feature]) -> tuple[list[str], list[Floats]]:
         )
         matrices.setdefault(feature.gene, []).extend(columns)
     stacked = {gene: np.column_stack(columns) for gene, columns in matrices.items()}
-    vary = {gene: matrix for gene, matrix in stacked.items() if len(np.unique(matrix, axis=0)) > 1}
+    vary = {gene: matrix for gene, matrix in stacked.items() if _varies(matrix)}
     return list(vary), list(vary.values())
+
+
+def _varies(matrix: Floats) -> bool:
+    """Return whether a matrix has two rows that differ; NaN, an inactive gene, is like another NaN here."""
+    return not np.array_equal(matrix, np.broadcast_to(matrix[:1], matrix.shape), equal_nan=True)
 
 
 def _losses(matrices: Sequence[Floats], target: Floats, seed: int) -> tuple[Floats, list[float]]:

@@ -13,13 +13,19 @@ from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.experiment import LISTED
-from evo.reports.statistics import Estimate, mean_estimate, superiority
+from evo.finished import is_finished
+from evo.reports.new_seeds import fitness_bounds, on_new_seeds
+from evo.reports.statistics import Estimate, mean_estimate, p_value, superiority
 from evo.run import Run
 
 RUNS = 3
 """Runs of each group below which nothing is said of two groups."""
 VERDICT_RUNS = 6
 """Runs of each group from which on one is called better: five pairs that all go one way do so by chance in 6 %."""
+CHANCE = 0.05
+"""How probable a verdict on equal groups may be."""
+TESTED, RETRAINED, SEARCHED = "test accuracy", "fitness on new seeds", "fitness in the search"
+"""What a run can have reached: its winner's means on new seeds, or the best that the search measured."""
 OWN_SETTINGS = (
     "strategy",
     "budget",
@@ -46,6 +52,8 @@ class Group:
         problem: Groups are compared where this number is the same: same space, data and fitness.
         runs: Their names.
         seeds: Their seeds, ascending.
+        outcome: What is compared: the winner's mean test accuracy, its mean fitness on new seeds, or the best fitness
+            in the search; the first of them that every run of the problem has.
         outcomes: What each reached, in the order of the seeds; higher is better.
         mean: Of the outcomes.
         trainings: Of a run's search, on average.
@@ -56,6 +64,7 @@ class Group:
     problem: int
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
+    outcome: str
     outcomes: tuple[float, ...]
     mean: Estimate
     trainings: float
@@ -72,6 +81,8 @@ class Pair:
         runs: How many each has.
         paired: Whether runs were compared seed by seed.
         better: Probability that A's outcome is higher than B's, ties half; None where there are too few runs.
+        p_value: How probable it is that equal groups differ as much by chance: of a sign test where they are paired, of
+            Mann and Whitney's test where not; None where there are too few runs.
         sentence: The same in words.
     """
 
@@ -80,6 +91,7 @@ class Pair:
     runs: tuple[int, int]
     paired: bool
     better: Estimate | None
+    p_value: float | None
     sentence: str
 
 
@@ -124,13 +136,13 @@ def grouped(runs: Mapping[str, Run], patterns: Mapping[str, str] | None = None) 
     notes = [f"{name} is left out of the statistics: it {reason}." for name, reason in left_out.items()]
     for place, problem in enumerate(problems):
         own = {titles[key]: by_seed for key, by_seed in members.items() if key[0] == problem}
-        retrained = all(runs[name].winner is not None for by_seed in own.values() for name in by_seed.values())
-        found = [_group(title, place, by_seed, runs, retrained) for title, by_seed in own.items()]
+        outcome = _common_outcome([runs[name] for by_seed in own.values() for name in by_seed.values()])
+        found = [_group(title, place, by_seed, runs, outcome) for title, by_seed in own.items()]
         found.sort(key=lambda group: -group.mean.value)
         groups += found
         pairs += [_pair(first, second) for first, second in combinations(found, 2)]
         if len(own) > 1 or any(len(by_seed) > 1 for by_seed in own.values()):
-            notes.append(_outcome_note(found, retrained))
+            notes.append(_outcome_note(found, runs))
     if len(problems) > 1:
         of_problem = [[group for group in groups if group.problem == place] for place in range(len(problems))]
         sides = [", ".join(name for group in own for name in group.runs) for own in of_problem]
@@ -153,16 +165,13 @@ def _named(runs: Mapping[str, Run], patterns: Mapping[str, str]) -> dict[str, st
 
 def _unfit(run: Run) -> str:
     """Return why a run has no part in a comparison of groups; nothing if it has."""
-    settings = run.settings
-    if settings.strategy == LISTED:
+    if run.settings.strategy == LISTED:
         return "searched nothing"
     if not run.ranked():
         return "has no complete training"
-    if settings.finalists and settings.retrainable:
-        return "" if run.winner is not None else "is not finished"
-    enough = settings.budget is not None and len(run.proposals) >= settings.budget
-    enough |= settings.generations is not None and len(run.generations) >= settings.generations
-    return "" if enough and not run.unevaluated() else "is not finished"
+    if not is_finished(run):
+        return "is not finished"
+    return "has no winner, for no training of a finalist is complete" if run.finalists and run.winner is None else ""
 
 
 def _problem(run: Run) -> str:
@@ -207,28 +216,40 @@ def _setting_value(value: Any) -> str:
     return json.dumps(value).strip('"')
 
 
-def _group(title: str, problem: int, by_seed: Mapping[int, str], runs: Mapping[str, Run], retrained: bool) -> Group:
+def _group(title: str, problem: int, by_seed: Mapping[int, str], runs: Mapping[str, Run], outcome: str) -> Group:
     seeds = tuple(sorted(by_seed))
     own = [runs[by_seed[seed]] for seed in seeds]
-    outcomes = tuple(_outcome(run, retrained) for run in own)
+    outcomes = tuple(_outcome(run, outcome) for run in own)
     return Group(
         title,
         problem,
         tuple(by_seed[seed] for seed in seeds),
         seeds,
+        outcome,
         outcomes,
-        mean_estimate(outcomes, (-float("inf"), float("inf")) if own[0].settings.objective else (0.0, 1.0)),
+        mean_estimate(outcomes, fitness_bounds(own[0].settings)),
         statistics.fmean(len(run.search_evaluations) for run in own),
         statistics.fmean(sum(evaluation.seconds for evaluation in run.search_evaluations) for run in own),
     )
 
 
-def _outcome(run: Run, retrained: bool) -> float:
-    """Return the winner's mean fitness on new seeds, or the best that the search measured."""
-    if not retrained:
+def _common_outcome(runs: Sequence[Run]) -> str:
+    """Return the least optimistic outcome that all runs have.
+
+    The seeds that named a winner among several flatter it; where the test set chose, it is no judge.
+    """
+    if any(run.winner is None for run in runs):
+        return SEARCHED
+    judged = all(run.settings.fitness != "test" and on_new_seeds(run, run.best.id).test_accuracy for run in runs)
+    return TESTED if judged else RETRAINED
+
+
+def _outcome(run: Run, outcome: str) -> float:
+    """Return what a run has reached."""
+    if outcome == SEARCHED:
         return run.ranked()[0].fitness
-    own = [entry for entry in run.finalist_evaluations if entry.individual == run.winner and entry.complete]
-    return statistics.fmean(entry.fitness for entry in own if entry.fitness is not None)
+    found = on_new_seeds(run, run.best.id)
+    return statistics.fmean(found.test_accuracy if outcome == TESTED else found.fitness)
 
 
 def _pair(first: Group, second: Group) -> Pair:
@@ -237,27 +258,31 @@ def _pair(first: Group, second: Group) -> Pair:
     between = f"{first.name} against {second.name}"
     if min(counts) < RUNS:
         words = f"{between}: too few runs to compare ({counts[0]} and {counts[1]}); {RUNS} seeds of each at least."
-        return Pair(first.name, second.name, counts, paired, None, words)
+        return Pair(first.name, second.name, counts, paired, None, None, words)
     better = superiority(first.outcomes, second.outcomes, paired=paired)
+    chance = p_value(first.outcomes, second.outcomes, paired=paired)
     how = f"{counts[0]} runs each, paired by seed" if paired else f"{counts[0]} and {counts[1]} runs"
-    figures = f"probability {better.value:.2f}, 95 % interval {better.low:.2f} to {better.high:.2f} ({how})"
-    chance = f"{between}: a run of the first is better than one of the second with {figures}"
+    test = f"{'sign test' if paired else 'Mann-Whitney test'}: p = {chance:.2g}"
+    figures = f"probability {better.value:.2f}, 95 % interval {better.low:.2f} to {better.high:.2f} ({how}; {test})"
+    words = f"{between}: a run of the first is better than one of the second with {figures}"
     if min(counts) < VERDICT_RUNS:
-        words = f"{chance}; too few runs for a verdict, {VERDICT_RUNS} seeds of each would do."
-    elif better.low > 0.5:
-        words = f"{chance}: {first.name} is better."
-    elif better.high < 0.5:
-        words = f"{chance}: {second.name} is better."
+        words = f"{words}; too few runs for a verdict, {VERDICT_RUNS} seeds of each would do."
+    elif chance < CHANCE and not better.low <= 0.5 <= better.high:
+        words = f"{words}: {first.name if better.value > 0.5 else second.name} is better."
     else:
-        words = f"{chance}: neither is shown to be better."
-    return Pair(first.name, second.name, counts, paired, better, words)
+        words = f"{words}: neither is shown to be better."
+    return Pair(first.name, second.name, counts, paired, better, chance, words)
 
 
-def _outcome_note(groups: Sequence[Group], retrained: bool) -> str:
-    what = (
-        "the winner's mean fitness on new seeds"
-        if retrained
-        else "the best fitness that the search measured, for not all have finalists: an optimistic figure"
-    )
+def _outcome_note(groups: Sequence[Group], runs: Mapping[str, Run]) -> str:
+    outcome = groups[0].outcome
+    finalists = max(len(runs[name].finalists) for group in groups for name in group.runs)
+    if outcome == SEARCHED:
+        what = "the best fitness that the search measured, for not all have finalists: an optimistic figure"
+    elif outcome == TESTED:
+        what = "the winner's mean test accuracy over its trainings on new seeds"
+    else:
+        what = "the winner's mean fitness on new seeds"
+        what += f"; they also chose it among {finalists}, so it is a little optimistic" if finalists > 1 else ""
     names = ", ".join(group.name for group in groups)
     return f"Runs with equal settings but for the seed are a group. The outcome of {names}: {what}."

@@ -23,7 +23,7 @@ from evo.reports.workload_figures import unit_of
 
 Pictures = Mapping[str, Picture]
 
-HIDDEN = ["seed", "worker", "started", "engine", "precision", "replicate"]
+HIDDEN = ["seed", "worker", "started", "seconds_before", "engine", "precision", "replicate"]
 """Columns that the table of all evaluations leaves out, where they say nothing."""
 STEPS = 30
 """Most steps of the winner's line in the table; the CSV files have all."""

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from evo.errors import RunError
+from evo.errors import RunError, StorageError
 from evo.files import replacing
 
 if TYPE_CHECKING:
@@ -141,6 +141,20 @@ def png_text(figure: Figure) -> str:
     buffer = io.BytesIO()
     _draw_png(figure, buffer)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def make_figures_folder(folder: Path) -> None:
+    """Make the folder `figures` in that of a report.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{folder / 'figures'}: cannot be made: {error.strerror or error}; what is there must be a folder or go"
+        ) from None
 
 
 @styled

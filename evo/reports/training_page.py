@@ -13,7 +13,7 @@ from evo.reports.genome_commands import genome_text
 from evo.reports.page import Block, Commands, Facts, Picture, Section, Table, Text, page_text
 from evo.reports.search_data import SearchData
 from evo.reports.statistics import mean_estimate
-from evo.reports.style import save_figure, svg_for_page
+from evo.reports.style import make_figures_folder, save_figure, svg_for_page
 from evo.reports.summary import facts_of
 from evo.reports.training import complete_trainings, training_figures
 from evo.run import Run
@@ -22,6 +22,10 @@ CAPTIONS = {
     "accuracy": "Accuracy against optimiser steps: the mean over the seeds, and their range as a band.",
     "loss": "Cross-entropy against optimiser steps: the mean over the seeds, and their range as a band.",
 }
+
+
+HIDDEN = ["parents", "operator", "seconds_before"]
+"""Columns that say nothing of a training."""
 
 
 def write_training_page(run: Run, folder: Path) -> Path:
@@ -35,7 +39,7 @@ def write_training_page(run: Run, folder: Path) -> Path:
         The path of the HTML file.
     """
     data = SearchData(run.name, run)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    make_figures_folder(folder)
     pictures = [
         Picture(
             name, f"{name}: {run.name}", CAPTIONS[name], svg_for_page(save_figure(figure, folder / "figures" / name))
@@ -45,7 +49,7 @@ def write_training_page(run: Run, folder: Path) -> Path:
     sections = [
         Section("Summary", _summary(data)),
         Section("Learning curves", list(pictures) or [Text("No training has a learning curve yet.")]),
-        Section("All trainings", [Table(data.evaluations.drop(columns=["parents", "operator"]), "All trainings")]),
+        Section("All trainings", [Table(data.evaluations.drop(columns=HIDDEN), "All trainings")]),
     ]
     write_text(folder / "report.html", page_text(f"Trainings of {run.name}", sections))
     return folder / "report.html"

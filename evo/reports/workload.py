@@ -94,8 +94,10 @@ def timeline_of(data: SearchData) -> Timeline | None:
         return None
     started = pd.to_datetime(table["started"], utc=True, format="ISO8601")
     start = (started - started.min()).dt.total_seconds().astype(float)
+    # What was trained before an interruption lies before `started`, nobody knows where.
+    before = table["seconds_before"].astype(float)
     spans = table[["individual", "replicate", "worker", "status", "fitness"]].assign(
-        start=start, end=start + table["seconds"].astype(float)
+        start=start, end=start + table["seconds"].astype(float) - before
     )
     spans = spans.sort_values("start", kind="stable").reset_index(drop=True)
     reached = spans["end"].cummax().shift(1)

@@ -7,17 +7,22 @@ import importlib
 import json
 import logging
 import os
+import re
 import shlex
+import sqlite3
 import time
+from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from evo.errors import ConfigurationError
 from evo.files import write_json
 from evo.run import Run
-from evo.tracking.base import Outcome, Tracker, own_folder, require
+from evo.tracking.base import Outcome, Tracker, folder_of, own_folder, require
 from evo.tracking.scalars import Scalar, Scalars
 
-FOLDER = "mlflow"
+FOLDER, DATABASE, ARTIFACTS = "mlflow", "mlflow.db", "artifacts"
 EXPERIMENT = "evo"
 URI = "MLFLOW_TRACKING_URI"
 QUICK = {
@@ -40,7 +45,9 @@ STATUS: dict[Outcome, str] = {"finished": "FINISHED", "stopped": "KILLED", "fail
 class MLflow(Tracker):
     """Writes to the store that MLFLOW_TRACKING_URI names, by default an SQLite file in the folder `mlflow` of the run.
 
-    A run that goes on goes on in the same run of MLflow; what is there is not written again.
+    A run that goes on goes on in the same run of MLflow; what is there is not written again. A store in the run folder
+    says itself where artifacts go. One that says another place (a stranger's, or of a folder that was moved since) is
+    left as it is, and another one begun beside it: `mlflow-2`, …
 
     Raises:
         ConfigurationError: The package is not installed.
@@ -57,10 +64,11 @@ class MLflow(Tracker):
         mlflow = importlib.import_module("mlflow")
         for logger in ("mlflow", "mlflow.store.db.utils", "alembic"):
             logging.getLogger(logger).setLevel(logging.WARNING)
-        folder = own_folder(run, FOLDER)
-        folder.mkdir(exist_ok=True)
         given = os.environ.get(URI)
-        uri = given or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+        folder = own_folder(run, FOLDER) if given else _own_store(run)
+        folder.mkdir(exist_ok=True)
+        self._artifacts = None if given else (folder / ARTIFACTS).resolve().as_uri()
+        uri = given or f"sqlite:///{(folder / DATABASE).resolve()}"
         self._client: Any = mlflow.MlflowClient(tracking_uri=uri)
         self._id = self._same_run(folder, uri) or self._new_run(run, folder, uri)
         self._known = self._metrics_there()
@@ -69,7 +77,8 @@ class MLflow(Tracker):
         self._write_new()
         # A URI may hold a password.
         how = "as MLFLOW_TRACKING_URI says" if given else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-        return f"MLflow: run {run.name} of the experiment {EXPERIMENT}, {how}"
+        left = "" if folder.name == FOLDER else f"; {FOLDER} is left alone, for it leads out of the run folder"
+        return f"MLflow: run {run.name} of the experiment {EXPERIMENT}, {how}{left}"
 
     def update(self, run: Run) -> None:
         if time.monotonic() >= self._next:
@@ -90,6 +99,7 @@ class MLflow(Tracker):
             genes = {f"best.{name}": run.space.genes[name].to_text(value) for name, value in best.config.items()}
             self._set_tags({"best.individual": best.id, "best.fitness": best.fitness, **genes})
         if run.path is not None:
+            self._check_artifacts()
             for name in FILES:
                 if (run.path / name).is_file():
                     self._client.log_artifact(self._id, str(run.path / name))
@@ -116,8 +126,7 @@ class MLflow(Tracker):
         if experiment is not None:
             number = experiment.experiment_id
         else:
-            place = None if os.environ.get(URI) else (folder / "artifacts").resolve().as_uri()
-            number = self._client.create_experiment(EXPERIMENT, artifact_location=place)
+            number = self._client.create_experiment(EXPERIMENT, artifact_location=self._artifacts)
         made = str(self._client.create_run(number, run_name=run.name).info.run_id)
         write_json(folder / "run.json", {"run_id": made, "store": _digest(uri)})
         for name in PARAMETERS:
@@ -131,10 +140,56 @@ class MLflow(Tracker):
         names = self._client.get_run(self._id).data.metrics
         return {name: {entry.step for entry in self._client.get_metric_history(self._id, name)} for name in names}
 
+    def _check_artifacts(self) -> None:
+        """Check once more where artifacts go, just before: a database may hold triggers.
+
+        Raises:
+            ConfigurationError: Out of the run folder.
+        """
+        place = str(self._client.get_run(self._id).info.artifact_uri)
+        if self._artifacts is not None and not _is_within(place, self._artifacts):
+            raise ConfigurationError(f"the database sends artifacts to {place}, which is not in the run folder")
+
     def _set_tags(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
             if value is not None:
                 self._client.set_tag(self._id, name, value)
+
+
+def _own_store(run: Run) -> Path:
+    """Return the folder of a run's store: the first of mlflow, mlflow-2, … that is its own, or is not there yet."""
+    names = (FOLDER if number == 1 else f"{FOLDER}-{number}" for number in count(1))
+    return next(folder for name in names if _is_own(folder := folder_of(run) / name))
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether what is written to a store stays in its folder: it holds no link, and no database that says else.
+
+    The database is read without MLflow, which would begin to write to it.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        return False
+    found = (Path(root, name) for root, folders, files in os.walk(folder) for name in (*folders, *files))
+    if any(path.is_symlink() for path in found):
+        return False
+    if not (folder / DATABASE).exists():
+        return True
+    try:
+        with closing(sqlite3.connect(f"{(folder / DATABASE).resolve().as_uri()}?mode=ro", uri=True)) as database:
+            views = database.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()
+            places = database.execute(
+                "SELECT artifact_uri FROM runs UNION ALL SELECT artifact_location FROM experiments WHERE name = ?",
+                (EXPERIMENT,),
+            ).fetchall()
+    except sqlite3.Error:
+        return False
+    # A view may say something else each time it is asked; MLflow has none.
+    return not views and all(_is_within(str(place), (folder / ARTIFACTS).resolve().as_uri()) for (place,) in places)
+
+
+def _is_within(place: str, artifacts: str) -> bool:
+    """Return whether a place is one that MLflow makes for artifacts below the given one."""
+    return re.fullmatch(re.escape(artifacts) + r"(/[0-9a-f]{32}/artifacts)?", place) is not None
 
 
 def _metric(metric: Any, scalar: Scalar) -> Any:

@@ -46,7 +46,7 @@ class Scalars:
         for evaluation in tuple(islice(self._run.evaluations.values(), self._evaluations, None)):
             self._evaluations += 1
             if evaluation.started:
-                self._time = evaluation.started + evaluation.seconds
+                self._time = evaluation.ended
             yield from self._of_search(evaluation) if evaluation.phase == "search" else self._of_finalist(evaluation)
         for generation, members in tuple(islice(self._run.generations.items(), self._generations, None)):
             self._generations += 1

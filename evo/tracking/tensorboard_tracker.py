@@ -33,7 +33,9 @@ class TensorBoard(Tracker):
     def begin(self, run: Run) -> str:
         folder = own_folder(run, FOLDER)
         # What the journal holds is all there is to write: written anew, nothing is missing and nothing is twice.
-        shutil.rmtree(folder, ignore_errors=True)
+        # What cannot be removed could be a link to another place: then nothing is written.
+        if folder.exists():
+            shutil.rmtree(folder)
         writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
         self._writer: Any = writer(str(folder), flush_secs=FLUSH_SECONDS)
         self._scalars, self._sessions, self._seen = Scalars(run), 0, 0

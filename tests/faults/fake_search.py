@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import typer
+
 import evo
 from evo.commands.shell import guarded, watched
 from evo.run_folder import is_run
@@ -34,7 +36,10 @@ def main(folder: Path, budget: int) -> None:
             **watch,
         )
 
-    guarded(lambda: watched(command, quiet=True), debug=False)
+    try:
+        guarded(lambda: watched(command, quiet=True), debug=False)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
 
 
 if __name__ == "__main__":

@@ -73,3 +73,18 @@ def out_of_memory_once(config: dict[str, Any], seed: int) -> float:
     if first_time(seed):
         raise MemoryError("no room")
     return quick(config, seed)
+
+
+def slow(config: dict[str, Any], seed: int) -> float:
+    """Take two seconds."""
+    first_time(seed)
+    time.sleep(2)
+    return accuracy(config, seed)
+
+
+def closes_its_pipe(config: dict[str, Any], seed: int) -> float:
+    """Close all files, as libraries do that become daemons, and go on for ever; for every second individual."""
+    if seed % 2:
+        os.closerange(3, 256)
+        time.sleep(600)
+    return accuracy(config, seed)

@@ -51,6 +51,7 @@ class FakeSearch:
             stderr=subprocess.PIPE,
             text=True,
             env=environment() | {FOLDER: str(self.marks)},
+            start_new_session=True,
         )
 
     @property

@@ -69,7 +69,7 @@ def resume(folder: Path) -> Run:
 
 def content(run: Run) -> dict[str, Any]:
     """Return what a search has found, times aside."""
-    dropped = {"seconds", "started", "worker"}
+    dropped = {"seconds", "seconds_before", "started", "worker"}
     tables = {"evaluations": run.table, "populations": run.populations, "finalists": run.finalist_table}
     return {name: json.loads(t.drop(columns=[*dropped & set(t)]).to_json()) for name, t in tables.items()}
 
@@ -89,8 +89,11 @@ def places(total: int) -> Iterator[int]:
     return iter(sorted({round(1 + place * (total - 1) / (few - 1)) for place in range(few)}))
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
-@pytest.mark.parametrize("torn", [False, True], ids=["whole", "torn"])
+@pytest.mark.parametrize(
+    ("number", "torn"),
+    [(errno.ENOSPC, False), (errno.ENOSPC, True), (errno.EIO, False), (errno.EIO, True), (errno.EROFS, False)],
+    ids=["full", "full-torn", "broken", "broken-torn", "read-only"],
+)
 def test_a_search_on_a_disk_that_breaks_at_any_call(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -168,17 +171,22 @@ def test_a_disk_that_is_full_for_a_moment(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(Journal.read(tmp_path / "journal.jsonl").events) == 1
 
 
-def test_a_run_folder_that_vanishes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_run_folder_that_vanishes(tmp_path: Path, moved: bool) -> None:
     """The system lets a removed file be written: the search must not go on as if nothing were."""
-    folder, calls = tmp_path / "run", []
+    folder, elsewhere, calls = tmp_path / "run", tmp_path / "elsewhere", []
 
     def removes(config: dict[str, Any], seed: int) -> float:
         calls.append(seed)
         if len(calls) == 3:
-            shutil.rmtree(folder)
+            folder.rename(elsewhere)
+            if not moved:
+                shutil.rmtree(elsewhere)
         return accuracy(config, seed)
 
-    with pytest.raises(StorageError, match="was removed while it was being written"):
-        evo.search(SPACE, removes, budget=BUDGET, output=folder)
+    with pytest.raises(StorageError, match="was moved or removed while it was being written"):
+        evo.search(SPACE, removes, strategy="ga", population=4, budget=BUDGET, seed=5, finalists=1, output=folder)
     assert len(calls) == 3
     assert not folder.exists(), "a part of the run was made anew"
+    if moved:
+        assert content(resume(elsewhere)) == content(search(tmp_path / "whole"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +25,9 @@ def slow(config, seed):
     time.sleep(0.2)
     return accuracy(config, seed)
 
-how, folder = sys.argv[1], Path(sys.argv[2])
-while time.time() < float(sys.argv[3]):
+how, folder, go = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+print("ready", flush=True)
+while not go.exists():
     pass
 began = time.monotonic()
 try:
@@ -39,15 +39,16 @@ except evo.EvoError as error:
     print(f"{time.monotonic() - began:.3f} {error}")
     sys.exit(error.exit_code)
 """
-"""Both processes begin in the same moment: imports are over, and the clock is one."""
-START_SECONDS = 4.0
+"""Both processes begin in the same moment: when both are ready, and the file "go" is there."""
 
 
 def race(how: str, folder: Path) -> tuple[list[int], list[str]]:
     """Let two processes do the same to a folder; return their exit codes and what they printed, the winner first."""
-    moment = time.time() + START_SECONDS
-    command = [sys.executable, "-c", RACE, how, str(folder), str(moment)]
+    go = folder.parent / f"go-{folder.name}"
+    command = [sys.executable, "-c", RACE, how, str(folder), str(go)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) for _ in range(2)]
+    assert [process.stdout.readline() for process in both if process.stdout] == ["ready\n", "ready\n"]
+    go.touch()
     printed = [process.communicate(timeout=120)[0] for process in both]
     ends = sorted(zip((process.returncode for process in both), printed, strict=True))
     return [code for code, _ in ends], [text for _, text in ends]

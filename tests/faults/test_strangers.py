@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -19,6 +20,8 @@ from typer.testing import CliRunner, Result
 import evo
 from evo.cli import app
 from evo.journal import Journal, _encode
+from evo.plain_text import is_plain
+from evo.settings import Settings
 from tests.conftest import TINY_SPACE
 
 COMMANDS = {
@@ -76,13 +79,13 @@ def invoke(*arguments: str) -> Result:
     assert result.exit_code in (0, 1, 2), (arguments, result.output)
     assert result.exception is None or isinstance(result.exception, SystemExit), (arguments, result.exception)
     assert "Traceback" not in result.output
-    assert "\x1b" not in result.output, "a terminal would obey this"
+    assert is_plain(result.output), "a terminal would obey this"
     assert "--debug shows where" not in result.output, f"{arguments}: no error that was foreseen: {result.output}"
     return result
 
 
 def set_value(run: Path, place: str, value: Any) -> None:
-    """Change one value of settings.json, such as dataset.data_dir."""
+    """Change one value of settings.json, such as dataset.data_dir, and what the journal says of the settings."""
     path = run / "settings.json"
     values = json.loads(path.read_text())
     *parents, last = place.split(".")
@@ -91,6 +94,9 @@ def set_value(run: Path, place: str, value: Any) -> None:
         part = part[name]
     part[last] = value
     path.write_text(json.dumps(values))
+    with contextlib.suppress(evo.RunError):
+        digest = Settings.load(run).digest
+        change_event(run, "start", lambda event: event.update(settings=digest))
 
 
 SETTINGS: dict[str, tuple[str, Any]] = {
@@ -108,6 +114,7 @@ SETTINGS: dict[str, tuple[str, Any]] = {
     "a name that is a path": ("space_name", "../../escaped"),
     "a name with a NUL": ("space_name", "a\0b"),
     "a name that moves the cursor": ("space_name", "\x1b[2J\x1b]0;title\x07"),
+    "a name that goes back": ("space_name", "a\b\b\f"),
     "a name of markup": ("space_name", "<script>alert(1)</script>[bold]x[/bold]"),
     "a gene that names a Python object": ("space.genes.learning_rate", {"type": "python/object:os.system"}),
     "a seed that is a text": ("seed", "$(touch EXECUTED)"),

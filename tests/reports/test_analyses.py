@@ -112,6 +112,14 @@ def test_little_or_noise_has_no_importance(rows: pd.DataFrame) -> None:
     assert len(constant.table) == 0
 
 
+def test_a_gene_that_is_never_active_does_not_vary(rows: pd.DataFrame) -> None:
+    alone = rows.assign(dropout=np.nan, use_dropout=False)
+    fitness = rows["fitness"].to_numpy()
+    found = importance_of(features_of(space_of_kinds(), alone), fitness, seed=3)
+    assert set(found.table["gene"]) == {"layers", "rate", "activation", "idle"}
+    assert "dropout" in set(importance_of(features_of(space_of_kinds(), rows), fitness, seed=3).table["gene"])
+
+
 def test_the_features_of_layers_are_their_number_and_their_sum(rows: pd.DataFrame) -> None:
     depth, units, *_ = features_of(space_of_kinds(), rows)
     assert list(depth.values) == [text.count(",") + 1 for text in rows["layers"]]
@@ -213,6 +221,22 @@ def test_the_utilisation_is_the_workers_time_in_the_file(tmp_path: Path) -> None
     assert (timeline.workers, timeline.pauses) == (2, 1)
     assert timeline.wall == pytest.approx(5)
     assert timeline.utilisation == pytest.approx(9 / (2 * 5))
+
+
+def test_a_training_that_was_resumed_stands_in_the_timeline_with_its_last_part_alone(tmp_path: Path) -> None:
+    space = evo.SearchSpace({"x": evo.Integer(0, 9)})
+    evaluations = [
+        Evaluation(n, 0, n, "complete", 0.5, seconds=seconds, seconds_before=before, worker="main", started=start)
+        for n, (start, seconds, before) in enumerate(
+            [(1.7e9, 2.0, 0.0), (1.7e9 + 2, 50.0, 47.0), (1.7e9 + 5, 1.0, 0.0)]
+        )
+    ]
+    written_by_hand([Individual(n, {"x": n}) for n in range(3)], evaluations, space, tmp_path / "run")
+    assert list(pd.read_csv(tmp_path / "run" / "evaluations.csv")["seconds_before"]) == [0.0, 47.0, 0.0]
+    timeline = timeline_of(SearchData("run", Run.load(tmp_path / "run")))
+    assert timeline is not None
+    assert list(timeline.spans["end"]) == pytest.approx([2.0, 5.0, 6.0])
+    assert (timeline.wall, timeline.workers, timeline.utilisation) == (6.0, 1, 1.0)
 
 
 def test_starts_are_known_to_the_millisecond(tmp_path: Path) -> None:

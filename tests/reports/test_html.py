@@ -15,6 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import evo
+from evo.errors import StorageError
 from evo.individual import Evaluation, Individual
 from evo.reports import html
 from evo.reports.figures import figures_of
@@ -323,6 +324,27 @@ def test_a_page_that_would_be_too_large_has_the_best_and_says_where_the_rest_is(
     assert 30 < len(shown) < 60
     assert shown == pytest.approx(list(best.head(len(shown))), rel=1e-3)
     assert f"The best {len(shown)} of 90 evaluations; all are in evaluations.csv" in page
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_report_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    run = line_of(5, tmp_path / "run")
+    (tmp_path / "figures").write_text("a file")
+    with pytest.raises(
+        StorageError, match=r"figures: cannot be made: File exists; what is there must be a folder or go"
+    ):
+        write_report([run], tmp_path)
+    assert (tmp_path / "figures").read_text() == "a file"
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_comparison_of_the_runs_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    made = html.comparison_table
+    monkeypatch.setattr(html, "comparison_table", lambda runs: calls.append(runs) or made(runs))
+    write_report([line_of(5, tmp_path / name) for name in ("one", "two")], tmp_path)
+    assert len(calls) == 1
 
 
 def test_figures_that_find_no_room_are_named() -> None:

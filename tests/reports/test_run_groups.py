@@ -12,8 +12,10 @@ import pytest
 import evo
 from evo.errors import ConfigurationError
 from evo.reports.comparison import names_of
-from evo.reports.run_groups import Grouping, grouped
+from evo.reports.run_groups import TESTED, Group, Grouping, Pair, _pair, grouped
+from evo.reports.statistics import Estimate
 from evo.run import Run
+from tests.tracking.searches import StopAfter
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "y": evo.Float(0.0, 1.0)}, name="square")
 
@@ -32,6 +34,16 @@ def search(strategy: str = "random", *, seed: int = 0, budget: int = 6, finalist
 
 def grouping_of(runs: Sequence[Run], **patterns: str) -> Grouping:
     return grouped(dict(zip(names_of(runs), runs, strict=True)), patterns)
+
+
+def pair_of(first: Sequence[float], second: Sequence[float], *, paired: bool) -> Pair:
+    """Return the comparison of two groups of outcomes."""
+
+    def group(name: str, outcomes: Sequence[float], start: int) -> Group:
+        names, seeds = (name,) * len(outcomes), tuple(range(start, start + len(outcomes)))
+        return Group(name, 0, names, seeds, TESTED, tuple(outcomes), Estimate(0.0, 0.0, 0.0), 1.0, 1.0)
+
+    return _pair(group("first", first, 0), group("second", second, 0 if paired else 100))
 
 
 def test_seeds_make_a_group_and_strategies_are_compared_seed_by_seed() -> None:
@@ -75,8 +87,8 @@ def test_a_verdict_needs_six_runs_each_and_an_interval_without_one_half() -> Non
         return 2.0 + config["x"]
 
     def runs(count: int) -> list[Run]:
-        better = [search("random", seed=seed, budget=20, finalists=0, objective=good) for seed in range(count)]
-        worse = [search("random", seed=seed, budget=4, finalists=0, objective=good) for seed in range(count)]
+        better = [search("random", seed=seed, budget=40, finalists=0, objective=good) for seed in range(count)]
+        worse = [search("random", seed=seed, budget=2, finalists=0, objective=good) for seed in range(count)]
         return better + worse
 
     [five] = grouping_of(runs(5)).pairs
@@ -84,7 +96,7 @@ def test_a_verdict_needs_six_runs_each_and_an_interval_without_one_half() -> Non
     [eight] = grouping_of(runs(8)).pairs
     assert eight.better is not None
     assert eight.better.low > 0.5
-    assert eight.sentence.endswith("random, budget 20 is better.")
+    assert eight.sentence.endswith("random, budget 40 is better.")
 
 
 def test_groups_of_one_strategy_are_named_by_what_differs() -> None:
@@ -119,6 +131,63 @@ def test_the_same_seed_twice_counts_once() -> None:
     [group] = found.groups
     assert group.seeds == (1, 2)
     assert any("left out" in note and "seed 1" in note for note in found.notes)
+
+
+def test_a_run_that_is_being_extended_does_not_stand_for_a_finished_one(tmp_path: Path) -> None:
+    finished = search(seed=1, budget=9, output=tmp_path / "finished")
+    old = search(seed=1, budget=6, output=tmp_path / "extended").winner
+    with pytest.raises(evo.Stop):
+        evo.resume(tmp_path / "extended", bowl, budget=9, stop_check=StopAfter(2))
+    extended = evo.load(tmp_path / "extended")
+    assert extended.winner == old is not None
+    assert len(extended.search_evaluations) < 9
+    found = grouping_of([extended, finished])
+    [group] = found.groups
+    assert group.runs == ("finished",)
+    assert found.notes == ("extended is left out of the statistics: it is not finished.",)
+
+
+def with_tests(run: Run, accuracies: Sequence[float]) -> Run:
+    """Return a run whose winner's trainings were measured on the test set."""
+    own = [entry for entry in run.finalist_evaluations if entry.individual == run.winner]
+    for evaluation, accuracy in zip(own, accuracies, strict=True):
+        run.tests[evaluation.individual, evaluation.replicate] = {"test_accuracy": accuracy}
+    return run
+
+
+def test_where_the_test_set_was_read_it_judges_and_not_the_seeds_that_chose() -> None:
+    runs = [with_tests(search(seed=seed, finalists=3), (0.1, 0.2, 0.6)) for seed in range(2)]
+    found = grouping_of(runs)
+    [group] = found.groups
+    assert group.outcome == "test accuracy"
+    assert group.outcomes == pytest.approx((0.3, 0.3))
+    assert any("the winner's mean test accuracy" in note for note in found.notes)
+    mixed = grouping_of([runs[0], search(seed=1, finalists=3)])
+    assert {group.outcome for group in mixed.groups} == {"fitness on new seeds"}
+    assert any("they also chose it among 3, so it is a little optimistic" in note for note in mixed.notes)
+    alone = grouping_of([search(seed=seed, finalists=1) for seed in range(2)])
+    assert not any("optimistic" in note for note in alone.notes), "one finalist is not chosen"
+    for run in runs:
+        run.settings.fitness = "test"
+    assert grouping_of(runs).groups[0].outcome == "fitness on new seeds", "what chose does not judge"
+
+
+def test_six_of_seven_pairs_are_no_verdict() -> None:
+    pair = pair_of([1.0] * 6 + [0.0], [0.5] * 7, paired=True)
+    assert pair.p_value == pytest.approx(0.125)
+    assert pair.sentence.endswith("neither is shown to be better.")
+    pair = pair_of([1.0] * 7, [0.5] * 7, paired=True)
+    assert pair.sentence.endswith("first is better.")
+
+
+def test_an_interval_alone_gives_no_verdict_on_groups_that_are_not_paired() -> None:
+    first, second = [3.0, 4.0, 8.0, 9.0, 10.0, 11.0], [0.0, 1.0, 2.0, 5.0, 6.0, 7.0]
+    pair = pair_of(first, second, paired=False)
+    assert pair.better is not None
+    assert pair.p_value is not None
+    assert pair.better.low > 0.5
+    assert pair.p_value > 0.05
+    assert pair.sentence.endswith("neither is shown to be better.")
 
 
 def test_an_unfinished_run_is_left_out(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, t
+from scipy.stats import binomtest, mannwhitneyu, t
 
-from evo.reports.statistics import Estimate, mean_estimate, superiority
+from evo.reports.statistics import Estimate, mean_estimate, p_value, superiority
 
 
 def test_the_mean_of_three_values_has_students_interval() -> None:
@@ -88,6 +89,40 @@ def test_intervals_of_equal_groups_hold_one_half_about_as_often_as_they_say(pair
         found = superiority(first.tolist(), second.tolist(), paired=paired, draws=200)
         held += found.low <= 0.5 <= found.high
     assert held >= 85  # of 100; a percentile bootstrap of twelve runs is a little too narrow
+
+
+@pytest.mark.parametrize("runs", range(1, 13))
+def test_of_pairs_every_share_has_clopper_and_pearsons_interval_and_the_sign_tests_p(runs: int) -> None:
+    for won in range(runs + 1):
+        first, second = [1.0] * won + [0.0] * (runs - won), [0.0] * won + [1.0] * (runs - won)
+        found, expected = superiority(first, second, paired=True), binomtest(won, runs)
+        assert (found.low, found.high) == pytest.approx(expected.proportion_ci(), abs=1e-9)
+        chance = p_value(first, second, paired=True)
+        assert chance == pytest.approx(expected.pvalue)
+        assert (chance < 0.05) == (not found.low <= 0.5 <= found.high)
+
+
+def test_equal_pairs_are_half_won() -> None:
+    found = superiority([2.0, 1.0, 1.0], [1.0, 1.0, 1.0], paired=True)
+    fewer, more = (superiority([2.0] * n + [0.0] * (3 - n), [1.0] * 3, paired=True) for n in (1, 3))
+    assert found.value == pytest.approx(2 / 3)
+    assert fewer.low < found.low < more.low
+    assert p_value([1.0] * 6, [1.0] * 6, paired=True) == p_value([1.0] * 6, [1.0] * 6, paired=False) == 1
+
+
+@pytest.mark.parametrize("runs", range(6, 13))
+def test_equal_groups_get_a_verdict_in_one_of_twenty_comparisons_at_most(runs: int) -> None:
+    # Of pairs exactly: every number of wins, with its probability.
+    verdicts = [
+        math.comb(runs, won) / 2**runs
+        for won in range(runs + 1)
+        if p_value([1.0] * won + [-1.0] * (runs - won), [0.0] * runs, paired=True) < 0.05
+    ]
+    assert sum(verdicts) <= 0.05
+    # Of others by 1,000 draws: 5 %, and three standard errors.
+    generator = np.random.default_rng(runs)
+    chances = [p_value(*generator.normal(size=(2, runs)).tolist(), paired=False) for _ in range(1000)]
+    assert statistics.fmean(chance < 0.05 for chance in chances) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
 def test_an_estimate_is_written_with_its_interval() -> None:

@@ -80,6 +80,26 @@ def test_a_link_out_of_the_run_folder_is_not_followed(tmp_path: Path) -> None:
     assert "is a link" in listener.warnings[0]
 
 
+def test_what_cannot_be_removed_is_not_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError("not yours")
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    search([], tmp_path / "run")
+    (tmp_path / "run" / "tensorboard").mkdir()
+    for number in range(20):
+        (tmp_path / "run" / "tensorboard" / f"individual-{number}").symlink_to(elsewhere)
+    monkeypatch.setattr("evo.tracking.tensorboard_tracker.shutil.rmtree", fails)
+    listener = Listener()
+    with evo.tracking.Tracking([TensorBoard()], listener) as tracking:
+        evo.resume(tmp_path / "run", search_objective(), budget=16, observer=tracking)
+    assert list(elsewhere.iterdir()) == []
+    [warning] = listener.warnings
+    assert "not yours" in warning
+
+
 def search_objective() -> Any:
     from tests.tracking.searches import slope
 

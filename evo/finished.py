@@ -1,0 +1,49 @@
+"""Whether anything is left to do of a run, and how much its search takes at most."""
+
+from __future__ import annotations
+
+from evo.experiment import LISTED
+from evo.finalists import finalists_of
+from evo.run import Run
+
+
+def is_finished(run: Run) -> bool:
+    """Return whether nothing is left to do of a run: its search, its finalists and their test.
+
+    A run that was extended is not finished until its larger search is; its old winner says nothing of that.
+    """
+    from evo.api import algorithm_of
+
+    settings = run.settings
+    if settings.strategy == LISTED:
+        return len(run.evaluations) >= total_of(run)
+    if run.unevaluated() or not _finalists_are_done(run):
+        return False
+    algorithm = algorithm_of(run.space, settings, settings.population)
+    algorithm.replay(run.proposals, run.search_evaluations)
+    return algorithm.done() or (not algorithm.ask() and algorithm.done())
+
+
+def total_of(run: Run) -> int:
+    """Return how many trainings the search of a run takes at most."""
+    from evo.api import algorithm_of
+
+    settings = run.settings
+    if settings.strategy == LISTED:
+        return len(settings.initial) * settings.seeds
+    return algorithm_of(run.space, settings, settings.population).limit
+
+
+def _finalists_are_done(run: Run) -> bool:
+    """Return whether the finalists are those of the whole search, trained, and tested where that is to be done."""
+    settings = run.settings
+    if run.finalists != finalists_of(run):
+        return False
+    trained = run.finalist_evaluations
+    if len(trained) < len(run.finalists) * settings.finalist_seeds:
+        return False
+    complete = [evaluation for evaluation in trained if evaluation.complete]
+    if complete and run.winner is None:  # where every training failed, nobody can be named
+        return False
+    tested = settings.objective is not None or settings.fitness == "test"
+    return tested or all((entry.individual, entry.replicate) in run.tests for entry in complete)
