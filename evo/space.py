@@ -226,8 +226,17 @@ class SearchSpace:
 
     def diversity(self, genomes: Sequence[Mapping[str, GeneValue]]) -> float:
         """Return the mean distance of all pairs of genomes, in [0, 1]; 0 for fewer than two."""
-        pairs = [(a, b) for i, a in enumerate(genomes) for b in genomes[:i]]
-        return sum(self.distance(a, b) for a, b in pairs) / len(pairs) if pairs else 0.0
+        pairs = [(a, b) for a in range(len(genomes)) for b in range(a)]
+        totals = [0.0] * len(pairs)
+        for name, gene in self.genes.items():  # gene by gene: each value's place is worked out once, not in every pair
+            places = [gene.place(genome[name]) if name in genome else None for genome in genomes]
+            for number, (a, b) in enumerate(pairs):
+                first, second = places[a], places[b]
+                if first is not None and second is not None:
+                    totals[number] += gene.apart(first, second)
+                else:
+                    totals[number] += float(first is not second)
+        return sum(total / len(self.genes) for total in totals) / len(pairs) if pairs else 0.0
 
     @property
     def points(self) -> float:

@@ -155,7 +155,7 @@ def _cost(run: Run) -> list[tuple[str, str]]:
     rows = [
         (noun_of(run), count),
         ("time of training in all", duration_text(seconds)),
-        ("time on the clock", duration_text(busy_seconds(everything))),
+        ("on the clock, while training", duration_text(busy_seconds(everything))),
     ]
     failed = [evaluation for evaluation in everything if not evaluation.complete]
     if failed:

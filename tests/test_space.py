@@ -101,6 +101,14 @@ def test_diversity_is_the_mean_of_all_pairs() -> None:
     assert space.diversity([{"x": "a"}]) == space.diversity([]) == 0
 
 
+@given(spaces(), SEEDS)
+def test_diversity_is_to_the_last_bit_that_of_the_distances(space: SearchSpace, seed: int) -> None:
+    rng = random.Random(seed)
+    genomes = [space.sample(rng) for _ in range(6)]
+    distances = [space.distance(first, second) for place, first in enumerate(genomes) for second in genomes[:place]]
+    assert space.diversity(genomes) == sum(distances) / 15
+
+
 def test_every_genome_of_a_grid_is_equally_likely() -> None:
     space, rng = SearchSpace({"a": Integer(1, 3), "b": Boolean()}), random.Random(0)
     counts = Counter(genome_key(space.sample(rng)) for _ in range(6000))

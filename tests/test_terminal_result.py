@@ -84,7 +84,7 @@ def test_everything_is_said_at_every_width(finished: Run, width: int | None) -> 
         "95 % interval of the mean over n seeds (Student's t)",
         "trainings 6 + 3 of the finalists",
         "time of training in all 18.0 s",
-        "time on the clock 13.0 s",  # 1000 to 1007, then three times two
+        "on the clock, while training 13.0 s",  # 1000 to 1007, then three times two
         "3 of them failed",
         "2 × diverged: the loss was nan",
         "1 × out_of_memory: no memory",
@@ -124,7 +124,7 @@ def test_listed_networks_have_an_interval_over_their_seeds(width: int | None) ->
     half = T_975_OF_2 * statistics.stdev(FITNESS) / math.sqrt(3)
     assert f"validation accuracy 0.7300 [{0.73 - half:.4f}, {0.73 + half:.4f}] (n = 3)" in text
     assert "x=0.5 layers=3,4" in text
-    assert "time on the clock 3.0 s" in text
+    assert "on the clock, while training 3.0 s" in text
 
 
 def test_a_single_value_has_no_interval() -> None:

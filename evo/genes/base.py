@@ -74,9 +74,17 @@ class Gene(ABC):
             ValueError: Nothing legal is near: an unknown choice, a value of another type.
         """
 
-    @abstractmethod
     def distance(self, first: Any, second: Any) -> float:
         """Return how far two legal values are apart, in [0, 1]."""
+        return self.apart(self.place(first), self.place(second))
+
+    def place(self, value: Any) -> Any:
+        """Return what `apart` takes for a legal value: worked out once where it is compared with many."""
+        return value
+
+    @abstractmethod
+    def apart(self, first: Any, second: Any) -> float:
+        """Return how far two places are apart, in [0, 1]."""
 
     @property
     @abstractmethod

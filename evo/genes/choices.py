@@ -50,7 +50,7 @@ class Categorical(Gene):
             raise ValueError(f"expected one of {list(self.choices)}, got {value!r}")
         return value  # type: ignore[no-any-return]  # `contains` has just checked it
 
-    def distance(self, first: Any, second: Any) -> float:
+    def apart(self, first: Any, second: Any) -> float:
         return float(first != second)
 
     @property
@@ -87,7 +87,7 @@ class Boolean(Gene):
             raise ValueError(f"expected true or false, got {value!r}")
         return value
 
-    def distance(self, first: Any, second: Any) -> float:
+    def apart(self, first: Any, second: Any) -> float:
         return float(first != second)
 
     @property

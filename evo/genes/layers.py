@@ -107,11 +107,14 @@ class Layers(Gene):
         layers = tuple(int(self.widths.repair(width)) for width in value[: self.longest])
         return layers + layers[-1:] * (self.shortest - len(layers))
 
-    def distance(self, first: Any, second: Any) -> float:
+    def place(self, value: Any) -> tuple[float, ...]:
+        return value if self.choices is not None else tuple(map(self.widths.place, value))
+
+    def apart(self, first: Any, second: Any) -> float:
         """Return the mean difference of the widths, aligned by depth; a missing layer counts as 1."""
         if self.choices is not None:
             return float(first != second)
-        shared = sum(self.widths.distance(a, b) for a, b in zip(first, second, strict=False))
+        shared = sum([abs(a - b) for a, b in zip(first, second, strict=False)])
         return (shared + abs(len(first) - len(second))) / max(len(first), len(second))
 
     @property

@@ -91,8 +91,11 @@ class Number(Gene):
             raise ValueError(f"expected a finite number, got {value!r}")
         return self.snap(value)
 
-    def distance(self, first: Any, second: Any) -> float:
-        return abs(self.scale.to_unit(first) - self.scale.to_unit(second))
+    def place(self, value: Any) -> float:
+        return self.scale.to_unit(value)
+
+    def apart(self, first: Any, second: Any) -> float:
+        return float(abs(first - second))
 
     def describe(self) -> str:
         notes = [f"step {self.step:g}"] if self.step not in (None, 1) else []

@@ -59,6 +59,10 @@ OPERATORS = (
     "and high are the 95 % interval of the rate (Wilson). A parent is among the best of many, its child is one try: "
     "rates far below one half are usual. New bests: fitter than all before."
 )
+RACED = (
+    "Genomes that were evaluated again on new seeds, in a race, rank by the mean of their evaluations and before all "
+    "others: a single good result may be luck. Figures show first evaluations, the best of which may have lost its race."
+)
 COMPARISON = (
     "The best genomes of each run. Test accuracy: mean over n trainings on new seeds, low and high its 95 % interval. "
     "Gap: the search's accuracy less test accuracy."

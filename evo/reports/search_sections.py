@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from evo.reports.captions import CAPTIONS, FINALISTS, IMPORTANCE, LINEAGE, OPERATORS, TESTED
+from evo.reports.captions import CAPTIONS, FINALISTS, IMPORTANCE, LINEAGE, OPERATORS, RACED, TESTED
 from evo.reports.figures import figures_of_search
 from evo.reports.front import objectives_table
 from evo.reports.genome_commands import genome_text
@@ -125,6 +125,8 @@ def _best_genomes(data: SearchData, pictures: Pictures) -> list[Block]:
     if not len(data.hall_of_fame):
         return [Text("No evaluation is complete yet.")]
     blocks: list[Block] = [Table(data.hall_of_fame, "Hall of fame")]
+    if (data.hall_of_fame["replicates"] > 1).any():
+        blocks.insert(0, Text(RACED))
     if "curves" in pictures:
         blocks.append(pictures["curves"])
     if len(data.finalists):
@@ -199,7 +201,10 @@ def _cost(data: SearchData, pictures: Pictures) -> list[Block]:
         return [Text("Nothing was evaluated yet.")]
     failures = failures_table(data)
     size, unit = unit_of(float(data.evaluations["seconds"].sum()))
-    text = f"{data.evaluations['seconds'].sum() / size:,.1f} {unit} of training in all."
+    text = f"{data.evaluations['seconds'].sum() / size:,.1f} {unit} of training in the search."
+    if len(data.finalists):
+        size, unit = unit_of(float(data.finalists["seconds"].sum()))
+        text += f" {data.finalists['seconds'].sum() / size:,.1f} {unit} for the finalists on new seeds."
     shared = int(data.evaluations["shared_with"].notna().sum())
     if shared:
         text += f" {shared} of the evaluations cost nothing: they were read from another's learning curve."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -47,6 +48,7 @@ def facts_of(data: SearchData) -> dict[str, str]:
     settings = data.settings
     names = {"strategy": settings.strategy, "population": settings.population, "seed": settings.seed}
     facts = {
+        "state": _state(data),
         "space": settings.space_name,
         "strategy": f"{names['strategy']}, population {names['population']}, seed {names['seed']}",
         "fitness": f"of the function {settings.objective}"
@@ -83,8 +85,19 @@ def side_by_side(data: Sequence[SearchData], winners: Mapping[str, Mapping[Any, 
     return pd.DataFrame(rows)
 
 
+def _state(data: SearchData) -> str:
+    """Return how far a run is, and when that was."""
+    from evo.finished import is_finished, total_of
+
+    when = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
+    if is_finished(data.run):
+        return f"finished; this page was written at {when} UTC"
+    done = len(data.evaluations)
+    return f"not finished: {done:,} of at most {total_of(data.run):,} evaluations when this was written, at {when} UTC"
+
+
 def _number(value: Any) -> str:
-    return f"{value:.4g}"
+    return f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
 
 
 def _interval(row: Mapping[Any, Any], name: str) -> str:

@@ -23,6 +23,7 @@ from evo.run import Run
 from evo.tables import write_csv
 from evo.terminal import output_console
 from evo.terminal_comparison import print_comparison
+from tests.tracking.searches import StopAfter
 
 FIRST = ["run", "individual"]
 AFTER_GENES = ["train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n", "gap"]
@@ -255,3 +256,22 @@ def test_a_narrow_terminal_shows_genomes_and_costs_below_the_table(runs: list[Pa
     assert max(map(len, lines)) <= 80
     assert any(line.startswith(f"ga-1 #{loaded[0].best.id}: x=") for line in lines)
     assert any(line.startswith("ga-1: 6 trainings, ") for line in lines)
+
+
+def test_a_run_that_is_being_extended_is_said_to_be_unfinished(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
+
+    def objective(config: dict[str, float], seed: int) -> float:
+        return config["x"]
+
+    def printed() -> str:
+        text, runs = io.StringIO(), [evo.load(folder)]
+        print_comparison(runs, compare_runs(runs), Console(file=text, width=120))
+        return text.getvalue()
+
+    evo.search(space, objective, budget=6, population=3, finalists=1, output=folder)
+    assert "not finished" not in printed()
+    with pytest.raises(evo.Stop):
+        evo.resume(folder, objective, budget=9, stop_check=StopAfter(2))
+    assert "run: not finished, so its winner is that of the shorter search; evo resume goes on with it" in printed()
