@@ -61,7 +61,7 @@ OPERATORS = (
 )
 RACED = (
     "Genomes that were evaluated again on new seeds, in a race, rank by the mean of their evaluations and before all "
-    "others: a single good result may be luck. Figures show first evaluations, the best of which may have lost its race."
+    "others: a single good result may be luck. Figures show first evaluations, whose best may have lost its race."
 )
 COMPARISON = (
     "The best genomes of each run. Test accuracy: mean over n trainings on new seeds, low and high its 95 % interval. "
