@@ -114,7 +114,7 @@ class Layers(Gene):
         """Return the mean difference of the widths, aligned by depth; a missing layer counts as 1."""
         if self.choices is not None:
             return float(first != second)
-        shared = sum([abs(a - b) for a, b in zip(first, second, strict=False)])
+        shared: float = sum([abs(a - b) for a, b in zip(first, second, strict=False)])
         return (shared + abs(len(first) - len(second))) / max(len(first), len(second))
 
     @property

@@ -86,12 +86,12 @@ def side_by_side(data: Sequence[SearchData], winners: Mapping[str, Mapping[Any, 
 
 
 def _state(data: SearchData) -> str:
-    """Return how far a run is, and when that was."""
+    """Return how far a run is, and, if it is not finished, when that was."""
     from evo.finished import is_finished, total_of
 
-    when = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
     if is_finished(data.run):
-        return f"finished; this page was written at {when} UTC"
+        return "finished"
+    when = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
     done = len(data.evaluations)
     return f"not finished: {done:,} of at most {total_of(data.run):,} evaluations when this was written, at {when} UTC"
 
