@@ -165,7 +165,9 @@ def test_the_files_are_the_tables(tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\nx", "＝1", "＋1", "－1", "＠SUM(A1)", '=HYPERLINK("http://x")'])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\nx", "＝1", "＋1", "－1", "＠SUM(A1)", '=HYPERLINK("http://x")']
+)
 def test_text_that_a_spreadsheet_would_compute_gets_an_apostrophe(tmp_path: Path, text: str) -> None:
     run = Run.create(make_settings(), tmp_path / "run")
     run.record_proposal(individual(0))
