@@ -214,6 +214,8 @@ def _carry_out(run: Run, evaluator: Evaluator, work: Work, observer: Observer, s
         except StorageError:
             raise  # the tables would find no room either; the next command writes them
         except ClusterLost as error:
+            for evaluation in evaluator.suspend(0.0):
+                run.record_late(evaluation)
             run.write_tables()
             raise Stop(str(error), RESUMABLE_EXIT) from error
         except BaseException as error:
@@ -224,6 +226,7 @@ def _carry_out(run: Run, evaluator: Evaluator, work: Work, observer: Observer, s
                     run.record_late(evaluation)
             run.write_tables()
             raise
+        run.forget_checkpoints()
         run.write_tables()
     return run
 

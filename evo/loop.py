@@ -123,10 +123,11 @@ def _room(algorithm: Strategy, dispatch: Dispatch, evaluator: Evaluator) -> int:
     """Return how many proposals are wanted now.
 
     As many as the evaluator can look ahead; but a strategy that learns whatever has arrived would then propose long
-    before it learns, so it proposes for workers that are free.
+    before it learns, so it proposes for workers that are free. (On a cluster there may be none at this moment: then for
+    the first that comes.)
     """
     room = dispatch.room()
-    return min(room, max(0, evaluator.workers - dispatch.pending)) if algorithm.asynchronous else room
+    return min(room, max(0, max(1, evaluator.workers) - dispatch.pending)) if algorithm.asynchronous else room
 
 
 def _record_generations(algorithm: Strategy, run: Run) -> None:

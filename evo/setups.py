@@ -40,7 +40,7 @@ def setup_of_search(
     name = dataset if dataset is not None or data_dir is not None else space.dataset
     if name is None and data_dir is None:
         raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
-    folder = Path(data_dir) if data_dir is not None else None
+    folder = Path(data_dir).expanduser() if data_dir is not None else None
     observer.notify(f"reading the data{f' in {folder}' if folder else ''}")
     prepared = prepare_dataset(name, folder, image_size=space.training.image_size, notify=observer.notify)
     if folder is not None and dataset is None and space.dataset not in (None, prepared.name, "cifar10"):
@@ -85,7 +85,7 @@ def setup_of_run(
     folder = data_dir if data_dir is not None else recorded.get("data_dir")
     prepared = prepare_dataset(
         recorded.get("name"),
-        Path(folder) if folder else None,
+        Path(folder).expanduser() if folder else None,
         image_size=run.space.training.image_size,
         # Where a run folder says that data are, nothing is written: it may be a stranger's.
         download=data_dir is not None,
@@ -110,7 +110,7 @@ def setup_of_run(
         settings.fitness,
         settings.threads or 1,
         settings.free_steps,
-        str(Path(folder).resolve()) if folder else None,
+        str(Path(folder).expanduser().resolve()) if folder else None,
     )
 
 

@@ -156,6 +156,20 @@ def test_divergence_at_the_start_is_no_reason_to_stop() -> None:
     assert [evaluation.status for evaluation in run.search_evaluations] == ["diverged"] * 6
 
 
+def test_an_asynchronous_search_waits_for_a_worker_where_there_is_none_at_the_moment() -> None:
+    class Comes(InProcessEvaluator):
+        """Its worker leaves with every result, and another comes only after a proposal."""
+
+        @property
+        def workers(self) -> int:
+            return 0
+
+    run = make_run()
+    algorithm = make_strategy("ageing", run.space, seed=1, population=3, budget=6, asynchronous=True)
+    run_search(algorithm, Comes(ObjectiveSetup(lambda config: config["x"])), run, Nobody())
+    assert len(run.search_evaluations) == 6
+
+
 def failing(config: dict[str, float]) -> float:
     raise ValueError("no data")
 

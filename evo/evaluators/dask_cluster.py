@@ -107,6 +107,7 @@ class DaskEvaluator(Evaluator):
         self._facts: dict[str, Any] | None = None
         self._marker: Path | None = None
         self._said: set[str] = set()
+        self._stopping = False
 
     # What every evaluator does.
 
@@ -153,6 +154,7 @@ class DaskEvaluator(Evaluator):
 
     def suspend(self, seconds: float) -> list[Evaluation]:
         end = time.monotonic() + seconds
+        self._stopping = True  # what a worker has put back is for the resume, and for no worker that is idle
         self._planner.clear()
         busy = [worker.address for worker in self._workers.values() if worker.task is not None]
         if busy and self._link is not None and self._link.connected:
@@ -277,6 +279,8 @@ class DaskEvaluator(Evaluator):
 
     def _hand_out(self) -> None:
         """Give waiting tasks to free workers."""
+        if self._stopping:
+            return
         for worker in self._workers.values() if self._facts is not None else ():
             if not len(self._planner) or (self._most is not None and self.running >= self._most):
                 return

@@ -169,8 +169,10 @@ def _temporary_security() -> Any:
 
     try:
         return Security.temporary()
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise ConfigurationError(
+            f"--dask {LOCAL}: makes certificates, for which a package is missing: {error}"
+        ) from None
 
 
 def _be_silent() -> None:

@@ -130,6 +130,9 @@ class Link:
         with contextlib.suppress(queue.Empty):
             event = self._events.get(timeout=timeout)
             while True:
+                if event is None and found:  # what has come before is taken in first
+                    self._events.put(None)
+                    break
                 if event is None:
                     raise ClusterLost(f"the Dask scheduler at {self.address} is gone, or cannot be reached any more")
                 found.append(event)
