@@ -232,8 +232,7 @@ class ProcessPoolEvaluator(Evaluator):
     def _replace(self, place: int) -> None:
         """Put a new process in the place of a dead one; its task waits first in the queue, or has failed."""
         worker = self._workers[place]
-        worker.process.join(END_SECONDS)
-        code = worker.process.exitcode
+        code = _exit_code(worker.process, END_SECONDS)
         _end(worker)
         if code is None:  # it has closed its pipe, and lives
             code, cause = 0, "a closed connection"
@@ -255,6 +254,17 @@ class ProcessPoolEvaluator(Evaluator):
                 reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"
                 self._finished.append(failure(task, "failed", reason, worker.name))
         self._workers[place] = self._spawn(place)
+
+
+def _exit_code(process: multiprocessing.process.BaseProcess, seconds: float) -> int | None:
+    """Return the exit code of a process that is ending, or None if it still lives after so long.
+
+    Not by `join`: that takes a child that has closed all its files for one that has ended, and waits for ever.
+    """
+    end = time.monotonic() + seconds
+    while (code := process.exitcode) is None and time.monotonic() < end:
+        time.sleep(0.01)
+    return code
 
 
 def _end(worker: _Worker) -> None:

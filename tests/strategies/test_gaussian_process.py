@@ -14,7 +14,7 @@ from scipy.stats import norm
 from evo.strategies.gaussian_process import GaussianProcess, Vectors, Warp
 from evo.strategies.screening import log_expected_improvement
 
-FITNESSES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
+FITNESSES = st.lists(st.floats(-1e6, 1e6).map(lambda value: round(value, 9)), min_size=1, max_size=30)
 
 
 def grid(count: int, low: float = 0.0, high: float = 1.0) -> Vectors:
