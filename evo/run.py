@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evo.errors import ConfigurationError, RunError
+from evo.errors import ConfigurationError, RunError, StorageError
 from evo.files import remove_file
 from evo.individual import STEPS, Evaluation, Genome, Individual
 from evo.journal import Event, Journal, is_written
 from evo.models import MODEL_GENES
 from evo.ranking import RankedIndividual, ranking
-from evo.run_folder import STATES, make_run_folder, prune_states, remove_leftovers, run_folder
-from evo.settings import Settings, current_versions
+from evo.run_folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
+from evo.settings import CHANGED_BY_RESUME, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space_file import space_from_dict
 
@@ -193,20 +193,7 @@ class Run:
     def record_resume(self, settings: Settings) -> None:
         """Keep that the run goes on, with what versions, where and how far."""
         self.settings = settings
-        kept = (
-            "budget",
-            "generations",
-            "timeout",
-            "finalists",
-            "seeds",
-            "device",
-            "device_name",
-            "precision",
-            "engine",
-            "threads",
-            "workers",
-        )
-        values = {name: getattr(settings, name) for name in kept}
+        values = {name: getattr(settings, name) for name in CHANGED_BY_RESUME}
         self._record({"kind": "resume", **values, "versions": current_versions()})
         if self.path is not None:
             settings.save(self.path)
@@ -441,10 +428,15 @@ class Run:
         Args:
             share: Write only if no more than this fraction of the time goes into writing. Below 1 it bounds what the
                 tables of thousands of evaluations that take milliseconds cost.
+
+        Raises:
+            StorageError: They cannot be written, or the folder is gone.
         """
         began = time.monotonic()
         if self.path is None or (began < self._next_tables and share < 1.0):
             return
+        if not is_run(self.path):  # nothing of it is to be made anew
+            raise StorageError(f"{self.path}: was moved or removed; if it was moved, go on where it is now")
         from evo.tables import write_tables
 
         write_tables(self, self.path)

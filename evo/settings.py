@@ -24,7 +24,7 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 Bound = Annotated[int, Field(ge=1, lt=2**53)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Threads = Annotated[int, Field(ge=1, le=4096)]
-_CHANGED_BY_RESUME = (
+CHANGED_BY_RESUME = (
     "budget",
     "generations",
     "time_budget",
@@ -40,6 +40,7 @@ _CHANGED_BY_RESUME = (
     "dask",
     "versions",
 )
+"""What a command that goes on with a run may set anew; the rest is what the run began with."""
 _DATASET_TEXTS = ("name", "variant", "checksum", "source")
 _DATASET_NUMBERS = {"image_shape": list, "classes": list, "train_count": int, "test_count": int}
 
@@ -128,7 +129,7 @@ class Settings:
     @property
     def digest(self) -> str:
         """What tells whether two runs were asked for the same: all that no resume changes, and no paths."""
-        values = {name: value for name, value in asdict(self).items() if name not in _CHANGED_BY_RESUME}
+        values = {name: value for name, value in asdict(self).items() if name not in CHANGED_BY_RESUME}
         values["dataset"] = (self.dataset or {}).get("checksum")
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

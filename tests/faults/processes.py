@@ -8,33 +8,11 @@ import sys
 from pathlib import Path
 
 from tests.command import alive, children, environment, journal_text, start_command, wait_until
+from tests.conftest import TINY_SPACE
 from tests.faults.objectives import FOLDER
 
 WORKERS_GONE_SECONDS = 10.0
-TINY = """
-model = "mlp"
-dataset = "digits"
-
-[training]
-evaluate_every = 10
-batch_size = 64
-
-[genes.hidden_layers]
-type = "layers"
-depth = [1, 2]
-width = [4, 32]
-
-[genes.learning_rate]
-type = "float"
-low = 1e-3
-high = 1e-1
-log = true
-
-[genes.steps]
-type = "integer"
-low = 20
-high = 200
-"""
+TINY = TINY_SPACE.replace("high = 40", "high = 200")
 
 
 class FakeSearch:

@@ -171,6 +171,19 @@ def test_a_disk_that_is_full_for_a_moment(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(Journal.read(tmp_path / "journal.jsonl").events) == 1
 
 
+def test_a_run_folder_that_is_moved_before_a_stop_is_not_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def stop_check() -> None:
+        if folder.exists():
+            folder.rename(tmp_path / "elsewhere")
+            raise evo.Stop("enough", 75)
+
+    with pytest.raises(StorageError, match="was moved or removed"):
+        evo.search(SPACE, accuracy, budget=BUDGET, output=folder, stop_check=stop_check)
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_run_folder_that_vanishes(tmp_path: Path, moved: bool) -> None:
     """The system lets a removed file be written: the search must not go on as if nothing were."""
