@@ -12,11 +12,11 @@ from evo.evaluators import Evaluator, takes_seed
 from evo.evaluators.dask_connection import Where
 from evo.evaluators.objective import Objective, name_of
 from evo.execution import Execution, Work, begin, check_above_zero, checked_seed, go_on
-from evo.experiment import LISTED, check_seeds, train_listed
+from evo.experiment import check_seeds, train_listed
 from evo.individual import Genome
 from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
 from evo.run import Run
-from evo.settings import FINALISTS, Settings, current_versions
+from evo.settings import FINALISTS, LISTED, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space_file import load_space
 from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, Strategy, make_strategy, strategy_names

@@ -15,14 +15,12 @@ from evo.genes.base import GeneError
 from evo.individual import GeneValue, Genome, Individual, training_seed
 from evo.loop import Nobody, Observer, StopCheck
 from evo.run import FIRST_FINALIST_REPLICATE, Run
-from evo.settings import Settings, current_versions
+from evo.settings import LISTED, Settings, current_versions
 from evo.space import SearchSpace, SpaceError
 from evo.space_settings import TrainingSettings
 from evo.task_list import evaluate_tasks
 
 EVALUATE_EVERY = 100
-LISTED = "listed"
-"""What stands for the strategy in the settings of a run that searches nothing."""
 
 DEFAULT_TRAINING: Genome = {"learning_rate": 1e-3, "batch_size": 200, "steps": 1500}
 DEFAULT_NETWORKS: dict[str, Genome] = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from evo.experiment import LISTED
 from evo.finalists import finalists_of
 from evo.run import Run
+from evo.settings import LISTED
 
 
 def is_finished(run: Run) -> bool:

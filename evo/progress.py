@@ -9,12 +9,11 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from evo.experiment import LISTED
 from evo.individual import Evaluation, raced, standing
 from evo.loop import Stage
 from evo.plain_text import made_plain
 from evo.run import FIRST_FINALIST_REPLICATE, Run
-from evo.settings import Settings
+from evo.settings import LISTED, Settings
 
 RECENT = 5
 """Evaluations that are remembered for the rows under the summary."""

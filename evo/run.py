@@ -19,7 +19,7 @@ from evo.journal import Event, Journal, is_written
 from evo.models import MODEL_GENES
 from evo.ranking import RankedIndividual, ranking
 from evo.run_folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
-from evo.settings import CHANGED_BY_RESUME, Settings, current_versions
+from evo.settings import CHANGED_BY_RESUME, LISTED, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space_file import space_from_dict
 
@@ -448,6 +448,10 @@ class Run:
 
     def plot(self) -> dict[str, Figure]:
         """Return the figures of `evo report` by name; a notebook shows one that stands last in a cell."""
+        if self.settings.strategy == LISTED:
+            from evo.reports.training import training_figures
+
+            return training_figures(self)
         from evo.reports.figures import figures_of
 
         return figures_of([self])

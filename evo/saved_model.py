@@ -117,12 +117,13 @@ def load_model(path: str | Path, build: Callable[..., nn.Module] | None = None) 
 def loading_code(path: Path, model: str) -> str:
     """Return Python code that loads a saved network and applies it."""
     module, own, function = model.partition(":")
-    first = f"import evo\nfrom {module} import {function}\n" if own else "import evo\n"
+    first = "import evo\nimport torch\n" + (f"from {module} import {function}\n" if own else "")
     build = f", build={function}" if own else ""
     return (
         f"{first}\n"
         f"model, facts = evo.load_model({str(path)!r}{build})\n"
-        "logits = model(images)  # pixels from 0 to 255, (batch, channels, height, width)\n"
+        'images = torch.randint(0, 256, (4, *facts["input_shape"]))  # yours: (batch, channels, height, width)\n'
+        "logits = model(images)\n"
         'names = [facts["classes"][label] for label in logits.argmax(dim=1)]\n'
     )
 

@@ -24,6 +24,8 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 Bound = Annotated[int, Field(ge=1, lt=2**53)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Threads = Annotated[int, Field(ge=1, le=4096)]
+LISTED = "listed"
+"""The strategy of a run that searches nothing: its configurations were listed by whoever began it."""
 CHANGED_BY_RESUME = (
     "budget",
     "generations",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from evo.errors import ConfigurationError, did_you_mean, listed
@@ -226,17 +227,18 @@ class SearchSpace:
 
     def diversity(self, genomes: Sequence[Mapping[str, GeneValue]]) -> float:
         """Return the mean distance of all pairs of genomes, in [0, 1]; 0 for fewer than two."""
-        pairs = [(a, b) for a in range(len(genomes)) for b in range(a)]
-        totals = [0.0] * len(pairs)
+        first, second = np.tril_indices(len(genomes), -1)
+        totals = np.zeros(len(first))
         for name, gene in self.genes.items():  # gene by gene: each value's place is worked out once, not in every pair
-            places = [gene.place(genome[name]) if name in genome else None for genome in genomes]
-            for number, (a, b) in enumerate(pairs):
-                first, second = places[a], places[b]
-                if first is not None and second is not None:
-                    totals[number] += gene.apart(first, second)
-                else:
-                    totals[number] += float(first is not second)
-        return sum(total / len(self.genes) for total in totals) / len(pairs) if pairs else 0.0
+            active = np.array([name in genome for genome in genomes], dtype=bool)
+            row = np.cumsum(active) - 1
+            places = [gene.place(genome[name]) for genome in genomes if name in genome]
+            both = active[first] & active[second]
+            apart = (active[first] != active[second]).astype(float)
+            apart[both] = gene.all_apart(places, row[first[both]], row[second[both]])
+            totals += apart
+        # One after the other, as they would be without arrays: numpy adds in another order, to other last bits.
+        return sum((totals / len(self.genes)).tolist()) / len(totals) if len(totals) else 0.0
 
     @property
     def points(self) -> float:

@@ -19,7 +19,9 @@ from rich.text import Text
 from evo.errors import SearchError
 from evo.individual import Evaluation
 from evo.progress import duration, genome_text, model_option, printable, short
+from evo.reports.front import objectives_table
 from evo.reports.new_seeds import fitness_bounds, on_new_seeds
+from evo.reports.search_data import SearchData
 from evo.reports.statistics import mean_estimate
 from evo.run import FIRST_FINALIST_REPLICATE, Run
 from evo.terminal import SELECTED_ON_TEST, nothing_complete, output_console
@@ -142,6 +144,10 @@ def _worth(run: Run) -> tuple[list[tuple[str, str]], bool]:
         rows.append((f"{label} on new seeds", mean_text(found.fitness, fitness_bounds(settings))))
     if found.test_accuracy and settings.fitness != "test":
         rows.append(("test accuracy on new seeds", mean_text(found.test_accuracy, (0.0, 1.0))))
+    if len(objectives := settings.objectives or {}) > 1:
+        front = objectives_table(SearchData(run.name, run))["front"]
+        others = " and ".join(name for name in objectives if name != "fitness")
+        rows.append(("Pareto front", f"{front.sum()} genomes, of fitness against {others}; evo report shows them"))
     return rows, len(found.fitness) > 1
 
 

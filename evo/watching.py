@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 from evo.dispatch import cost_of, predicted_seconds
-from evo.experiment import LISTED
 from evo.finished import is_finished, total_of
 from evo.individual import Evaluation
 from evo.journal import is_written
@@ -18,7 +17,7 @@ from evo.loop import Stage, StopCheck
 from evo.progress import Progress, model_option
 from evo.run import Run
 from evo.run_folder import is_run
-from evo.settings import Settings
+from evo.settings import LISTED, Settings
 from evo.twins import Twins
 
 POLL_SECONDS = 0.5
@@ -141,7 +140,7 @@ class Follower:
         if not cost.trainings:
             return None
         if self.stage == "search" and settings.strategy != LISTED:
-            return predicted_seconds(run, cost, run.unevaluated(), self.total)
+            return predicted_seconds(run, cost, run.unevaluated(), self.total, run.settings.workers)
         if self.stage == "search":
             seconds = [cost.seconds(individual.genome) for individual in run.individuals]
             left = sum(seconds) * settings.seeds - sum(seconds[number] for number, _ in run.evaluations)

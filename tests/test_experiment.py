@@ -12,10 +12,11 @@ import evo
 from evo.cli import app
 from evo.errors import ConfigurationError
 from evo.execution import Execution
-from evo.experiment import LISTED, configuration_of, space_of, train_configurations
+from evo.experiment import configuration_of, space_of, train_configurations
 from evo.individual import Genome, training_seed
 from evo.loop import Stop
 from evo.run import Run
+from evo.settings import LISTED
 
 SMALL: Genome = {"hidden_layers": (8,), "learning_rate": 0.01, "batch_size": 64, "steps": 20, "batch_norm": False}
 OTHER: Genome = {**SMALL, "hidden_layers": (8, 4), "batch_norm": True}

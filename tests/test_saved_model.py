@@ -117,10 +117,13 @@ def test_a_network_saved_by_replay_has_its_accuracy_in_a_fresh_process(
     result = cli.invoke(app, ["replay", str(uninterrupted), "5", "--save", str(path)])
     assert result.exit_code == 0, result.output
     _, _, code = result.stdout.partition("load it with\n")
+    theirs = [line for line in code.splitlines() if line.startswith("images = ")]
+    assert len(theirs) == 1
+    own = code.replace(theirs[0], "images = part.images[part.indices]")
     program = (
-        "import torch\nfrom evo.data import prepare_dataset\nfrom evo.data.tensors import load_part\n"
-        "part = load_part(prepare_dataset('digits'), 'validation', torch.device('cpu'))\n"
-        f"images = part.images[part.indices]\n{code}\n"
+        f"{code}\n"  # as it is printed
+        "from evo.data import prepare_dataset\nfrom evo.data.tensors import load_part\n"
+        f"part = load_part(prepare_dataset('digits'), 'validation', torch.device('cpu'))\n{own}\n"
         "right = sum(name == str(int(label)) for name, label in zip(names, part.labels[part.indices]))\n"
         "print(right / len(part), facts['measured']['validation_accuracy'])\n"
     )

@@ -106,6 +106,15 @@ def test_an_objective_has_a_fitness_and_no_test() -> None:
     assert "Next" not in text, "there is no folder to go on with"
 
 
+def test_a_search_of_several_objectives_says_how_many_genomes_none_beats() -> None:
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
+    objectives = {"fitness": "maximise", "seconds": "minimise"}
+    run = evo.search(space, lambda config: config["x"], strategy="pareto", objectives=objectives, budget=8)
+    points = list(zip(run.table["fitness"], -run.table["seconds"], strict=True))
+    front = [p for p in points if not any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points)]
+    assert f"{len(front)} genomes, of fitness against seconds" in printed(print_result, run, None)
+
+
 def test_a_run_of_failures_has_no_result() -> None:
     run = Run.create(make_settings())
     run.record_proposal(individual(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -49,6 +50,8 @@ def watched(
         typer.echo(f"stopped: {reason}.", err=True)
         if observer.path is not None:
             typer.echo(f"Go on with:  {_again(again, observer)}", err=True)
+        elif isinstance(path := arguments.get("path"), Path) and is_run(path):  # it was to be resumed
+            typer.echo(f"Go on with:  evo {shlex.join(('resume', str(path)))}", err=True)
         else:
             typer.echo("No training had begun; nothing was written.", err=True)
         raise typer.Exit(code) from None
@@ -68,7 +71,7 @@ def _again(words: Sequence[str], observer: TerminalObserver) -> str:
 
 def _write_figures(run: Run) -> None:
     """Write the figures of a run that searched nothing."""
-    from evo.experiment import LISTED
+    from evo.settings import LISTED
     from evo.table1 import NAME
 
     if run.settings.strategy != LISTED or run.path is None:
@@ -86,7 +89,7 @@ def _write_figures(run: Run) -> None:
 
 def show_result(run: Run) -> None:
     """Print what a finished run has found."""
-    from evo.experiment import LISTED
+    from evo.settings import LISTED
     from evo.table1 import NAME
     from evo.terminal import print_table1
     from evo.terminal_result import print_result, print_trainings

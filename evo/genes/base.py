@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeAlias, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import ConfigDict, Field, ValidationError
 
 from evo.errors import ConfigurationError
@@ -18,6 +20,8 @@ Scalar: TypeAlias = bool | int | Annotated[float, Field(allow_inf_nan=False)] | 
 Condition: TypeAlias = dict[str, Scalar | list[Scalar]]
 EXACT = 2**53
 """Up to here every whole number is a float, too."""
+Rows: TypeAlias = npt.NDArray[np.intp]
+Distances: TypeAlias = npt.NDArray[np.float64]
 Positive: TypeAlias = Annotated[int, Field(ge=1, le=EXACT)]
 
 Kind = TypeVar("Kind")
@@ -82,9 +86,21 @@ class Gene(ABC):
         """Return what `apart` takes for a legal value: worked out once where it is compared with many."""
         return value
 
-    @abstractmethod
     def apart(self, first: Any, second: Any) -> float:
-        """Return how far two places are apart, in [0, 1]."""
+        """Return how far two places are apart, in [0, 1]; values without an order are alike, or they are not."""
+        return float(first != second)
+
+    def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
+        """Return `apart` of many pairs, to the last bit; a kind that has its own `apart` has its own of this, too.
+
+        Args:
+            places: Of as many values as one likes.
+            first: Of each pair, the number of one place.
+            second: Of each pair, the number of the other.
+        """
+        numbers: dict[Any, int] = {}
+        alike = np.array([numbers.setdefault(place, len(numbers)) for place in places])
+        return np.asarray(alike[first] != alike[second], dtype=float)
 
     @property
     @abstractmethod

@@ -50,9 +50,6 @@ class Categorical(Gene):
             raise ValueError(f"expected one of {list(self.choices)}, got {value!r}")
         return value  # type: ignore[no-any-return]  # `contains` has just checked it
 
-    def apart(self, first: Any, second: Any) -> float:
-        return float(first != second)
-
     @property
     def points(self) -> float:
         return len(self.choices)
@@ -86,9 +83,6 @@ class Boolean(Gene):
         if not isinstance(value, bool):
             raise ValueError(f"expected true or false, got {value!r}")
         return value
-
-    def apart(self, first: Any, second: Any) -> float:
-        return float(first != second)
 
     @property
     def points(self) -> float:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from evo.genes.base import STRICT, Condition, Gene, Positive, worded
+from evo.genes.base import STRICT, Condition, Distances, Gene, Positive, Rows, worded
 from evo.genes.numbers import Integer
 
 LARGEST_LOG = 700
@@ -113,9 +115,20 @@ class Layers(Gene):
     def apart(self, first: Any, second: Any) -> float:
         """Return the mean difference of the widths, aligned by depth; a missing layer counts as 1."""
         if self.choices is not None:
-            return float(first != second)
+            return super().apart(first, second)
         shared: float = sum([abs(a - b) for a, b in zip(first, second, strict=False)])
         return (shared + abs(len(first) - len(second))) / max(len(first), len(second))
+
+    def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
+        if self.choices is not None:
+            return super().all_apart(places, first, second)
+        depths = np.array([len(place) for place in places])
+        shared = np.zeros(len(first))
+        for layer in range(self.longest):  # in the order in which `apart` adds
+            widths = np.array([place[layer] if layer < len(place) else np.nan for place in places])
+            shared += np.nan_to_num(np.abs(widths[first] - widths[second]))
+        missing = np.abs(depths[first] - depths[second])
+        return np.asarray((shared + missing) / np.maximum(depths[first], depths[second]), dtype=float)
 
     @property
     def points(self) -> float:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import random
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
+import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from evo.genes.base import EXACT, STRICT, Condition, Gene, Positive, worded
+from evo.genes.base import EXACT, STRICT, Condition, Distances, Gene, Positive, Rows, worded
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Whole: TypeAlias = Annotated[int, Field(ge=-EXACT, le=EXACT)]
@@ -96,6 +98,10 @@ class Number(Gene):
 
     def apart(self, first: Any, second: Any) -> float:
         return float(abs(first - second))
+
+    def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
+        table = np.array(places, dtype=float)
+        return np.abs(table[first] - table[second])
 
     def describe(self) -> str:
         notes = [f"step {self.step:g}"] if self.step not in (None, 1) else []

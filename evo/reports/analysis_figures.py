@@ -178,7 +178,7 @@ def front_figure(data: SearchData, table: pd.DataFrame) -> Figure:
             drawstyle=f"steps-{'post' if goals.get(name) == 'minimise' else 'pre'}",
         )
         values = table[name][table[name] > 0]
-        if len(values) == len(table) and len(values) and values.max() > 20 * values.min():
+        if len(values) == len(table) and len(values) and values.max() > 10 * values.min():
             plain_log_axis(axes, "x")
         else:
             axes.xaxis.set_major_locator(MaxNLocator(5))

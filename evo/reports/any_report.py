@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evo.errors import ConfigurationError
-from evo.experiment import LISTED
 from evo.reports.html import write_report
-from evo.reports.table1 import write_table1
-from evo.reports.training_page import write_training_page
-from evo.reproduction import figure_runs
 from evo.run import Run
-from evo.table1 import NAME
+from evo.settings import LISTED
 
 
 def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
@@ -31,6 +27,8 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
     listed = [run for run in runs if run.settings.strategy == LISTED]
     if not listed:
         return [write_report(runs, output or _folder(runs[0]))]
+    from evo.table1 import NAME  # here: the report of a search need not wait for what trains
+
     if len(listed) < len(runs):
         names = ", ".join(run.name for run in listed)
         raise ConfigurationError(f"report: {names}: nothing was searched there; report it apart from the searches")
@@ -44,6 +42,11 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
 
 
 def _page_of(run: Run, output: Path | None) -> Path:
+    from evo.reports.table1 import write_table1
+    from evo.reports.training_page import write_training_page
+    from evo.reproduction import figure_runs
+    from evo.table1 import NAME
+
     folder = _folder(run)
     if run.settings.space_name == NAME:
         return write_table1(run, figure_runs(folder))

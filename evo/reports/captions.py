@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evo.reports.importance import FOLDS, SHUFFLES, TREES
 
+SPREAD = "Dots of choices and of a few whole numbers are spread out, so that they can be told apart."
 CAPTIONS = {
     "progress": (
         "Progress",
@@ -16,9 +17,10 @@ CAPTIONS = {
     ),
     "genes-over-time": (
         "Each gene over the search",
-        "The values of each gene that were tried, coloured by fitness. Green: that of the best genome so far.",
+        "The values of each gene that were tried, coloured by fitness. Green: that of the best genome so far. "
+        + SPREAD,
     ),
-    "genes": ("Fitness against each gene", "Fitness against each gene; later individuals are orange."),
+    "genes": ("Fitness against each gene", "Fitness against each gene; later individuals are orange. " + SPREAD),
     "parallel": (
         "Parallel coordinates",
         "Each line is an individual, through the values of its genes to its fitness at the right; better ones are "

@@ -64,7 +64,7 @@ def genes_over_time_figure(data: SearchData) -> Figure:
         plain(axes)
     for axes in grid[-COLUMNS:]:
         axes.set_xlabel("individual")
-    _colour_bar(figure, grid, data.fitness_label, scale)
+    _colour_bar(figure, grid, data.fitness_label, scale, lower=_is_below(fitness, scale))
     return figure
 
 
@@ -94,7 +94,7 @@ def parallel_figure(data: SearchData) -> Figure:
     _coordinate(axes, axes_count - 1, "fitness", finish)
     axes.set(xlim=(-0.35, axes_count - 0.35), ylim=(-0.2, 1.12))
     axes.set_axis_off()
-    _colour_bar(figure, [axes], data.fitness_label, scale)
+    _colour_bar(figure, [axes], data.fitness_label, scale, lower=_is_below(fitness[chosen], scale))
     return figure
 
 
@@ -135,6 +135,7 @@ def _scatter(
         cmap=SEQUENCE,
         norm=scale,
         s=size,
+        marker="o" if len(places) <= MANY else "8",  # as small as that they look alike; an octagon takes half as long
         linewidths=0,
         plotnonfinite=False,
         rasterized=len(places) > MANY // 4,
@@ -184,10 +185,25 @@ def _fitness_scale(fitness: Floats) -> Normalize:
     return Normalize(low, high if high > low else low + 1e-9, clip=True)
 
 
-def _colour_bar(figure: Figure, grid: Sequence[Axes], label: str, scale: Normalize, whole: bool = False) -> None:
+def _is_below(fitness: Floats, scale: Normalize) -> bool:
+    """Return whether some of it has the colour of the scale's low end without being there."""
+    return bool((fitness < scale.vmin).any())
+
+
+def _colour_bar(
+    figure: Figure, grid: Sequence[Axes], label: str, scale: Normalize, whole: bool = False, lower: bool = False
+) -> None:
+    """Draw the colours' scale; `lower`: its end is pointed, for some values are below it."""
     from matplotlib.cm import ScalarMappable
 
-    bar = figure.colorbar(ScalarMappable(scale, SEQUENCE), ax=list(grid), fraction=0.03, pad=0.02, aspect=30)
+    bar = figure.colorbar(
+        ScalarMappable(scale, SEQUENCE),
+        ax=list(grid),
+        fraction=0.03,
+        pad=0.02,
+        aspect=30,
+        extend="min" if lower else "neither",
+    )
     bar.set_label(label)
     bar.locator = MaxNLocator(5, integer=whole)
     bar.update_ticks()

@@ -7,12 +7,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from html import escape
 from importlib import resources
 from typing import Any, ClassVar, TypeAlias
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 LONGEST_CELL = 300
 """Characters of a cell; the CSV files have the rest."""
@@ -164,7 +165,7 @@ def bytes_of_rows(table: pd.DataFrame) -> Iterable[int]:
     """Yield about how many bytes of a page each row of a table takes."""
     for row in table.itertuples(index=False):
         yield 10 + sum(
-            len(str(escape(_text(cell))).encode()) + CELL_BYTES + TEXT_BYTES * (not _is_number(cell)) for cell in row
+            len(escape(_text(cell)).encode()) + CELL_BYTES + TEXT_BYTES * (not _is_number(cell)) for cell in row
         )
 
 

@@ -12,11 +12,11 @@ from itertools import combinations
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.experiment import LISTED
 from evo.finished import is_finished
 from evo.reports.new_seeds import fitness_bounds, on_new_seeds
 from evo.reports.statistics import Estimate, mean_estimate, p_value, superiority
 from evo.run import Run
+from evo.settings import LISTED
 
 RUNS = 3
 """Runs of each group below which nothing is said of two groups."""

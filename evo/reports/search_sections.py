@@ -122,10 +122,12 @@ def _importance(pictures: Pictures, importance: Importance) -> list[Block]:
 
 
 def _best_genomes(data: SearchData, pictures: Pictures) -> list[Block]:
-    if not len(data.hall_of_fame):
+    table = data.hall_of_fame
+    if not len(table):
         return [Text("No evaluation is complete yet.")]
-    blocks: list[Block] = [Table(data.hall_of_fame, "Hall of fame")]
-    if (data.hall_of_fame["replicates"] > 1).any():
+    first = ["rank", "individual", "fitness"]
+    blocks: list[Block] = [Table(table[[*first, *table.columns.difference(first, sort=False)]], "Hall of fame")]
+    if (table["replicates"] > 1).any():
         blocks.insert(0, Text(RACED))
     if "curves" in pictures:
         blocks.append(pictures["curves"])
@@ -135,7 +137,7 @@ def _best_genomes(data: SearchData, pictures: Pictures) -> list[Block]:
             Table(data.finalists.drop(columns=["seed"]), "Finalists"),
         ]
     as_what = "commands that train them again" if data.settings.model else "JSON"
-    numbers = [int(number) for number in data.hall_of_fame["individual"]]
+    numbers = [int(number) for number in table["individual"]]
     return [*blocks, _commands(data, numbers, f"These {len(numbers)} genomes as {as_what}")]
 
 

@@ -54,6 +54,10 @@ def test_what_cannot_share_a_page_is_refused_before_anything_is_written(
     assert not (trained / "report.html").exists()
 
 
+def test_a_run_that_searched_nothing_plots_its_learning_curves(trained: Path) -> None:
+    assert set(Run.load(trained).plot()) == {"accuracy", "loss"}
+
+
 def test_a_reproduction_of_table_1_has_its_own_page(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = Run.load(trained)
     table.settings.space_name = NAME
@@ -63,6 +67,6 @@ def test_a_reproduction_of_table_1_has_its_own_page(trained: Path, monkeypatch: 
         asked.append((run, extra))
         return trained / "table1.html"
 
-    monkeypatch.setattr("evo.reports.any_report.write_table1", written)
+    monkeypatch.setattr("evo.reports.table1.write_table1", written)
     assert write_any_report([table], None) == [trained / "table1.html"]
     assert asked == [(table, {})]

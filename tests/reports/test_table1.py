@@ -17,11 +17,10 @@ from matplotlib.axes import Axes
 
 import evo
 from evo.errors import RunError
-from evo.experiment import LISTED
 from evo.individual import CurvePoint, Evaluation, Individual, Status
 from evo.reports.table1 import count_spikes, table1_figures, table1_markdown, table1_table, write_table1
 from evo.run import Run
-from evo.settings import Settings
+from evo.settings import LISTED, Settings
 from evo.space import SearchSpace
 from evo.table1 import FIGURE_NETWORKS, ROWS, Row, table1_space
 from tests.images import FACTS
