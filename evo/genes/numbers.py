@@ -101,7 +101,7 @@ class Number(Gene):
 
     def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
         table = np.array(places, dtype=float)
-        return np.abs(table[first] - table[second])
+        return np.asarray(np.abs(table[first] - table[second]), dtype=float)
 
     def describe(self) -> str:
         notes = [f"step {self.step:g}"] if self.step not in (None, 1) else []

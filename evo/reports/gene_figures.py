@@ -187,7 +187,7 @@ def _fitness_scale(fitness: Floats) -> Normalize:
 
 def _is_below(fitness: Floats, scale: Normalize) -> bool:
     """Return whether some of it has the colour of the scale's low end without being there."""
-    return bool((fitness < scale.vmin).any())
+    return scale.vmin is not None and bool((fitness < scale.vmin).any())
 
 
 def _colour_bar(
