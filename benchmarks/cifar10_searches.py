@@ -1,0 +1,305 @@
+"""Whole searches on CIFAR-10, evo's default against peers: space `mlp`, the same trainings, start and budget for all.
+
+    python -m benchmarks.search_quality setup --peers optuna --environments DIR
+    python -m benchmarks.cifar10_searches run --data-dir cifar10 --environments DIR
+    python -m benchmarks.cifar10_searches report
+
+A method proposes one genome at a time with all results known. What a search recommends after 10, 20 and 40 trainings is
+trained on three new seeds and measured on the test set. Every training is kept, so a run goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.search_quality_methods import Adapters, Method, Searcher, check_method, make_searcher
+from benchmarks.search_quality_places import Places, single_threaded
+from benchmarks.search_quality_tasks import Task, Training
+from evo.individual import Genome, genome_from_json, genome_key, training_seed
+from evo.models.mlp import build
+from evo.space import SearchSpace
+from evo.space_file import load_space
+
+OUTPUT = Path("benchmarks/results/cifar10-searches")
+METHODS = "surrogate,optuna-tpe-multivariate,random"
+ANCHOR: Genome = {"hidden_layers": (100,), "learning_rate": 1e-3, "batch_size": 200, "steps": 1500}
+"""What `evo train` trains without a flag: every method's first genome."""
+TESTED_AFTER = (10, 20, 40)
+TEST_SEEDS = 3
+TEST_SEED = -1
+"""In place of a search's seed, for trainings that judge a genome: nobody has seen theirs."""
+CHANCE = 0.1
+"""What a training counts that diverged: the accuracy of guessing."""
+
+app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search.
+
+    Attributes:
+        method: Name of the method.
+        seed: Of the search.
+        budget: Trainings.
+        data_dir: CIFAR-10 as an image folder.
+        output: Folder of the results.
+        places: Where the peers' environments are.
+    """
+
+    method: str
+    seed: int
+    budget: int
+    data_dir: Path
+    output: Path
+    places: Places
+
+    @property
+    def file(self) -> Path:
+        """The search's trainings, one JSON line each."""
+        return self.output / "trainings" / f"{self.method}-{self.seed}.jsonl"
+
+
+class CifarTask(Task):
+    """The shipped space `mlp` with `ANCHOR` as its known configuration."""
+
+    def space(self) -> SearchSpace:
+        shipped = load_space("mlp")
+        return SearchSpace(shipped.genes, name=self.name, initial=[ANCHOR], training=shipped.training)
+
+
+TASK = CifarTask("cifar10-mlp", "reporting", Training(best=1.0, reference=CHANCE), seeds=3)
+
+
+class Trainings:
+    """Trains genomes and keeps every result in a file; what is there is not trained again.
+
+    Args:
+        file: One JSON line a training.
+        train: Takes a genome, a seed and whether to measure on the test set; returns accuracy and seconds.
+    """
+
+    def __init__(self, file: Path, train: Callable[[Genome, int, bool], tuple[float, float]]):
+        self.file, self._train = file, train
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+        self._known = {(row["key"], row["seed"], row["part"]): row for row in rows}
+
+    def measure(self, genome: Genome, seed: int, part: str, note: Row) -> Row:
+        """Return the row of a training: `accuracy` on the part, `seconds`, and what `note` says of it."""
+        where = (genome_key(genome), seed, part)
+        if where not in self._known:
+            accuracy, seconds = self._train(genome, seed, part == "test")
+            row = {
+                "key": where[0],
+                "seed": seed,
+                "part": part,
+                "accuracy": accuracy,
+                "seconds": round(seconds, 3),
+                **note,
+            }
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            self._known[where] = row
+        return self._known[where]
+
+
+def search(searcher: Searcher, trainings: Trainings, seed: int, budget: int) -> list[Row]:
+    """Run one search.
+
+    Returns:
+        One row a training: `number, accuracy, seconds`, and of the genome that is recommended after it `recommended`
+        and `recommended_accuracy`, the mean of its validation accuracies so far; after those of `TESTED_AFTER` also
+        `test`, the test accuracies of its trainings on new seeds.
+    """
+    rows: list[Row] = []
+    values: dict[str, list[float]] = {}
+    genomes: dict[str, Genome] = {}
+    for number in range(1, budget + 1):
+        genome = searcher.ask()
+        if genome is None:
+            break
+        key = genome_key(genome)
+        seen = values.setdefault(key, [])
+        genomes[key] = genome
+        measured = trainings.measure(
+            genome, training_seed(seed, genome, len(seen)), "validation", {"number": number, "genome": genome}
+        )
+        seen.append(measured["accuracy"])
+        searcher.tell(measured["accuracy"])
+        recommended = searcher.recommend() or genomes[max(values, key=lambda one: max(values[one]))]
+        row = {"number": number, "accuracy": measured["accuracy"], "seconds": measured["seconds"]}
+        row |= {"recommended": recommended, "recommended_accuracy": statistics.fmean(values[genome_key(recommended)])}
+        if number in TESTED_AFTER:
+            seeds = [training_seed(TEST_SEED, recommended, replicate) for replicate in range(TEST_SEEDS)]
+            row["test"] = [trainings.measure(recommended, one, "test", {"after": number})["accuracy"] for one in seeds]
+        rows.append(row)
+    return rows
+
+
+def run_job(job: Job) -> list[Row]:
+    """Return the rows of a search; see `search`."""
+    searcher = make_searcher(Method(job.method), TASK, job.seed, job.budget, Adapters(job.places))
+    return search(searcher, Trainings(job.file, _train_function(job.data_dir)), job.seed, job.budget)
+
+
+def _train_function(data_dir: Path) -> Callable[[Genome, int, bool], tuple[float, float]]:
+    """Return what trains a genome with evo's own trainer, one thread."""
+    import torch
+
+    from evo.data.prepared import prepare_dataset
+    from evo.training import Trainer
+
+    torch.set_num_threads(1)
+    trainer = Trainer(prepare_dataset("imagefolder", data_dir), TASK.space().training, build)
+
+    def train(genome: Genome, seed: int, test: bool) -> tuple[float, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            weights = Path(folder) / "weights.safetensors"
+            result = trainer.train(genome, seed, weights=weights if test else None)
+            if result.status != "complete" or result.held_out is None:
+                return CHANCE, result.seconds
+            accuracy = trainer.test(genome, weights).accuracy if test else result.held_out.accuracy
+        return accuracy, result.seconds
+
+    return train
+
+
+@app.command()
+def run(
+    data_dir: Annotated[Path, typer.Option(help="CIFAR-10 as an image folder.")],
+    methods: Annotated[str, typer.Option(help="Names, separated by commas.")] = METHODS,
+    seeds: Annotated[int, typer.Option(min=1, help="Paired seeds, from 1.")] = 3,
+    budget: Annotated[int, typer.Option(min=1, help="Trainings of a search.")] = 40,
+    workers: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 2,
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = OUTPUT,
+    environments: Annotated[Path | None, typer.Option(help="Folder of the peers' environments.")] = None,
+) -> None:
+    """Make the searches, or go on with them."""
+    names = [name for name in methods.split(",") if name]
+    for name in names:
+        check_method(name)
+    default = Places.default()
+    places = Places(environments.resolve() if environments else default.environments, default.cache)
+    jobs = [Job(name, seed, budget, data_dir, output, places) for seed in range(1, seeds + 1) for name in names]
+    os.environ.update(single_threaded())
+    rows: list[Row] = []
+    # Spawned, so that the variables above hold before NumPy is loaded.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(run_job, job): job for job in jobs}
+        for future in as_completed(futures):
+            job = futures[future]
+            found = future.result()
+            rows += [{"method": job.method, "seed": job.seed, **row} for row in found]
+            typer.echo(f"{job.method}, seed {job.seed}: {len(found)} trainings, {_tested(found[-1])}")
+    rows.sort(key=lambda row: (names.index(row["method"]), row["seed"], row["number"]))
+    (output / "searches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _tested(row: Row) -> str:
+    if "test" not in row:
+        return f"validation {row['recommended_accuracy']:.4f}"
+    return f"validation {row['recommended_accuracy']:.4f}, test {statistics.fmean(row['test']):.4f}"
+
+
+@app.command()
+def report(output: Annotated[Path, typer.Option(help="Folder of the results.")] = OUTPUT) -> None:
+    """Write the tables and the figure of the searches that are there."""
+    lines = (output / "searches.jsonl").read_text(encoding="utf-8").splitlines()
+    rows: list[Row] = [json.loads(line) for line in lines]
+    for row in rows:
+        row["recommended"] = genome_from_json(row["recommended"])
+    (output / "summary.md").write_text("\n".join(summary(rows)) + "\n", encoding="utf-8")
+    draw(rows, output / "curves.png")
+    typer.echo((output / "summary.md").read_text(encoding="utf-8"))
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    """Return the lines of a Markdown page: means over seeds, and every search's final genome."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    lines = [
+        "# Searches of whole trainings on CIFAR-10",
+        "",
+        "Test accuracy of the genome that a search recommends after so many trainings: mean and standard deviation",
+        "over its paired seeds, of means over three trainings on new seeds. Hours: of training on one core, mean.",
+        "",
+        "| method | " + " | ".join(f"after {number}" for number in TESTED_AFTER) + " | hours |",
+        "|---|" + "---|" * (len(TESTED_AFTER) + 1),
+    ]
+    for method in methods:
+        own = [row for row in rows if row["method"] == method]
+        cells = []
+        for number in TESTED_AFTER:
+            means = [statistics.fmean(row["test"]) for row in own if row["number"] == number]
+            deviation = f" ± {statistics.stdev(means):.4f}" if len(means) > 1 else ""
+            cells.append(f"{statistics.fmean(means):.4f}{deviation}" if means else "")
+        count = len({row["seed"] for row in own})
+        cells.append(f"{sum(row['seconds'] for row in own) / 3600 / count:.2f}")
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    lines += ["", "| method | seed | validation of the search | test, three seeds | genome |", "|---|---|---|---|---|"]
+    for row in rows:
+        if row["number"] == max(TESTED_AFTER):
+            test = ", ".join(f"{value:.4f}" for value in row["test"])
+            genome = " ".join(f"{name}={_cell(value)}" for name, value in row["recommended"].items())
+            lines.append(f"| {row['method']} | {row['seed']} | {row['recommended_accuracy']:.4f} | {test} | {genome} |")
+    return lines
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def draw(rows: Sequence[Row], file: Path) -> None:
+    """Draw validation accuracy of what is recommended against trainings and against hours, a thin line a search."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    for place, method in enumerate(methods):
+        look: dict[str, Any] = {
+            "color": ("#0072B2", "#D55E00", "#009E73", "#CC79A7")[place % 4],
+            "linestyle": ("-", "--", ":", "-.")[place % 4],
+        }
+        curves = []
+        for seed in sorted({row["seed"] for row in rows if row["method"] == method}):
+            own = [row for row in rows if (row["method"], row["seed"]) == (method, seed)]
+            values = [row["recommended_accuracy"] for row in own]
+            curves.append(values)
+            hours = [sum(row["seconds"] for row in own[: end + 1]) / 3600 for end in range(len(own))]
+            right.plot(
+                hours, values, linewidth=1.4, drawstyle="steps-post", label=method if seed == 1 else None, **look
+            )
+            left.plot(range(1, len(own) + 1), values, linewidth=0.7, alpha=0.5, drawstyle="steps-post", **look)
+        shortest = min(map(len, curves))
+        means = [statistics.fmean(curve[number] for curve in curves) for number in range(shortest)]
+        left.plot(
+            range(1, shortest + 1), means, linewidth=2.2, drawstyle="steps-post", label=f"{method} (mean)", **look
+        )
+    best = max(row["recommended_accuracy"] for row in rows)
+    left.set_ylim(math.floor(20 * (best - 0.2)) / 20, best + 0.01)
+    left.set(xlabel="trainings", ylabel="validation accuracy of the recommended genome (fraction)")
+    right.set(xlabel="hours of training on one core")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, loc="lower right")
+    figure.savefig(file, dpi=130)
+
+
+if __name__ == "__main__":
+    app()
