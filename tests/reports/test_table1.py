@@ -18,7 +18,9 @@ from matplotlib.axes import Axes
 import evo
 from evo.errors import RunError
 from evo.individual import CurvePoint, Evaluation, Individual, Status
-from evo.reports.table1 import count_spikes, table1_figures, table1_markdown, table1_table, write_table1
+from evo.reports.table1 import table1_markdown, write_table1
+from evo.reports.table1_figures import table1_figures
+from evo.reports.table1_table import count_spikes, table1_table
 from evo.run import Run
 from evo.settings import LISTED, Settings
 from evo.space import SearchSpace
