@@ -2,12 +2,13 @@
 
     python -m benchmarks.scaling sleeping --workers 4 16 64 256 --mean 2 --output scaling
     python -m benchmarks.scaling sleeping --workers 200 --mean 30 --rounds 10 --strategies asynchronous --output scaling
-    python -m benchmarks.scaling real --data-dir cifar10 --output scaling
+    python -m benchmarks.scaling real --workers 2 --data-dir cifar10 --output scaling
 
 *Sleeping* trainings compute nothing: they take the times of the 24 trainings of `results/mlp-24`, scaled to a mean, and
 their workers are threads of one process. So they show what scheduling costs and what strategies leave idle, for more
 workers than there are cores, and nothing of memory, disks and networks. *Real* trainings are those of the space `mlp`
-with fewer steps, on worker processes of this machine: of a Dask cluster and of the process pool in turn.
+with fewer steps, on worker processes of this machine: of the process pool and of a Dask cluster, forwards and back in
+every round. Sleeping ones make rows of `scaling.csv`, real ones of `real.csv`.
 """
 
 from __future__ import annotations
@@ -37,15 +38,17 @@ MEASURED = Path(__file__).parent / "results" / "mlp-24" / "evaluations.csv"
 SPACE = evo.SearchSpace({"x": evo.Float(-1.0, 1.0), "y": evo.Float(-1.0, 1.0)})
 STEPS = (100, 300)
 """Of the real trainings, instead of the space's 200 to 2000."""
+WIDTH = (16, 512)
+"""Of their layers, instead of up to 1024; there are one to five, as in the space."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One search.
+    """One search with sleeping trainings.
 
     Attributes:
-        kind: "sleeping" or "real".
-        where: "dask" or "process pool".
+        kind: "sleeping".
+        where: "dask".
         strategy: How it was searched; `window` stands for `--pending`.
         workers: Trainings at a time.
         trainings: How many there were.
@@ -56,7 +59,7 @@ class Row:
         utilisation: How busy they were until the last training was begun.
         overhead_ms: Median time of a worker between two trainings.
         overhead_mean_ms: Its mean, waiting for the strategy included.
-        cpu_ms: Processor time of scheduler, workers and search together for one sleeping training.
+        cpu_ms: Processor time of scheduler, workers and search together for one training.
         load: Of the machine, over the last minute, at the end.
     """
 
@@ -73,6 +76,33 @@ class Row:
     overhead_ms: float
     overhead_mean_ms: float
     cpu_ms: float
+    load: float
+
+
+@dataclass(frozen=True)
+class RealRow:
+    """One search with real trainings.
+
+    Attributes:
+        round: Each has all cells twice, forwards and back.
+        where: "process pool" or "dask local".
+        workers: Processes.
+        trainings: How many there were.
+        wall_seconds: Of the whole search, with the start of its workers.
+        first_start_to_last_end_seconds: From the start of the first training to the end of the last.
+        training_seconds: Of all trainings.
+        busy: Those over the workers and over the time from first start to last end.
+        load: Of the machine, over the last minute, at the end.
+    """
+
+    round: int
+    where: str
+    workers: int
+    trainings: int
+    wall_seconds: float
+    first_start_to_last_end_seconds: float
+    training_seconds: float
+    busy: float
     load: float
 
 
@@ -185,18 +215,19 @@ def in_process_cluster(workers: int) -> Iterator[Any]:
         yield client
 
 
-def real(data_dir: Path, budget: int, repeats: int) -> Iterator[Row]:
-    """Search `mlp` with few steps on one and two workers, on Dask and in the process pool, forwards and back."""
+def real(data_dir: Path, budget: int, rounds: int, counts: Sequence[int]) -> Iterator[RealRow]:
+    """Search `mlp` with few steps on so many workers, in the process pool and on Dask, forwards and back."""
     space = evo.load_space("mlp")
     genes = {
         **space.genes,
         "steps": evo.Integer(*STEPS, log=True),
-        "hidden_layers": evo.Layers((1, 3), (16, 512), log=True),
+        "hidden_layers": evo.Layers((1, 5), WIDTH, log=True),
     }
     small = evo.SearchSpace(genes, name="mlp-short", model="mlp", dataset="cifar10", training=space.training)
-    cells = [(where, workers) for workers in (1, 2) for where in ("process pool", "dask")]
-    for repeat in range(repeats):
-        for where, workers in cells if repeat % 2 == 0 else reversed(cells):
+    cells = [(where, workers) for workers in counts for where in ("process pool", "dask local")]
+    for number in range(1, rounds + 1):
+        for where, workers in (*cells, *reversed(cells)):
+            began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
                 run = evo.search(
                     small,
@@ -207,18 +238,37 @@ def real(data_dir: Path, budget: int, repeats: int) -> Iterator[Row]:
                     finalists=0,
                     data_dir=data_dir,
                     workers=workers,
-                    dask="local" if where == "dask" else None,
+                    dask="local" if where == "dask local" else None,
                     output=Path(folder) / "run",
                 )
-            strategy = "generational (ga)"
-            yield row_of(run.search_evaluations, workers, math.nan, kind="real", where=where, strategy=strategy)
+            yield real_row_of(run.search_evaluations, workers, time.monotonic() - began, number, where)
 
 
-def save(row: Row, output: Path) -> None:
-    """Append a row to scaling.csv, and write all rows as summary.md."""
+def real_row_of(
+    evaluations: Sequence[Evaluation], workers: int, wall_seconds: float, number: int, where: str
+) -> RealRow:
+    """Return what the evaluations of a search with real trainings show."""
+    seconds = sum(evaluation.seconds for evaluation in evaluations)
+    begins = min(evaluation.started for evaluation in evaluations)
+    lasted = max(evaluation.started + evaluation.seconds for evaluation in evaluations) - begins
+    return RealRow(
+        round=number,
+        where=where,
+        workers=workers,
+        trainings=len(evaluations),
+        wall_seconds=wall_seconds,
+        first_start_to_last_end_seconds=lasted,
+        training_seconds=seconds,
+        busy=seconds / workers / lasted,
+        load=os.getloadavg()[0],
+    )
+
+
+def save(row: Row | RealRow, output: Path) -> None:
+    """Append a row to scaling.csv or real.csv, and write all rows of that as a table in Markdown beside it."""
     output.mkdir(parents=True, exist_ok=True)
-    table = output / "scaling.csv"
-    columns = [field.name for field in fields(Row)]
+    table = output / ("real.csv" if isinstance(row, RealRow) else "scaling.csv")
+    columns = [field.name for field in fields(row)]
     new = not table.exists()
     with table.open("a", newline="") as file:
         writer = csv.writer(file)
@@ -233,9 +283,9 @@ def save(row: Row, output: Path) -> None:
         "",
         "| " + " | ".join(columns) + " |",
         "|" + "---|" * len(columns),
-        *("| " + " | ".join(cells) + " |" for cells in sorted(rows, key=lambda cells: (cells[0], int(cells[3])))),
+        *("| " + " | ".join(cells) + " |" for cells in rows),
     ]
-    (output / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    table.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _text(value: object) -> str:
@@ -247,19 +297,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("kind", choices=("sleeping", "real"))
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--workers", type=int, nargs="+", default=[4, 16, 64, 256])
+    parser.add_argument("--workers", type=int, nargs="+", help="default: 4 16 64 256; real trainings: 1 2")
     parser.add_argument("--mean", type=float, default=2.0, help="seconds of a sleeping training")
     parser.add_argument("--rounds", type=int, default=8, help="sleeping trainings a worker")
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), help="or the first words of some")
     parser.add_argument("--data-dir", type=Path, help="of the real trainings")
     parser.add_argument("--budget", type=int, default=12, help="real trainings")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=2, help="rounds of real trainings, each forwards and back")
     given = parser.parse_args()
+    rows: Iterator[Row | RealRow]
     if given.kind == "real":
-        rows = real(given.data_dir, given.budget, given.repeats)
+        rows = real(given.data_dir, given.budget, given.repeats, given.workers or (1, 2))
     else:
         chosen = [name for name in STRATEGIES if name.startswith(tuple(given.strategies))]
-        cells = [(workers, name) for workers in given.workers for name in chosen]
+        cells = [(workers, name) for workers in given.workers or (4, 16, 64, 256) for name in chosen]
         rows = (sleeping(workers, given.mean, given.rounds, name) for workers, name in cells)
     for row in rows:
         print(row, flush=True)

@@ -219,7 +219,7 @@ def resume(
     Raises:
         RunError: No run, a damaged one, or one that another process is writing.
         ConfigurationError: The objective, model or data do not fit the run.
-        Stop: The time budget is used up.
+        Stop: The time budget is used up, or the cluster's scheduler does not answer.
     """
     observer = observer or Nobody()
     check_above_zero(

@@ -83,7 +83,9 @@ class Dispatch:
 
     def _predict(self, total: int) -> float:
         individuals = self._run.individuals
-        return predicted_seconds(self._run, self._cost, [individuals[number] for number, _ in self._submitted], total)
+        waiting = [individuals[number] for number, _ in self._submitted]
+        workers = max(1, self._evaluator.workers)  # of a cluster they come and go
+        return predicted_seconds(self._run, self._cost, waiting, total, workers)
 
     def __enter__(self) -> Dispatch:
         return self
@@ -127,7 +129,7 @@ def cost_of(run: Run, twins: Twins) -> CostModel:
     return model
 
 
-def predicted_seconds(run: Run, cost: CostModel, waiting: Sequence[Individual], total: int) -> float:
+def predicted_seconds(run: Run, cost: CostModel, waiting: Sequence[Individual], total: int, workers: int) -> float:
     """Return how long the rest of a search takes, with its finalists.
 
     Args:
@@ -135,13 +137,14 @@ def predicted_seconds(run: Run, cost: CostModel, waiting: Sequence[Individual], 
         cost: The cost model of the run.
         waiting: Who was proposed and is not evaluated yet.
         total: Individuals of the search. Those that are not proposed yet count as the mean of the last that were.
+        workers: Trainings at a time.
     """
     proposals, settings = run.proposals, run.settings
     recent = proposals[-RECENT:]
     mean = sum(cost.seconds(individual.genome) for individual in recent) / len(recent)
     submitted = sum(cost.seconds(individual.genome) for individual in waiting)
     finalists = settings.finalists * settings.finalist_seeds if settings.retrainable else 0
-    return (submitted + mean * (max(0, total - len(proposals)) + finalists)) / settings.workers
+    return (submitted + mean * (max(0, total - len(proposals)) + finalists)) / workers
 
 
 def _learn(model: CostModel, evaluation: Evaluation, individual: Individual, twins: Twins) -> None:

@@ -78,7 +78,7 @@ def begin(
     """Start a run and do its work.
 
     Raises:
-        ConfigurationError: Something that was asked for is wrong; nothing was written.
+        ConfigurationError: Something that was asked for is wrong, or no scheduler answers; nothing was written.
         Stop: The stop check or the time budget ended it.
     """
     started = time.monotonic()
@@ -91,7 +91,10 @@ def begin(
     with _evaluator(
         setup, settings, execution.dask, execution.workers, execution.device, observer, stop_check
     ) as evaluator:
-        _note_facts(settings, evaluator)
+        try:
+            _note_facts(settings, evaluator)
+        except ClusterLost as error:  # there is no run yet that could go on
+            raise ConfigurationError(str(error)) from error
         if settings.pending is not None and settings.workers > settings.pending and not settings.asynchronous:
             observer.notify(
                 f"note: of {settings.workers} workers {settings.pending} are busy at a time; "
@@ -115,6 +118,8 @@ def _evaluator(
     """Return what evaluates, and note in the settings where and how much at a time."""
     settings.dask = name_of_cluster(dask) if dask is not None else None
     if dask is not None:
+        import evo.tables  # noqa: F401  # pandas takes a second, for which a whole cluster would wait later
+
         return make_cluster_evaluator(setup, dask, workers, settings.timeout, device, observer, stop_check)
     settings.workers = workers or default_workers(setup, device)
     return make_evaluator(setup, settings.workers, settings.timeout)
@@ -171,7 +176,7 @@ def go_on(
 
     Raises:
         ConfigurationError: The objective, model or data do not fit the run.
-        Stop: The stop check or the time budget ended it.
+        Stop: The stop check or the time budget ended it, or no scheduler answers.
     """
     started = time.monotonic()
     setup = setup_of_run(
@@ -179,7 +184,10 @@ def go_on(
     )
     stop_check = _timed(stop_check, time_budget, started)
     with _evaluator(setup, settings, dask, workers, device or settings.device, observer, stop_check) as evaluator:
-        _note_facts(settings, evaluator)
+        try:
+            _note_facts(settings, evaluator)
+        except ClusterLost as error:
+            raise Stop(str(error), RESUMABLE_EXIT) from error
         if settings != run.settings or settings.versions != current_versions():
             run.record_resume(settings)
         return _carry_out(run, evaluator, work, observer, stop_check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import os
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -88,6 +89,15 @@ def resolve_engine(engine: Literal["auto", "eager", "onednn"], device: str, prec
     if not usable():
         raise ConfigurationError("--engine onednn: this build of torch has no oneDNN product; give --engine eager")
     return "onednn"
+
+
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs that trainings can have, as `CUDA_VISIBLE_DEVICES` takes them, without torch."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in map(str.strip, chosen.split(",")) if name and name != "-1"]
+    # A container's devices keep the numbers of their machine, and CUDA counts those that are there from 0.
+    return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
 
 
 def free_memory(device: str) -> float:

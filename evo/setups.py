@@ -11,7 +11,7 @@ from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
 from evo.evaluators.dask_connection import Where, connect
 from evo.evaluators.objective import Objective, name_of
-from evo.hardware import check_names
+from evo.hardware import check_names, visible_gpus
 from evo.loop import Observer, StopCheck
 from evo.run import Run
 from evo.settings import Settings
@@ -133,12 +133,18 @@ def make_cluster_evaluator(
     observer: Observer,
     stop_check: StopCheck,
 ) -> Evaluator:
-    """Return what carries a setup out on a Dask cluster; of a local one, `workers` is the number of its processes."""
+    """Return what carries a setup out on a Dask cluster; of a local one, `workers` is the number of its processes.
+
+    Without that number, a local one has one process a GPU, or as many as `default_workers` says.
+    """
     from evo.evaluators.dask_cluster import DaskEvaluator
 
+    # "cuda:1" is one GPU, and with that number it is seen only where all are.
+    gpus = visible_gpus() if isinstance(setup, TrainingSetup) and device in ("auto", "cuda") else []
+    count = workers or len(gpus) or default_workers(setup, device)
     return DaskEvaluator(
         setup,
-        lambda: connect(dask, workers or default_workers(setup, device), observer.warn),
+        lambda: connect(dask, count, observer.warn, gpus),
         most=workers,
         timeout=timeout,
         notify=observer.notify,
@@ -151,7 +157,7 @@ def default_workers(setup: Setup, device: str) -> int:
     """Return how many workers there are by default: one a core for trainings on a CPU, otherwise one."""
     if isinstance(setup, ObjectiveSetup) or device.startswith("cuda"):
         return 1
-    if device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")):
+    if device == "auto" and visible_gpus():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

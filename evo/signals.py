@@ -48,6 +48,6 @@ class StopOnSignals:
         received = signal.Signals(number)
         if received == signal.SIGINT and (self._received is not None or not self._checked):
             raise KeyboardInterrupt
-        if not self._checked:
+        first, self._received = self._received is None, received
+        if first and not self._checked:
             raise Stop(REASONS[received], EXIT_CODES[received])
-        self._received = received

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,21 +16,27 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 from distributed import Client
 
 import evo
+from evo.commands.shell import watched
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
 from evo.evaluators import TrainingSetup, dask_worker
+from evo.evaluators.dask_connection import connect
 from evo.evaluators.dask_link import Link
 from evo.evaluators.dask_worker import _check_precision, _data_here, evaluate
+from evo.hardware import visible_gpus
 from evo.loop import Nobody
 from evo.run import Run
+from evo.setups import make_cluster_evaluator
 from evo.space_settings import TrainingSettings
 from tests.command import CLOCK_COLUMNS, children, journal_text, rows_of, run_command, start_command, tables, wait_until
 from tests.conftest import SEARCH_DIGITS
 from tests.evaluators.clusters import ProcessCluster, client_of
 from tests.images import write_images
+from tests.noted_model import NOTE
 
 SPACE = evo.SearchSpace({"x": evo.Float(-2.0, 2.0), "y": evo.Float(-2.0, 2.0), "up": evo.Boolean()})
 RESUMABLE = 75
@@ -134,6 +142,7 @@ def test_the_command_on_a_local_cluster_gives_the_table_of_the_process_pool(
     run = tmp_path / "run"
     finished = run_command(*SEARCH_DIGITS, "--workers", "2", "--dask", "local", "--output", run)
     assert finished.returncode == 0, finished.stderr
+    assert "do not see the run folder" not in finished.stderr, "it was asked for before all had looked"
     assert tables(run) == tables(uninterrupted)
     assert json.loads((run / "settings.json").read_text())["dask"] == "local"
 
@@ -157,7 +166,6 @@ def test_when_the_scheduler_is_gone_the_search_says_so_and_goes_on_elsewhere(
 
 
 LONG_TRAINING = """
-model = "mlp"
 dataset = "digits"
 
 [training]
@@ -173,13 +181,16 @@ width = [60, 64]
 """
 
 
-def test_ctrl_c_saves_a_training_in_flight_and_the_resume_goes_on_with_it(tmp_path: Path) -> None:
-    space, run, whole = tmp_path / "long.toml", tmp_path / "run", tmp_path / "whole"
+def test_ctrl_c_saves_a_training_in_flight_and_the_resume_goes_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, run, whole, note = (tmp_path / name for name in ("long.toml", "run", "whole", "note"))
     space.write_text(LONG_TRAINING)
-    search = ("search", space, "--strategy", "random", "--population", "1", "--budget", "1", "--finalists", "0")
+    monkeypatch.setenv(NOTE, str(note))
+    model = ("--model", "tests.noted_model:build")
+    search = ("search", space, *model, "--strategy", "random", "--population", "1", "--budget", "1", "--finalists", "0")
     process = start_command(*search, "--workers", "1", "--dask", "local", "--output", run)
-    wait_until(lambda: '"kind":"proposal"' in journal_text(run))
-    time.sleep(1.0)
+    wait_until(note.exists)
     for pid in (process.pid, *children(process.pid)):  # a terminal sends Ctrl-C to all of them
         os.kill(pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
@@ -188,10 +199,129 @@ def test_ctrl_c_saves_a_training_in_flight_and_the_resume_goes_on_with_it(tmp_pa
     assert f"evo resume {run}" in stderr
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["0-0.safetensors"]
     assert not list(run.glob(".*.cluster")), "what the workers found the folder by is left behind"
-    assert run_command("resume", run).returncode == 0
+    assert run_command("resume", run, *model).returncode == 0
     assert run_command(*search, "--output", whole).returncode == 0
     for name in ("evaluations", "curves"):
         assert rows_of(run / f"{name}.csv") == rows_of(whole / f"{name}.csv")
+
+
+@pytest.fixture
+def soon_tired(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evo.evaluators.dask_connection.CONNECT_SECONDS", 0.3)
+
+
+NOBODY_THERE = "tcp://127.0.0.1:9"
+
+
+def test_where_no_scheduler_answers_a_new_search_is_wrongly_asked_for_and_nothing_is_written(
+    tmp_path: Path, soon_tired: None
+) -> None:
+    with pytest.raises(ConfigurationError, match="no scheduler answers at tcp://127"):
+        evo.search(SPACE, objective, budget=3, dask=NOBODY_THERE, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_where_no_scheduler_answers_a_run_can_still_go_on_later(
+    tmp_path: Path, soon_tired: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    options: dict[str, Any] = {"budget": 4, "population": 2, "strategy": "random", "finalists": 0}
+    evo.search(SPACE, objective, **options, output=run)
+    with pytest.raises(typer.Exit) as stopped:
+        watched(evo.resume, True, path=run, objective=objective, budget=6, dask=NOBODY_THERE)
+    assert stopped.value.exit_code == RESUMABLE
+    said = capsys.readouterr().err
+    assert "no scheduler answers" in said
+    assert f"evo resume {run}" in said
+    assert len(evo.resume(run, objective, budget=6).evaluations) == 6
+
+
+CALLS = itertools.count()
+LET_GO = threading.Event()
+
+
+def one_is_late(config: dict[str, Any]) -> float:
+    """Do not return from the third call before the test's end."""
+    if next(CALLS) == 2:
+        LET_GO.wait(60)
+    return -float(config["x"] ** 2)
+
+
+def test_an_asynchronous_search_goes_on_without_what_is_over_its_time(three_workers: Client) -> None:
+    try:
+        run = evo.search(
+            SPACE,
+            one_is_late,
+            strategy="ageing",
+            asynchronous=True,
+            budget=12,
+            population=4,
+            timeout=1.0,
+            finalists=0,
+            dask=three_workers,
+        )
+    finally:
+        LET_GO.set()
+    statuses = [evaluation.status for evaluation in run.search_evaluations]
+    assert sorted(statuses) == ["complete"] * 11 + ["timeout"]
+
+
+def test_a_folder_of_images_under_the_home_folder_is_found_by_a_resume(
+    three_workers: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_images(tmp_path / "images", train=40)
+    space = tmp_path / "space.toml"
+    space.write_text(LONG_TRAINING.replace("steps = 6000", "steps = 4").replace("batch_size = 100", "batch_size = 8"))
+    options: dict[str, Any] = {"model": "mlp", "strategy": "random", "population": 1, "finalists": 0}
+    run = tmp_path / "run"
+    evo.search(space, budget=1, data_dir="~/images", output=run, workers=1, **options)
+    (tmp_path / "images").rename(tmp_path / "moved")
+    went_on = evo.resume(run, budget=2, data_dir="~/moved", dask=three_workers)
+    assert [evaluation.status for evaluation in went_on.search_evaluations] == ["complete", "complete"]
+
+
+# A cluster on this machine, and its GPUs.
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "expected"),
+    [("auto", None, (2, ["0", "1"])), ("cuda", 4, (4, ["0", "1"])), ("cpu", None, (5, [])), ("cuda:1", None, (1, []))],
+)
+def test_a_cluster_on_this_machine_has_one_worker_a_gpu(
+    setup: TrainingSetup,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    workers: int | None,
+    expected: tuple[int, list[str]],
+) -> None:
+    asked = []
+    monkeypatch.setattr("evo.setups.visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(5)))
+    monkeypatch.setattr("evo.setups.connect", lambda dask, workers, warn, gpus: asked.append((workers, gpus)))
+    evaluator: Any = make_cluster_evaluator(setup, "local", workers, None, device, Nobody(), lambda: None)
+    evaluator._connect()
+    assert asked == [expected]
+
+
+def test_each_worker_of_a_cluster_on_this_machine_sees_a_gpu_of_its_own() -> None:
+    connection = connect("local", 2, str, ["3", "7"])
+    try:
+        seen = connection.client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+        assert sorted(seen.values()) == ["3", "7"]
+        assert set(connection.client.nthreads().values()) == {1}
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [("2,5", ["2", "5"]), ("", []), ("-1", []), (" GPU-1a , GPU-2b", ["GPU-1a", "GPU-2b"])]
+)
+def test_the_gpus_that_were_chosen_are_those_that_are_seen(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert visible_gpus() == expected
 
 
 def test_what_is_no_cluster_is_a_usage_error_and_nothing_is_written(tmp_path: Path) -> None:

@@ -557,8 +557,9 @@ def test_the_time_left_is_that_of_what_is_to_come_with_the_finalists_shared_by_t
     monkeypatch.setattr(CostModel, "seconds", lambda self, config: float(config["steps"]))
     now = [1000.0]
     monkeypatch.setattr("evo.dispatch.time.monotonic", lambda: now[0])
-    run = make_run(genome(20), genome(40, LARGE), workers=2, finalists=1, finalist_seeds=3)
-    dispatch = submitted(run, Pool(1, 0, complete))
+    run = make_run(genome(20), genome(40, LARGE), workers=99, finalists=1, finalist_seeds=3)
+    pool = Pool(2, 0, complete)
+    dispatch = submitted(run, pool)
     assert dispatch.seconds_left(4) is None, "nothing was trained yet"
     finish(dispatch, run)
     now[0] += 2
@@ -569,6 +570,10 @@ def test_the_time_left_is_that_of_what_is_to_come_with_the_finalists_shared_by_t
     finish(dispatch, run)
     now[0] += 2
     assert dispatch.seconds_left(4) == (2 + 3) * 30.0 / 2
+    pool._workers = 5
+    now[0] += 2
+    assert dispatch.seconds_left(4) == (2 + 3) * 30.0 / 5, "of a cluster, those that there are now count"
+    pool._workers = 2
     now[0] += 2
     assert dispatch.seconds_left(2) == 3 * 30.0 / 2
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from benchmarks.scaling import Sleeper, gaps_of, row_of, save, sleeping
+import benchmarks.scaling
+from benchmarks.scaling import RealRow, Row, Sleeper, gaps_of, real_row_of, row_of, save, sleeping
 from evo.individual import Evaluation
 
 # Two workers: a is busy from 0 to 4 and from 4.5 to 6, b from 0 to 2 and from 3 to 4.
@@ -43,4 +45,16 @@ def test_it_runs_and_every_row_is_kept(tmp_path: Path) -> None:
         ("asynchronous (ageing)", "2", "8"),
     ]
     assert all(0 < float(row["efficiency"]) <= 1 for row in rows)
-    assert "| sleeping | dask | generational (ga) | 2 |" in (tmp_path / "summary.md").read_text()
+    assert "| sleeping | dask | generational (ga) | 2 |" in (tmp_path / "scaling.md").read_text()
+
+
+def test_real_trainings_make_the_rows_that_are_kept_beside_the_figures(tmp_path: Path) -> None:
+    row = real_row_of(EVALUATIONS, 2, 7.5, number=1, where="dask local")
+    assert (row.first_start_to_last_end_seconds, row.training_seconds, row.wall_seconds) == (6, 8.5, 7.5)
+    assert row.busy == pytest.approx(8.5 / 12)
+    save(row, tmp_path)
+    kept = Path(benchmarks.scaling.__file__).parent / "results" / "scaling"
+    for name, columns in (("real.csv", RealRow), ("scaling.csv", Row)):
+        with (kept / name).open(newline="") as file:
+            assert next(csv.reader(file)) == [field.name for field in fields(columns)]
+    assert (tmp_path / "real.csv").read_text().splitlines()[1].startswith("1,dask local,2,4,7.5,6,8.5,0.7083,")

@@ -44,11 +44,6 @@ def notes(answers: Sequence[Answer], *, has_folder: bool) -> Iterator[str]:
         has_folder: Whether they were asked if they see the run folder.
     """
     for answer in answers:
-        if answer.threads > 1 and "free_memory" in answer.facts:
-            yield (
-                f"note: workers on {answer.host} have {answer.threads} threads and train one network at a time; "
-                "start workers with --nthreads 1, one a core"
-            )
         if has_folder and not answer.sees_folder:
             yield (
                 f"note: workers on {answer.host} do not see the run folder: what is in flight there when the search "

@@ -7,16 +7,16 @@ import json
 import logging
 import multiprocessing
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from evo.errors import ConfigurationError, SearchError
+from evo.errors import ClusterLost, ConfigurationError, SearchError
 from evo.processes import deaf_to_interrupts, without_main
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 Where: TypeAlias = "str | Path | Client"
 """A scheduler's address, a scheduler file, "local", or a client."""
@@ -24,6 +24,8 @@ Where: TypeAlias = "str | Path | Client"
 LOCAL = "local"
 LOOPBACK = "127.0.0.1"
 CONNECT_SECONDS = 15.0
+START_SECONDS = 120.0
+"""How long the workers of a local cluster may take to start, on a busy machine."""
 INSTALL = "pip install 'evo-hpo[dask]'"
 
 
@@ -47,17 +49,19 @@ def name_of_cluster(where: Where) -> str:
     return str(where) if isinstance(where, str | Path) else str(getattr(where.scheduler, "address", "a client"))
 
 
-def connect(where: Where, workers: int, warn: Callable[[str], None]) -> Connection:
+def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Sequence[str] = ()) -> Connection:
     """Connect to a cluster.
 
     Args:
         where: See `Where`.
         workers: Of a local cluster: processes of one thread each.
         warn: Takes what a person must know.
+        gpus: Of a local cluster: each worker sees one of these, in turn; none are left as they are.
 
     Raises:
         ConfigurationError: There is no such thing, or Dask is not installed.
-        SearchError: Nobody answers there.
+        ClusterLost: Nobody answers there.
+        SearchError: A local cluster cannot be started.
     """
     try:
         import distributed
@@ -68,18 +72,14 @@ def connect(where: Where, workers: int, warn: Callable[[str], None]) -> Connecti
             raise ConfigurationError("dask: the client is asynchronous; give one that was made without asynchronous")
         if where.status != "running":
             raise ConfigurationError(f"dask: the client is {where.status}, not connected to a scheduler")
+        _warn_if_open(where, name_of_cluster(where), warn)
         return Connection(where, name_of_cluster(where), lambda: None)
     if not isinstance(where, str | Path):
         raise ConfigurationError(f"dask: must be an address, a scheduler file or a distributed.Client, got {where!r}")
     _be_silent()
     if str(where) == LOCAL:
-        return _local(workers)
+        return _local(workers, gpus)
     address = _address(where)
-    if address.startswith("tcp://") and not is_loopback(address):
-        warn(
-            f"warning: {address} is not encrypted and asks nobody for a password: whoever reaches its port can run "
-            "code as you, on all its workers. Use a tls:// address: docs/dask.md, Security"
-        )
     if address.startswith("tls://") and not distributed.Security().get_connection_args("client").get("ssl_context"):
         raise ConfigurationError(
             f"--dask {address}: wants certificates, and Dask's configuration names none for clients: "
@@ -88,11 +88,24 @@ def connect(where: Where, workers: int, warn: Callable[[str], None]) -> Connecti
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="evo")
     except (OSError, ValueError) as error:
-        raise SearchError(
+        raise ClusterLost(
             f"--dask {where}: no scheduler answers at {address} ({_first_line(error)}); "
             "is it running, and can it be reached from here?"
         ) from None
+    _warn_if_open(client, address, warn)
     return Connection(client, address, client.close)
+
+
+def _warn_if_open(client: Client, address: str, warn: Callable[[str], None]) -> None:
+    """Warn of a scheduler that others reach: it may be spoken to by the loopback and listen everywhere."""
+    listens = str(client.scheduler_info(n_workers=0).get("address", address))
+    beyond = [one for one in (address, listens) if one.startswith("tcp://") and not is_loopback(one)]
+    if beyond:
+        warn(
+            f"warning: the scheduler at {beyond[0]} is not encrypted and asks nobody for a password: whoever reaches "
+            "its port can run code as you, on all its workers. Use a tls:// address, or let it listen on the loopback "
+            "alone (dask scheduler --host 127.0.0.1): docs/dask.md, Security"
+        )
 
 
 def is_loopback(address: str) -> bool:
@@ -123,10 +136,10 @@ def _address(where: str | Path) -> str:
     )
 
 
-def _local(workers: int) -> Connection:
+def _local(workers: int, gpus: Sequence[str]) -> Connection:
     """Start a scheduler and workers on this machine; they listen on its loopback alone, and end with this process."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         sys.exit(
@@ -141,8 +154,8 @@ def _local(workers: int) -> Connection:
     }
     try:
         with dask.config.set(options), without_main(), deaf_to_interrupts():
-            cluster = LocalCluster(
-                n_workers=workers,
+            cluster = _local_cluster_type(gpus)(
+                n_workers=0,
                 threads_per_worker=1,
                 processes=True,
                 host=LOOPBACK,
@@ -152,7 +165,9 @@ def _local(workers: int) -> Connection:
                 silence_logs=logging.CRITICAL,
                 security=_temporary_security(),
             )
+            cluster.scale(workers)
             client = Client(cluster, set_as_default=False, name="evo")
+            client.wait_for_workers(workers, timeout=START_SECONDS)  # they are to be started within this block
     except (OSError, RuntimeError) as error:
         raise SearchError(f"--dask {LOCAL}: cannot start a cluster: {_first_line(error)}") from error
 
@@ -161,6 +176,19 @@ def _local(workers: int) -> Connection:
         cluster.close()
 
     return Connection(client, str(cluster.scheduler_address), close)
+
+
+def _local_cluster_type(gpus: Sequence[str]) -> type[LocalCluster]:
+    """Return Dask's local cluster, whose workers see one GPU each where there are any."""
+    from distributed import LocalCluster
+
+    class OneGPUEach(LocalCluster):  # type: ignore[misc]  # distributed has no types
+        def new_worker_spec(self) -> dict[Any, Any]:
+            [(name, spec)] = super().new_worker_spec().items()
+            own = {"CUDA_VISIBLE_DEVICES": gpus[len(self.worker_spec) % len(gpus)]}
+            return {name: {**spec, "options": {**spec["options"], "env": own}}}
+
+    return OneGPUEach if gpus else LocalCluster
 
 
 def _temporary_security() -> Any:

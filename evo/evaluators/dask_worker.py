@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import evo
 from evo.data import PreparedDataset, prepare_dataset
 from evo.data.cache import checksum_of
-from evo.errors import ConfigurationError, EvoError, Interrupted
-from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, reason_of
+from evo.errors import ConfigurationError, Interrupted
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task
 from evo.evaluators.objective import ObjectiveSetup
 from evo.evaluators.training_task import TrainingSetup
 from evo.hardware import resolve_device, resolve_precision
@@ -37,6 +37,10 @@ KEPT = 4
 """Searches that a worker stays ready for; the one that it has not heard of for longest gives way."""
 DECIDED = ("device", "precision", "engine")
 """Facts of a setup that must be the same on all workers of a search."""
+THREADS = (
+    "has {} threads, of which one would train; start workers with one thread each, one a core "
+    "(dask worker --nthreads 1 --nworkers <cores>; threads_per_worker=1 in Python)"
+)
 COMPARED = ("torch", "numpy")
 """Packages that must have the same version everywhere, or the last digits of results differ."""
 
@@ -67,7 +71,6 @@ class Answer:
     Attributes:
         host: Its machine's name.
         name: Its own.
-        threads: How many tasks Dask gives it at a time.
         memory_of: Whose memory its tasks take: workers that say the same here share it.
         sees_folder: Whether it sees the run folder that the search writes.
         resources: Those that it was started with.
@@ -77,7 +80,6 @@ class Answer:
 
     host: str
     name: str = ""
-    threads: int = 1
     memory_of: str = ""
     sees_folder: bool = False
     resources: dict[str, float] = field(default_factory=dict)
@@ -102,7 +104,12 @@ class Reply:
 
 
 class _TaskStop(StopRequest):
-    """A task is to stop when the search asks for it, or when Dask has given it up: nobody waits for it any more."""
+    """A task stops when the search asks for it, or when Dask has given it up: nobody waits for it any more.
+
+    Attributes:
+        asked: Whether the search has asked: what is in flight saves its state.
+        given_up: Whether the task of this moment was given up; others may be at it already, so it saves nothing.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -111,7 +118,9 @@ class _TaskStop(StopRequest):
 
     @property
     def requested(self) -> bool:
-        return self.asked or self.given_up()
+        if self.given_up():
+            raise Interrupted
+        return self.asked
 
     @requested.setter
     def requested(self, value: bool) -> None:
@@ -120,10 +129,18 @@ class _TaskStop(StopRequest):
 
 @dataclass
 class _Ready:
-    """A search that a worker can do tasks of."""
+    """A search that a worker can do tasks of.
+
+    Attributes:
+        stop: What its tasks look at.
+        evaluate: Does one.
+        call: Calls something where its tasks are done, and returns what that returns.
+        answer: What the worker has said to the invitation.
+    """
 
     stop: _TaskStop
     evaluate: Evaluate
+    call: Callable[[Callable[[], Evaluation]], Evaluation]
     answer: Answer
 
 
@@ -137,24 +154,27 @@ def accept(invitation: Invitation) -> Answer:
 
     Returns:
         What it is; with `problem`, why it cannot take part.
+
+    Raises:
+        Exception: Something went wrong that may go well the next time: whatever it was.
     """
     from distributed import get_worker
 
     worker = get_worker()
     host = socket.gethostname()
-    answer = Answer(
-        host, _name_of(worker, host), worker.state.nthreads, host, resources=dict(worker.state.total_resources)
-    )
+    answer = Answer(host, _name_of(worker, host), host, resources=dict(worker.state.total_resources))
     if different := _differences(invitation.versions):
         return replace(answer, problem=f"{different}; install there what the search has, and start the worker again")
+    if (threads := worker.state.nthreads) > 1:
+        return replace(answer, problem=THREADS.format(threads))
     key = (invitation.search, worker.address)
     try:
         with _lock:
             known = _ready.get(key)
         if known is None or any(str(known.answer.facts.get(n)) != v for n, v in invitation.decided.items()):
             known = _make_ready(pickle.loads(invitation.setup), answer)  # noqa: S301  # from the scheduler, as all code
-    except Exception as error:
-        return replace(answer, problem=str(error) if isinstance(error, EvoError) else reason_of(error))
+    except ConfigurationError as error:
+        return replace(answer, problem=str(error))
     known.answer = replace(known.answer, sees_folder=_sees(invitation))
     with _lock:
         _ready[key] = known
@@ -166,7 +186,7 @@ def accept(invitation: Invitation) -> Answer:
 
 
 def evaluate(search: str, task: Task, away: bool = False, weights: bytes | None = None) -> Reply:
-    """Do a task of a search that this worker is ready for.
+    """Do a task of a search that this worker is ready for; the search hears when it begins.
 
     Args:
         search: Its name.
@@ -187,15 +207,24 @@ def evaluate(search: str, task: Task, away: bool = False, weights: bytes | None 
         state = tasks.get(key)
         return state is None or state.state not in ("executing", "long-running")
 
-    ready.stop.given_up = given_up
+    def work() -> Evaluation:
+        ready.stop.given_up = given_up
+        worker.log_event(topic_of(search), key)
+        return ready.evaluate(mine)
+
     try:
         with _own_weights(task, weights) if away else nullcontext(task) as mine:
-            evaluation = ready.evaluate(mine)
+            evaluation = ready.call(work)
             trained = Path(mine.weights) if away and mine.weights and mine.measure == "train" else None
             returned = trained.read_bytes() if trained is not None and trained.is_file() else None
     except Interrupted:
         return Reply("stopped")
     return Reply("evaluation", evaluation, returned)
+
+
+def topic_of(search: str) -> str:
+    """Return the topic of Dask's events under which workers tell a search which tasks they begin."""
+    return f"evo-{search}"
 
 
 def stop(search: str) -> None:
@@ -258,7 +287,7 @@ def _make_ready(setup: Setup, answer: Answer) -> _Ready:
     stop = _TaskStop()
     if isinstance(setup, ObjectiveSetup):
         function, facts = setup.build(stop)
-        return _Ready(stop, function, replace(answer, facts=facts))
+        return _Ready(stop, function, lambda work: work(), replace(answer, facts=facts, memory_of=answer.host))
     if isinstance(setup, TrainingSetup):
         setup = replace(setup, dataset=_data_here(setup))
         _check_precision(setup)
@@ -268,7 +297,8 @@ def _make_ready(setup: Setup, answer: Answer) -> _Ready:
     function, facts = thread.submit(setup.build, stop).result()
     return _Ready(
         stop,
-        lambda task: thread.submit(function, task).result(),
+        function,
+        lambda work: thread.submit(work).result(),
         replace(answer, facts=facts, memory_of=_memory_of(answer.host, facts)),
     )
 

@@ -19,7 +19,7 @@ class Planner:
         self.memory = math.inf
         self._waiting: list[Task] = []
         self._solitary: list[Task] = []
-        self._alone: Task | None = None
+        self._alone: list[Task] = []
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._solitary)
@@ -46,7 +46,7 @@ class Planner:
 
         Where nothing runs, any task may start: only memory itself can say that one is too large.
         """
-        if self._alone in running:
+        if any(task in running for task in self._alone):
             return None
         used = sum(task.memory for task in running)
         fitting = [task for task in self._waiting if not running or used + task.memory <= self.memory]
@@ -56,11 +56,15 @@ class Planner:
             return chosen
         if running or not self._solitary:
             return None
-        self._alone = self._solitary.pop(0)
-        return self._alone
+        self._alone.append(self._solitary.pop(0))
+        return self._alone[-1]
 
     def out_of_memory(self, task: Task, beside: Sequence[Task]) -> None:
         """Learn that a task did not fit beside others: half as much may run at a time, and it starts alone, last."""
         used = task.memory + sum(other.memory for other in beside)
         self.memory = min(self.memory, used / 2)  # several that run out at the same time halve it once
+        self.put_back_alone(task)
+
+    def put_back_alone(self, task: Task) -> None:
+        """Let a task wait again that is to start with nothing beside it, last."""
         self._solitary.append(task)

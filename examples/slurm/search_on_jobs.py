@@ -57,6 +57,7 @@ def main() -> int:
     given = arguments.parse_args()
     shared = Path.home() / ".evo-slurm"  # seen by all nodes; only you may read it, for it holds the certificates
     shared.mkdir(mode=0o700, exist_ok=True)
+    shared.chmod(0o700)  # also if it was there before
     cluster = SLURMCluster(
         **JOB,
         security=True,  # everything is encrypted, and only who has the certificates gets in

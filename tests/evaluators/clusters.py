@@ -17,12 +17,13 @@ from tests.command import environment, wait_until
 ANY_PORT = "127.0.0.1:0"
 
 
-def own_cluster(workers: int = 1) -> Connection:
+def own_cluster(workers: int = 1, threads: int = 1) -> Connection:
     """Return a connection to a cluster in this process that ends with it."""
     cluster = LocalCluster(
         n_workers=workers,
-        threads_per_worker=1,
+        threads_per_worker=threads,
         processes=False,
+        memory_limit=0,
         dashboard_address=ANY_PORT,
         worker_dashboard_address=ANY_PORT,
         silence_logs=60,
@@ -37,9 +38,9 @@ def own_cluster(workers: int = 1) -> Connection:
 
 
 @contextmanager
-def client_of(workers: int) -> Iterator[Client]:
+def client_of(workers: int, threads: int = 1) -> Iterator[Client]:
     """Give a client of a cluster in this process."""
-    connection = own_cluster(workers)
+    connection = own_cluster(workers, threads)
     try:
         yield connection.client
     finally:

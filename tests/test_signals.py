@@ -1,0 +1,37 @@
+"""Signals end a search in order, whenever and however often they come."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from evo.loop import Stop
+from evo.signals import StopOnSignals
+
+
+def test_a_signal_is_heard_at_the_next_check() -> None:
+    with StopOnSignals() as signals:
+        signals.check()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with pytest.raises(Stop) as stopped:
+            signals.check()
+    assert stopped.value.exit_code == 75
+
+
+def test_before_there_is_anything_to_save_a_signal_ends_at_once_and_a_second_does_not_disturb_the_end() -> None:
+    with StopOnSignals():
+        with pytest.raises(Stop) as stopped:
+            signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+    assert stopped.value.exit_code == 75
+
+
+def test_a_second_ctrl_c_ends_everything() -> None:
+    with StopOnSignals() as signals:
+        signals.check()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
