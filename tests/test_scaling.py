@@ -49,7 +49,7 @@ def test_it_runs_and_every_row_is_kept(tmp_path: Path) -> None:
 
 
 def test_real_trainings_make_the_rows_that_are_kept_beside_the_figures(tmp_path: Path) -> None:
-    row = real_row_of(EVALUATIONS, 2, 7.5, number=1, where="dask local")
+    row = real_row_of(EVALUATIONS, 2, 7.5, number=1, where="dask local", table="0f")
     assert (row.first_start_to_last_end_seconds, row.training_seconds, row.wall_seconds) == (6, 8.5, 7.5)
     assert row.busy == pytest.approx(8.5 / 12)
     save(row, tmp_path)
