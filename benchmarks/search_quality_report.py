@@ -195,19 +195,21 @@ def versions(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def draw(methods: Sequence[str], curves: Curves, file: Path, unit: str) -> None:
     """Draw the anytime curves of all tasks together and of each; line styles tell methods apart in grey, too."""
-    import matplotlib
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from evo.reports.style import plain_log_axis
 
     mean_levels = levels(curves.values())
     order = list(np.argsort(mean_levels[:, -1]))
-    columns = min(3, len(curves) + 1)
-    lines = -(-(len(curves) + 1) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(4.6 * columns, 3.4 * lines), squeeze=False)
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(order)))
+    panels = [None, *curves] if len(curves) > 1 else list(curves)
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(max(6.5, 4.6 * columns), 3.4 * lines + 0.8), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
+    colours = colormaps["viridis"](np.linspace(0, 0.85, len(order)))
     trainings = np.arange(1, mean_levels.shape[1] + 1)
-    for panel, axis in zip([None, *curves], axes.flat, strict=False):
+    for panel, axis in zip(panels, axes.flat, strict=False):
         for rank, number in enumerate(order):
             mean = np.maximum(mean_levels[number], FLOOR)
             if panel is not None:
@@ -227,13 +229,11 @@ def draw(methods: Sequence[str], curves: Curves, file: Path, unit: str) -> None:
         axis.set_title("mean over tasks" if panel is None else panel, fontsize=10)
         axis.set_xlabel(unit, fontsize=8)
         axis.set_ylabel("normalised regret", fontsize=8)
-        axis.set_yscale("log")
+        plain_log_axis(axis, "y")
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
-    for axis in axes.flat[len(curves) + 1 :]:
+    for axis in axes.flat[len(panels) :]:
         axis.remove()
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=8)
-    figure.tight_layout(rect=(0, 0.02 + 0.025 * -(-len(labels) // 4), 1, 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     figure.savefig(file, dpi=110)
-    plt.close(figure)
