@@ -21,6 +21,8 @@ STATE_FOLDERS = ("checkpoints", "weights", "states")
 STATES = "states"
 """The folder, in that of a run, for the states after the last step of trainings that longer ones may go on from."""
 STATES_KEPT = 64
+CLUSTER_MARKERS = f".{'[0-9a-f]' * 32}.cluster*"
+"""The files by which the workers of a cluster find out whether they see the folder and can write it."""
 
 
 def is_run(path: Path) -> bool:
@@ -121,6 +123,8 @@ def remove_leftovers(path: Path) -> None:
     for folder, names in ((path, "*.csv"), (path, "settings.json"), *((path / name, "*") for name in STATE_FOLDERS)):
         if not folder.is_symlink():
             remove_partial(folder, names)
+    for marker in path.glob(CLUSTER_MARKERS):
+        remove_file(marker)
 
 
 def free_output(results: Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import time
@@ -11,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from evo.errors import ClusterLost, StorageError
 from evo.evaluators import dask_worker
@@ -30,7 +31,14 @@ LOSSES = 5
 end by no fault of their task, with the time of a batch job for one."""
 END_SECONDS = 10.0
 """How long a worker may go on with what nobody waits for before its process is ended."""
+UNBEGUN_SECONDS = 10.0
+"""How long a task may wait on a worker, behind what others have there, before it goes to one that is free."""
+FAULTS = 2
+"""How many tasks in a row may come to nothing by a fault of a worker's machine before it is left out."""
+SILENT_SECONDS = 10.0
+"""How long the first workers may take to answer before it is said that they are waited for."""
 POLL_SECONDS = 0.2
+TaskKey: TypeAlias = tuple[int, int, str]
 FILES = ("weights", "checkpoint", "state")
 """Fields of a task that are paths: a worker has a working folder of its own."""
 
@@ -66,7 +74,8 @@ class DaskEvaluator(Evaluator):
         self._link: Link | None = None
         self._planner = Planner()
         self._finished: deque[Evaluation] = deque()
-        self._losses: Counter[tuple[int, int, str]] = Counter()
+        self._losses: Counter[TaskKey] = Counter()
+        self._lost_at: dict[TaskKey, str] = {}
         self._stopping = False
 
     # What every evaluator does.
@@ -82,6 +91,11 @@ class DaskEvaluator(Evaluator):
             self._stop_check()
             if not membership.members and time.monotonic() > began + 2:
                 membership.say(nobody)
+            elif membership.members and time.monotonic() > began + SILENT_SECONDS:
+                count = len(membership.members)
+                membership.say(
+                    f"waiting for an answer of {count} workers: they read the data, or are at something else"
+                )
         return membership.decide()
 
     def room(self) -> int:
@@ -112,6 +126,8 @@ class DaskEvaluator(Evaluator):
         end = time.monotonic() + seconds
         self._stopping = True  # what a worker has put back is for the resume, and for no worker that is idle
         self._planner.clear()
+        with contextlib.suppress(ClusterLost):
+            self._serve(0.0)  # what has come meanwhile is no more in flight, or has begun
         for member in self._busy():
             if not member.begun:  # it has nothing to save
                 member.release()
@@ -126,11 +142,13 @@ class DaskEvaluator(Evaluator):
         return finished
 
     def close(self) -> None:
-        self._membership.close()
-        self._planner.clear()
-        self._finished.clear()
-        if self._link is not None:
-            self._link.close(dask_worker.forget, self._name)
+        try:
+            self._membership.close()
+            self._planner.clear()
+            self._finished.clear()
+        finally:
+            if self._link is not None:
+                self._link.close(dask_worker.forget, self._name)
 
     @property
     def pending(self) -> int:
@@ -166,10 +184,14 @@ class DaskEvaluator(Evaluator):
             if not len(self._planner) or (self._most is not None and running >= self._most):
                 return
             beside = self._membership.beside(member)
-            task = self._planner.take(tasks_of(beside))
+            task = self._planner.take(tasks_of(beside), functools.partial(self._is_welcome, member))
             if task is not None:
                 self._send(member, task, beside)
                 running += 1
+
+    def _is_welcome(self, member: Member, task: Task) -> bool:
+        """Return whether a task may start on a worker: not where it was lost the last time, if there are others."""
+        return self._lost_at.get(_key_of(task)) != member.address or not self._membership.others_than(member.address)
 
     def _send(self, member: Member, task: Task, beside: Sequence[Member]) -> None:
         assert self._link is not None
@@ -181,6 +203,7 @@ class DaskEvaluator(Evaluator):
         for other in beside:
             other.beside.append(task)
         member.task, member.beside = task, tasks_of(beside)
+        member.deadline = time.monotonic() + UNBEGUN_SECONDS
         files = {name: os.path.abspath(path) for name in FILES if (path := getattr(task, name)) is not None}
         member.call = self._link.call(
             member.address,
@@ -191,7 +214,7 @@ class DaskEvaluator(Evaluator):
             not member.sees_folder,
             weights,
             # One task at a time on a worker is this search's own doing; others on the cluster must leave the GPU, too.
-            resources={"GPU": 1.0} if "GPU" in member.answer.resources else None,
+            resources={"GPU": 1.0} if member.answer.resources.get("GPU", 0.0) >= 1 else None,
         )
 
     def _serve(self, timeout: float | None) -> None:
@@ -215,17 +238,18 @@ class DaskEvaluator(Evaluator):
             member = next((member for member in self._members() if member.call is event.call), None)
             if member is not None:
                 self._returned(member, event.content)
-        else:
-            known = self._membership.members.get(event.address)
+        elif (known := self._membership.members.get(event.address)) is not None:  # else it is gone anyway
             self._membership.say(
-                f"note: {known.name if known else event.address} goes on with what nobody waits for, and cannot be "
+                f"note: {known.name} goes on with what nobody waits for, and cannot be "
                 f"started again ({event.reason}); it takes part again once that has ended"
             )
 
     def _look(self, present: Present) -> None:
         """Take in who is there: what those had that are gone is done again, and so is what rests unbegun."""
         for member in self._membership.look(present):
-            if member.task is not None:
+            if member.task is not None and member.address in present.left:
+                self._planner.put_back(member.task)  # that says nothing of the task, however often
+            elif member.task is not None:
                 self._do_again(member.task, member, "it has left the cluster")
             member.release()
         for member in self._busy():
@@ -252,14 +276,33 @@ class DaskEvaluator(Evaluator):
             raise content
         if isinstance(content, Reply) and content.evaluation is not None:
             self._finish(member, task, content.evaluation, content.weights)
+            member.faults = 0
             member.release()
             return
-        if isinstance(content, Reply):  # it was not ready, or was stopped by another hand
-            self._planner.put_back(task)
-        elif isinstance(content, Lost | OSError):  # the machine's fault, and no other machine's
-            self._do_again(task, member, content.reason if isinstance(content, Lost) else reason_of(content))
+        if isinstance(content, Reply) and not (content.kind == "unknown" and member.begun):
+            self._planner.put_back(task)  # it was not ready, or was stopped by another hand
+        elif isinstance(content, Reply | Lost | OSError):  # the machine's fault, and no other machine's
+            self._fail_of(member, task, content)
+            return
         else:
             self._finished.append(failure(task, "failed", reason_of(content), member.name))
+        self._invite_anew(member)
+
+    def _fail_of(self, member: Member, task: Task, content: Reply | Lost | OSError) -> None:
+        """Let a task wait again that a fault of a worker's machine has ended; leave the worker out if that goes on."""
+        if isinstance(content, Reply):
+            reason = "it was started again"
+        else:
+            reason = content.reason if isinstance(content, Lost) else reason_of(content)
+        self._do_again(task, member, reason)
+        member.faults += 1
+        if member.faults >= FAULTS and self._membership.others_than(member.address):
+            member.release()
+            self._membership.leave_out(member, f"{FAULTS} tasks in a row came to nothing there: {reason}")
+        else:
+            self._invite_anew(member)
+
+    def _invite_anew(self, member: Member) -> None:
         member.release()
         member.answer = None
         self._membership.invite(member)
@@ -278,14 +321,15 @@ class DaskEvaluator(Evaluator):
         """Let a task wait again whose worker was lost, or let it fail after so many losses.
 
         Workers come and go, so a first loss says nothing of the task. A second one may be the system's answer to a lack
-        of memory: if there was anything beside it, it is then tried alone.
+        of memory: it is then tried alone.
         """
-        key = (task.individual, task.replicate, task.measure)
+        key = _key_of(task)
         self._losses[key] += 1
+        self._lost_at[key] = member.address
         if self._losses[key] >= LOSSES:
             reason = f"its workers were lost or failed {LOSSES} times, the last of them {member.name}: {reason}"
             self._finished.append(failure(task, "failed", reason, member.name))
-        elif self._losses[key] > 1 and member.beside:
+        elif self._losses[key] > 1:
             self._planner.put_back_alone(task)
         else:
             self._planner.put_back(task)
@@ -295,13 +339,23 @@ class DaskEvaluator(Evaluator):
         for member in self._members():
             if now <= member.deadline:
                 continue
-            if member.task is not None:
+            if member.task is not None and not member.begun:
+                self._move(member, member.task)
+            elif member.task is not None:
                 reason = f"took longer than --timeout {self._timeout:g} s"
                 self._finished.append(failure(member.task, "timeout", reason, member.name, self._timeout or 0.0))
                 self._give_up(member)
             elif self._link is not None:
                 member.deadline = math.inf
                 self._link.restart(member.address, member.given_up)
+
+    def _move(self, member: Member, task: Task) -> None:
+        """Let a task that waits behind what others have on its worker go to one that is free, if there is one."""
+        if any(other.is_free for other in self._members()) and not len(self._planner):
+            self._planner.put_back(task)
+            self._give_up(member)
+        else:
+            member.deadline = time.monotonic() + UNBEGUN_SECONDS
 
     def _give_up(self, member: Member) -> None:
         """Wait no longer for a worker's task. The worker is free again when it answers an invitation.
@@ -315,3 +369,7 @@ class DaskEvaluator(Evaluator):
         self._membership.invite(member)
         member.given_up = key
         member.deadline = time.monotonic() + END_SECONDS if begun else math.inf
+
+
+def _key_of(task: Task) -> TaskKey:
+    return task.individual, task.replicate, task.measure

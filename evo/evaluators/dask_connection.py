@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -27,6 +28,10 @@ CONNECT_SECONDS = 15.0
 START_SECONDS = 120.0
 """How long the workers of a local cluster may take to start, on a busy machine."""
 INSTALL = "pip install 'evo-hpo[dask]'"
+ENCRYPTED = ("tls://", "wss://")
+"""Beginnings of addresses where certificates say who may take part."""
+WITHIN = "inproc://"
+"""The beginning of an address that leads to this process."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +85,28 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
     if str(where) == LOCAL:
         return _local(workers, gpus)
     address = _address(where)
-    if address.startswith("tls://") and not distributed.Security().get_connection_args("client").get("ssl_context"):
+    if address.startswith(ENCRYPTED) and not distributed.Security().get_connection_args("client").get("ssl_context"):
         raise ConfigurationError(
             f"--dask {address}: wants certificates, and Dask's configuration names none for clients: "
             "docs/dask.md, Security"
         )
+    from distributed.comm.core import FatalCommClosedError
+
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="evo")
-    except (OSError, ValueError) as error:
+    except FatalCommClosedError as error:
+        raise ConfigurationError(
+            f"--dask {where}: no way to the scheduler at {address} ({_first_line(error)}): docs/dask.md, Security"
+        ) from None
+    except OSError as error:
         raise ClusterLost(
             f"--dask {where}: no scheduler answers at {address} ({_first_line(error)}); "
             "is it running, and can it be reached from here?"
+        ) from None
+    except (ValueError, TypeError, RuntimeError) as error:  # no address, or of a kind that Dask is not set up for
+        raise ConfigurationError(
+            f"--dask {where}: cannot be used as an address ({_first_line(error)}); "
+            f"give tcp://host:8786, tls://host:8786, a scheduler file, or {LOCAL}"
         ) from None
     _warn_if_open(client, address, warn)
     return Connection(client, address, client.close)
@@ -99,13 +115,17 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
 def _warn_if_open(client: Client, address: str, warn: Callable[[str], None]) -> None:
     """Warn of a scheduler that others reach: it may be spoken to by the loopback and listen everywhere."""
     listens = str(client.scheduler_info(n_workers=0).get("address", address))
-    beyond = [one for one in (address, listens) if one.startswith("tcp://") and not is_loopback(one)]
-    if beyond:
+    if beyond := [one for one in (address, listens) if _is_open(one)]:
         warn(
             f"warning: the scheduler at {beyond[0]} is not encrypted and asks nobody for a password: whoever reaches "
             "its port can run code as you, on all its workers. Use a tls:// address, or let it listen on the loopback "
             "alone (dask scheduler --host 127.0.0.1): docs/dask.md, Security"
         )
+
+
+def _is_open(address: str) -> bool:
+    """Return whether others reach an address, and need no certificate."""
+    return "://" in address and not address.startswith((*ENCRYPTED, WITHIN)) and not is_loopback(address)
 
 
 def is_loopback(address: str) -> bool:
@@ -153,7 +173,8 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
         "distributed.worker.http.routes": [],
     }
     try:
-        with dask.config.set(options), without_main(), deaf_to_interrupts():
+        # Whatever goes wrong before all is there ends what has been started.
+        with ExitStack() as started, dask.config.set(options), without_main(), deaf_to_interrupts():
             cluster = _local_cluster_type(gpus)(
                 n_workers=0,
                 threads_per_worker=1,
@@ -165,16 +186,14 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
                 silence_logs=logging.CRITICAL,
                 security=_temporary_security(),
             )
+            started.callback(cluster.close)
             cluster.scale(workers)
             client = Client(cluster, set_as_default=False, name="evo")
+            started.callback(client.close)
             client.wait_for_workers(workers, timeout=START_SECONDS)  # they are to be started within this block
+            close = started.pop_all().close
     except (OSError, RuntimeError) as error:
         raise SearchError(f"--dask {LOCAL}: cannot start a cluster: {_first_line(error)}") from error
-
-    def close() -> None:
-        client.close()
-        cluster.close()
-
     return Connection(client, str(cluster.scheduler_address), close)
 
 

@@ -12,7 +12,7 @@ import queue
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evo.errors import ClusterLost
@@ -22,12 +22,16 @@ from evo.evaluators.dask_connection import Connection
 if TYPE_CHECKING:
     from distributed import Future, Worker
 
+KEYS = "evo-"
+"""What the keys of all searches begin with."""
 WATCH_SECONDS = 1.0
 """How often the scheduler is asked who its workers are."""
 SCHEDULER_SECONDS = 10.0
 """How long the scheduler may be silent before it is taken for gone."""
 PARTING_SECONDS = 2.0
-"""How long workers are waited for when they are told that a search has ended, or asked what they are at."""
+"""How long workers are waited for when they are told that a search has ended."""
+ASK_SECONDS = 5.0
+"""How long a worker may take to say what it is at before it is taken for hanging."""
 RELEASE_SECONDS = 0.1
 """When a call that has returned is released: what that sends would hold up the worker's next call by 5 to 15 ms."""
 
@@ -39,10 +43,12 @@ class Present:
     Attributes:
         workers: All that are there.
         resting: Those of them that begin nothing: Dask has paused them for their memory, or they are about to leave.
+        left: Those that have left in order since they were last told of: the time of a batch job was over, say.
     """
 
     workers: frozenset[str]
     resting: frozenset[str] = frozenset()
+    left: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -128,19 +134,26 @@ class Link:
         """Call a function on one worker and on no other.
 
         Every call has a key of its own, so that Dask takes no two for one: the same training may be wanted twice.
+
+        Raises:
+            ClusterLost: The client was closed, or has lost its scheduler.
         """
         self._calls += 1
-        call = Call(
-            self._client.submit(
+        try:
+            future = self._client.submit(
                 function,
                 *arguments,
-                key=f"evo-{self._name}-{name}-{self._calls}",
+                key=f"{KEYS}{self._name}-{name}-{self._calls}",
                 pure=False,
                 workers=[address],
                 allow_other_workers=False,
                 resources=resources,
             )
-        )
+        except Exception as error:
+            if self._client.status != "closed":
+                raise
+            raise ClusterLost(self._gone()) from error
+        call = Call(future)
         self._client.loop.add_callback(self._collect, call, call._future)
         return call
 
@@ -152,13 +165,17 @@ class Link:
     def restart(self, address: str, key: str) -> None:
         """End a worker's process if it is still at a call that nobody waits for, and let its nanny start another.
 
-        If it does not even say whether it is, it is.
+        If it does not even say whether it is, it is. What others have there would go with it: then it is left alone.
         """
 
         async def restart() -> None:
             with contextlib.suppress(Exception):
-                asked = self._client.run(_has_ended, key, workers=[address])
-                if (await asyncio.wait_for(asked, PARTING_SECONDS))[address]:
+                asked = self._client.run(_keys_there, workers=[address])
+                there = (await asyncio.wait_for(asked, ASK_SECONDS))[address]
+                if key not in there:
+                    return
+                if not all(name.startswith(KEYS) for name in there):
+                    self._events.put(NotRestarted(address, "others have tasks or results there"))
                     return
             try:
                 await self._client.restart_workers([address])  # in the client's thread this is a coroutine
@@ -181,10 +198,13 @@ class Link:
                     self._events.put(None)
                     break
                 if event is None:
-                    raise ClusterLost(f"the Dask scheduler at {self.address} is gone, or cannot be reached any more")
+                    raise ClusterLost(self._gone())
                 found.append(event)
                 event = self._events.get_nowait()
         return found
+
+    def _gone(self) -> str:
+        return f"the Dask scheduler at {self.address} is gone, or cannot be reached any more"
 
     @property
     def connected(self) -> bool:
@@ -218,7 +238,9 @@ class Link:
                     found = await asyncio.wait_for(self._ask_for_workers(), SCHEDULER_SECONDS)
                     heard = time.monotonic()
                     if found != known:
-                        self._events.put(known := found)
+                        gone = known.workers - found.workers if known is not None else frozenset()
+                        known = replace(found, left=await self._left_in_order(gone))
+                        self._events.put(known)
             if self._client.status == "closed" or time.monotonic() > heard + SCHEDULER_SECONDS:
                 self._events.put(None)
                 return
@@ -227,6 +249,17 @@ class Link:
     async def _ask_for_workers(self) -> Present:
         workers = frozenset(await self._client.nthreads(asynchronous=True))
         return Present(workers, resting=workers - frozenset(await self._client.scheduler.ncores_running()))
+
+    async def _left_in_order(self, gone: frozenset[str]) -> frozenset[str]:
+        """Return which of the workers that are gone were expected to go: they were not lost."""
+        found = set()
+        for address in gone:
+            with contextlib.suppress(Exception):
+                events = await asyncio.wait_for(self._client.scheduler.events(topic=address), SCHEDULER_SECONDS)
+                ends = [told for _, told in events if told.get("action") == "remove-worker"]
+                if ends and ends[-1].get("expected"):
+                    found.add(address)
+        return frozenset(found)
 
     def _hear(self, event: tuple[float, str]) -> None:
         """Take in that a worker has begun a call."""
@@ -249,9 +282,9 @@ class Link:
         future.release()
 
 
-def _has_ended(key: str, dask_worker: Worker) -> bool:
-    """Return, on a worker, whether it is no longer at a call; one that was given up is known there until it ends."""
-    return key not in dask_worker.state.tasks
+def _keys_there(dask_worker: Worker) -> list[str]:
+    """Return, on a worker, what it has to do or keeps; a call that was given up is there until it ends."""
+    return [str(key) for key in (*dask_worker.state.tasks, *dask_worker.data)]
 
 
 async def _quietly(work: Coroutine[Any, Any, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Member:
         begun: Whether it has begun the task, which may wait there behind what others have on the worker.
         deadline: When the task is over its time, or when the worker is for going on with one that was given up.
         beside: Tasks that ran in the same memory at some time during this one.
+        faults: How many tasks in a row have come to nothing by a fault of its machine.
         given_up: Key of the task that was given up, until the worker has answered since then.
     """
 
@@ -51,6 +53,7 @@ class Member:
     begun: bool = False
     deadline: float = math.inf
     beside: list[Task] = field(default_factory=list)
+    faults: int = 0
     given_up: str = ""
 
     @property
@@ -195,6 +198,16 @@ class Membership:
         self._note()
         return self.facts
 
+    def others_than(self, address: str) -> bool:
+        """Return whether another worker than one can do tasks, now or after what it is at."""
+        return any(
+            other.address != address and not other.resting and other.takes_part for other in self.members.values()
+        )
+
+    def leave_out(self, member: Member, reason: str) -> None:
+        """Give a worker nothing more."""
+        self._answered(member, Answer("", problem=f"{member.name}: {reason}"))
+
     def mark(self, folder: Path) -> None:
         """Leave a file in the run folder, once, by which workers find out whether they see it."""
         if self._marker is not None:
@@ -230,7 +243,8 @@ class Membership:
             member.release()
         self.members = {}
         if self._marker is not None:
-            self._marker.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # whatever is wrong with the folder, the run itself says it
+                self._marker.unlink(missing_ok=True)
 
     def _answered(self, member: Member, answer: Answer) -> None:
         member.answer, member.name = answer, answer.name or member.name

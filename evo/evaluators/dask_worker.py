@@ -72,7 +72,7 @@ class Answer:
         host: Its machine's name.
         name: Its own.
         memory_of: Whose memory its tasks take: workers that say the same here share it.
-        sees_folder: Whether it sees the run folder that the search writes.
+        sees_folder: Whether it sees the run folder that the search writes, and can write it, too.
         resources: Those that it was started with.
         facts: See `Setup.build`; empty where it cannot take part.
         problem: Why it cannot.
@@ -197,8 +197,11 @@ def evaluate(search: str, task: Task, away: bool = False, weights: bytes | None 
     from distributed import get_worker
 
     worker = get_worker()
+    here = (search, worker.address)
     with _lock:
-        ready = _ready.get((search, worker.address))
+        ready = _ready.get(here)
+        if ready is not None:
+            _ready.move_to_end(here)
     if ready is None:
         return Reply("unknown")
     key, tasks = worker.get_current_task(), worker.state.tasks
@@ -361,10 +364,15 @@ def _memory_of(host: str, facts: dict[str, Any]) -> str:
 
 
 def _sees(invitation: Invitation) -> bool:
+    """Return whether the run folder is there, under the same path, and can be written: to try is the only sure way."""
     if invitation.marker is None:
         return False
+    marker = Path(invitation.marker)
     try:
-        return Path(invitation.marker).read_text(encoding="utf-8") == invitation.search
+        if marker.read_text(encoding="utf-8") != invitation.search:
+            return False
+        with tempfile.NamedTemporaryFile(dir=marker.parent, prefix=f"{marker.name}."):
+            return True
     except (OSError, ValueError):
         return False
 

@@ -118,6 +118,21 @@ def test_a_task_that_ran_out_of_memory_comes_back_alone_and_last_and_half_as_muc
     assert ids(made) == []
 
 
+def test_all_that_ran_beside_a_long_task_one_after_another_counts_for_no_more_than_may_run_at_a_time() -> None:
+    long = task(0, 9.0, memory=40.0)
+    made = planner(long, free=100.0)
+    assert made.take([]) == long
+    made.out_of_memory(long, beside=[task(number, memory=40.0) for number in range(1, 9)])
+    assert made.memory == pytest.approx(42.5), "half of the 85 of 100 that may run"
+
+
+def test_where_a_task_is_not_welcome_another_one_starts() -> None:
+    made = planner(task(0, 9.0), task(1, 1.0))
+    assert made.take([], is_welcome=lambda one: one.individual != 0) == task(1, 1.0)
+    assert made.take([], is_welcome=lambda one: one.individual != 0) is None
+    assert made.take([]) == task(0, 9.0)
+
+
 def test_the_bound_falls_to_half_of_what_ran_also_where_none_was_known_and_never_rises() -> None:
     made = planner()
     made.out_of_memory(task(0, memory=40.0), beside=[task(1, memory=20.0)])
