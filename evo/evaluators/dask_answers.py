@@ -46,8 +46,8 @@ def notes(answers: Sequence[Answer], *, has_folder: bool) -> Iterator[str]:
     for answer in answers:
         if has_folder and not answer.sees_folder:
             yield (
-                f"note: workers on {answer.host} do not see the run folder, or cannot write it: what is in flight there when the search "
-                "stops is trained from its beginning by a resume"
+                f"note: workers on {answer.host} do not see the run folder, or cannot write it: what is in flight "
+                "there when the search stops is trained from its beginning by a resume"
             )
     names = {str(answer.facts["device_name"]) for answer in answers if answer.facts.get("device_name")}
     if len(names) > 1:
