@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import threadpoolctl
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,13 +22,12 @@ from torch.nn import functional
 
 from evo.data import PreparedDataset
 from evo.errors import Interrupted
-from evo.evaluators.base import StopRequest
-from evo.evaluators.training_task import TrainingSetup
 from evo.models import numpy_mlp
 from evo.models.numpy_mlp import CrossEntropy, Linear, Network, NumpyMLP, ReLU, Softmax
 from evo.onednn import use_onednn
 from evo.space_settings import TrainingSettings
 from evo.training import Trainer
+from tests.command import environment
 
 CLOSE: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
 SIZES = st.integers(1, 9)
@@ -298,19 +298,27 @@ def test_kept_weights_measure_the_same(digits: PreparedDataset, tmp_path: Path) 
     assert trainer.measure(model, trainer.train_part) == result.train
 
 
-def blas_threads() -> set[int]:
+def test_numpys_products_get_as_many_threads_as_torchs(digits: PreparedDataset) -> None:
+    """In a process of its own, as every worker: the number belongs to the process, and other tests leave theirs."""
+    program = """
+import threadpoolctl, torch
+from evo.data import prepare_dataset
+from evo.evaluators.base import StopRequest
+from evo.evaluators.training_task import TrainingSetup
+from evo.space_settings import TrainingSettings
+
+def blas_threads():
     return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
 
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_numpys_products_get_as_many_threads_as_torchs(digits: PreparedDataset, threads: int) -> None:
-    before = torch.get_num_threads()
-    with threadpoolctl.threadpool_limits(3 - threads, user_api="blas"):
-        if blas_threads() != {3 - threads}:
-            pytest.skip("threadpoolctl does not reach this NumPy's BLAS")
-        try:
-            setup = TrainingSetup(digits, TrainingSettings(), "numpy_mlp", device="cpu", threads=threads)
-            setup.build(StopRequest())
-            assert blas_threads() == {threads} == {torch.get_num_threads()}
-        finally:
-            torch.set_num_threads(before)
+for threads in (1, 2):
+    threadpoolctl.threadpool_limits(3 - threads, user_api="blas")
+    assert blas_threads() == {3 - threads}, "threadpoolctl does not reach this NumPy's BLAS"
+    setup = TrainingSetup(prepare_dataset("digits"), TrainingSettings(), "numpy_mlp", device="cpu", threads=threads)
+    setup.build(StopRequest())
+    print(threads, blas_threads(), torch.get_num_threads())
+"""
+    variables = environment() | {"EVO_CACHE_DIR": str(digits.directory.parent.parent)}
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=variables, check=False
+    )
+    assert finished.stdout.splitlines() == ["1 {1} 1", "2 {2} 2"], finished.stderr
