@@ -1,0 +1,104 @@
+"""The benchmark of whole searches on CIFAR-10: what it keeps, that it goes on exactly, and the page it writes."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+
+from benchmarks import cifar10_searches
+from benchmarks.cifar10_searches import ANCHOR, TASK, TESTED_AFTER, Row, Trainings, draw, search, summary
+from benchmarks.search_quality_methods import Adapters, Method, Searcher, make_searcher
+from benchmarks.search_quality_places import Places
+from evo.individual import Genome, training_seed
+
+SEED, BUDGET = 3, 12
+
+
+def searcher(method: str = "random") -> Searcher:
+    return make_searcher(Method(method), TASK, SEED, BUDGET, Adapters(Places.default()))
+
+
+def accuracy(genome: Genome, seed: int, test: bool) -> float:
+    return 0.5 - 0.1 * abs(math.log10(genome["learning_rate"]) + 3) + (seed % 101) / 1e4 - 0.01 * test
+
+
+class Counted:
+    """Trains by a formula; notes what was asked of it, and breaks off where it is told to."""
+
+    def __init__(self, stops_at: float = math.inf):
+        self.seeds: list[tuple[int, bool]] = []
+        self.stops_at = stops_at
+
+    def __call__(self, genome: Genome, seed: int, test: bool) -> tuple[float, float]:
+        if len(self.seeds) >= self.stops_at:
+            raise KeyboardInterrupt
+        self.seeds.append((seed, test))
+        return accuracy(genome, seed, test), 2.5
+
+
+@pytest.mark.parametrize("method", ["random", "surrogate"])
+@pytest.mark.parametrize("stops_at", [1, 7, 11])
+def test_a_search_that_was_stopped_goes_on_with_nothing_trained_twice(
+    method: str, stops_at: int, tmp_path: Path
+) -> None:
+    whole = Counted()
+    undisturbed = search(searcher(method), Trainings(tmp_path / "whole.jsonl", whole), SEED, BUDGET)
+    with pytest.raises(KeyboardInterrupt):
+        search(searcher(method), Trainings(tmp_path / "parts.jsonl", Counted(stops_at)), SEED, BUDGET)
+    rest = Counted()
+    resumed = search(searcher(method), Trainings(tmp_path / "parts.jsonl", rest), SEED, BUDGET)
+    assert resumed == undisturbed
+    assert rest.seeds == whole.seeds[stops_at:]
+    assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_a_method_begins_with_the_known_genome_and_is_judged_by_seeds_of_its_own(tmp_path: Path) -> None:
+    train = Counted()
+    rows = search(searcher(), Trainings(tmp_path / "kept.jsonl", train), SEED, BUDGET)
+    assert rows[0]["recommended"] == ANCHOR
+    assert [row["number"] for row in rows] == list(range(1, BUDGET + 1))
+    assert [row["number"] for row in rows if "test" in row] == [TESTED_AFTER[0]]
+    seeds = {test: {seed for seed, was in train.seeds if was == test} for test in (False, True)}
+    assert len(seeds[False]) == BUDGET
+    assert len(seeds[True]) == 3
+    assert not seeds[False] & seeds[True]
+    judged = rows[TESTED_AFTER[0] - 1]
+    own = [training_seed(-1, judged["recommended"], number) for number in range(3)]
+    assert judged["test"] == [accuracy(judged["recommended"], seed, True) for seed in own]
+
+
+def two_searches(folder: Path) -> list[Row]:
+    many: list[Row] = []
+    for seed in (1, 2):
+        one = make_searcher(Method("random"), TASK, seed, 40, Adapters(Places.default()))
+        rows = search(one, Trainings(folder / f"{seed}.jsonl", Counted()), seed, 40)
+        many += [{"method": "random", "seed": seed, **row} for row in rows]
+    tested: list[Row] = [row for row in many if "test" in row]
+    assert [row["number"] for row in tested] == 2 * list(TESTED_AFTER)
+    return many
+
+
+def test_the_page_says_the_means_of_the_test_accuracies(tmp_path: Path) -> None:
+    rows = two_searches(tmp_path)
+    lines = summary(rows)
+    cells = [cell.strip() for cell in next(line for line in lines if line.startswith("| random |")).split("|")[2:-1]]
+    for number, cell in zip(TESTED_AFTER, cells, strict=False):
+        means = [statistics.fmean(row["test"]) for row in rows if row["number"] == number]
+        assert cell == f"{statistics.fmean(means):.4f} ± {statistics.stdev(means):.4f}"
+    assert cells[-1] == f"{40 * 2.5 / 3600:.2f}"
+    assert len([line for line in lines if line.startswith(("| random | 1 |", "| random | 2 |"))]) == 2
+
+
+def test_the_page_and_the_figure_are_made_from_the_file_alone(tmp_path: Path) -> None:
+    rows = two_searches(tmp_path)
+    (tmp_path / "searches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cifar10_searches.report(tmp_path)
+    assert (tmp_path / "summary.md").read_text() == "\n".join(summary(rows)) + "\n"
+    drawn = (tmp_path / "curves.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    draw(rows, tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == drawn
