@@ -196,7 +196,7 @@ def test_ctrl_c_saves_a_training_in_flight_and_the_resume_goes_on_with_it(
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert f"evo resume {run}" in stderr
+    assert f"evo resume {run} --dask local --model tests" in stderr
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["0-0.safetensors"]
     assert not list(run.glob(".*.cluster")), "what the workers found the folder by is left behind"
     assert run_command("resume", run, *model).returncode == 0
@@ -232,7 +232,7 @@ def test_where_no_scheduler_answers_a_run_can_still_go_on_later(
     assert stopped.value.exit_code == RESUMABLE
     said = capsys.readouterr().err
     assert "no scheduler answers" in said
-    assert f"evo resume {run}" in said
+    assert f"evo resume {run} --dask {NOBODY_THERE}" in said
     assert len(evo.resume(run, objective, budget=6).evaluations) == 6
 
 

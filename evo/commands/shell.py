@@ -42,6 +42,7 @@ def watched(
     from evo.tracking import Tracking
 
     observer = TerminalObserver(error_console(), quiet=quiet)
+    elsewhere = ["--dask", arguments["dask"]] if arguments.get("dask") else []
     try:
         with StopOnSignals() as signals, observer, Tracking(trackers, observer) as watching:
             run = command(observer=watching, stop_check=signals.check, **arguments)
@@ -49,24 +50,24 @@ def watched(
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
         if observer.path is not None:
-            typer.echo(f"Go on with:  {_again(again, observer)}", err=True)
+            typer.echo(f"Go on with:  {_again(again, observer, elsewhere)}", err=True)
         elif isinstance(path := arguments.get("path"), Path) and is_run(path):  # it was to be resumed
-            typer.echo(f"Go on with:  evo {shlex.join(('resume', str(path)))}", err=True)
+            typer.echo(f"Go on with:  evo {shlex.join(('resume', str(path), *elsewhere))}", err=True)
         else:
             typer.echo("No training had begun; nothing was written.", err=True)
         raise typer.Exit(code) from None
     except StorageError as error:
         if observer.path is None or not is_run(observer.path):
             raise
-        remedy = f"What was recorded is safe. Once that is mended, go on with:  {_again(again, observer)}"
+        remedy = f"What was recorded is safe. Once that is mended, go on with:  {_again(again, observer, elsewhere)}"
         raise StorageError(f"{error}\n{remedy}") from error
     _write_figures(run)
     show_result(run)
 
 
-def _again(words: Sequence[str], observer: TerminalObserver) -> str:
-    """Return the command that goes on with what was stopped."""
-    return f"evo {shlex.join(words or ('resume', str(observer.path)))}{observer.model_option}"
+def _again(words: Sequence[str], observer: TerminalObserver, elsewhere: Sequence[str]) -> str:
+    """Return the command that goes on with what was stopped, on the cluster where it was."""
+    return f"evo {shlex.join([*(words or ('resume', str(observer.path))), *elsewhere])}{observer.model_option}"
 
 
 def _write_figures(run: Run) -> None:
