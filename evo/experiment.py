@@ -12,9 +12,10 @@ from evo.evaluators import Evaluator, Task
 from evo.execution import Execution, begin, check_above_zero, checked_seed
 from evo.genes import Boolean, Categorical, Gene, Layers
 from evo.genes.base import GeneError
+from evo.history import FIRST_FINALIST_REPLICATE
 from evo.individual import GeneValue, Genome, Individual, training_seed
 from evo.loop import Nobody, Observer, StopCheck
-from evo.run import FIRST_FINALIST_REPLICATE, Run
+from evo.run import Run
 from evo.settings import LISTED, Settings, current_versions
 from evo.space import SearchSpace, SpaceError
 from evo.space_settings import TrainingSettings

@@ -8,59 +8,35 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from evo.errors import ConfigurationError, RunError, StorageError
+from evo.errors import RunError, StorageError
 from evo.files import remove_file
-from evo.individual import STEPS, Evaluation, Genome, Individual
+from evo.history import History
+from evo.individual import Evaluation, Individual
 from evo.journal import Event, Journal, is_written
-from evo.models import MODEL_GENES
-from evo.ranking import RankedIndividual, ranking
 from evo.run_folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.settings import CHANGED_BY_RESUME, LISTED, Settings, current_versions
-from evo.space import SearchSpace
-from evo.space_file import space_from_dict
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 HALL_OF_FAME = 10
-LEAVE_BOUNDS = ("report2019",)
-"""Strategies whose genomes may leave the space, because the original's did."""
-FIRST_FINALIST_REPLICATE = 101
-"""Replicates from here on are the finalists' trainings; the search uses those below."""
 
 
-class Run:
-    """What a search proposed and measured.
+class Run(History):
+    """A history that is kept: every event is in the journal before it counts.
 
     Attributes:
         path: The run folder; None for a run in memory.
-        settings: What was asked for.
-        space: The search space.
-        proposals: In their order; an individual that was proposed again is in it again, with its replicate.
-        individuals: By id.
-        evaluations: By (individual, replicate), the finalists' trainings included.
-        generations: Ids of the members of every finished generation.
-        finalists: Ids of the genomes that are trained again, best first.
-        winner: Id of the finalist with the best mean, once it is named.
-        tests: Test-set metrics of the finalists' trainings, by (individual, replicate).
     """
 
     def __init__(self, settings: Settings, journal: Journal, path: Path | None = None):
-        self.settings, self.path, self._journal = settings, path, journal
+        super().__init__(settings)
+        self.path, self._journal = path, journal
         self._next_tables = 0.0
-        self.space = space_of(settings)
-        self.proposals: list[Individual] = []
-        self.individuals: list[Individual] = []
-        self.evaluations: dict[tuple[int, int], Evaluation] = {}
-        self.generations: dict[int, tuple[int, ...]] = {}
-        self.finalists: tuple[int, ...] = ()
-        self.winner: int | None = None
-        self.tests: dict[tuple[int, int], dict[str, Any]] = {}
         self._take_read(journal.events)
 
     # Making and opening.
@@ -200,67 +176,18 @@ class Run:
 
     def _record(self, event: Event) -> None:
         self._journal.append(event)
-        self._take(event)
+        self.take(event)
 
     def _take_read(self, events: Sequence[Event]) -> None:
         """Bring the state up to events that were read."""
         for event in events:
             try:
-                self._take(event)
+                self.take(event)
             except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
                 raise RunError(
                     f"{self._journal.path}: event {event.get('number')} is not what evo writes "
                     f"({type(error).__name__}: {error}); the file was changed by something else, restore it from a copy"
                 ) from None
-
-    def _take(self, event: Event) -> None:
-        """Bring the state up to an event."""
-        match event["kind"]:
-            case "start":
-                if event.get("settings", digest := self.settings.digest) != digest:
-                    raise ValueError("it began with other settings than settings.json holds (seed, space, strategy, …)")
-            case "proposal":
-                individual = Individual.from_dict(event["individual"])
-                if individual.replicate:
-                    self._check_known(individual.id)
-                    self.proposals.append(replace(self.individuals[individual.id], replicate=individual.replicate))
-                    return
-                if individual.id != len(self.individuals):
-                    raise RunError(f"journal: proposal {individual.id} follows proposal {len(self.individuals) - 1}")
-                bound = self.settings.strategy not in LEAVE_BOUNDS
-                if bound and (problems := self.space.problems(individual.genome)):
-                    raise ValueError(f"individual {individual.id}: {problems[0]}")
-                self.individuals.append(individual)
-                self.proposals.append(individual)
-            case "evaluation":
-                evaluation = Evaluation.from_dict(event["evaluation"])
-                self._check_known(evaluation.individual)
-                self.evaluations[evaluation.individual, evaluation.replicate] = evaluation
-            case "generation":
-                self._check_known(*event["members"])
-                self.generations[int(event["generation"])] = tuple(event["members"])
-            case "finalists":
-                self._check_ranked(*event["individuals"])
-                self.finalists, self.winner = tuple(event["individuals"]), None
-            case "winner":
-                self._check_ranked(event["individual"])
-                if event["individual"] not in self.finalists:
-                    raise ValueError(f"individual {event['individual']} is no finalist")
-                self.winner = event["individual"]
-            case "test":
-                self._check_known(event["individual"])
-                self.tests[event["individual"], int(event["replicate"])] = event
-
-    def _check_known(self, *individuals: int) -> None:
-        for number in individuals:
-            if not isinstance(number, int) or not 0 <= number < len(self.individuals):
-                raise ValueError(f"no individual {number!r} was proposed before")
-
-    def _check_ranked(self, *individuals: int) -> None:
-        self._check_known(*individuals)
-        for number in individuals:
-            if not self.evaluations[number, 0].complete:
-                raise ValueError(f"the evaluation of individual {number} is not complete")
 
     def checkpoint(self, individual: int, replicate: int) -> str | None:
         """Return where the state of a training is kept while it is interrupted; None for a run in memory.
@@ -273,18 +200,6 @@ class Run:
     def last_state(self, seed: int) -> str | None:
         """Return where the state after the last step of a training is kept during the search; see `checkpoint`."""
         return self._inside(STATES, f"{seed}.safetensors") if self.shares_curves else None
-
-    @property
-    def shares_curves(self) -> bool:
-        """Whether a long training passes through every shorter one: known of the shipped models alone.
-
-        A model of the user's own may read the steps, or hold state that is in none of its tensors. What a curve does
-        not show, or the rest of a training would falsify, must not be asked for: its train accuracy, its time, and
-        what `training_mode` measures at its last points.
-        """
-        asked = {"seconds", "train_accuracy"} & set(self.settings.objectives or {})
-        shows_all = not asked and self.space.training.training_mode is None
-        return shows_all and self.settings.model in MODEL_GENES and STEPS in self.space.genes
 
     def forget_states(self) -> None:
         """Remove what only a search that goes on has a use for."""
@@ -316,67 +231,6 @@ class Run:
     def name(self) -> str:
         """The name that tables and figures show: the folder's, or the space's for a run in memory."""
         return self.path.resolve().name if self.path is not None else self.settings.space_name
-
-    @property
-    def search_evaluations(self) -> list[Evaluation]:
-        """The evaluations of the search, in the order of (individual, replicate)."""
-        return [self.evaluations[key] for key in sorted(self.evaluations) if key[1] < FIRST_FINALIST_REPLICATE]
-
-    @property
-    def finalist_evaluations(self) -> list[Evaluation]:
-        """The trainings of the current finalists on new seeds, best finalist first."""
-        keys = [
-            (individual, FIRST_FINALIST_REPLICATE + place)
-            for individual in self.finalists
-            for place in range(self.settings.finalist_seeds)
-        ]
-        return [self.evaluations[key] for key in keys if key in self.evaluations]
-
-    def unevaluated(self) -> list[Individual]:
-        """Return the proposals that have no evaluation yet."""
-        return [entry for entry in self.proposals if (entry.id, entry.replicate) not in self.evaluations]
-
-    def ranked(self) -> list[RankedIndividual]:
-        """Return the individuals whose evaluation is complete, best first; the first of equal genomes only.
-
-        Those that were evaluated more often, in a race, come first; among them, the mean fitness decides.
-        """
-        order = ranking(self.individuals, self.proposals, self.search_evaluations)
-        return [self._entry(number, fitnesses) for number, fitnesses in order]
-
-    def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
-        replicates = fitnesses if len(fitnesses) > 1 else ()
-        return RankedIndividual(self.individuals[number], self.evaluations[number, 0], replicates, self._found(number))
-
-    def _found(self, number: int) -> Genome:
-        """Return what the training of an individual has found: where steps are free, those of its best checkpoint."""
-        evaluation = self.evaluations.get((number, 0))
-        if not self.settings.free_steps or evaluation is None or evaluation.steps_trained is None:
-            return {}
-        return {STEPS: evaluation.steps_trained}
-
-    def config_of(self, number: int) -> Genome:
-        """Return the configuration that an individual stands for: its genome, with what its training has found."""
-        return self.individuals[number].config | self._found(number)
-
-    def entry(self, number: int) -> RankedIndividual:
-        """Return an individual with what the search measured of it; equal genomes have an entry each."""
-        found = [entry for entry in self.search_evaluations if entry.individual == number and entry.complete]
-        return self._entry(number, tuple(entry.fitness for entry in found if entry.fitness is not None))
-
-    @property
-    def best(self) -> RankedIndividual:
-        """The winner of the finalists, or, where there are none, the individual of the highest fitness.
-
-        Raises:
-            RunError: No evaluation is complete.
-        """
-        if self.winner is not None:
-            return self.entry(self.winner)
-        ranking = self.ranked()
-        if not ranking:
-            raise RunError("no evaluation of this run is complete")
-        return ranking[0]
 
     # Tables.
 
@@ -465,15 +319,3 @@ class Run:
         caption = html.escape(f"{self.name}, best genomes: {', '.join(facts)}")
         table = str(self.hall_of_fame.to_html(index=False, escape=True, na_rep=""))
         return table.replace(">", f"><caption>{caption}</caption>", 1)
-
-
-def space_of(settings: Settings) -> SearchSpace:
-    """Return the search space of a run.
-
-    Raises:
-        RunError: The settings hold none.
-    """
-    try:
-        return space_from_dict(settings.space, name=settings.space_name, where="settings.json")
-    except (ConfigurationError, TypeError, AttributeError) as error:
-        raise RunError(f"settings.json: {error}") from None

@@ -13,9 +13,10 @@ import pytest
 import evo
 from evo.data import PreparedDataset
 from evo.errors import EvoError, RunError
+from evo.history import FIRST_FINALIST_REPLICATE
 from evo.journal import Journal
 from evo.loop import Stop
-from evo.run import FIRST_FINALIST_REPLICATE, Run
+from evo.run import Run
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, name="line")
 

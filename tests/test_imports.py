@@ -50,6 +50,7 @@ ORDER = (
     ("journal", "settings"),
     ("run_folder",),
     ("output_file",),
+    ("history",),
     ("run", "cost"),
     ("tables", "twins", "estimate"),
     ("dispatch",),

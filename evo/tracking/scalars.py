@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from evo.history import FIRST_FINALIST_REPLICATE
 from evo.individual import RUNG, Evaluation
-from evo.run import FIRST_FINALIST_REPLICATE, Run
+from evo.run import Run
 from evo.tables import population_figures
 
 
