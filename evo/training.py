@@ -38,6 +38,8 @@ EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
 WHOLE_TRAIN_POINTS = 5
 """Last points of a learning curve at which `training_mode` measures the whole training part, too."""
+BATCHES_SEED = 2019
+"""Of the order in which `training_mode = "batches"` takes the held-out images."""
 KEEP_EVERY_SECONDS = 60.0
 """How much of a training a kill costs at most."""
 WORTH_BYTES = 5e6
@@ -309,12 +311,12 @@ def as_reported(training: Training) -> dict[str, float]:
     loss, right = training.last.tolist()
     with trainer.own_randomness(training.seed + state.step):
         buffers = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
-        whole = trainer.settings.training_mode == "whole"
-        images = len(trainer.held_out_part)
-        chunk = images if whole else training.batch_size
-        while images % chunk == 1 and chunk < images:
-            chunk += 1  # batch norm can do nothing with a batch of one image
-        held_out = trainer.measure(state.model, trainer.held_out_part, training_mode=True, chunk=chunk)
+        part, chunk = trainer.held_out_part, len(trainer.held_out_part)
+        if trainer.settings.training_mode == "batches":
+            part, chunk = part.mixed(BATCHES_SEED), training.batch_size
+            while len(part) % chunk == 1 and chunk < len(part):
+                chunk += 1  # batch norm can do nothing with a batch of one image
+        held_out = trainer.measure(state.model, part, training_mode=True, chunk=chunk)
         for buffer, before in buffers:
             buffer.copy_(before)
     measured = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,3 +126,23 @@ def test_convolutions_are_measured_in_batches(digits: PreparedDataset) -> None:
     make_trainer(digits, "batches", build).train(config, seed=3)
     assert max(seen) == 50
     assert len(seen) > 10
+
+
+def test_batches_are_mixed_where_the_images_lie_sorted_by_class(digits: PreparedDataset) -> None:
+    config = CONFIG | {"dropout": 0.0, "batch_size": 32}
+    trainer = make_trainer(digits, "batches")
+    part = trainer.held_out_part
+    by_class = part.indices[part.labels[part.indices].argsort(stable=True)]
+    trainer.held_out_part = replace(part, indices=by_class)
+    last = trainer.train(config, seed=3).curve[-1]
+    assert last.test_accuracy is not None
+    assert last.training_mode_accuracy == pytest.approx(last.test_accuracy, abs=0.05)
+
+
+def test_a_mixed_part_has_the_same_images_in_an_order_of_its_own(digits: PreparedDataset) -> None:
+    part = make_trainer(digits).held_out_part
+    mixed = part.mixed(1).indices
+    assert torch.equal(mixed.sort().values, part.indices.sort().values)
+    assert torch.equal(mixed, part.mixed(1).indices)
+    assert not torch.equal(mixed, part.indices)
+    assert not torch.equal(mixed, part.mixed(2).indices)

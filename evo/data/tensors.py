@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 from evo.data.prepared import PreparedDataset
-from evo.data.splits import split_train
+from evo.data.splits import fixed_permutation, split_train
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,15 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def mixed(self, seed: int) -> Part:
+        """Return the same images in an order that depends on their number and `seed` alone.
+
+        An image folder's test set lies sorted by class. The statistics of a batch of one class are not those that batch
+        norm was trained with, so whoever uses them needs mixed batches.
+        """
+        order = torch.from_numpy(fixed_permutation(len(self), seed)).to(self.indices.device)
+        return replace(self, indices=self.indices[order])
 
 
 @dataclass(frozen=True)
