@@ -370,7 +370,7 @@ def _known_configurations(
 ) -> list[Genome]:
     """Return the space's own, the caller's, and those of another run, repaired to the space's bounds."""
     from evo.run import HALL_OF_FAME
-    from evo.space import SpaceError
+    from evo.space_problems import SpaceError
 
     problems = [f"initial[{n}].{p}" for n, values in enumerate(initial) for p in space.problems(values, complete=False)]
     if problems:

@@ -17,7 +17,8 @@ from evo.individual import GeneValue, Genome, Individual, training_seed
 from evo.loop import Nobody, Observer, StopCheck
 from evo.run import Run
 from evo.settings import LISTED, Settings, current_versions
-from evo.space import SearchSpace, SpaceError
+from evo.space import SearchSpace
+from evo.space_problems import SpaceError
 from evo.space_settings import TrainingSettings
 from evo.task_list import evaluate_tasks
 

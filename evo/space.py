@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import random
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,61 +10,11 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from evo.errors import ConfigurationError, did_you_mean, listed
-from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
+from evo.errors import ConfigurationError
+from evo.genes import Gene, Integer
 from evo.individual import STEPS, GeneValue, Genome, genome_from_json
-from evo.models import ACTIVATIONS, BATCH_NORM_KINDS, MODEL_GENES, REQUIRED_GENES
-from evo.space_settings import DATASETS, SearchDefaults, TrainingSettings, read_settings
-
-TRAINING_GENES = frozenset({"learning_rate", "batch_size", STEPS, "weight_decay"})
-"""The genes that every training reads, whatever its model."""
-REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size", STEPS)
-
-_DOMAINS: dict[str, tuple[tuple[type[Gene], ...], float, float]] = {
-    "learning_rate": ((Float, Categorical), 0.0, math.inf),
-    "weight_decay": ((Float, Categorical), 0.0, math.inf),
-    "dropout": ((Float, Categorical), 0.0, 1.0),
-    "batch_size": ((Integer, Categorical), 1, math.inf),
-    STEPS: ((Integer, Categorical), 1, math.inf),
-    "single_blocks": ((Integer, Categorical), 0, math.inf),
-}
-"""The kinds of number genes that trainings and shipped models read, with their smallest and largest value."""
-
-_NAMES: dict[str, tuple[str, ...]] = {"activation": ACTIVATIONS, "batch_norm_kind": BATCH_NORM_KINDS}
-"""The categorical genes that shipped models read, with the values that they know."""
-
-RESERVED = frozenset(
-    {
-        "individual",
-        "replicate",
-        "generation",
-        "parents",
-        "operator",
-        "seed",
-        "status",
-        "fitness",
-        "validation_accuracy",
-        "train_accuracy",
-        "test_accuracy",
-        "loss",
-        "test_loss",
-        "parameters",
-        "steps_trained",
-        "seconds",
-        "seconds_before",
-        "worker",
-        "started",
-        "engine",
-        "precision",
-        "shared_with",
-        "error",
-        "rank",
-        "rung",
-        "replicates",
-        "winner",
-    }
-)
-"""The columns that stand beside the genes in the tables of a run."""
+from evo.space_problems import Absent, SpaceError, is_reference, space_problems
+from evo.space_settings import SearchDefaults, TrainingSettings, read_settings
 
 
 class SearchSpace:
@@ -106,7 +54,7 @@ class SearchSpace:
         if model is not None:
             self._put_steps_on_the_grid()
         self.initial: tuple[Genome, ...] = tuple(genome_from_json(values) for values in initial)
-        check_space(self)
+        self._check()
         self.order: tuple[str, ...] = self._parents_first()
 
     def __eq__(self, other: object) -> bool:
@@ -116,6 +64,15 @@ class SearchSpace:
 
     def __repr__(self) -> str:
         return f"SearchSpace({self.name!r}: {', '.join(self.genes)})"
+
+    def _check(self) -> None:
+        problems = space_problems(self.genes, self.model, self.dataset, self.training)
+        for number, values in enumerate(self.initial):
+            for text in self.problems(values, complete=False):
+                path = f"initial[{number}].{text}"
+                problems.append(Absent(path, text.gene) if isinstance(text, Absent) else path)
+        if problems:
+            raise SpaceError(self.name, problems)
 
     def _put_steps_on_the_grid(self) -> None:
         steps = self.genes.get(STEPS)
@@ -276,174 +233,3 @@ class SearchSpace:
                 for values in self.initial
             ],
         }
-
-
-class Absent(str):
-    """A problem that only says that a gene is not there: no news where the gene was given but could not be read."""
-
-    gene: str
-
-    def __new__(cls, text: str, gene: str) -> Absent:
-        problem = super().__new__(cls, text)
-        problem.gene = gene
-        return problem
-
-
-class SpaceError(ConfigurationError):
-    """A search space that does not fit together; keeps its problems one by one."""
-
-    def __init__(self, name: str, problems: list[str]):
-        super().__init__(listed(problems, f"search space {name}: {len(problems)} mistake{'s' * (len(problems) != 1)}"))
-        self.problems = problems
-
-
-def check_space(space: SearchSpace) -> None:
-    """Check that a space's genes, conditions, model, dataset and known configurations fit together.
-
-    Raises:
-        SpaceError: With every problem.
-    """
-    problems: list[str] = [] if space.genes else [Absent("genes: at least one [genes.NAME] is needed", "")]
-    problems += [
-        f"genes.{name}: a name is made of letters, digits and _, begins with a letter, and is not a column's of the "
-        "results tables"
-        for name in space.genes
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or name in RESERVED
-    ]
-    problems += _condition_problems(space.genes)
-    if space.model is not None:
-        problems += _model_problems(space)
-    if space.dataset is not None and space.dataset not in DATASETS:
-        problems.append(
-            f'dataset: unknown dataset "{space.dataset}".{did_you_mean(space.dataset, DATASETS)} '
-            f"Known: {', '.join(DATASETS)}"
-        )
-    for number, values in enumerate(space.initial):
-        for text in space.problems(values, complete=False):
-            path = f"initial[{number}].{text}"
-            problems.append(Absent(path, text.gene) if isinstance(text, Absent) else path)
-    if problems:
-        raise SpaceError(space.name, problems)
-
-
-def _domain_problems(genes: Mapping[str, Gene]) -> list[str]:
-    """Return the genes whose values a training or a shipped model cannot take."""
-    problems = []
-    for name, (kinds, low, high) in _DOMAINS.items():
-        gene = genes.get(name)
-        if gene is None:
-            continue
-        if not isinstance(gene, kinds):
-            wanted = " or ".join(kind.__name__.lower() for kind in kinds)
-            problems.append(f"genes.{name}.type: must be {wanted} for this model, got {type(gene).__name__.lower()}")
-            continue
-        values = gene.choices if isinstance(gene, Categorical) else (gene.low, gene.high)  # type: ignore[attr-defined]
-        problems += [
-            f"genes.{name}: must lie in [{low:g}, {high:g}], got {value!r}"
-            for value in values
-            if isinstance(value, bool | str)
-            or not low <= value <= high
-            or (Integer in kinds and not isinstance(value, int))
-        ]
-    for name, kind in (
-        ("hidden_layers", Layers),
-        ("channels", Layers),
-        ("batch_norm", Boolean),
-        *((name, Categorical) for name in _NAMES),
-    ):
-        if name in genes and not isinstance(genes[name], kind):
-            problems.append(f"genes.{name}.type: must be {kind.__name__.lower()} for this model")
-    for name, known in _NAMES.items():
-        named = genes.get(name)
-        if isinstance(named, Categorical):
-            problems += [
-                f'genes.{name}.choices: unknown {name} "{choice}".{did_you_mean(str(choice), known)} '
-                f"Known: {', '.join(known)}"
-                for choice in named.choices
-                if choice not in known
-            ]
-    return problems
-
-
-def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
-    problems: list[str] = []
-    for name, gene in genes.items():
-        for parent, wanted in (gene.when or {}).items():
-            path = f"genes.{name}.when.{parent}"
-            if parent not in genes:
-                problems.append(
-                    Absent(
-                        f"{path}: no such gene.{did_you_mean(parent, [other for other in genes if other != name])}",
-                        parent,
-                    )
-                )
-            elif not isinstance(genes[parent], Boolean | Categorical | Integer):
-                problems.append(f"{path}: a condition needs a boolean, categorical or integer gene")
-            else:
-                options = wanted if isinstance(wanted, list) else [wanted]
-                problems += [] if options else [f"{path}: must not be empty"]
-                problems += [
-                    f"{path}: {option!r} is not in {genes[parent].describe()}"
-                    for option in options
-                    if not genes[parent].contains(option)
-                ]
-    return problems or _cycles(genes)
-
-
-def _cycles(genes: Mapping[str, Gene]) -> list[str]:
-    for start in genes:
-        seen, frontier = set(), [start]
-        while frontier:
-            for parent in genes[frontier.pop()].when or {}:
-                if parent == start:
-                    return [f"genes.{start}.when: the conditions form a circle"]
-                if parent not in seen:
-                    seen.add(parent)
-                    frontier.append(parent)
-    return []
-
-
-def _model_problems(space: SearchSpace) -> list[str]:
-    """Return the genes that nobody reads, those that are missing, and a steps gene off the curve's grid."""
-    assert space.model is not None
-    if is_reference(space.model):
-        return _training_problems(space, REQUIRED_FOR_TRAINING)
-    if space.model not in MODEL_GENES:
-        hint = did_you_mean(space.model, MODEL_GENES)
-        known = ", ".join(MODEL_GENES)
-        own = "a function of your own is given as --model package.module:function"
-        return [f'model: unknown model "{space.model}".{hint} Known: {known}; {own}']
-    conditions = {parent for gene in space.genes.values() for parent in gene.when or {}}
-    readable = MODEL_GENES[space.model] | TRAINING_GENES
-    problems = [
-        f'genes.{name}: neither the training nor the model "{space.model}" reads it.{did_you_mean(name, readable)} '
-        f"Known: {', '.join(sorted(readable))}"
-        for name in space.genes
-        if name not in readable | conditions
-    ]
-    return problems + _training_problems(space, [*REQUIRED_FOR_TRAINING, *REQUIRED_GENES[space.model]])
-
-
-def is_reference(model: str | None) -> bool:
-    """Return whether a model is a function of the user's own, "package.module:function"."""
-    return model is not None and ":" in model
-
-
-def _training_problems(space: SearchSpace, required: Iterable[str]) -> list[str]:
-    """Return the genes that a training needs and does not get, and those whose values it cannot take."""
-    problems: list[str] = []
-    for name in required:
-        fixed = getattr(space.training, name, None) is not None
-        if not fixed and (name not in space.genes or space.genes[name].when):
-            place = f" or training.{name}" if name in REQUIRED_FOR_TRAINING else ""
-            problems.append(Absent(f"genes.{name}: needed unconditionally (a gene{place})", name))
-    # What a model of the user's own makes of its genes is for that model to say.
-    own = is_reference(space.model)
-    problems += _domain_problems({name: space.genes[name] for name in space.genes if not own or name in TRAINING_GENES})
-    steps, every = space.genes.get(STEPS), space.training.evaluate_every
-    if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):
-        problems.append(
-            f"genes.steps: low and step must be multiples of training.evaluate_every = {every}, "
-            f"got low={steps.low}, step={steps.step} (or set step = 1)"
-        )
-    return problems

@@ -39,6 +39,7 @@ ORDER = (
     ("hardware", "ranking"),
     ("space_settings",),
     ("genes",),
+    ("space_problems",),
     ("space",),
     ("space_file",),
     ("variation",),
