@@ -68,24 +68,25 @@ def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: str) -
 def resolve_engine(engine: Literal["auto", "eager", "onednn"], device: str, precision: Precision) -> Engine:
     """Return the engine that "auto" stands for, or `engine` if it can be had here.
 
-    "onednn" is taken on AMD processors with AVX-512, in float32: there torch's own product leaves half of the machine
-    unused (see `evo.onednn`). Everywhere else it is "eager": torch's operators, one after another.
+    "onednn" is taken where torch's own products leave much of the machine unused (see `evo.onednn`): in float32 on AMD
+    processors with AVX-512, in bfloat16 on processors with AMX. Everywhere else it is "eager": torch's operators, one
+    after another.
 
     Raises:
-        ConfigurationError: The engine does not fit the device or the precision, or this torch has no oneDNN product.
+        ConfigurationError: The engine does not fit the device, or this torch has no oneDNN product.
     """
-    fits = device == "cpu" and precision == "fp32"
-    if engine == "eager" or (engine == "auto" and not (fits and "avx512f" in processor_flags() and _is_amd())):
+    if engine == "eager" or (engine == "auto" and not _gains_from_onednn(device, precision)):
         return "eager"
+    if device != "cpu":
+        raise ConfigurationError(
+            f"--engine onednn: computes on a CPU alone, this is {device}; give --device cpu, or --engine auto"
+        )
+    if precision == "bf16":
+        return "onednn"
     from evo.onednn import usable
 
     if engine == "auto":
         return "onednn" if usable() else "eager"
-    if not fits:
-        raise ConfigurationError(
-            f"--engine onednn: computes in fp32 on a CPU alone, this is {precision} on {device}; "
-            "give --device cpu --precision fp32, or --engine auto"
-        )
     if not usable():
         raise ConfigurationError("--engine onednn: this build of torch has no oneDNN product; give --engine eager")
     return "onednn"
@@ -151,6 +152,11 @@ def processor_flags() -> set[str]:
 def processor_name() -> str:
     """Return the processor's name as Linux says it; empty elsewhere."""
     return _cpuinfo("model name")
+
+
+def _gains_from_onednn(device: str, precision: Precision) -> bool:
+    flags = processor_flags() if device == "cpu" else set()
+    return "amx_bf16" in flags if precision == "bf16" else "avx512f" in flags and _is_amd()
 
 
 def _is_amd() -> bool:

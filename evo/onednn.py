@@ -1,8 +1,11 @@
-"""Linear layers in float32 through oneDNN's matrix product, for processors on which torch's own is slower.
+"""Linear layers whose products go to oneDNN as it computes them fastest, where torch's own way is slower.
 
-On AMD processors with AVX-512 torch's default product (MKL) does not use the full width: 97 to 100 GFLOP/s a core
-against oneDNN's 208 to 212 at the same precision on a Zen 5. The operator is no public API of torch, so `usable` tries
-it and compares its results before anything relies on it.
+In float32, on AMD processors with AVX-512, torch's default product (MKL) does not use the full width: 97 to 100
+GFLOP/s a core against oneDNN's 208 to 212 at the same precision on a Zen 5. That operator is no public API of torch, so
+`usable` tries it and compares its results before anything relies on it.
+
+In bfloat16, on processors with AMX, torch gives oneDNN the gradient of the weights as a product whose left side is
+transposed; laid out anew before, it takes two thirds of the time (`benchmarks/amx_products.py`).
 """
 
 from __future__ import annotations
@@ -22,15 +25,43 @@ class OneDnnLinear(nn.Linear):
     """A linear layer whose three products, forward and backward, are oneDNN's."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Return (…, outputs) for (…, inputs); anything but float32 on a CPU goes torch's own way."""
-        if input.dtype != torch.float32 or input.device.type != "cpu":
+        """Return (…, outputs) for (…, inputs); off the CPU and in other types it goes torch's own way."""
+        if input.device.type != "cpu":
             return super().forward(input)
-        flat = input.reshape(-1, input.shape[-1])
-        output: torch.Tensor = _Linear.apply(flat, self.weight, self.bias)
-        return output.reshape(*input.shape[:-1], self.out_features)
+        if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:
+            bias = None if self.bias is None else self.bias.bfloat16()
+            output = _Bfloat16Linear.apply(_rows(input).bfloat16(), self.weight.bfloat16(), bias)
+        elif input.dtype == torch.float32:
+            output = _Float32Linear.apply(_rows(input), self.weight, self.bias)
+        else:
+            return super().forward(input)
+        result: torch.Tensor = output.reshape(*input.shape[:-1], self.out_features)
+        return result
 
 
-class _Linear(torch.autograd.Function):
+def _rows(input: torch.Tensor) -> torch.Tensor:
+    return input.reshape(-1, input.shape[-1])
+
+
+class _Bfloat16Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.has_bias = bias is not None
+        return functional.linear(inputs, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        inputs, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        return (
+            gradient @ weight if wanted[0] else None,
+            gradient.t().contiguous() @ inputs if wanted[1] else None,
+            gradient.sum(dim=0) if ctx.has_bias and wanted[2] else None,
+        )
+
+
+class _Float32Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         ctx.save_for_backward(inputs, weight)
@@ -78,7 +109,7 @@ def _agrees(rows: int, inputs: int, outputs: int, generator: torch.Generator) ->
     )
     gradient = torch.randn(rows, outputs, generator=generator)
     results = []
-    for linear in (functional.linear, _Linear.apply):
+    for linear in (functional.linear, _Float32Linear.apply):
         output = linear(images, weight, bias)
         results.append((output, *torch.autograd.grad(output, (images, weight, bias), gradient)))
     return all(

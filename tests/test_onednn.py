@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from evo import onednn
 from evo.data import PreparedDataset
+from evo.hardware import Engine, Precision
 from evo.models import mlp
 from evo.onednn import TOLERANCE, OneDnnLinear, use_onednn
 from evo.space_settings import TrainingSettings
@@ -126,6 +127,68 @@ def test_other_numbers_go_torchs_way_to_the_last_bit(dtype: torch.dtype, monkeyp
         assert torch.equal(value, expected[name]), name
 
 
+def bfloat16_results(layer: nn.Linear, inputs: torch.Tensor, gradient: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what `results` does, of a layer in bfloat16 as trainings use it: only the forward pass under autocast."""
+
+    def autocast(images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output: torch.Tensor = forward(images)
+        return output
+
+    forward, layer.forward = layer.forward, autocast  # type: ignore[method-assign]  # this one layer's
+    return results(layer, inputs, gradient.bfloat16())
+
+
+@settings(max_examples=60)
+@given(
+    batch=st.lists(SIZES, min_size=1, max_size=2),
+    inputs=st.integers(1, 300),
+    outputs=SIZES,
+    bias=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_in_bfloat16_the_output_is_torchs_and_the_gradients_are_within_its_rounding(
+    batch: list[int], inputs: int, outputs: int, bias: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    plain, ours = twins(inputs, outputs, bias=bias)
+    images, gradient = torch.randn(*batch, inputs), torch.randn(*batch, outputs)
+    expected, found = bfloat16_results(plain, images, gradient), bfloat16_results(ours, images, gradient)
+    assert found.keys() == expected.keys()
+    assert found["output"].dtype == torch.bfloat16
+    assert torch.equal(found["output"], expected["output"])
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype, name
+        # Two roundings to 8 bits of sums in float32 that differ in their order: 2**-8 of the largest number.
+        assert (found[name].float() - value.float()).abs().max() <= 2**-8 * value.float().abs().max(), name
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+def test_in_bfloat16_a_frozen_part_gets_no_gradient_and_the_rest_does(frozen: str) -> None:
+    torch.manual_seed(0)
+    plain, ours = twins(33, 17)
+    for layer in (plain, ours):
+        layer.get_parameter(frozen).requires_grad_(False)
+    images, gradient = torch.randn(5, 33), torch.randn(5, 17)
+    found = bfloat16_results(ours, images, gradient)
+    assert frozen not in found
+    assert found.keys() == bfloat16_results(plain, images, gradient).keys()
+
+
+def test_in_bfloat16_the_products_are_the_engines_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the two tests above would compare torch with itself."""
+    ours = twins(33, 17)[1]
+    calls, backward = [0], onednn._Bfloat16Linear.backward
+
+    def counted(*arguments: Any) -> Any:
+        calls[0] += 1
+        return backward(*arguments)
+
+    monkeypatch.setattr(onednn._Bfloat16Linear, "backward", staticmethod(counted))
+    bfloat16_results(ours, torch.randn(5, 33), torch.randn(5, 17))
+    assert calls[0] == 1
+
+
 class OwnLinear(nn.Linear):
     """Someone's own layer, which may compute something else."""
 
@@ -181,17 +244,30 @@ def test_an_operator_that_gives_other_numbers_is_not_usable(product: Any, monkey
     assert not usable(product)
 
 
-@needs_operator
-def test_a_training_by_either_engine_is_as_good_and_the_same_every_time(digits: PreparedDataset) -> None:
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=needs_operator), "bf16"])
+def test_a_training_by_either_engine_is_as_good_and_the_same_every_time(
+    digits: PreparedDataset, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = {"hidden_layers": (32, 16), "learning_rate": 0.01, "batch_size": 64, "steps": 150}
+    linear = onednn._Float32Linear if precision == "fp32" else onednn._Bfloat16Linear
+    calls, backward = [0], linear.backward
 
-    def train(engine: Any) -> TrainingResult:
-        trainer = Trainer(digits, TrainingSettings(evaluate_every=50), mlp.build, engine=engine)
-        return trainer.train(config, seed=3)
+    def counted(*arguments: Any) -> Any:
+        calls[0] += 1
+        return backward(*arguments)
 
-    first, again, eager = train("onednn"), train("onednn"), train("eager")
+    monkeypatch.setattr(linear, "backward", staticmethod(counted))
+
+    def train(engine: Engine) -> TrainingResult:
+        settings = TrainingSettings(evaluate_every=50)
+        return Trainer(digits, settings, mlp.build, engine=engine, precision=precision).train(config, seed=3)
+
+    # On some processors both engines give the same bits, so the curves cannot tell which one computed.
+    first, again = train("onednn"), train("onednn")
     assert again == first
-    assert first.curve != eager.curve, "the engine changes nothing, so this test shows nothing"
+    assert calls[0] == 2 * 3 * 150, "three layers, each step"
+    eager = train("eager")
+    assert calls[0] == 2 * 3 * 150
     assert first.train is not None
     assert eager.train is not None
     assert eager.train.accuracy > 0.9
