@@ -2,32 +2,46 @@
 
     python -m benchmarks.report_searches run --data-dir cifar10 --output report-searches
     python -m benchmarks.report_searches winners --data-dir cifar10 --output report-searches
+    python -m benchmarks.report_searches report --output report-searches
 
-In full, one such search is 3.7 PFLOP: seven hours of two cores in float32. So the algorithms run unchanged on the space
-`report`, but every training does one step of `--divisor`: ten by default. Fitness is validation accuracy. `winners`
-then trains the best genome of each for all of its steps on the whole training set, and measures it on the test set.
-A search that was stopped goes on with the same command.
+In full, one such search is one to five PFLOP: two to ten hours of two cores in float32. So the algorithms run unchanged
+on the space `report`, but every training does one step of `--divisor`: ten by default. Fitness is validation accuracy.
+`winners` then trains the best genome of each for all of its steps on the whole training set, and measures it on the
+test set; `report` puts both into one table and one figure. What was stopped goes on with the same command.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import math
+import os
+import platform
+import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
 import evo
+from evo.errors import ConfigurationError
+from evo.files import write_json
+from evo.hardware import processor_name, resolve_engine, resolve_precision
 from evo.individual import Evaluation
 from evo.loop import Nobody
 from evo.run import Run
+from evo.tables import write_csv
 
 STRATEGIES = ("report2019", "report2019-fixed", "ga")
 TRAININGS = 46
+REPORTED = 53.7
+"""Test accuracy of GA1 in the report's Table 1, in %: the best that the search of 2019 found."""
+LAST_POINTS = 5
+"""Of a winner's curve, for a median: Adam's loss spikes late on pixels of this scale."""
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -55,7 +69,7 @@ class ShortTraining:
 
 @functools.cache
 def _trainer(data_dir: Path) -> Any:
-    """Return evo's own trainer under the report's protocol; one thread, as in every search."""
+    """Return evo's own trainer under the report's protocol, as this machine is fastest; one thread."""
     import torch
 
     from evo.data.prepared import prepare_dataset
@@ -63,7 +77,34 @@ def _trainer(data_dir: Path) -> Any:
     from evo.training import Trainer
 
     torch.set_num_threads(1)
-    return Trainer(prepare_dataset("imagefolder", data_dir), evo.load_space("report").training, build)
+    precision = resolve_precision("auto", "cpu")
+    engine = resolve_engine("auto", "cpu", precision)
+    training = evo.load_space("report").training
+    return Trainer(prepare_dataset("imagefolder", data_dir), training, build, precision=precision, engine=engine)
+
+
+def note_machine(output: Path, divisor: float) -> None:
+    """Write what the searches are computed with to `machine.json`; what goes on must go on with the same.
+
+    Raises:
+        ConfigurationError: The searches in this folder were begun with another divisor, precision or engine.
+    """
+    import torch
+
+    precision = resolve_precision("auto", "cpu")
+    asked = {"divisor": divisor, "precision": precision, "engine": resolve_engine("auto", "cpu", precision)}
+    file = output / "machine.json"
+    if file.is_file():
+        known = json.loads(file.read_text(encoding="utf-8"))
+        for name, value in asked.items():
+            if known[name] != value:
+                raise ConfigurationError(
+                    f"{output}: was begun with {name} {known[name]}, this is {value}; give another --output"
+                )
+        return
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(file, {**asked, "processor": processor_name(), "cores": os.cpu_count(), **versions})
 
 
 class Lines(Nobody):
@@ -84,6 +125,10 @@ def run(
     strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = ",".join(STRATEGIES),
 ) -> None:
     """Make the searches, or go on with them."""
+    from evo.data.prepared import prepare_dataset
+
+    prepare_dataset("imagefolder", data_dir.resolve())  # decoded here once: a worker may have no processes of its own
+    note_machine(output, divisor)
     objective = ShortTraining(data_dir.resolve(), divisor)
     for strategy in strategies.split(","):
         folder = output / strategy
@@ -126,6 +171,65 @@ def winners(data_dir: DataDir, output: Output) -> None:
         ]
         where = ["--data-dir", str(data_dir), "--output", str(folder)]
         subprocess.run([sys.executable, "-m", "evo", "train", *flags, *protocol, *where], check=True)
+
+
+@app.command()
+def report(output: Output) -> None:
+    """Write `comparison.csv` and the figure `comparison`: what each search found, beside the report's figure."""
+    from evo.reports.progress_figures import progress_figure
+    from evo.reports.search_data import SearchData
+    from evo.reports.style import save_figure
+
+    divisor = json.loads((output / "machine.json").read_text(encoding="utf-8"))["divisor"]
+    searches = {strategy: evo.load(output / strategy) for strategy in STRATEGIES if (output / strategy).is_dir()}
+    rows = [comparison_row(strategy, found, output, divisor) for strategy, found in searches.items()]
+    table = pd.DataFrame(rows)
+    write_csv(table, output / "comparison.csv")
+    figure = progress_figure([SearchData(strategy, found) for strategy, found in searches.items()])
+    figure.axes[0].set_ylabel(f"validation accuracy after 1/{divisor:g} of the steps (fraction)")
+    save_figure(figure, output / "comparison")
+    typer.echo(table.to_string(index=False))
+
+
+def comparison_row(strategy: str, found: Run, output: Path, divisor: float) -> dict[str, Any]:
+    """Return a row: the search, its best genome, and what that reached when it was trained in full.
+
+    Columns: `strategy`; `trainings`, `distinct` (genomes), `failed`; `petaflop` of the search as it was made, `hours`
+    of one core; `validation` of the best genome in the search; its genes; `winner_petaflop`; `test_last`, `test_median`
+    (of the last points) of its training in full, `train_last`; `report`. Accuracies in %, nan where the winner was not
+    trained.
+    """
+    configs = [individual.config for individual in found.individuals]
+    best = found.best
+    row: dict[str, Any] = {
+        "strategy": strategy,
+        "trainings": len(found.table),
+        "distinct": len({json.dumps(config, sort_keys=True) for config in configs}),
+        "failed": int((found.table["status"] != "complete").sum()),
+        "petaflop": sum(map(_operations, configs)) / divisor / 1e15,
+        "hours": float(found.table["seconds"].sum()) / 3600,
+        "validation": 100 * float(found.table["fitness"].astype(float).max()),
+        **{name: _text(value) for name, value in best.config.items()},
+        "winner_petaflop": _operations(best.config) / 1e15,
+        "test_last": math.nan,
+        "test_median": math.nan,
+        "train_last": math.nan,
+        "report": REPORTED,
+    }
+    folder = output / f"{strategy}-winner"
+    if folder.is_dir():
+        curve = evo.load(folder).curves
+        tested = [100 * float(value) for value in curve["test_accuracy"]]
+        row["test_last"], row["test_median"] = tested[-1], statistics.median(tested[-LAST_POINTS:])
+        row["train_last"] = 100 * float(curve["train_accuracy"].iloc[-1])
+    return row
+
+
+def _operations(config: dict[str, Any]) -> float:
+    """Return the floating-point operations of a genome's training in full."""
+    from benchmarks.machine import step_operations
+
+    return float(config["steps"]) * step_operations("mlp", config, (3, 32, 32), 10, config["batch_size"])
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The benchmark of the report's searches: the share of the steps that is done, and that it goes on where it was."""
+"""The benchmark of the report's searches: the share of the steps that is done, how it goes on, and what it compares."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import evo
 from benchmarks import report_searches
 from benchmarks.report_searches import STRATEGIES, TRAININGS, ShortTraining
+from evo.errors import ConfigurationError
+from tests.command import run_command
 
 
 class Trainer:
@@ -40,16 +43,56 @@ def test_a_share_of_the_steps_is_done_and_the_rest_of_the_genome_kept(trainer: T
     assert trainer.asked[-1][0]["steps"] == 1
 
 
-def test_every_algorithm_gets_as_many_trainings_and_one_that_is_complete_is_left(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    # An objective that other processes can have, in place of real trainings.
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Folder of the three searches; an objective that other processes can have in place of real trainings."""
     monkeypatch.setattr(report_searches, "ShortTraining", lambda data_dir, divisor: by_learning_rate)
-    for _ in range(2):
-        report_searches.run(tmp_path / "data", tmp_path / "runs", divisor=10, workers=1)
-        for strategy in STRATEGIES:
-            found = evo.load(tmp_path / "runs" / strategy)
-            assert len(found.table) == TRAININGS
+    monkeypatch.setattr("evo.data.prepared.prepare_dataset", lambda name, folder: None)
+    report_searches.run(tmp_path / "data", tmp_path / "runs", divisor=10, workers=1)
+    return tmp_path / "runs"
+
+
+def test_every_algorithm_gets_as_many_trainings_and_one_that_is_complete_is_left(searches: Path) -> None:
+    before = {strategy: (searches / strategy / "journal.jsonl").read_bytes() for strategy in STRATEGIES}
+    report_searches.run(searches.parent / "data", searches, divisor=10, workers=1)
+    for strategy in STRATEGIES:
+        assert len(evo.load(searches / strategy).table) == TRAININGS
+        assert (searches / strategy / "journal.jsonl").read_bytes() == before[strategy]
+
+
+def test_a_search_does_not_go_on_with_another_share_of_the_steps_or_another_precision(
+    searches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match="was begun with divisor 10, this is 20"):
+        report_searches.run(searches.parent / "data", searches, divisor=20, workers=1)
+    monkeypatch.setattr(report_searches, "resolve_precision", lambda asked, device: "other")
+    monkeypatch.setattr(report_searches, "resolve_engine", lambda asked, device, precision: "eager")
+    with pytest.raises(ConfigurationError, match=r"was begun with precision .* this is other"):
+        report_searches.run(searches.parent / "data", searches, divisor=10, workers=1)
+
+
+def test_the_comparison_has_each_search_and_what_its_winner_reached_in_full(searches: Path) -> None:
+    run = report_searches.evo.load(searches / "ga")
+    flags = ["--dataset", "digits", "--steps", "60", "--evaluate-every", "10", "--fitness", "test", "--workers", "1"]
+    assert run_command("train", *flags, "-q", "--output", searches / "ga-winner").returncode == 0
+    report_searches.report(searches)
+    table = pd.read_csv(searches / "comparison.csv").set_index("strategy")
+    assert list(table.index) == list(STRATEGIES)
+    assert set(table["trainings"]) == {TRAININGS}
+    assert table["validation"]["ga"] == 100 * max(run.table["fitness"])
+    assert table["learning_rate"]["ga"] == run.best.config["learning_rate"]
+    tested = 100 * evo.load(searches / "ga-winner").curves["test_accuracy"]
+    assert table["test_last"]["ga"] == tested.iloc[-1]
+    assert table["test_median"]["ga"] == tested.iloc[-5:].median()
+    assert table["test_last"].drop("ga").isna().all(), "those winners were not trained"
+    assert (searches / "comparison.png").is_file()
+    assert (searches / "comparison.svg").is_file()
+
+
+def test_operations_are_those_of_all_steps() -> None:
+    config = {"hidden_layers": (100,), "learning_rate": 0.001, "batch_size": 200, "steps": 1500}
+    # Two a multiply-add: forward and weights of both layers, inputs of the second alone.
+    assert report_searches._operations(config) == 1500 * 2 * 200 * (2 * 3072 * 100 + 3 * 100 * 10)
 
 
 def by_learning_rate(config: dict[str, Any], seed: int) -> float:
