@@ -40,6 +40,8 @@ STRATEGIES = ("report2019", "report2019-fixed", "ga")
 TRAININGS = 46
 REPORTED = 53.7
 """Test accuracy of GA1 in the report's Table 1, in %: the best that the search of 2019 found."""
+PROTOCOL = ("--preprocess", "subtract_mean_image", "--fitness", "test", "--evaluate-every", "100", "--seed", "1")
+"""How a winner is trained: the report's pixels, all 50,000 images; the test set, by which nobody chose, measures it."""
 LAST_POINTS = 5
 """Of a winner's curve, for a median: Adam's loss spikes late on pixels of this scale."""
 
@@ -94,6 +96,8 @@ def note_machine(output: Path, divisor: float) -> None:
     precision = resolve_precision("auto", "cpu")
     asked = {"divisor": divisor, "precision": precision, "engine": resolve_engine("auto", "cpu", precision)}
     file = output / "machine.json"
+    if not file.is_file() and any((output / strategy).exists() for strategy in STRATEGIES):
+        raise ConfigurationError(f"{output}: holds searches, but not their machine.json; give another --output")
     if file.is_file():
         known = json.loads(file.read_text(encoding="utf-8"))
         for name, value in asked.items():
@@ -151,26 +155,27 @@ def run(
 
 
 @app.command()
-def winners(data_dir: DataDir, output: Output) -> None:
-    """Train the best genome of every search in full, once, and measure it on the test set."""
+def winners(
+    data_dir: DataDir,
+    output: Output,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each winner.")] = 1,
+) -> None:
+    """Train the best genome of every search in full, and measure it on the test set; or go on with that.
+
+    Raises:
+        ConfigurationError: A search is not complete, so that another genome may still become its best.
+    """
     for strategy in STRATEGIES:
-        folder = output / f"{strategy}-winner"
-        if folder.exists():
-            continue
-        genome = evo.load(output / strategy).best.config
-        flags = [text for name, value in genome.items() for text in (f"--{name.replace('_', '-')}", _text(value))]
-        protocol = [
-            "--preprocess",
-            "subtract_mean_image",
-            "--fitness",
-            "test",
-            "--evaluate-every",
-            "100",
-            "--seeds",
-            "1",
-        ]
-        where = ["--data-dir", str(data_dir), "--output", str(folder)]
-        subprocess.run([sys.executable, "-m", "evo", "train", *flags, *protocol, *where], check=True)
+        found, folder = evo.load(output / strategy), output / f"{strategy}-winner"
+        if len(found.table) < TRAININGS:
+            raise ConfigurationError(f"{output / strategy}: has {len(found.table)} of {TRAININGS} trainings; finish it")
+        if (folder / "journal.jsonl").is_file():
+            command = ["resume", str(folder), "--seeds", str(seeds)]
+        else:
+            genome = found.best.config
+            flags = [text for name, value in genome.items() for text in (f"--{name.replace('_', '-')}", _text(value))]
+            command = ["train", *flags, *PROTOCOL, "--seeds", str(seeds), "--output", str(folder)]
+        subprocess.run([sys.executable, "-m", "evo", *command, "--data-dir", str(data_dir)], check=True)
 
 
 @app.command()
@@ -195,9 +200,9 @@ def comparison_row(strategy: str, found: Run, output: Path, divisor: float) -> d
     """Return a row: the search, its best genome, and what that reached when it was trained in full.
 
     Columns: `strategy`; `trainings`, `distinct` (genomes), `failed`; `petaflop` of the search as it was made, `hours`
-    of one core; `validation` of the best genome in the search; its genes; `winner_petaflop`; `test_last`, `test_median`
-    (of the last points) of its training in full, `train_last`; `report`. Accuracies in %, nan where the winner was not
-    trained.
+    of one core; `validation` of the best genome in the search; its genes; `winner_petaflop`; of its trainings in full
+    `seeds`, `test` and `test_std` after the last step, `test_median` of the last points, `train`; `report`. Accuracies
+    in %, in evaluation mode, means over the seeds; nan where the winner was not trained.
     """
     configs = [individual.config for individual in found.individuals]
     best = found.best
@@ -211,18 +216,38 @@ def comparison_row(strategy: str, found: Run, output: Path, divisor: float) -> d
         "validation": 100 * float(found.table["fitness"].astype(float).max()),
         **{name: _text(value) for name, value in best.config.items()},
         "winner_petaflop": _operations(best.config) / 1e15,
-        "test_last": math.nan,
+        "seeds": 0,
+        "test": math.nan,
+        "test_std": math.nan,
         "test_median": math.nan,
-        "train_last": math.nan,
+        "train": math.nan,
         "report": REPORTED,
     }
     folder = output / f"{strategy}-winner"
-    if folder.is_dir():
-        curve = evo.load(folder).curves
-        tested = [100 * float(value) for value in curve["test_accuracy"]]
-        row["test_last"], row["test_median"] = tested[-1], statistics.median(tested[-LAST_POINTS:])
-        row["train_last"] = 100 * float(curve["train_accuracy"].iloc[-1])
-    return row
+    return row | _in_full(evo.load(folder), best.config) if folder.is_dir() else row
+
+
+def _in_full(winner: Run, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what the complete trainings of a winner reached.
+
+    Raises:
+        ConfigurationError: They are another genome's: the search went on after them.
+    """
+    trained = winner.individuals[0].config
+    if any(trained[name] != value for name, value in config.items()):
+        raise ConfigurationError("a winner's folder holds another genome than its search's best; remove it")
+    table = winner.table[winner.table["status"] == "complete"]
+    if table.empty:
+        return {}
+    curves = [winner.curves[winner.curves["replicate"] == replicate] for replicate in table["replicate"]]
+    medians = [curve["test_accuracy"].astype(float).iloc[-LAST_POINTS:].median() for curve in curves]
+    return {
+        "seeds": len(table),
+        "test": 100 * float(table["test_accuracy"].astype(float).mean()),
+        "test_std": 100 * float(table["test_accuracy"].astype(float).std()),
+        "test_median": 100 * statistics.fmean(medians),
+        "train": 100 * float(table["train_accuracy"].astype(float).mean()),
+    }
 
 
 def _operations(config: dict[str, Any]) -> float:

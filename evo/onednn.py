@@ -1,11 +1,12 @@
-"""Linear layers whose products go to oneDNN as it computes them fastest, where torch's own way is slower.
+"""Linear layers that give oneDNN their products in a way that is faster than torch's own on some processors.
 
 In float32, on AMD processors with AVX-512, torch's default product (MKL) does not use the full width: 97 to 100
 GFLOP/s a core against oneDNN's 208 to 212 at the same precision on a Zen 5. That operator is no public API of torch, so
 `usable` tries it and compares its results before anything relies on it.
 
 In bfloat16, on processors with AMX, torch gives oneDNN the gradient of the weights as a product whose left side is
-transposed; laid out anew before, it takes two thirds of the time (`benchmarks/amx_products.py`).
+transposed; laid out anew before, it takes half to two thirds of the time where a layer has many inputs, and about the
+same elsewhere (`benchmarks/amx_products.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class OneDnnLinear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return (…, outputs) for (…, inputs); off the CPU and in other types it goes torch's own way."""
-        if input.device.type != "cpu":
+        if input.device.type != "cpu" or input.dtype == torch.float64:  # autocast leaves float64 alone
             return super().forward(input)
         if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:
             bias = None if self.bias is None else self.bias.bfloat16()

@@ -66,8 +66,9 @@ def reproduce(
             # As the rows: one page shows them all.
             data_dir=execution.data_dir or (settings.dataset or {}).get("data_dir"),
             device=settings.device,
-            precision=settings.precision,
-            engine=settings.engine,
+            # NumPy computes in float32 whatever the machine has: its rows are to say so.
+            precision="fp32" if space.model == "numpy_mlp" else settings.precision,
+            engine="eager" if space.model == "numpy_mlp" else settings.engine,
         )
         _train(space, space.initial, inside, 1, settings.seed, observer, stop_check)
     return run

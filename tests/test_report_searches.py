@@ -71,22 +71,54 @@ def test_a_search_does_not_go_on_with_another_share_of_the_steps_or_another_prec
         report_searches.run(searches.parent / "data", searches, divisor=10, workers=1)
 
 
-def test_the_comparison_has_each_search_and_what_its_winner_reached_in_full(searches: Path) -> None:
-    run = report_searches.evo.load(searches / "ga")
-    flags = ["--dataset", "digits", "--steps", "60", "--evaluate-every", "10", "--fitness", "test", "--workers", "1"]
-    assert run_command("train", *flags, "-q", "--output", searches / "ga-winner").returncode == 0
+def test_folders_without_a_note_of_their_machine_are_left_alone(searches: Path) -> None:
+    (searches / "machine.json").unlink()
+    with pytest.raises(ConfigurationError, match=r"not their machine.json"):
+        report_searches.run(searches.parent / "data", searches, divisor=10, workers=1)
+
+
+def train_winner(folder: Path, seeds: int) -> None:
+    """Train a network of three units in place of a winner, which would take minutes."""
+    flags = [
+        "--hidden-layers",
+        "3",
+        "--steps",
+        "60",
+        "--evaluate-every",
+        "10",
+        "--fitness",
+        "test",
+        "--dataset",
+        "digits",
+    ]
+    assert run_command("train", *flags, "--seeds", str(seeds), "--workers", "1", "-q", "-o", folder).returncode == 0
+
+
+def test_the_comparison_has_each_search(searches: Path) -> None:
     report_searches.report(searches)
     table = pd.read_csv(searches / "comparison.csv").set_index("strategy")
     assert list(table.index) == list(STRATEGIES)
     assert set(table["trainings"]) == {TRAININGS}
+    run = evo.load(searches / "ga")
     assert table["validation"]["ga"] == 100 * max(run.table["fitness"])
     assert table["learning_rate"]["ga"] == run.best.config["learning_rate"]
-    tested = 100 * evo.load(searches / "ga-winner").curves["test_accuracy"]
-    assert table["test_last"]["ga"] == tested.iloc[-1]
-    assert table["test_median"]["ga"] == tested.iloc[-5:].median()
-    assert table["test_last"].drop("ga").isna().all(), "those winners were not trained"
+    assert table["test"].isna().all(), "no winner was trained"
     assert (searches / "comparison.png").is_file()
     assert (searches / "comparison.svg").is_file()
+    train_winner(searches / "ga-winner", 1)
+    with pytest.raises(ConfigurationError, match="another genome than its search's best"):
+        report_searches.report(searches)
+
+
+def test_what_a_winner_reached_is_the_mean_over_its_seeds(tmp_path: Path) -> None:
+    train_winner(tmp_path / "winner", 2)
+    winner = evo.load(tmp_path / "winner")
+    found = report_searches._in_full(winner, {"hidden_layers": (3,), "steps": 60})
+    assert found["seeds"] == 2
+    assert found["test"] == pytest.approx(100 * winner.table["test_accuracy"].mean())
+    assert found["train"] == pytest.approx(100 * winner.table["train_accuracy"].mean())
+    medians = [one["test_accuracy"].iloc[-5:].median() for _, one in winner.curves.groupby("replicate")]
+    assert found["test_median"] == pytest.approx(100 * sum(medians) / 2)
 
 
 def test_operations_are_those_of_all_steps() -> None:
@@ -99,16 +131,23 @@ def by_learning_rate(config: dict[str, Any], seed: int) -> float:
     return 0.5 - abs(float(config["learning_rate"]) - 0.001)
 
 
-def test_winners_are_trained_in_full_under_the_reports_protocol(
+def test_winners_are_trained_in_full_under_the_reports_protocol_and_gone_on_with(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     best = {"hidden_layers": (30, 20), "learning_rate": 0.002, "batch_size": 100, "steps": 1234}
-    commands: list[list[str]] = []
-    monkeypatch.setattr(report_searches.evo, "load", lambda run: SimpleNamespace(best=SimpleNamespace(config=best)))
-    monkeypatch.setattr(report_searches.subprocess, "run", lambda command, check: commands.append(command))
+    table = [0] * TRAININGS
+    search = SimpleNamespace(best=SimpleNamespace(config=best), table=table)
+    commands: list[str] = []
+    monkeypatch.setattr(report_searches.evo, "load", lambda run: search)
+    monkeypatch.setattr(report_searches.subprocess, "run", lambda words, check: commands.append(" ".join(words[2:])))
     (tmp_path / "ga-winner").mkdir()
-    report_searches.winners(tmp_path / "data", tmp_path)
-    assert [Path(command[-1]).name for command in commands] == ["report2019-winner", "report2019-fixed-winner"]
-    line = " ".join(commands[0][2:])
-    assert "--hidden-layers 30,20 --learning-rate 0.002 --batch-size 100 --steps 1234" in line
-    assert "--preprocess subtract_mean_image --fitness test" in line
+    (tmp_path / "ga-winner" / "journal.jsonl").touch()
+    report_searches.winners(tmp_path / "data", tmp_path, seeds=2)
+    assert len(commands) == len(STRATEGIES)
+    assert "train --hidden-layers 30,20 --learning-rate 0.002 --batch-size 100 --steps 1234" in commands[0]
+    assert "--preprocess subtract_mean_image --fitness test" in commands[0]
+    assert f"--seeds 2 --output {tmp_path / 'report2019-winner'} --data-dir {tmp_path / 'data'}" in commands[0]
+    assert f"resume {tmp_path / 'ga-winner'} --seeds 2" in commands[2]
+    table.pop()
+    with pytest.raises(ConfigurationError, match="has 45 of 46 trainings"):
+        report_searches.winners(tmp_path / "data", tmp_path)

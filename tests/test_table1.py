@@ -167,6 +167,7 @@ def test_the_command_writes_table_page_and_figures(cli: CliRunner, tmp_path: Pat
 
 
 def test_the_command_refuses_an_unknown_row(cli: CliRunner) -> None:
+    assert cli.invoke(app, ["table1", "--rows", ","]).exit_code == 2
     result = cli.invoke(app, ["table1", "--rows", "GA1, GA9"])
     assert result.exit_code == 2
     assert 'no row "GA9"' in result.stderr
@@ -174,12 +175,13 @@ def test_the_command_refuses_an_unknown_row(cli: CliRunner) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_what_the_trainings_were_made_with_need_not_be_given_again(tmp_path: Path, small: tuple[Row, ...]) -> None:
-    reproduced(tmp_path / "run", small[:1], seed=7)
+    reproduced(tmp_path / "run", small[:1], seed=7, precision="bf16")
     grown = reproduced(tmp_path / "run", small[:2], seed=None, figures=True)
     assert (grown.settings.seed, len(grown.individuals)) == (7, 2)
     runs = figure_runs(tmp_path / "run")
     assert {run.settings.seed for run in runs.values()} == {7}
-    assert {run.settings.precision for run in runs.values()} == {grown.settings.precision}
+    assert grown.settings.precision == runs["cnn"].settings.precision == "bf16"
+    assert (runs["numpy_mlp"].settings.precision, runs["numpy_mlp"].settings.engine) == ("fp32", "eager"), "NumPy's"
 
 
 def test_the_command_that_goes_on_asks_for_no_more_than_the_one_that_was_stopped(

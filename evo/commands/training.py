@@ -215,7 +215,7 @@ def table1(
         watched(
             reproduce,
             quiet,
-            rows=chosen_rows([name for name in rows.split(",") if name.strip()]),
+            rows=chosen_rows([name for name in rows.split(",") if name.strip()] or ([rows] if rows else [])),
             execution=Execution(
                 data_dir=data_dir,
                 device=device,

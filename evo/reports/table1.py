@@ -40,7 +40,8 @@ MEANINGS = (
     "network would; the train accuracy is that of all training images.",
     "Accuracies are the mean over n seeds ± their standard deviation, in %; differences are ours after the last step "
     "minus the report's, in percentage points, and in brackets whether that is within the tolerance: 2.0 for the test, "
-    "and for the train accuracy two standard errors of the difference between minibatches of that size.",
+    "and for the train accuracy two standard errors of the difference between the report's one minibatch and the mean "
+    "of ours.",
 )
 
 
@@ -207,7 +208,8 @@ def _spikes_sentence(table: pd.DataFrame) -> str:
     found = [f"{row} {spikes}" for row, spikes in zip(counts["row"], counts["spikes"], strict=True) if spikes]
     rest = "none in the others" if found else "none"
     return (
-        f"Spikes of the training loss (from below {SPIKE_AFTER} to above {SPIKE_ABOVE} nats, all seeds together): "
+        "Spikes of the training loss (its mean between two evaluations, "
+        f"from below {SPIKE_AFTER} to above {SPIKE_ABOVE} nats, all seeds together): "
         + (
             ", ".join([*found, rest] if len(found) < len(counts) else found)
             if len(counts)

@@ -29,7 +29,8 @@ TEST_TOLERANCE = 0.02
 ROUNDING = 1e-9
 """A difference that is the tolerance itself is within it, whatever the last digit of a float says."""
 SPIKE_AFTER, SPIKE_ABOVE = 0.1, 0.5
-"""A training loss that has been below the first and rises above the second is a spike (nats)."""
+"""A training loss, as the mean between two evaluations, that has been below the first and rises above the second is a
+spike (nats); a shorter one is averaged away."""
 COLUMNS = ["row", "part", "measurement", "point", "report", "ours", "std", "n"]
 COLUMNS += ["difference", "tolerance", "within", "spikes"]
 
