@@ -47,6 +47,7 @@ LAST_POINTS = 5
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
+Strategies = Annotated[str, typer.Option(help="Names, separated by commas.")]
 DataDir = Annotated[Path, typer.Option(help="CIFAR-10 as an image folder.")]
 Output = Annotated[Path, typer.Option(help="Folder of the runs.")]
 
@@ -126,7 +127,7 @@ def run(
     output: Output,
     divisor: Annotated[float, typer.Option(min=1, help="One step of so many is done.")] = 10,
     workers: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 2,
-    strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = ",".join(STRATEGIES),
+    strategies: Strategies = ",".join(STRATEGIES),
 ) -> None:
     """Make the searches, or go on with them."""
     from evo.data.prepared import prepare_dataset
@@ -159,13 +160,14 @@ def winners(
     data_dir: DataDir,
     output: Output,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each winner.")] = 1,
+    strategies: Strategies = ",".join(STRATEGIES),
 ) -> None:
     """Train the best genome of every search in full, and measure it on the test set; or go on with that.
 
     Raises:
         ConfigurationError: A search is not complete, so that another genome may still become its best.
     """
-    for strategy in STRATEGIES:
+    for strategy in strategies.split(","):
         found, folder = evo.load(output / strategy), output / f"{strategy}-winner"
         if len(found.table) < TRAININGS:
             raise ConfigurationError(f"{output / strategy}: has {len(found.table)} of {TRAININGS} trainings; finish it")
@@ -191,7 +193,7 @@ def report(output: Output) -> None:
     table = pd.DataFrame(rows)
     write_csv(table, output / "comparison.csv")
     figure = progress_figure([SearchData(strategy, found) for strategy, found in searches.items()])
-    figure.axes[0].set_ylabel(f"validation accuracy after 1/{divisor:g} of the steps (fraction)")
+    figure.axes[0].set_ylabel(f"validation accuracy, 1/{divisor:g} of the steps")
     save_figure(figure, output / "comparison")
     typer.echo(table.to_string(index=False))
 
