@@ -37,6 +37,7 @@ from evo.run import Run
 from evo.tables import write_csv
 
 STRATEGIES = ("report2019", "report2019-fixed", "ga")
+ALL_STRATEGIES = ",".join(STRATEGIES)
 TRAININGS = 46
 REPORTED = 53.7
 """Test accuracy of GA1 in the report's Table 1, in %: the best that the search of 2019 found."""
@@ -127,7 +128,7 @@ def run(
     output: Output,
     divisor: Annotated[float, typer.Option(min=1, help="One step of so many is done.")] = 10,
     workers: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 2,
-    strategies: Strategies = ",".join(STRATEGIES),
+    strategies: Strategies = ALL_STRATEGIES,
 ) -> None:
     """Make the searches, or go on with them."""
     from evo.data.prepared import prepare_dataset
@@ -160,7 +161,7 @@ def winners(
     data_dir: DataDir,
     output: Output,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each winner.")] = 1,
-    strategies: Strategies = ",".join(STRATEGIES),
+    strategies: Strategies = ALL_STRATEGIES,
 ) -> None:
     """Train the best genome of every search in full, and measure it on the test set; or go on with that.
 
