@@ -4,7 +4,7 @@
     python -m benchmarks.report_searches winners --data-dir cifar10 --output report-searches
     python -m benchmarks.report_searches report --output report-searches
 
-In full, one such search is one to four PFLOP: three to twelve hours of two cores in float32. So the algorithms run unchanged
+In full, one such search is 1 to 4 PFLOP: 3 to 12 hours of two cores in float32. So the algorithms run unchanged
 on the space `report`, but every training does one step of `--divisor`: ten by default. Fitness is validation accuracy.
 `winners` then trains the best genome of each for all of its steps on the whole training set, and measures it on the
 test set; `report` puts both into one table and one figure. What was stopped goes on with the same command.
