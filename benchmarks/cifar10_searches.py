@@ -95,7 +95,8 @@ class Trainings:
 
     def __init__(self, file: Path, train: Callable[[Genome, int, bool], tuple[float, float]]):
         self.file, self._train = file, train
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        rows: list[Row] = [json.loads(line) for line in lines]
         self._known = {(row["key"], row["seed"], row["part"]): row for row in rows}
 
     def measure(self, genome: Genome, seed: int, part: str, note: Row) -> Row:

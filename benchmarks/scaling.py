@@ -24,7 +24,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib import metadata
@@ -177,7 +177,7 @@ ONE_PROCESS = {
 }
 """Every Dask worker measures its process fifty times a second: 200 of them in one process do little else."""
 
-STRATEGIES = {
+STRATEGIES: dict[str, Callable[[int], dict[str, Any]]] = {
     "generational (ga)": lambda workers: {"strategy": "ga", "population": max(4, 2 * workers)},
     "window = workers (ageing)": lambda workers: {"strategy": "ageing", "pending": workers},
     "window = 2 × workers (ageing)": lambda workers: {"strategy": "ageing", "pending": 2 * workers},

@@ -142,7 +142,8 @@ class EvoSearcher:
     def recommend(self) -> Genome | None:
         """Return what a run of evo that ends now would rank first, whether the strategy has learned it yet or not."""
         turns = raced(self.strategy.proposals)
-        return max(self._told.values(), key=lambda told: standing(*told, turns[told[0].id]))[0].config
+        best, _ = max(self._told.values(), key=lambda told: standing(told[0], told[1], turns[told[0].id]))
+        return best.config
 
 
 class PeerSearcher:
