@@ -6,6 +6,7 @@
 
 A method proposes one genome at a time with all results known. What a search recommends after 10, 20 and 40 trainings is
 trained on three new seeds and measured on the test set. Every training is kept, so a run goes on where it was stopped.
+A report is of the seeds whose searches are there for every method.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import typer
 from benchmarks.search_quality_methods import Adapters, Method, Searcher, check_method, make_searcher
 from benchmarks.search_quality_places import Places, single_threaded
 from benchmarks.search_quality_tasks import Task, Training
+from evo.errors import ConfigurationError
 from evo.individual import Genome, genome_from_json, genome_key, training_seed
 from evo.models.mlp import build
 from evo.space import SearchSpace
@@ -41,6 +43,7 @@ TESTED_AFTER = (10, 20, 40)
 TEST_SEEDS = 3
 TEST_SEED = -1
 """In place of a search's seed, for trainings that judge a genome: nobody has seen theirs."""
+SEARCHES = "searches"
 CHANCE = 0.1
 """What a training counts that diverged: the accuracy of guessing."""
 
@@ -72,6 +75,11 @@ class Job:
     def file(self) -> Path:
         """The search's trainings, one JSON line each."""
         return self.output / "trainings" / f"{self.method}-{self.seed}.jsonl"
+
+    @property
+    def search_file(self) -> Path:
+        """What the whole search was, a line a training."""
+        return self.output / SEARCHES / f"{self.method}-{self.seed}.jsonl"
 
 
 class CifarTask(Task):
@@ -200,17 +208,41 @@ def run(
     places = Places(environments.resolve() if environments else default.environments, default.cache)
     jobs = [Job(name, seed, budget, data_dir, output, places) for seed in range(1, seeds + 1) for name in names]
     os.environ.update(single_threaded())
-    rows: list[Row] = []
     # Spawned, so that the variables above hold before NumPy is loaded.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(run_job, job): job for job in jobs}
         for future in as_completed(futures):
             job = futures[future]
             found = future.result()
-            rows += [{"method": job.method, "seed": job.seed, **row} for row in found]
+            keep(job, found)
             typer.echo(f"{job.method}, seed {job.seed}: {len(found)} trainings, {_tested(found[-1])}")
-    rows.sort(key=lambda row: (names.index(row["method"]), row["seed"], row["number"]))
-    (output / "searches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def keep(job: Job, rows: Sequence[Row]) -> None:
+    """Write the file of a search that has ended."""
+    lines = [json.dumps({"method": job.method, "seed": job.seed, **row}) + "\n" for row in rows]
+    job.search_file.parent.mkdir(parents=True, exist_ok=True)
+    job.search_file.write_text("".join(lines), encoding="utf-8")
+
+
+def paired_searches(output: Path) -> list[Row]:
+    """Return the rows of the seeds whose searches are there for every method, in the order of `METHODS`.
+
+    Raises:
+        ConfigurationError: There is no such seed.
+    """
+    searches: dict[str, dict[int, list[Row]]] = {}
+    for file in (output / SEARCHES).glob("*.jsonl"):
+        rows: list[Row] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            row["recommended"] = genome_from_json(row["recommended"])
+        searches.setdefault(rows[0]["method"], {})[rows[0]["seed"]] = rows
+    known = METHODS.split(",")
+    methods = sorted(searches, key=lambda name: (known.index(name) if name in known else len(known), name))
+    seeds = sorted(set.intersection(*(set(searches[name]) for name in methods))) if methods else []
+    if not seeds:
+        raise ConfigurationError(f"{output / SEARCHES} has no seed whose search has ended for every method: run first")
+    return [row for name in methods for seed in seeds for row in searches[name][seed]]
 
 
 def _tested(row: Row) -> str:
@@ -221,11 +253,8 @@ def _tested(row: Row) -> str:
 
 @app.command()
 def report(output: Annotated[Path, typer.Option(help="Folder of the results.")] = OUTPUT) -> None:
-    """Write the tables and the figure of the searches that are there."""
-    lines = (output / "searches.jsonl").read_text(encoding="utf-8").splitlines()
-    rows: list[Row] = [json.loads(line) for line in lines]
-    for row in rows:
-        row["recommended"] = genome_from_json(row["recommended"])
+    """Write the tables and the figure of the searches that have ended."""
+    rows = paired_searches(output)
     (output / "summary.md").write_text("\n".join(summary(rows)) + "\n", encoding="utf-8")
     draw(rows, output / "curves.png")
     typer.echo((output / "summary.md").read_text(encoding="utf-8"))
@@ -305,5 +334,13 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     figure.savefig(file, dpi=130)
 
 
+def main() -> None:
+    """Run the command line; mistakes in the arguments are one line."""
+    try:
+        app()
+    except ConfigurationError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from pathlib import Path
@@ -10,9 +9,22 @@ from pathlib import Path
 import pytest
 
 from benchmarks import cifar10_searches
-from benchmarks.cifar10_searches import ANCHOR, TASK, TESTED_AFTER, Row, Trainings, draw, search, summary
+from benchmarks.cifar10_searches import (
+    ANCHOR,
+    TASK,
+    TESTED_AFTER,
+    Job,
+    Row,
+    Trainings,
+    draw,
+    keep,
+    paired_searches,
+    search,
+    summary,
+)
 from benchmarks.search_quality_methods import Adapters, Method, Searcher, make_searcher
 from benchmarks.search_quality_places import Places
+from evo.errors import ConfigurationError
 from evo.individual import Genome, training_seed
 
 SEED, BUDGET = 3, 12
@@ -93,12 +105,37 @@ def test_the_page_says_the_means_of_the_test_accuracies(tmp_path: Path) -> None:
     assert len([line for line in lines if line.startswith(("| random | 1 |", "| random | 2 |"))]) == 2
 
 
-def test_the_page_and_the_figure_are_made_from_the_file_alone(tmp_path: Path) -> None:
+def job(method: str, seed: int, output: Path) -> Job:
+    return Job(method, seed, 40, output, output, Places.default())
+
+
+def test_the_page_and_the_figure_are_made_from_the_searches_that_are_kept(tmp_path: Path) -> None:
     rows = two_searches(tmp_path)
-    (tmp_path / "searches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for seed in (1, 2):
+        own = [
+            {name: row[name] for name in row if name not in ("method", "seed")} for row in rows if row["seed"] == seed
+        ]
+        keep(job("random", seed, tmp_path), own)
     cifar10_searches.report(tmp_path)
     assert (tmp_path / "summary.md").read_text() == "\n".join(summary(rows)) + "\n"
     drawn = (tmp_path / "curves.png").read_bytes()
     assert drawn.startswith(b"\x89PNG")
     draw(rows, tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == drawn
+
+
+def test_only_seeds_that_every_method_has_are_reported(tmp_path: Path) -> None:
+    row = {"number": 1, "recommended": ANCHOR}
+    for method, seed in (("random", 3), ("surrogate", 1), ("random", 1), ("surrogate", 2)):
+        keep(job(method, seed, tmp_path), [row])
+    found = [(row["method"], row["seed"], row["recommended"]) for row in paired_searches(tmp_path)]
+    assert found == [("surrogate", 1, ANCHOR), ("random", 1, ANCHOR)]
+
+
+def test_no_finished_searches_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="run first"):
+        paired_searches(tmp_path)
+    for method, seed in (("random", 2), ("surrogate", 1)):
+        keep(job(method, seed, tmp_path), [{"number": 1, "recommended": ANCHOR}])
+    with pytest.raises(ConfigurationError, match="no seed whose search has ended for every method"):
+        paired_searches(tmp_path)
