@@ -30,6 +30,7 @@ from benchmarks.search_quality_methods import Adapters, Method, Searcher, check_
 from benchmarks.search_quality_places import Places, single_threaded
 from benchmarks.search_quality_tasks import Task, Training
 from evo.errors import ConfigurationError
+from evo.files import write_text
 from evo.individual import Genome, genome_from_json, genome_key, training_seed
 from evo.models.mlp import build
 from evo.space import SearchSpace
@@ -44,6 +45,7 @@ TEST_SEEDS = 3
 TEST_SEED = -1
 """In place of a search's seed, for trainings that judge a genome: nobody has seen theirs."""
 SEARCHES = "searches"
+"""Folder of the searches that have ended, beside that of the trainings."""
 CHANCE = 0.1
 """What a training counts that diverged: the accuracy of guessing."""
 
@@ -222,7 +224,7 @@ def keep(job: Job, rows: Sequence[Row]) -> None:
     """Write the file of a search that has ended."""
     lines = [json.dumps({"method": job.method, "seed": job.seed, **row}) + "\n" for row in rows]
     job.search_file.parent.mkdir(parents=True, exist_ok=True)
-    job.search_file.write_text("".join(lines), encoding="utf-8")
+    write_text(job.search_file, "".join(lines))
 
 
 def paired_searches(output: Path) -> list[Row]:
