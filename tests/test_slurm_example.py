@@ -81,8 +81,9 @@ def test_slurms_warning_stops_the_search_and_queues_the_job_again(folder: Path) 
 DEAF = """#!/bin/bash
 echo "$@" >> calls
 trap '' TERM
-touch running
-%s
+trap 'stop=1' USR1
+touch running # only now, for a signal that comes before the traps would end it
+while [ -z "$stop" ]; do sleep 0.1; done
 touch saving
 for _ in $(seq 20); do sleep 0.1; done
 exit 75
@@ -90,7 +91,7 @@ exit 75
 
 
 def test_a_second_signal_does_not_end_the_job_while_the_search_saves_its_state(folder: Path) -> None:
-    (folder / "bin" / "evo").write_text(DEAF % "trap 'stop=1' USR1; while [ -z \"$stop\" ]; do sleep 0.1; done")
+    (folder / "bin" / "evo").write_text(DEAF)
     process = start(folder)
     process.send_signal(signal.SIGUSR1)
     wait_until(lambda: (folder / "saving").exists(), seconds=30)
