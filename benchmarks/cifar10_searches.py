@@ -6,11 +6,13 @@
 
 A method proposes one genome at a time with all results known. What a search recommends after 10, 20 and 40 trainings is
 trained on three new seeds and measured on the test set. Every training is kept, so a run goes on where it was stopped.
-A report is of the seeds whose searches are there for every method.
+A report is of the seeds whose searches are there for every method. Beside the seconds of the trainings, which depend on
+the machines that made them, it has their arithmetic, which does not.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import multiprocessing
@@ -18,7 +20,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ import typer
 from benchmarks.search_quality_methods import Adapters, Method, Searcher, check_method, make_searcher
 from benchmarks.search_quality_places import Places, single_threaded
 from benchmarks.search_quality_tasks import Task, Training
+from evo.cost import counter
+from evo.data.splits import validation_count
 from evo.errors import ConfigurationError
 from evo.files import write_text
 from evo.individual import Genome, genome_from_json, genome_key, training_seed
@@ -93,6 +97,8 @@ class CifarTask(Task):
 
 
 TASK = CifarTask("cifar10-mlp", "reporting", Training(best=1.0, reference=CHANCE), seeds=3)
+IMAGES, SHAPE, CLASSES = 50_000, (3, 32, 32), 10
+"""CIFAR-10's training images, of which evo holds a tenth out for validation."""
 
 
 class Trainings:
@@ -105,8 +111,11 @@ class Trainings:
 
     def __init__(self, file: Path, train: Callable[[Genome, int, bool], tuple[float, float]]):
         self.file, self._train = file, train
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        rows: list[Row] = [json.loads(line) for line in lines]
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:  # a kill has torn the last line
+            write_text(file, whole)
+        rows: list[Row] = [json.loads(line) for line in whole.splitlines()]
         self._known = {(row["key"], row["seed"], row["part"]): row for row in rows}
 
     def measure(self, genome: Genome, seed: int, part: str, note: Row) -> Row:
@@ -133,7 +142,7 @@ def search(searcher: Searcher, trainings: Trainings, seed: int, budget: int) -> 
     """Run one search.
 
     Returns:
-        One row a training: `number, accuracy, seconds`, and of the genome that is recommended after it `recommended`
+        One row a training: `number, genome, accuracy, seconds`, and of the genome recommended after it `recommended`
         and `recommended_accuracy`, the mean of its validation accuracies so far; after those of `TESTED_AFTER` also
         `test`, the test accuracies of its trainings on new seeds.
     """
@@ -153,7 +162,7 @@ def search(searcher: Searcher, trainings: Trainings, seed: int, budget: int) -> 
         seen.append(measured["accuracy"])
         searcher.tell(measured["accuracy"])
         recommended = searcher.recommend() or genomes[max(values, key=lambda one: max(values[one]))]
-        row = {"number": number, "accuracy": measured["accuracy"], "seconds": measured["seconds"]}
+        row = {"number": number, "genome": genome, "accuracy": measured["accuracy"], "seconds": measured["seconds"]}
         row |= {"recommended": recommended, "recommended_accuracy": statistics.fmean(values[genome_key(recommended)])}
         if number in TESTED_AFTER:
             seeds = [training_seed(TEST_SEED, recommended, replicate) for replicate in range(TEST_SEEDS)]
@@ -237,7 +246,7 @@ def paired_searches(output: Path) -> list[Row]:
     for file in (output / SEARCHES).glob("*.jsonl"):
         rows: list[Row] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         for row in rows:
-            row["recommended"] = genome_from_json(row["recommended"])
+            row |= {name: genome_from_json(row[name]) for name in ("genome", "recommended")}
         searches.setdefault(rows[0]["method"], {})[rows[0]["seed"]] = rows
     known = METHODS.split(",")
     methods = sorted(searches, key=lambda name: (known.index(name) if name in known else len(known), name))
@@ -245,6 +254,12 @@ def paired_searches(output: Path) -> list[Row]:
     if not seeds:
         raise ConfigurationError(f"{output / SEARCHES} has no seed whose search has ended for every method: run first")
     return [row for name in methods for seed in seeds for row in searches[name][seed]]
+
+
+def operations(genome: Genome) -> float:
+    """Return the floating-point operations of the products of a search's training, measuring its curve included."""
+    held_out = validation_count(IMAGES)
+    return counter("mlp", TASK.space().training, SHAPE, CLASSES, IMAGES - held_out, held_out)(genome).amounts[0]
 
 
 def _tested(row: Row) -> str:
@@ -269,10 +284,11 @@ def summary(rows: Sequence[Row]) -> list[str]:
         "# Searches of whole trainings on CIFAR-10",
         "",
         "Test accuracy of the genome that a search recommends after so many trainings: mean and standard deviation",
-        "over its paired seeds, of means over three trainings on new seeds. Hours: of training on one core, mean.",
+        "over its paired seeds, of means over three trainings on new seeds. Of a search's trainings, mean: hours of",
+        "one core as measured, on whatever machine made them, and PFLOP of arithmetic.",
         "",
-        "| method | " + " | ".join(f"after {number}" for number in TESTED_AFTER) + " | hours |",
-        "|---|" + "---|" * (len(TESTED_AFTER) + 1),
+        "| method | " + " | ".join(f"after {number}" for number in TESTED_AFTER) + " | hours | PFLOP |",
+        "|---|" + "---|" * (len(TESTED_AFTER) + 2),
     ]
     for method in methods:
         own = [row for row in rows if row["method"] == method]
@@ -283,6 +299,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
             cells.append(f"{statistics.fmean(means):.4f}{deviation}" if means else "")
         count = len({row["seed"] for row in own})
         cells.append(f"{sum(row['seconds'] for row in own) / 3600 / count:.2f}")
+        cells.append(f"{sum(operations(row['genome']) for row in own) / 1e15 / count:.2f}")
         lines.append(f"| {method} | {' | '.join(cells)} |")
     lines += ["", "| method | seed | validation of the search | test, three seeds | genome |", "|---|---|---|---|---|"]
     for row in rows:
@@ -300,40 +317,42 @@ def _cell(value: Any) -> str:
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:
-    """Draw validation accuracy of what is recommended against trainings and against hours, a thin line a search."""
+    """Draw validation accuracy of what is recommended against trainings, hours and arithmetic, a thin line a search."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    for place, method in enumerate(methods):
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    trainings, hours, arithmetic = figure.subplots(1, 3, sharey=True)
+    for place, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
         look: dict[str, Any] = {
             "color": ("#0072B2", "#D55E00", "#009E73", "#CC79A7")[place % 4],
             "linestyle": ("-", "--", ":", "-.")[place % 4],
+            "drawstyle": "steps-post",
         }
-        curves = []
+        curves: list[list[float]] = []
         for seed in sorted({row["seed"] for row in rows if row["method"] == method}):
             own = [row for row in rows if (row["method"], row["seed"]) == (method, seed)]
             values = [row["recommended_accuracy"] for row in own]
+            trainings.plot(range(1, len(own) + 1), values, linewidth=0.7, alpha=0.5, **look)
+            label = None if curves else method
+            hours.plot(_sums(row["seconds"] / 3600 for row in own), values, linewidth=1.4, label=label, **look)
+            work = _sums(operations(row["genome"]) / 1e15 for row in own)
+            arithmetic.plot(work, values, linewidth=1.4, label=label, **look)
             curves.append(values)
-            hours = [sum(row["seconds"] for row in own[: end + 1]) / 3600 for end in range(len(own))]
-            right.plot(
-                hours, values, linewidth=1.4, drawstyle="steps-post", label=method if seed == 1 else None, **look
-            )
-            left.plot(range(1, len(own) + 1), values, linewidth=0.7, alpha=0.5, drawstyle="steps-post", **look)
-        shortest = min(map(len, curves))
-        means = [statistics.fmean(curve[number] for curve in curves) for number in range(shortest)]
-        left.plot(
-            range(1, shortest + 1), means, linewidth=2.2, drawstyle="steps-post", label=f"{method} (mean)", **look
-        )
+        means = [statistics.fmean(column) for column in zip(*curves, strict=False)]
+        trainings.plot(range(1, len(means) + 1), means, linewidth=2.2, label=f"{method} (mean)", **look)
     best = max(row["recommended_accuracy"] for row in rows)
-    left.set_ylim(math.floor(20 * (best - 0.2)) / 20, best + 0.01)
-    left.set(xlabel="trainings", ylabel="validation accuracy of the recommended genome (fraction)")
-    right.set(xlabel="hours of training on one core")
-    for axes in (left, right):
+    trainings.set_ylim(math.floor(20 * (best - 0.2)) / 20, best + 0.01)
+    trainings.set(xlabel="trainings", ylabel="validation accuracy of the recommended genome (fraction)")
+    hours.set(xlabel="hours of training on one core, as measured")
+    arithmetic.set(xlabel="arithmetic of the trainings (PFLOP)")
+    for axes in (trainings, hours, arithmetic):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, loc="lower right")
     figure.savefig(file, dpi=130)
+
+
+def _sums(amounts: Iterable[float]) -> list[float]:
+    return list(itertools.accumulate(amounts))
 
 
 def main() -> None:

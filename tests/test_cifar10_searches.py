@@ -18,6 +18,7 @@ from benchmarks.cifar10_searches import (
     Trainings,
     draw,
     keep,
+    operations,
     paired_searches,
     search,
     summary,
@@ -68,6 +69,17 @@ def test_a_search_that_was_stopped_goes_on_with_nothing_trained_twice(
     assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
+def test_a_line_that_a_kill_has_torn_is_trained_again(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.jsonl"
+    undisturbed = search(searcher(), Trainings(kept, Counted()), SEED, BUDGET)
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-20])
+    again = Counted()
+    assert search(searcher(), Trainings(kept, again), SEED, BUDGET) == undisturbed
+    assert len(again.seeds) == 1
+    assert kept.read_bytes() == whole
+
+
 def test_a_method_begins_with_the_known_genome_and_is_judged_by_seeds_of_its_own(tmp_path: Path) -> None:
     train = Counted()
     rows = search(searcher(), Trainings(tmp_path / "kept.jsonl", train), SEED, BUDGET)
@@ -101,8 +113,18 @@ def test_the_page_says_the_means_of_the_test_accuracies(tmp_path: Path) -> None:
     for number, cell in zip(TESTED_AFTER, cells, strict=False):
         means = [statistics.fmean(row["test"]) for row in rows if row["number"] == number]
         assert cell == f"{statistics.fmean(means):.4f} ± {statistics.stdev(means):.4f}"
-    assert cells[-1] == f"{40 * 2.5 / 3600:.2f}"
+    assert cells[-2] == f"{40 * 2.5 / 3600:.2f}"
+    assert cells[-1] == f"{sum(operations(row['genome']) for row in rows) / 2e15:.2f}"
     assert len([line for line in lines if line.startswith(("| random | 1 |", "| random | 2 |"))]) == 2
+
+
+def test_the_arithmetic_is_that_of_the_steps_and_of_measuring_the_curve() -> None:
+    genome: Genome = {"hidden_layers": (100,), "learning_rate": 1e-3, "batch_size": 200, "steps": 1500}
+    # Six operations a weight and image, but four in the first layer: nothing wants the gradient of the images.
+    steps = (4 * 3072 * 100 + 6 * 100 * 10) * 200 * 1500
+    points = -(-1500 // TASK.space().training.evaluate_every)
+    measuring = 2 * (3072 * 100 + 100 * 10) * (45_000 + 5_000 * points)
+    assert operations(genome) == steps + measuring
 
 
 def job(method: str, seed: int, output: Path) -> Job:
@@ -125,7 +147,7 @@ def test_the_page_and_the_figure_are_made_from_the_searches_that_are_kept(tmp_pa
 
 
 def test_only_seeds_that_every_method_has_are_reported(tmp_path: Path) -> None:
-    row = {"number": 1, "recommended": ANCHOR}
+    row = {"number": 1, "genome": ANCHOR, "recommended": ANCHOR}
     for method, seed in (("random", 3), ("surrogate", 1), ("random", 1), ("surrogate", 2)):
         keep(job(method, seed, tmp_path), [row])
     found = [(row["method"], row["seed"], row["recommended"]) for row in paired_searches(tmp_path)]
@@ -136,6 +158,6 @@ def test_no_finished_searches_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="run first"):
         paired_searches(tmp_path)
     for method, seed in (("random", 2), ("surrogate", 1)):
-        keep(job(method, seed, tmp_path), [{"number": 1, "recommended": ANCHOR}])
+        keep(job(method, seed, tmp_path), [{"number": 1, "genome": ANCHOR, "recommended": ANCHOR}])
     with pytest.raises(ConfigurationError, match="no seed whose search has ended for every method"):
         paired_searches(tmp_path)
