@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import multiprocessing
 import os
 import statistics
@@ -292,9 +291,10 @@ def summary(rows: Sequence[Row]) -> list[str]:
     ]
     for method in methods:
         own = [row for row in rows if row["method"] == method]
+        tests = _tests(own)
         cells = []
         for number in TESTED_AFTER:
-            means = [statistics.fmean(row["test"]) for row in own if row["number"] == number]
+            means = tests.get(number, [])
             deviation = f" ± {statistics.stdev(means):.4f}" if len(means) > 1 else ""
             cells.append(f"{statistics.fmean(means):.4f}{deviation}" if means else "")
         count = len({row["seed"] for row in own})
@@ -317,14 +317,15 @@ def _cell(value: Any) -> str:
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:
-    """Draw validation accuracy of what is recommended against trainings, hours and arithmetic, a thin line a search."""
+    """Draw accuracy of what is recommended against trainings, hours and arithmetic; a thin line is one search."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    trainings, hours, arithmetic = figure.subplots(1, 3, sharey=True)
+    figure = Figure(figsize=(14, 5), layout="constrained")
+    trainings, hours, arithmetic = figure.subplots(1, 3, sharey=True, width_ratios=(1.4, 1, 1))
     for place, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+        color = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")[place % 4]
         look: dict[str, Any] = {
-            "color": ("#0072B2", "#D55E00", "#009E73", "#CC79A7")[place % 4],
+            "color": color,
             "linestyle": ("-", "--", ":", "-.")[place % 4],
             "drawstyle": "steps-post",
         }
@@ -333,22 +334,30 @@ def draw(rows: Sequence[Row], file: Path) -> None:
             own = [row for row in rows if (row["method"], row["seed"]) == (method, seed)]
             values = [row["recommended_accuracy"] for row in own]
             trainings.plot(range(1, len(own) + 1), values, linewidth=0.7, alpha=0.5, **look)
-            label = None if curves else method
-            hours.plot(_sums(row["seconds"] / 3600 for row in own), values, linewidth=1.4, label=label, **look)
-            work = _sums(operations(row["genome"]) / 1e15 for row in own)
-            arithmetic.plot(work, values, linewidth=1.4, label=label, **look)
+            hours.plot(_sums(row["seconds"] / 3600 for row in own), values, linewidth=1.4, **look)
+            arithmetic.plot(_sums(operations(row["genome"]) / 1e15 for row in own), values, linewidth=1.4, **look)
             curves.append(values)
         means = [statistics.fmean(column) for column in zip(*curves, strict=False)]
-        trainings.plot(range(1, len(means) + 1), means, linewidth=2.2, label=f"{method} (mean)", **look)
-    best = max(row["recommended_accuracy"] for row in rows)
-    trainings.set_ylim(math.floor(20 * (best - 0.2)) / 20, best + 0.01)
-    trainings.set(xlabel="trainings", ylabel="validation accuracy of the recommended genome (fraction)")
+        trainings.plot(range(1, len(means) + 1), means, linewidth=2.2, label=f"{method}, validation", **look)
+        for number, accuracies in _tests([row for row in rows if row["method"] == method]).items():
+            label = f"{method}, test (mean)" if number == TESTED_AFTER[0] else None
+            trainings.plot([number], [statistics.fmean(accuracies)], "os^D"[place % 4], color=color, label=label)
+    trainings.set(xlabel="trainings (thick: mean)", ylabel="accuracy of the genome recommended")
     hours.set(xlabel="hours of training on one core, as measured")
     arithmetic.set(xlabel="arithmetic of the trainings (PFLOP)")
     for axes in (trainings, hours, arithmetic):
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, loc="lower right")
-    figure.savefig(file, dpi=130)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(file, dpi=110)
+
+
+def _tests(rows: Sequence[Row]) -> dict[int, list[float]]:
+    """Return a method's test accuracies, a mean over new seeds for each search, by the trainings they come after."""
+    tested: dict[int, list[float]] = {}
+    for row in rows:
+        if "test" in row:
+            tested.setdefault(row["number"], []).append(statistics.fmean(row["test"]))
+    return tested
 
 
 def _sums(amounts: Iterable[float]) -> list[float]:
