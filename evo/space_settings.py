@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from evo.errors import ConfigurationError, did_you_mean, listed
+from evo.objectives import check_objectives
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -84,6 +85,17 @@ class SearchDefaults(BaseModel):
     pending: PositiveCount | None = None
     objectives: dict[str, Literal["maximise", "minimise"]] | None = None
 
+    @field_validator("objectives")
+    @classmethod
+    def check_objectives(cls, objectives: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
+        if objectives is None:
+            return None
+        strategy = info.data.get("strategy")
+        if strategy not in (None, "pareto"):
+            raise ValueError(f'are of strategy "pareto" alone, and strategy is "{strategy}"; leave one of them out')
+        check_objectives(objectives)
+        return objectives
+
 
 def read_settings(
     training: TrainingSettings | Mapping[str, Any] | None, search: SearchDefaults | Mapping[str, Any] | None
@@ -130,7 +142,7 @@ def _line(detail: ErrorDetails, path: str, fields: Iterable[str]) -> str:
     if loc and isinstance(loc[0], int) and loc[0] < len(list(fields)):
         loc[0] = list(fields)[loc[0]]  # an argument that was given by its place
     where = ".".join([path, *map(str, loc[:-1] if scalar else loc)])
-    kind, message = detail["type"], detail["msg"].removeprefix("Value error, ")
+    kind, message = detail["type"], detail["msg"].removeprefix("Value error, ").removeprefix("objectives: ")
     if scalar:
         return f"{where}: must be a text, a finite number, true or false, got {detail['input']!r}"
     if kind == "model_type":

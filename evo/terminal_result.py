@@ -18,7 +18,7 @@ from rich.text import Text
 
 from evo.errors import SearchError
 from evo.history import FIRST_FINALIST_REPLICATE
-from evo.individual import Evaluation
+from evo.individual import Evaluation, genome_key
 from evo.progress import duration, genome_text, model_option, printable, short
 from evo.reports.front import objectives_table
 from evo.reports.new_seeds import fitness_bounds, on_new_seeds
@@ -64,21 +64,24 @@ def print_result(run: Run, console: Console | None = None) -> None:
     _print_box(console, title, [Section(rows=genes), Section(rows=worth), Section(rows=_cost(run))], interval)
     if run.settings.fitness == "test":
         console.print(SELECTED_ON_TEST, style="bold yellow")
+    if _all_points_tried(run):
+        count = round(run.space.points)
+        console.print(
+            "The search space has one point." if count == 1 else f"All {count} points of the search space were tried."
+        )
     if run.path is None:
         return
     files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
     folder, model = shlex.quote(str(run.path)), model_option(run.settings)
-    more = f"evo resume {folder} --budget {2 * len(run.search_evaluations)}{model}"
-    _print_next(
-        console,
-        f"{run.path}/{', '.join(files)}",
-        (
-            (f"evo compare {folder}", "the best genomes, validation and test side by side"),
-            (f"evo report {folder}", "figures and tables of the whole search, as one page"),
-            (more, f"go on with twice the {noun_of(run)}"),
-            (f"evo replay {folder} {best.id}{model}", "train the best again and compare"),
-        ),
-    )
+    next_commands = [
+        (f"evo compare {folder}", "the best genomes, validation and test side by side"),
+        (f"evo report {folder}", "figures and tables of the whole search, as one page"),
+        (f"evo replay {folder} {best.id}{model}", "train the best again and compare"),
+    ]
+    if not _all_points_tried(run):
+        more = f"evo resume {folder} --budget {2 * len(run.search_evaluations)}{model}"
+        next_commands.insert(2, (more, f"go on with twice the {noun_of(run)}"))
+    _print_next(console, f"{run.path}/{', '.join(files)}", next_commands)
 
 
 def print_trainings(run: Run, console: Console | None = None) -> None:
@@ -122,6 +125,10 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
     _print_next(console, f"{run.path}/evaluations.csv, curves.csv, figures/", [(more, "train on more seeds")])
 
 
+def _all_points_tried(run: Run) -> bool:
+    return len({genome_key(individual.genome) for individual in run.individuals}) >= run.space.points
+
+
 def noun_of(run: Run) -> str:
     """Return what an evaluation of a run is called."""
     return "trainings" if run.settings.objective is None else "evaluations"
@@ -148,7 +155,8 @@ def _worth(run: Run) -> tuple[list[tuple[str, str]], bool]:
     if len(objectives := settings.objectives or {}) > 1:
         front = objectives_table(SearchData(run.name, run))["front"]
         others = " and ".join(name for name in objectives if name != "fitness")
-        rows.append(("Pareto front", f"{front.sum()} genomes, of fitness against {others}; evo report shows them"))
+        genomes = "1 genome" if front.sum() == 1 else f"{front.sum()} genomes"
+        rows.append(("Pareto front", f"{genomes}, of fitness against {others}; evo report shows them"))
     return rows, len(found.fitness) > 1
 
 

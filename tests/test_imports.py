@@ -36,7 +36,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 ORDER = (
     ("errors", "plain_text"),
     ("individual", "files", "processes", "models", "onednn", "optimiser"),
-    ("hardware", "ranking"),
+    ("hardware", "objectives", "ranking"),
     ("space_settings",),
     ("genes",),
     ("space_problems",),

@@ -112,7 +112,8 @@ def test_a_search_of_several_objectives_says_how_many_genomes_none_beats() -> No
     run = evo.search(space, lambda config: config["x"], strategy="pareto", objectives=objectives, budget=8)
     points = list(zip(run.table["fitness"], -run.table["seconds"], strict=True))
     front = [p for p in points if not any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points)]
-    assert f"{len(front)} genomes, of fitness against seconds" in printed(print_result, run, None)
+    genomes = f"{len(front)} genome{'' if len(front) == 1 else 's'}"
+    assert f"{genomes}, of fitness against seconds" in printed(print_result, run, None)
 
 
 def test_a_run_of_failures_has_no_result() -> None:
@@ -151,3 +152,23 @@ def test_the_clock_counts_only_the_last_part_of_a_training_that_was_resumed() ->
     resumed = evaluation(0, 0.5, started=100.0, seconds=3600.0, seconds_before=3590.0)
     beside = evaluation(1, 0.5, started=105.0, seconds=7.0)
     assert busy_seconds([resumed, beside]) == pytest.approx(12.0)
+
+
+@pytest.mark.parametrize(("points", "said"), [(1, "The search space has one point."), (3, "All 3 points of the")])
+def test_a_space_with_every_point_tried_says_so_and_proposes_no_larger_budget(
+    tmp_path: Path, points: int, said: str
+) -> None:
+    space = evo.SearchSpace({"x": evo.Integer(1, points)})
+    run = evo.search(space, lambda config: 0.1 * config["x"], budget=20, finalists=0, output=tmp_path / "run")
+    text = printed(print_result, run, None)
+    assert said in text
+    assert "evo report" in text
+    assert "evo resume" not in text
+
+
+def test_a_space_with_points_left_can_be_gone_on_with(tmp_path: Path) -> None:
+    space = evo.SearchSpace({"x": evo.Integer(1, 21)})
+    run = evo.search(space, lambda config: 0.1 * config["x"], budget=20, finalists=0, output=tmp_path / "run")
+    text = printed(print_result, run, None)
+    assert "of the search space" not in text
+    assert "--budget 40" in text

@@ -12,15 +12,13 @@ from typing import Any
 
 from deap import base, tools
 
-from evo.errors import ConfigurationError, did_you_mean
-from evo.individual import MEASURES
+from evo.errors import ConfigurationError
+from evo.objectives import FITNESS, SIGNS, check_objectives
 from evo.strategies.base import WORST_FITNESS, Draft, Member
 from evo.strategies.steady_state import SteadyState
 from evo.variation import lend
 
-FITNESS = "fitness"
 DEFAULT_OBJECTIVES = {FITNESS: "maximise", "parameters": "minimise"}
-SIGNS = {"maximise": 1.0, "minimise": -1.0}
 CROSSOVER_PROBABILITY = 0.7
 TRIES = 50
 
@@ -93,23 +91,3 @@ class Pareto(SteadyState):
             return []
         [first, *_] = tools.sortNondominated(self._population, len(self._population), first_front_only=True)
         return sorted((member.individual.id for member in first), key=lambda number: -(self._fitnesses[number][0] or 0))
-
-
-def check_objectives(objectives: Mapping[str, str]) -> None:
-    """Check the objectives of a search.
-
-    Raises:
-        ConfigurationError: Fewer than two, or something that no evaluation measures.
-    """
-    known = (FITNESS, *MEASURES)
-    for name, direction in objectives.items():
-        if name not in known:
-            raise ConfigurationError(
-                f'objectives: "{name}" is not measured.{did_you_mean(name, known)} Known: {", ".join(known)}'
-            )
-        if direction not in SIGNS:
-            raise ConfigurationError(f'objectives.{name}: must be "maximise" or "minimise", got "{direction}"')
-    if FITNESS not in objectives or len(objectives) < 2:
-        raise ConfigurationError(
-            f"objectives: must be fitness and at least one of {', '.join(MEASURES)}, got {', '.join(objectives)}"
-        )

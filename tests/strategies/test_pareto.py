@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,28 @@ def test_objectives_that_cannot_be_are_refused(objectives: dict[str, str], messa
         make_strategy("pareto", space_for("pareto"), objectives=objectives)
     with pytest.raises(ConfigurationError, match=message):
         evo.search(SPACE, lambda config: 0.0, strategy="pareto", objectives=objectives, budget=4)
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        (
+            'objectives = { fitness = "maximise", flops = "minimise" }',
+            'search.objectives: "flops" is not measured. Did you mean',
+        ),
+        ('objectives = { fitness = "maximise" }', "search.objectives: must be fitness and at least one of"),
+        (
+            'strategy = "ga"\nobjectives = { fitness = "maximise", loss = "minimise" }',
+            'search.objectives: are of strategy "pareto" alone, and strategy is "ga"',
+        ),
+    ],
+    ids=["not measured", "only one", "another strategy"],
+)
+def test_objectives_of_a_space_file_are_checked_with_the_file(tmp_path: Path, search: str, message: str) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text(f'[search]\n{search}\n[genes.x]\ntype = "float"\nlow = 0.0\nhigh = 1.0\n')
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        evo.load_space(file)
 
 
 def test_objectives_of_another_strategy_are_refused() -> None:
