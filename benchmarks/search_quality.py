@@ -87,6 +87,9 @@ def report(
     methods: Annotated[str, typer.Option(help="Names, separated by commas; all by default.")] = "",
     against: Annotated[str, typer.Option(help="Methods that others are compared with; all by default.")] = "",
     budget: Budget = 100,
+    at: Annotated[
+        int | None, typer.Option(help="Trainings at which methods are compared; the budget by default.")
+    ] = None,
     axis: Annotated[str, typer.Option(help="trainings, or steps (tasks with a gene of steps).")] = "trainings",
     output: Output = OUTPUT,
 ) -> None:
@@ -94,9 +97,8 @@ def report(
     from benchmarks.search_quality_report import write_report
 
     rows = store_rows(output, half, tasks, methods, budget, axis)
-    files = write_report(
-        rows, output, budget=budget, axis=axis, stem=f"{half}-{budget}-{axis}", against=_names(against)
-    )
+    stem = f"{half}-{budget}-{axis}" + ("" if at is None else f"-at-{at}")
+    files = write_report(rows, output, budget=budget, axis=axis, stem=stem, against=_names(against), at=at)
     typer.echo(files[0].read_text(encoding="utf-8"))
     for file in files:
         typer.echo(file)

@@ -31,7 +31,14 @@ MARKERS, LINES = ("", "o", "s", "^"), ("-", "--", "-.", ":")
 
 
 def write_report(
-    rows: Sequence[Mapping[str, Any]], output: Path, *, budget: int, axis: str, stem: str, against: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Any]],
+    output: Path,
+    *,
+    budget: int,
+    axis: str,
+    stem: str,
+    against: Sequence[str] = (),
+    at: int | None = None,
 ) -> list[Path]:
     """Write summary, tables and figure; return their paths, the summary's first.
 
@@ -42,18 +49,22 @@ def write_report(
         axis: What is counted: "trainings" or "steps".
         stem: Names the files.
         against: Methods that all others are compared with; all by default.
+        at: Trainings, at most the budget, at which methods are compared; by default the budget.
 
     Raises:
-        ConfigurationError: An unknown axis, or no task and seed that every method has.
+        ConfigurationError: An unknown axis, a comparison outside the budget, or no task and seed that every method has.
     """
     if axis not in AXES:
         raise ConfigurationError(f"--axis: must be trainings or steps, got {axis}")
+    at = budget if at is None else at
+    if not 1 <= at <= budget:
+        raise ConfigurationError(f"--at: must be from 1 to the budget of {budget}, got {at}")
     used = [row for row in rows if axis == "trainings" or "steps" in row]
     methods, curves = paired_curves(used, budget, AXES[axis])
     if not curves:
         raise ConfigurationError("no task and seed that all these methods have; name fewer with --methods or --tasks")
     output.mkdir(parents=True, exist_ok=True)
-    pairs = [pair for pair in comparisons(methods, curves, budget) if not against or pair.second in against]
+    pairs = [pair for pair in comparisons(methods, curves, at) if not against or pair.second in against]
     tables = {
         "levels": levels_table(methods, curves, budget, used),
         "tasks": tasks_table(methods, curves, budget),
@@ -61,7 +72,7 @@ def write_report(
     }
     files = [output / f"summary-{stem}.md", output / f"curves-{stem}.png"]
     files[0].write_text(
-        "\n".join([*summary(curves, pairs, tables["levels"], tables["tasks"], budget, axis), versions(used), ""]),
+        "\n".join([*summary(curves, pairs, tables["levels"], tables["tasks"], budget, axis, at), versions(used), ""]),
         encoding="utf-8",
     )
     draw(methods, curves, files[1], UNITS[axis])
@@ -124,7 +135,13 @@ def comparisons_table(pairs: Iterable[Comparison]) -> pd.DataFrame:
 
 
 def summary(
-    curves: Curves, pairs: Sequence[Comparison], table: pd.DataFrame, tasks: pd.DataFrame, budget: int, axis: str
+    curves: Curves,
+    pairs: Sequence[Comparison],
+    table: pd.DataFrame,
+    tasks: pd.DataFrame,
+    budget: int,
+    axis: str,
+    at: int,
 ) -> list[str]:
     """Return the lines of the summary in Markdown."""
     order, unit, points = list(table["method"]), UNITS[axis], checkpoints(budget)
@@ -146,9 +163,9 @@ def summary(
         times = [f"{entry['seconds_a_proposal']:.3f}", f"{entry['seconds_a_proposal_last_ten']:.3f}"]
         lines.append(line([entry["method"], *cells, *times]))
     found = {(pair.first, pair.second): pair for pair in pairs}
-    after = f"{unit[0].upper()}{unit[1:]} after which the row's method is where the column's is at {budget}"
+    after = f"{unit[0].upper()}{unit[1:]} after which the row's method is where the column's is at {at}"
     for title, part, digits in (
-        (f"Probability that the row's method is better than the column's at {budget}", "better", 2),
+        (f"Probability that the row's method is better than the column's at {at}", "better", 2),
         (f"{after}: mean regret over tasks", "evaluations", 0),
         (f"{after}: median over tasks", "evaluations_median", 0),
     ):

@@ -578,6 +578,14 @@ def test_runs_are_made_once_and_reported(
     table = pd.read_csv(output / "comparisons-tuning-12-trainings.csv")
     assert set(table["task"]) == {"all", "hpobench-vehicle"}
     assert (output / "curves-tuning-12-trainings.png").stat().st_size > 10_000
+    assert command("report", *shared, "--at", "6") == 0
+    assert "is where the column's is at 6: median over tasks" in capsys.readouterr().out
+    earlier = pd.read_csv(output / "comparisons-tuning-12-trainings-at-6.csv")
+    assert set(earlier["at"]) == {6}
+    assert list(earlier["better"]) != list(table["better"])
+    monkeypatch.setattr(sys, "argv", ["search_quality", "report", *shared, "--at", "13"])
+    with pytest.raises(SystemExit, match="--at: must be from 1 to the budget of 12, got 13"):
+        search_quality.main()
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(
