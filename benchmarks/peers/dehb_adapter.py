@@ -6,6 +6,7 @@ import tempfile
 from typing import Any
 
 import protocol
+from ConfigSpace import Configuration
 from configuration_space import make_space
 from dehb import DEHB
 from loguru import logger
@@ -23,7 +24,6 @@ class DehbSearch:
             raise ValueError("DEHB needs a fidelity: a space with a gene of training steps")
         [steps] = [entry for entry in start["parameters"] if entry["name"] == self.fidelity]
         parameters = [entry for entry in start["parameters"] if entry["name"] != self.fidelity]
-        self.anchor: protocol.Config | None = start["anchor"]
         # Its vectors have a fixed length, whatever the conditions.
         space = make_space(parameters, start["seed"], conditional=False)
         self.optimiser = DEHB(
@@ -39,10 +39,20 @@ class DehbSearch:
             save_freq=None,
             log_level="ERROR",
         )
-        self.job: dict[str, Any] = {}
+        self.job: dict[str, Any] = self.optimiser.ask()
+        self.waiting = True
+        # It has no call for a configuration to start with; put in place of its first draw, as it does at a restart.
+        names = [entry["name"] for entry in parameters]
+        anchor = Configuration(space, values={name: start["anchor"][name] for name in names})
+        self.optimiser.config_repository.configs[self.job["config_id"]].config = self.optimiser.configspace_to_vector(
+            anchor
+        )
+        self.job["config"] = anchor
 
     def ask(self) -> protocol.Config:
-        self.job = self.optimiser.ask()
+        if not self.waiting:
+            self.job = self.optimiser.ask()
+        self.waiting = False
         return dict(self.job["config"]) | {self.fidelity: round(self.job["fidelity"])}
 
     def tell(self, value: float) -> None:
