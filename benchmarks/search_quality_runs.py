@@ -32,6 +32,8 @@ from evo.space import SearchSpace
 Row = dict[str, Any]
 BLOCK = 10
 """Proposals whose mean time is kept as one number."""
+SAME = 1e-6
+"""Distance of genomes that differ by no more than the rounding of a peer's scale."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,9 @@ def run_search(searcher: Searcher, objective: Objective, space: SearchSpace, bud
         space: Of the task.
         budget: Trainings; with `by_steps`, full trainings whose steps are the bound.
         by_steps: Whether the bound is on steps.
+
+    Raises:
+        RuntimeError: The method does not begin with the space's known configuration.
     """
     recorder = Recorder(objective, space, searcher.shares_curves)
     seconds: list[float] = []
@@ -124,6 +129,8 @@ def run_search(searcher: Searcher, objective: Objective, space: SearchSpace, bud
         proposed = time.perf_counter()
         if genome is None:
             break
+        if not recorder.observed:
+            _check_start(space, genome)
         value = recorder.evaluate(genome)
         evaluated = time.perf_counter()
         searcher.tell(value)
@@ -139,6 +146,14 @@ def run_search(searcher: Searcher, objective: Objective, space: SearchSpace, bud
         "recommended": recorder.recommended,
     }
     return row | ({"steps": recorder.steps, "full_steps": full} if full else {})
+
+
+def _check_start(space: SearchSpace, genome: Genome) -> None:
+    """Refuse a method that does not begin with the anchor, for as many steps as it likes: it would not be compared."""
+    for anchor in space.initial[:1]:
+        started = genome | {STEPS: anchor[STEPS]} if STEPS in anchor else genome
+        if space.distance(anchor, started) > SAME:
+            raise RuntimeError(f"begins with {genome}, not with the anchor {anchor}")
 
 
 def make_row(job: Job, places: Places) -> Row:

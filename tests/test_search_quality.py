@@ -312,6 +312,16 @@ def test_a_methods_own_recommendation_counts() -> None:
     assert found["true"] == [[1, -1.0]]
 
 
+def test_a_method_that_does_not_begin_with_the_anchor_is_refused() -> None:
+    genes = {"x": Float(0.0, 1.0), "steps": Integer(1, 10)}
+    space = SearchSpace(genes, initial=[{"x": 0.5, "steps": 10}])
+    for start in ({"x": 0.5, "steps": 10}, {"x": 0.5, "steps": 3}, {"x": 0.5 + 1e-12, "steps": 10}):
+        found = run_search(Listed([start, {"x": 0.9, "steps": 10}]), Counting(), space, 2, by_steps=False)
+        assert len(found["observed"]) == 2
+    with pytest.raises(RuntimeError, match=r"begins with .*0\.4.*, not with the anchor"):
+        run_search(Listed([{"x": 0.4, "steps": 10}]), Counting(), space, 2, by_steps=False)
+
+
 def test_a_budget_of_steps_ends_when_they_are_spent() -> None:
     space = SearchSpace({"x": Integer(0, 9), "steps": Integer(1, 10)})
     genomes: list[Genome] = [{"x": 1, "steps": steps} for steps in (5, 5, 9, 1, 9, 9)]
