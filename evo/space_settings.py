@@ -87,7 +87,7 @@ class SearchDefaults(BaseModel):
 
     @field_validator("objectives")
     @classmethod
-    def check_objectives(cls, objectives: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
+    def are_measured(cls, objectives: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
         if objectives is None:
             return None
         strategy = info.data.get("strategy")
