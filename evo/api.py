@@ -145,6 +145,10 @@ def search(
     settings.population = algorithm.population_size
     settings.pending = getattr(algorithm, "pending", None)
     settings.objectives = getattr(algorithm, "objectives", None)
+    if loaded.search.objectives and settings.objectives is None:
+        observer.notify(
+            f"note: the space's objectives are for strategy pareto; {settings.strategy} goes by fitness alone"
+        )
     if free_steps and "train_accuracy" in (settings.objectives or {}):
         raise ConfigurationError("--free-steps: a best checkpoint has no train_accuracy; leave that objective out")
     unreported = [name for name in settings.objectives or {} if name not in ("fitness", "seconds")]

@@ -64,11 +64,9 @@ def print_result(run: Run, console: Console | None = None) -> None:
     _print_box(console, title, [Section(rows=genes), Section(rows=worth), Section(rows=_cost(run))], interval)
     if run.settings.fitness == "test":
         console.print(SELECTED_ON_TEST, style="bold yellow")
-    if _all_points_tried(run):
-        count = round(run.space.points)
-        console.print(
-            "The search space has one point." if count == 1 else f"All {count} points of the search space were tried."
-        )
+    exhausted = _nothing_new_left(run)
+    if exhausted:
+        console.print("Nothing new is left to try in the search space.")
     if run.path is None:
         return
     files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
@@ -78,7 +76,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
         (f"evo report {folder}", "figures and tables of the whole search, as one page"),
         (f"evo replay {folder} {best.id}{model}", "train the best again and compare"),
     ]
-    if not _all_points_tried(run):
+    if not exhausted:
         more = f"evo resume {folder} --budget {2 * len(run.search_evaluations)}{model}"
         next_commands.insert(2, (more, f"go on with twice the {noun_of(run)}"))
     _print_next(console, f"{run.path}/{', '.join(files)}", next_commands)
@@ -125,7 +123,10 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
     _print_next(console, f"{run.path}/evaluations.csv, curves.csv, figures/", [(more, "train on more seeds")])
 
 
-def _all_points_tried(run: Run) -> bool:
+def _nothing_new_left(run: Run) -> bool:
+    """Return whether a finished run has tried the whole space, or ended before its budget, which has no other cause."""
+    if run.settings.generations is None and len(run.proposals) < (run.settings.budget or 0):
+        return True
     return len({genome_key(individual.genome) for individual in run.individuals}) >= run.space.points
 
 

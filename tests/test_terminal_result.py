@@ -154,14 +154,25 @@ def test_the_clock_counts_only_the_last_part_of_a_training_that_was_resumed() ->
     assert busy_seconds([resumed, beside]) == pytest.approx(12.0)
 
 
-@pytest.mark.parametrize(("points", "said"), [(1, "The search space has one point."), (3, "All 3 points of the")])
-def test_a_space_with_every_point_tried_says_so_and_proposes_no_larger_budget(
-    tmp_path: Path, points: int, said: str
+@pytest.mark.parametrize(
+    ("strategy", "points"), [("surrogate", 1), ("surrogate", 3), ("surrogate", 20), ("ga", 3), ("halving", 2)]
+)
+def test_a_space_in_which_nothing_new_is_left_says_so_and_proposes_no_larger_budget(
+    tmp_path: Path, strategy: str, points: int
 ) -> None:
-    space = evo.SearchSpace({"x": evo.Integer(1, points)})
-    run = evo.search(space, lambda config: 0.1 * config["x"], budget=20, finalists=0, output=tmp_path / "run")
+    genes: dict[str, Any] = {"x": evo.Integer(1, points)}
+    if strategy == "halving":
+        genes["steps"] = evo.Integer(100, 2000, step=100)  # more values than it has rungs
+    run = evo.search(
+        evo.SearchSpace(genes),
+        lambda config: 0.1 * config["x"],
+        strategy=strategy,
+        budget=20,
+        finalists=0,
+        output=tmp_path / "run",
+    )
     text = printed(print_result, run, None)
-    assert said in text
+    assert "Nothing new is left to try in the search space." in text
     assert "evo report" in text
     assert "evo resume" not in text
 
@@ -170,5 +181,5 @@ def test_a_space_with_points_left_can_be_gone_on_with(tmp_path: Path) -> None:
     space = evo.SearchSpace({"x": evo.Integer(1, 21)})
     run = evo.search(space, lambda config: 0.1 * config["x"], budget=20, finalists=0, output=tmp_path / "run")
     text = printed(print_result, run, None)
-    assert "of the search space" not in text
+    assert "Nothing new" not in text
     assert "--budget 40" in text

@@ -12,6 +12,7 @@ import pytest
 import evo
 from evo.errors import ConfigurationError
 from evo.individual import Individual
+from evo.loop import Nobody
 from evo.space import SearchSpace
 from evo.strategies import make_strategy
 from evo.strategies.pareto import Pareto
@@ -150,6 +151,19 @@ def test_objectives_of_a_space_file_are_checked_with_the_file(tmp_path: Path, se
     file.write_text(f'[search]\n{search}\n[genes.x]\ntype = "float"\nlow = 0.0\nhigh = 1.0\n')
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         evo.load_space(file)
+
+
+@pytest.mark.parametrize(("strategy", "said"), [("random", True), ("pareto", False)])
+def test_a_strategy_that_has_no_use_for_the_spaces_objectives_says_so(strategy: str, said: bool) -> None:
+    class Listener(Nobody):
+        def notify(self, message: str) -> None:
+            heard.append(message)
+
+    heard: list[str] = []
+    space = evo.SearchSpace(SPACE.genes, search={"objectives": {"fitness": "maximise", "seconds": "minimise"}})
+    evo.search(space, lambda config: 0.0, strategy=strategy, budget=4, observer=Listener())
+    note = "note: the space's objectives are for strategy pareto; random goes by fitness alone"
+    assert (note in heard) == said
 
 
 def test_objectives_of_another_strategy_are_refused() -> None:
