@@ -49,7 +49,11 @@ class Halving(SteadyState):
         return max(1, min(self.population_size, self.limit - len(self.rungs) + 1))
 
     def required(self, number: int) -> int:
-        return number if self._is_closing(number) else super().required(number)
+        return number if self._is_closing(number) or self._all_begun() else super().required(number)
+
+    def _all_begun(self) -> bool:
+        """Return whether no genome is left to begin with: who goes on is then decided from all results."""
+        return sum(_rung(individual) == 0 for individual in self.individuals) >= self._reduced.points
 
     def _is_closing(self, number: int) -> bool:
         """Return whether the search ends here: the last proposals train the best in full, however few there were."""

@@ -163,12 +163,14 @@ def test_the_same_configuration_with_other_steps_is_known_already() -> None:
     assert len({str(individual.genome) for individual in individuals}) == 3
 
 
-@pytest.mark.parametrize("points", [1, 2, 15])
-def test_a_space_of_few_points_begins_each_once_and_ends(points: int) -> None:
+@pytest.mark.parametrize("points", [1, 2, 5, 15])
+def test_a_space_of_few_points_is_trained_in_full_each_once_whatever_the_number_of_workers(points: int) -> None:
     space = SearchSpace({**tiny_space(points).genes, "steps": Integer(1, 9)})
     individuals = finish(halving(space, budget=100), lottery, room=3)
-    begun = [individual.genome["x"] for individual in individuals if not rung(individual)]
-    assert sorted(begun) == list(range(1, points + 1))
+    for place in range(3):
+        there = [individual.genome["x"] for individual in individuals if rung(individual) == place]
+        assert sorted(there) == list(range(1, points + 1))
+    assert finish(halving(space, budget=100), lottery, order=random.Random(1), room=2) == individuals
 
 
 @pytest.mark.parametrize(
