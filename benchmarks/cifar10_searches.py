@@ -37,7 +37,7 @@ from evo.files import write_text
 from evo.individual import Genome, genome_from_json, genome_key, training_seed
 from evo.models.mlp import build
 from evo.space import SearchSpace
-from evo.space_file import load_space
+from evo.space.file import load_space
 
 OUTPUT = Path("benchmarks/results/cifar10-searches")
 METHODS = "surrogate,optuna-tpe-multivariate,random"

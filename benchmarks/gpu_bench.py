@@ -24,7 +24,7 @@ from evo.evaluators import TrainingSetup
 from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingTask
 from evo.individual import Genome
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 from evo.training import Trainer
 
 Precision: TypeAlias = Literal["fp32", "bf16"]

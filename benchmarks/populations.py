@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from evo.errors import ConfigurationError, did_you_mean
 from evo.evaluators.base import Task
-from evo.genes import Float, Integer, Layers
 from evo.individual import STEPS, Genome, training_seed
 from evo.space import SearchSpace
-from evo.space_file import load_space
-from evo.space_settings import TrainingSettings
+from evo.space.file import load_space
+from evo.space.genes import Float, Integer, Layers
+from evo.space.settings import TrainingSettings
 
 SEED = 2019
 GA1: Genome = {"hidden_layers": (1000, 500, 250, 100), "batch_size": 1609, "learning_rate": 1.68e-4}

@@ -15,7 +15,7 @@ from evo.data import PreparedDataset
 from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
 from evo.evaluators.training_task import TrainingSetup, TrainingTask, load_builder
 from evo.individual import STEPS, Evaluation
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import optuna

@@ -6,9 +6,9 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from evo.genes import Boolean, Categorical, Gene, Integer, Layers, Number
 from evo.individual import Genome
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Gene, Integer, Layers, Number
 
 
 def parameters_of(space: SearchSpace) -> list[dict[str, Any]]:

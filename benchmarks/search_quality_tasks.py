@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from evo.errors import ConfigurationError, did_you_mean
-from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.individual import Genome
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 
 Half: TypeAlias = Literal["tuning", "reporting"]
 HALVES: tuple[Half, ...] = ("tuning", "reporting")

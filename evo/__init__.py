@@ -19,12 +19,12 @@ if (_checkout := Path(__file__).resolve().parent.parent).joinpath("models", "mlp
 if TYPE_CHECKING:
     from evo.api import Stop, load, make_strategy, resume, search, strategy_names
     from evo.errors import ConfigurationError, EvoError, RunError, SearchError
-    from evo.genes import Boolean, Categorical, Float, Integer, Layers
     from evo.individual import Evaluation, Individual
     from evo.run import Run
     from evo.saved_model import load_model
     from evo.space import SearchSpace
-    from evo.space_file import load_space
+    from evo.space.file import load_space
+    from evo.space.genes import Boolean, Categorical, Float, Integer, Layers
 
 _HOMES = {
     "search": "evo.api",
@@ -33,12 +33,12 @@ _HOMES = {
     "make_strategy": "evo.api",
     "strategy_names": "evo.api",
     "SearchSpace": "evo.space",
-    "load_space": "evo.space_file",
-    "Float": "evo.genes",
-    "Integer": "evo.genes",
-    "Categorical": "evo.genes",
-    "Boolean": "evo.genes",
-    "Layers": "evo.genes",
+    "load_space": "evo.space.file",
+    "Float": "evo.space.genes",
+    "Integer": "evo.space.genes",
+    "Categorical": "evo.space.genes",
+    "Boolean": "evo.space.genes",
+    "Layers": "evo.space.genes",
     "Individual": "evo.individual",
     "Evaluation": "evo.individual",
     "Run": "evo.run",

@@ -18,7 +18,7 @@ from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
 from evo.run import Run
 from evo.settings import FINALISTS, LISTED, Settings, current_versions
 from evo.space import SearchSpace
-from evo.space_file import load_space
+from evo.space.file import load_space
 from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, Strategy, make_strategy, strategy_names
 
 __all__ = ["Stop", "load", "make_strategy", "resume", "search", "strategy_names"]
@@ -374,7 +374,7 @@ def _known_configurations(
 ) -> list[Genome]:
     """Return the space's own, the caller's, and those of another run, repaired to the space's bounds."""
     from evo.run import HALL_OF_FAME
-    from evo.space_problems import SpaceError
+    from evo.space.problems import SpaceError
 
     problems = [f"initial[{n}].{p}" for n, values in enumerate(initial) for p in space.problems(values, complete=False)]
     if problems:

@@ -19,7 +19,7 @@ from evo.data.splits import validation_count
 from evo.files import write_json
 from evo.models.workload import WORKLOADS
 from evo.settings import Settings
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 
 REMEMBERED = 256
 """Trainings that the rates are fitted to: the last ones, for a machine's load changes."""

@@ -10,16 +10,16 @@ from typing import Any, Literal
 from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, Task
 from evo.execution import Execution, begin, check_above_zero, checked_seed
-from evo.genes import Boolean, Categorical, Gene, Layers
-from evo.genes.base import GeneError
 from evo.history import FIRST_FINALIST_REPLICATE
 from evo.individual import GeneValue, Genome, Individual, training_seed
 from evo.loop import Nobody, Observer, StopCheck
 from evo.run import Run
 from evo.settings import LISTED, Settings, current_versions
 from evo.space import SearchSpace
-from evo.space_problems import SpaceError
-from evo.space_settings import TrainingSettings
+from evo.space.genes import Boolean, Categorical, Gene, Layers
+from evo.space.genes.base import GeneError
+from evo.space.problems import SpaceError
+from evo.space.settings import TrainingSettings
 from evo.task_list import evaluate_tasks
 
 EVALUATE_EVERY = 100

@@ -12,7 +12,7 @@ from evo.models import MODEL_GENES
 from evo.ranking import RankedIndividual, ranking
 from evo.settings import Settings
 from evo.space import SearchSpace
-from evo.space_file import space_from_dict
+from evo.space.file import space_from_dict
 
 LEAVE_BOUNDS = ("report2019",)
 """Strategies whose genomes may leave the space, because the original's did."""

@@ -80,7 +80,7 @@ def print_spaces() -> None:
     """Print the shipped search spaces."""
     import tomllib
 
-    from evo.space_file import shipped_spaces
+    from evo.space.file import shipped_spaces
 
     console = output_console()
     view = Table(show_edge=False, pad_edge=False)

@@ -29,7 +29,7 @@ from evo.hardware import Engine, Precision
 from evo.individual import STEPS, CurvePoint, Status
 from evo.onednn import use_onednn
 from evo.optimiser import Optimiser
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 from evo.tensor_file import read_tensors, write_tensors
 
 ModelBuilder: TypeAlias = Callable[[Mapping[str, Any], tuple[int, int, int], int], nn.Module]

@@ -10,9 +10,9 @@ from typing import Any
 
 from deap import base, tools
 
-from evo.genes import Boolean, Categorical, Gene, Layers, Number
 from evo.individual import GeneValue, Genome
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Gene, Layers, Number
 
 # One gene.
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.individual import Genome
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 
 NUMBERS: dict[str, Gene] = {
     "rate": Float(1e-5, 1e-1, log=True),

@@ -22,7 +22,7 @@ from evo.evaluators.training_task import TrainingTask
 from evo.hardware import Engine
 from evo.models import cnn, mlp
 from evo.onednn import usable
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 from evo.training import Trainer, TrainingResult, batches
 
 CONFIGS: dict[str, dict[str, Any]] = {

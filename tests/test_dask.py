@@ -31,7 +31,7 @@ from evo.hardware import visible_gpus
 from evo.loop import Nobody
 from evo.run import Run
 from evo.setups import make_cluster_evaluator
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 from tests.command import CLOCK_COLUMNS, children, journal_text, rows_of, run_command, start_command, tables, wait_until
 from tests.conftest import SEARCH_DIGITS
 from tests.evaluators.clusters import ProcessCluster, client_of

@@ -16,7 +16,7 @@ from evo.data import PreparedDataset
 from evo.estimate import CLASSES, IMAGES, estimate
 from evo.hardware import processor_name
 from evo.space import SearchSpace
-from evo.space_file import load_space
+from evo.space.file import load_space
 from tests.test_run import make_settings
 
 SHIPPED = sorted(

@@ -13,7 +13,7 @@ from evo.errors import ConfigurationError
 from evo.loop import Stop
 from evo.replay import replay_individual
 from evo.run import Run
-from evo.space_file import load_space
+from evo.space.file import load_space
 from tests.conftest import TINY_SPACE
 
 pytestmark = pytest.mark.usefixtures("in_process", "digits")

@@ -18,59 +18,6 @@ PACKAGE = Path(evo.__file__).resolve().parent
 LIGHT = ("torch", "pandas", "matplotlib", "deap", "pydantic", "dask", "distributed")
 HELP_SECONDS = 1.0
 
-FORBIDDEN: dict[str, tuple[str, ...]] = {
-    "data": ("deap", "evo.strategies", "evo.variation"),
-    "onednn": ("deap", "evo.strategies", "evo.variation"),
-    "optimiser": ("deap", "evo.strategies", "evo.variation"),
-    "hardware": ("deap", "evo.strategies", "evo.variation"),
-    "training": ("deap", "evo.strategies", "evo.variation"),
-    "models": ("deap", "evo.strategies", "evo.variation"),
-    "evaluators": ("deap", "evo.strategies", "evo.variation"),
-    "genes": ("torch", "evo.training", "evo.data"),
-    "space": ("torch", "evo.training", "evo.data"),
-    "variation": ("torch", "evo.training", "evo.data"),
-    "strategies": ("torch", "evo.training", "evo.data"),
-    "reports": ("evo.evaluators", "evo.training"),
-}
-
-ORDER = (
-    ("errors", "plain_text"),
-    ("individual", "files", "processes", "models", "onednn", "optimiser"),
-    ("hardware", "objectives", "ranking"),
-    ("space_settings",),
-    ("genes",),
-    ("space_problems",),
-    ("space",),
-    ("space_file",),
-    ("variation",),
-    ("strategies",),
-    ("tensor_file",),
-    ("data", "checkpoint"),
-    ("training", "saved_model"),
-    ("evaluators",),
-    ("journal", "settings"),
-    ("run_folder",),
-    ("output_file",),
-    ("history",),
-    ("run", "cost"),
-    ("tables", "twins", "estimate"),
-    ("dispatch",),
-    ("loop",),
-    ("task_list", "setups"),
-    ("finalists", "execution"),
-    ("experiment",),
-    ("table1", "api", "replay"),
-    ("reproduction", "finished"),
-    ("reports",),
-    ("progress", "signals", "tracking"),
-    ("live", "watching", "terminal"),
-    ("terminal_result", "terminal_comparison", "terminal_replay"),
-    ("commands",),
-    ("cli",),
-    ("__main__",),
-)
-"""Every module and package of evo, lowest first: at its top level, a module imports from the lines above its own."""
-
 
 def files_of(part: str) -> list[Path]:
     """Return the files of a module or of a package."""
@@ -133,35 +80,11 @@ def is_under(name: str, parents: tuple[str, ...]) -> bool:
     return any(name == parent or name.startswith(f"{parent}.") for parent in parents)
 
 
-@pytest.mark.parametrize("part", FORBIDDEN)
-def test_imports_run_one_way(part: str) -> None:
-    wrong = [
-        (file.name, name) for file in files_of(part) for name in imports_of(file) if is_under(name, FORBIDDEN[part])
-    ]
-    assert wrong == []
-
-
 def test_no_modules_import_each_other_in_a_circle() -> None:
     uses = graph()
     while leaves := {name for name, used in uses.items() if not used}:
         uses = {name: used - leaves for name, used in uses.items() if name not in leaves}
     assert uses == {}
-
-
-def test_modules_import_from_those_below_them_alone() -> None:
-    rank = {part: place for place, parts in enumerate(ORDER) for part in parts}
-    uses = {name.removeprefix("evo."): used for name, used in graph().items() if name != "evo"}
-    parts = {name.partition(".")[0] for name in uses}
-    assert parts - set(rank) <= {"search_spaces"}, "a module without a rank"
-    assert set(rank) <= parts, "a rank without a module"
-    wrong = [
-        (name, other)
-        for name, used in uses.items()
-        for other in sorted(entry.removeprefix("evo.") for entry in used - {"evo"})
-        if name.partition(".")[0] != other.partition(".")[0]
-        and rank[other.partition(".")[0]] >= rank[name.partition(".")[0]]
-    ]
-    assert wrong == []
 
 
 def test_the_walk_of_what_is_imported_at_once_leaves_out_functions_and_what_type_checkers_read() -> None:

@@ -18,7 +18,7 @@ from evo.data import PreparedDataset
 from evo.hardware import Engine, Precision
 from evo.models import mlp
 from evo.onednn import TOLERANCE, OneDnnLinear, use_onednn
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 from evo.training import Trainer, TrainingResult
 
 needs_operator = pytest.mark.skipif(not onednn.usable(), reason="this build of torch has no usable oneDNN product")

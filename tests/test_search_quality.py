@@ -46,9 +46,9 @@ from benchmarks.search_quality_places import PEERS, Adapter, Places
 from benchmarks.search_quality_runs import Job, Recorder, Store, fingerprint, jobs_of, make_row, run_search
 from benchmarks.search_quality_tasks import HALVES, TASKS, Function, Table, Training, place_in_table, tasks_named
 from evo.errors import ConfigurationError
-from evo.genes import Boolean, Categorical, Float, Integer, Layers
 from evo.individual import Genome, Individual
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Float, Integer, Layers
 from evo.strategies import make_strategy
 from tests.spaces import space_of_every_kind, spaces
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evo.errors import ConfigurationError
-from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.individual import genome_key
 from evo.space import SearchSpace
-from evo.space_file import load_space, shipped_spaces, space_from_dict
+from evo.space.file import load_space, shipped_spaces, space_from_dict
+from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from tests.spaces import space_of_every_kind, spaces
 
 SEEDS = st.integers(0, 2**32)

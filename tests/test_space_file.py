@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo.errors import ConfigurationError
-from evo.space_file import load_space, shipped_spaces, space_from_dict, space_from_text
-from evo.space_settings import SearchDefaults
+from evo.space.file import load_space, shipped_spaces, space_from_dict, space_from_text
+from evo.space.settings import SearchDefaults
 from evo.strategies import strategy_names
 
 UNKNOWN_MODEL = (

@@ -12,7 +12,7 @@ import pytest
 import evo
 from evo.individual import CurvePoint, Evaluation, Individual
 from evo.run import Run
-from evo.space_problems import RESERVED
+from evo.space.problems import RESERVED
 from evo.tables import write_csv
 from tests.test_run import evaluation, fill, individual, make_settings
 

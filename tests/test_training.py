@@ -21,7 +21,7 @@ from evo.evaluators.training_task import TrainingSetup, load_builder
 from evo.hardware import Engine, resolve_device, resolve_precision
 from evo.models import cnn, mlp
 from evo.onednn import usable
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 from evo.training import ModelBuilder, Trainer, TrainingResult, batches
 
 CPU = torch.device("cpu")

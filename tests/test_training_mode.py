@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from evo.data import PreparedDataset
 from evo.models import cnn, mlp
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 from evo.training import WHOLE_TRAIN_POINTS, Trainer, TrainingResult, batches
 
 CONFIG: dict[str, Any] = {

@@ -31,7 +31,7 @@ def check(
     """
 
     def action() -> None:
-        from evo.space_file import load_space
+        from evo.space.file import load_space
         from evo.terminal import print_space
 
         print_space(load_space(space))

@@ -24,7 +24,7 @@ from evo.hardware import (
 )
 from evo.individual import Evaluation
 from evo.models import MODEL_GENES
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from evo.training import ModelBuilder, Trainer, TrainingResult

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evo.genes import Boolean, Categorical, Gene, Integer, Layers, Number
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Gene, Integer, Layers, Number
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from typing import Any
 from evo.individual import GeneValue, Genome
 from evo.models import MODEL_GENES
 from evo.run import Run
-from evo.space_settings import TrainingSettings
+from evo.space.settings import TrainingSettings
 
 OPTIONS = (
     "hidden_layers",

@@ -15,8 +15,8 @@ import numpy as np
 from deap import cma
 
 from evo.errors import ConfigurationError
-from evo.genes import Number
 from evo.individual import Genome
+from evo.space.genes import Number
 from evo.strategies.base import Draft, Fitness, Member
 from evo.strategies.generational import GenerationalStrategy
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evo.genes import Boolean, Categorical, Gene, Layers, Number
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Gene, Layers, Number
 
 ABSENT, INACTIVE = -0.25, 0.5
 """What stands for a layer that is not there, and for the value of a gene that is not active."""

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.genes import Integer
 from evo.individual import RUNG, STEPS, GeneValue, Genome, Individual, genome_key
 from evo.space import SearchSpace
+from evo.space.genes import Integer
 from evo.strategies.base import WORST_FITNESS, Draft, Member
 from evo.strategies.screening import Evidence, Screening
 from evo.strategies.steady_state import SteadyState

@@ -13,7 +13,7 @@ from typing import Any
 from deap import base, tools
 
 from evo.errors import ConfigurationError
-from evo.objectives import FITNESS, SIGNS, check_objectives
+from evo.space.settings import FITNESS, SIGNS, check_objectives
 from evo.strategies.base import WORST_FITNESS, Draft, Member
 from evo.strategies.steady_state import SteadyState
 from evo.variation import lend

@@ -18,7 +18,7 @@ from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.individual import Genome
-from evo.space_file import load_space
+from evo.space.file import load_space
 from evo.strategies.base import Draft, Member
 from evo.strategies.generational import GenerationalStrategy
 

@@ -12,8 +12,8 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from evo.genes import Float, Gene, Number
 from evo.individual import Genome
+from evo.space.genes import Float, Gene, Number
 from evo.strategies.base import Draft
 from evo.strategies.report2019 import KeepTheBest
 from evo.variation import mutate_gene

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from deap import base
 
-from evo.genes import Gene, Layers
 from evo.individual import Genome, genome_key
 from evo.space import SearchSpace
+from evo.space.genes import Gene, Layers
 from evo.strategies.base import Draft
 from evo.strategies.encoding import Encoder
 

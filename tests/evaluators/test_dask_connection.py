@@ -12,8 +12,8 @@ import evo
 from evo.errors import ClusterLost, ConfigurationError, SearchError
 from evo.evaluators import dask_connection
 from evo.evaluators.dask_connection import _warn_if_open, connect
-from evo.genes import Float
 from evo.space import SearchSpace
+from evo.space.genes import Float
 
 
 class Listening:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evo.errors import ConfigurationError
-from evo.genes import Boolean, Categorical
+from evo.space.genes import Boolean, Categorical
 from tests.spaces import categoricals
 
 SEEDS = st.integers(0, 2**32)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evo.errors import ConfigurationError
-from evo.genes import Layers
+from evo.space.genes import Layers
 from tests.spaces import layer_lists
 
 SEEDS = st.integers(0, 2**32)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evo.errors import ConfigurationError
-from evo.genes import Float, Integer, Number
+from evo.space.genes import Float, Integer, Number
 from tests.spaces import integers, numbers
 
 SEEDS = st.integers(0, 2**32)

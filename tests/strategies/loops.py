@@ -8,7 +8,7 @@ from typing import Any
 
 from evo.individual import Evaluation, Individual, genome_key
 from evo.space import SearchSpace
-from evo.space_file import load_space
+from evo.space.file import load_space
 from evo.strategies import Strategy, make_strategy
 from tests.spaces import GRIDS, NUMBERS, space_of_every_kind
 

@@ -10,10 +10,10 @@ import pytest
 
 import evo
 from evo.errors import SearchError
-from evo.genes import Gene, Integer
 from evo.individual import genome_key
 from evo.loop import Nobody
 from evo.space import SearchSpace
+from evo.space.genes import Gene, Integer
 from evo.strategies import strategy_names
 from tests.strategies.loops import space_for
 

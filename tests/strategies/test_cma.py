@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from evo.errors import ConfigurationError
-from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.individual import Individual
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.strategies import make_strategy
 from tests.strategies.loops import evaluation_of, finish
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 
 from evo.errors import ConfigurationError
-from evo.genes import Boolean, Float, Integer
 from evo.individual import Individual, genome_key, standing
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Float, Integer
 from evo.strategies import STRATEGIES as CLASSES
 from evo.strategies import make_strategy, strategy_names
 from evo.strategies.base import Strategy

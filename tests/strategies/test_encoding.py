@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.individual import Genome
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.strategies.encoding import ABSENT, INACTIVE, Encoder
 from tests.spaces import PARTS, genes, space_of_every_kind, spaces
 

@@ -9,7 +9,7 @@ import pytest
 
 from evo.errors import ConfigurationError, RunError
 from evo.individual import Individual
-from evo.space_file import load_space
+from evo.space.file import load_space
 from evo.strategies import make_strategy
 from tests.spaces import smooth_fitness, smooth_space
 from tests.strategies.loops import evaluation_of, finish, lottery, make

@@ -10,9 +10,9 @@ import pytest
 
 import evo
 from evo.errors import ConfigurationError
-from evo.genes import Boolean, Categorical, Float, Gene, Integer
 from evo.individual import STEPS, Individual, training_seed
 from evo.space import SearchSpace
+from evo.space.genes import Boolean, Categorical, Float, Gene, Integer
 from evo.strategies import make_strategy
 from evo.strategies.base import Strategy
 from evo.strategies.halving import rungs_of, without_steps

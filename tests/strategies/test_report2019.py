@@ -11,7 +11,7 @@ import pytest
 from evo.errors import ConfigurationError
 from evo.individual import Individual
 from evo.space import SearchSpace
-from evo.space_file import load_space
+from evo.space.file import load_space
 from evo.strategies import Strategy, make_strategy
 from evo.strategies.report2019 import FIRST_LAYERS, LAST_LAYERS, LAYERS, Report2019
 from tests.spaces import space_of_every_kind

@@ -9,7 +9,7 @@ from statistics import correlation, mean, median
 import pytest
 
 from evo.individual import genome_key
-from evo.space_file import load_space, shipped_spaces
+from evo.space.file import load_space, shipped_spaces
 from evo.strategies import make_strategy
 from evo.strategies.report2019_fixed import STRONGEST, WEAKEST
 from tests.spaces import smooth_fitness, smooth_space, space_of_every_kind

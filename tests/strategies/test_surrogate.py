@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo.genes import Float, Integer
 from evo.individual import Individual
 from evo.space import SearchSpace
+from evo.space.genes import Float, Integer
 from evo.strategies import make_strategy
 from evo.strategies.base import Strategy
 from evo.strategies.race import race_size, round_of, rounds

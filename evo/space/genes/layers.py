@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from evo.genes.base import STRICT, Condition, Distances, Gene, Positive, Rows, worded
-from evo.genes.numbers import Integer
+from evo.space.genes.base import STRICT, Condition, Distances, Gene, Positive, Rows, worded
+from evo.space.genes.numbers import Integer
 
 LARGEST_LOG = 700
 """exp(700) is a float, exp(710) is not."""

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from evo.genes.base import EXACT, STRICT, Condition, Distances, Gene, Positive, Rows, worded
+from evo.space.genes.base import EXACT, STRICT, Condition, Distances, Gene, Positive, Rows, worded
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Whole: TypeAlias = Annotated[int, Field(ge=-EXACT, le=EXACT)]

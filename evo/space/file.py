@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, did_you_mean, listed
-from evo.genes import GENE_KINDS, Gene
-from evo.genes.base import GeneError
 from evo.space import SearchSpace
-from evo.space_problems import Absent, SpaceError, is_reference
-from evo.space_settings import DATASETS, SearchDefaults, TrainingSettings, section_problems
+from evo.space.genes import GENE_KINDS, Gene
+from evo.space.genes.base import GeneError
+from evo.space.problems import Absent, SpaceError, is_reference
+from evo.space.settings import DATASETS, SearchDefaults, TrainingSettings, section_problems
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

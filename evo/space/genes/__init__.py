@@ -1,9 +1,9 @@
 """The kinds of genes: which values each allows, how they are drawn, compared and written."""
 
-from evo.genes.base import Gene
-from evo.genes.choices import Boolean, Categorical
-from evo.genes.layers import Layers
-from evo.genes.numbers import Float, Integer, Number
+from evo.space.genes.base import Gene
+from evo.space.genes.choices import Boolean, Categorical
+from evo.space.genes.layers import Layers
+from evo.space.genes.numbers import Float, Integer, Number
 
 GENE_KINDS: dict[str, type[Gene]] = {
     "float": Float,

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from evo.errors import ConfigurationError
 from evo.individual import GeneValue
-from evo.space_settings import reworded
+from evo.space.settings import reworded
 
 Scalar: TypeAlias = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
 Condition: TypeAlias = dict[str, Scalar | list[Scalar]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from evo.errors import ConfigurationError, did_you_mean, listed
-from evo.objectives import check_objectives
+from evo.individual import MEASURES
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -161,3 +161,27 @@ def _line(detail: ErrorDetails, path: str, fields: Iterable[str]) -> str:
         hint = did_you_mean(str(detail["input"]), known)
         return f"{where}: must be {expected}, got {detail['input']!r}.{hint}"
     return f"{where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}"
+
+
+FITNESS = "fitness"
+SIGNS = {"maximise": 1.0, "minimise": -1.0}
+
+
+def check_objectives(objectives: Mapping[str, str]) -> None:
+    """Check the objectives of a search.
+
+    Raises:
+        ConfigurationError: Fewer than two, or something that no evaluation measures.
+    """
+    known = (FITNESS, *MEASURES)
+    for name, direction in objectives.items():
+        if name not in known:
+            raise ConfigurationError(
+                f'objectives: "{name}" is not measured.{did_you_mean(name, known)} Known: {", ".join(known)}'
+            )
+        if direction not in SIGNS:
+            raise ConfigurationError(f'objectives.{name}: must be "maximise" or "minimise", got "{direction}"')
+    if FITNESS not in objectives or len(objectives) < 2:
+        raise ConfigurationError(
+            f"objectives: must be fitness and at least one of {', '.join(MEASURES)}, got {', '.join(objectives)}"
+        )

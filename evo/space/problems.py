@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 from evo.errors import ConfigurationError, did_you_mean, listed
-from evo.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.individual import STEPS
 from evo.models import ACTIVATIONS, BATCH_NORM_KINDS, MODEL_GENES, REQUIRED_GENES
-from evo.space_settings import DATASETS, TrainingSettings
+from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
+from evo.space.settings import DATASETS, TrainingSettings
 
 TRAINING_GENES = frozenset({"learning_rate", "batch_size", STEPS, "weight_decay"})
 """The genes that every training reads, whatever its model."""

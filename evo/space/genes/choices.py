@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
-from evo.genes.base import STRICT, Condition, Gene, Scalar, worded
 from evo.individual import GeneValue
 from evo.plain_text import is_plain
+from evo.space.genes.base import STRICT, Condition, Gene, Scalar, worded
 
 
 @worded

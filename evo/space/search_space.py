@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from evo.errors import ConfigurationError
-from evo.genes import Gene, Integer
 from evo.individual import STEPS, GeneValue, Genome, genome_from_json
-from evo.space_problems import Absent, SpaceError, is_reference, space_problems
-from evo.space_settings import SearchDefaults, TrainingSettings, read_settings
+from evo.space.genes import Gene, Integer
+from evo.space.problems import Absent, SpaceError, is_reference, space_problems
+from evo.space.settings import SearchDefaults, TrainingSettings, read_settings
 
 
 class SearchSpace:
@@ -216,7 +216,7 @@ class SearchSpace:
         return {name: gene.from_text(cells[name]) for name, gene in self.genes.items() if cells.get(name)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the space as the values of a space file; `evo.space_file.space_from_dict` reads it back."""
+        """Return the space as the values of a space file; `evo.space.file.space_from_dict` reads it back."""
         genes = {
             name: TypeAdapter(type(gene)).dump_python(gene, mode="json", exclude_defaults=True) | {"type": gene.type}  # type: ignore[attr-defined]  # every kind has its literal
             for name, gene in self.genes.items()
