@@ -14,7 +14,7 @@ import pytest
 import evo
 from evo.individual import genome_key, training_seed
 from evo.loop import Stop
-from evo.strategies.race import race_size
+from evo.strategies.surrogate import race_size
 
 pytestmark = pytest.mark.usefixtures("quick_models")
 

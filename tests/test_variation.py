@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers, Number
-from evo.variation import edit_layers, lend, make_toolbox, mate, mate_gene, mutate, mutate_gene, stratified
+from evo.strategies.variation import edit_layers, lend, make_toolbox, mate, mate_gene, mutate, mutate_gene, stratified
 from tests.spaces import PARTS, genes, space_of_every_kind, spaces
 
 SEEDS = st.integers(0, 2**32)

@@ -20,7 +20,7 @@ from deap import base, tools
 from evo.errors import ConfigurationError, RunError, listed
 from evo.individual import Evaluation, GeneValue, Genome, Individual, genome_key, raced, standing
 from evo.space import SearchSpace
-from evo.variation import make_toolbox
+from evo.strategies.variation import make_toolbox
 
 WORST_FITNESS = -sys.float_info.max
 """What DEAP sees of a failed training: finite, because its comparisons of NaN are true both ways."""

@@ -1,7 +1,7 @@
 """`ga`: a generational genetic algorithm with tournament selection, elites, typed crossover and mutation.
 
 The scheme is the textbook one (Eiben and Smith, Introduction to Evolutionary Computing, 2nd edition, chapters 3 and 5);
-its operators are those of `evo.variation`.
+its operators are those of `evo.strategies.variation`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from evo.individual import Genome
 from evo.strategies.base import Draft, Member
 from evo.strategies.generational import GenerationalStrategy
-from evo.variation import lend
+from evo.strategies.variation import lend
 
 CROSSOVER_PROBABILITY = 0.7
 MUTATION_PROBABILITY = 0.8

@@ -19,7 +19,7 @@ from evo.space.genes import Integer
 from evo.strategies.base import WORST_FITNESS, Draft, Member
 from evo.strategies.screening import Evidence, Screening
 from evo.strategies.steady_state import SteadyState
-from evo.variation import make_toolbox, stratified
+from evo.strategies.variation import make_toolbox, stratified
 
 RATE, RUNGS = 3, 3
 FEWEST_TO_LEARN_FROM = 6

@@ -16,7 +16,7 @@ from evo.errors import ConfigurationError
 from evo.space.settings import FITNESS, SIGNS, check_objectives
 from evo.strategies.base import WORST_FITNESS, Draft, Member
 from evo.strategies.steady_state import SteadyState
-from evo.variation import lend
+from evo.strategies.variation import lend
 
 DEFAULT_OBJECTIVES = {FITNESS: "maximise", "parameters": "minimise"}
 CROSSOVER_PROBABILITY = 0.7

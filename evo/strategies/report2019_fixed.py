@@ -16,7 +16,7 @@ from evo.individual import Genome
 from evo.space.genes import Float, Gene, Number
 from evo.strategies.base import Draft
 from evo.strategies.report2019 import KeepTheBest
-from evo.variation import mutate_gene
+from evo.strategies.variation import mutate_gene
 
 WEAKEST, STRONGEST = 0.01, 0.5
 TRIES = 50

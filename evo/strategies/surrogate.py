@@ -1,6 +1,6 @@
 """`surrogate`: steady-state evolution whose children are screened by a Gaussian process before they are trained.
 
-See `evo.strategies.screening` for how a child is chosen, and `evo.strategies.race` for how the search ends.
+See `evo.strategies.screening` for how a child is chosen, and `evo.strategies.surrogate` for how the search ends.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from evo.strategies.base import WORST_FITNESS, Draft, Fitness, Member
-from evo.strategies.race import race_size, round_of, rounds
 from evo.strategies.screening import Evidence, Screening
 from evo.strategies.steady_state import SteadyState
-from evo.variation import stratified
+from evo.strategies.variation import stratified
 
 FIRST = 6
 """Proposals that no model has a part in; ten were worse after 25 and after 100 trainings, on the tuning half."""
@@ -110,3 +109,35 @@ class SurrogateEvolution(SteadyState):
         if place >= len(runners):
             return None
         return Draft(self.individuals[runners[place]].genome, again=runners[place])
+
+
+SMALLEST_BUDGET = 20
+SHARE = 10
+"""One evaluation of so many is for the race."""
+
+
+def race_size(limit: int) -> int:
+    """Return how many of `limit` evaluations the race takes: the last tenth, none below twenty."""
+    return limit // SHARE if limit >= SMALLEST_BUDGET else 0
+
+
+def rounds(size: int) -> list[int]:
+    """Return how many individuals each round evaluates once; together `size`.
+
+    The first round has about half of them, each later one half as many as the one before, but two at least.
+    """
+    sizes: list[int] = []
+    runners = max(2, -(-size // 2))
+    while (left := size - sum(sizes)) > 0:
+        sizes.append(min(runners, left))
+        runners = max(2, -(-runners // 2))
+    return sizes
+
+
+def round_of(place: int, sizes: Sequence[int]) -> tuple[int, int]:
+    """Return the number of the round that an evaluation of the race belongs to, and its place in it."""
+    for number, size in enumerate(sizes):
+        if place < size:
+            return number, place
+        place -= size
+    raise IndexError(f"the race has {sum(sizes)} evaluations")

@@ -20,8 +20,8 @@ from evo.space import SearchSpace
 from evo.space.genes import Float, Integer
 from evo.strategies import make_strategy
 from evo.strategies.base import Strategy
-from evo.strategies.race import race_size, round_of, rounds
 from evo.strategies.screening import TRUST_AFTER, Evidence
+from evo.strategies.surrogate import race_size, round_of, rounds
 from tests.spaces import smooth_fitness, smooth_space, space_of_every_kind
 from tests.strategies.loops import evaluation_of, finish, lottery
 

@@ -58,7 +58,7 @@ def worded(kind: type[Kind]) -> type[Kind]:
 
 
 class Gene(ABC):
-    """One hyperparameter: the values it allows. Variation operators live in `evo.variation`."""
+    """One hyperparameter: the values it allows. Variation operators live in `evo.strategies.variation`."""
 
     when: Condition | None
 
