@@ -33,8 +33,8 @@ from evo.files import write_json
 from evo.hardware import processor_name, resolve_engine, resolve_precision
 from evo.individual import Evaluation
 from evo.loop import Nobody
-from evo.run import Run
-from evo.tables import write_csv
+from evo.record.run import Run
+from evo.record.tables import write_csv
 
 STRATEGIES = ("report2019", "report2019-fixed", "ga")
 ALL_STRATEGIES = ",".join(STRATEGIES)

@@ -13,7 +13,7 @@ import pandas as pd
 from benchmarks.analysis import ratios_table
 from evo.errors import ConfigurationError
 from evo.files import replacing, write_json, write_text
-from evo.tables import write_csv
+from evo.record.tables import write_csv
 
 BASES = ("usual", "resident", "resident-bf16", "optuna")
 RUNGS = {

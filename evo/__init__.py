@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evo.api import Stop, load, make_strategy, resume, search, strategy_names
     from evo.errors import ConfigurationError, EvoError, RunError, SearchError
     from evo.individual import Evaluation, Individual
-    from evo.run import Run
+    from evo.record.run import Run
     from evo.saved_model import load_model
     from evo.space import SearchSpace
     from evo.space.file import load_space
@@ -41,7 +41,7 @@ _HOMES = {
     "Layers": "evo.space.genes",
     "Individual": "evo.individual",
     "Evaluation": "evo.individual",
-    "Run": "evo.run",
+    "Run": "evo.record.run",
     "load_model": "evo.saved_model",
     "Stop": "evo.api",
     "EvoError": "evo.errors",

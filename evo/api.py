@@ -15,8 +15,8 @@ from evo.execution import Execution, Work, begin, check_above_zero, checked_seed
 from evo.experiment import check_seeds, train_listed
 from evo.individual import Genome
 from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
-from evo.run import Run
-from evo.settings import FINALISTS, LISTED, Settings, current_versions
+from evo.record.run import Run
+from evo.record.settings import FINALISTS, LISTED, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.file import load_space
 from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, Strategy, make_strategy, strategy_names
@@ -373,7 +373,7 @@ def _known_configurations(
     space: SearchSpace, initial: Sequence[Mapping[str, Any]], initial_from: str | Path | None, observer: Observer
 ) -> list[Genome]:
     """Return the space's own, the caller's, and those of another run, repaired to the space's bounds."""
-    from evo.run import HALL_OF_FAME
+    from evo.record.history import HALL_OF_FAME
     from evo.space.problems import SpaceError
 
     problems = [f"initial[{n}].{p}" for n, values in enumerate(initial) for p in space.problems(values, complete=False)]

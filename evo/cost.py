@@ -18,7 +18,7 @@ from evo.data.cache import cache_root
 from evo.data.splits import validation_count
 from evo.files import write_json
 from evo.models.workload import WORKLOADS
-from evo.settings import Settings
+from evo.record.settings import Settings
 from evo.space.settings import TrainingSettings
 
 REMEMBERED = 256

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from evo.cost import REMEMBERED, CostModel, cost_model, keep_rates
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import Evaluation, Individual, training_seed
-from evo.run import Run
+from evo.record.run import Run
 from evo.twins import Twins
 
 RECENT = 32

@@ -15,9 +15,9 @@ from evo.evaluators.base import Setup
 from evo.evaluators.dask_connection import Where, name_of_cluster
 from evo.evaluators.objective import Objective
 from evo.loop import Observer, Stop, StopCheck
-from evo.run import Run
-from evo.run_folder import check_output, free_output
-from evo.settings import Settings, current_versions
+from evo.record.folder import check_output, free_output
+from evo.record.run import Run
+from evo.record.settings import Settings, current_versions
 from evo.setups import default_workers, make_cluster_evaluator, make_evaluator, setup_of_run, setup_of_search
 from evo.space import SearchSpace
 
@@ -118,7 +118,7 @@ def _evaluator(
     """Return what evaluates, and note in the settings where and how much at a time."""
     settings.dask = name_of_cluster(dask) if dask is not None else None
     if dask is not None:
-        import evo.tables  # noqa: F401  # pandas takes a second, for which a whole cluster would wait later
+        import evo.record.tables  # noqa: F401  # pandas takes a second, for which a whole cluster would wait later
 
         return make_cluster_evaluator(setup, dask, workers, settings.timeout, device, observer, stop_check)
     settings.workers = workers or default_workers(setup, device)

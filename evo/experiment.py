@@ -10,11 +10,11 @@ from typing import Any, Literal
 from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, Task
 from evo.execution import Execution, begin, check_above_zero, checked_seed
-from evo.history import FIRST_FINALIST_REPLICATE
 from evo.individual import GeneValue, Genome, Individual, training_seed
 from evo.loop import Nobody, Observer, StopCheck
-from evo.run import Run
-from evo.settings import LISTED, Settings, current_versions
+from evo.record.history import FIRST_FINALIST_REPLICATE
+from evo.record.run import Run
+from evo.record.settings import LISTED, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Gene, Layers
 from evo.space.genes.base import GeneError

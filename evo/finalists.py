@@ -6,10 +6,10 @@ import shutil
 import statistics
 
 from evo.evaluators.base import Evaluator, Task
-from evo.history import FIRST_FINALIST_REPLICATE
 from evo.individual import training_seed
 from evo.loop import POLL_SECONDS, Observer, StopCheck
-from evo.run import Run
+from evo.record.history import FIRST_FINALIST_REPLICATE
+from evo.record.run import Run
 from evo.task_list import evaluate_tasks
 
 

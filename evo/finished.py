@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from evo.finalists import finalists_of
-from evo.run import Run
-from evo.settings import LISTED
+from evo.record.run import Run
+from evo.record.settings import LISTED
 
 
 def is_finished(run: Run) -> bool:

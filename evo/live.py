@@ -24,7 +24,7 @@ from rich.text import Text
 from evo.individual import Evaluation
 from evo.loop import Stage
 from evo.progress import Progress, Row, duration, line_of, model_option, printable, seconds_text, title_of
-from evo.run import Run
+from evo.record.run import Run
 
 REFRESHES_PER_SECOND = 2
 FRAMED_FROM = 60

@@ -9,7 +9,7 @@ from evo.dispatch import Dispatch
 from evo.errors import SearchError, listed
 from evo.evaluators.base import Evaluator
 from evo.individual import Evaluation
-from evo.run import Run
+from evo.record.run import Run
 
 if TYPE_CHECKING:
     from evo.strategies import Strategy

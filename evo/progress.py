@@ -9,12 +9,12 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from evo.history import FIRST_FINALIST_REPLICATE
 from evo.individual import Evaluation, raced, standing
 from evo.loop import Stage
 from evo.plain_text import made_plain
-from evo.run import Run
-from evo.settings import LISTED, Settings
+from evo.record.history import FIRST_FINALIST_REPLICATE
+from evo.record.run import Run
+from evo.record.settings import LISTED, Settings
 
 RECENT = 5
 """Evaluations that are remembered for the rows under the summary."""

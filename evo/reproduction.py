@@ -13,9 +13,9 @@ from evo.execution import Execution, go_on
 from evo.experiment import check_seeds, train_configurations, train_listed
 from evo.individual import Genome
 from evo.loop import Observer, StopCheck
-from evo.run import Run
-from evo.run_folder import is_run
-from evo.settings import LISTED
+from evo.record.folder import is_run
+from evo.record.run import Run
+from evo.record.settings import LISTED
 from evo.space import SearchSpace
 from evo.table1 import FIGURE_NETWORKS, SEED, Row, table1_space
 

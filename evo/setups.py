@@ -13,8 +13,8 @@ from evo.evaluators.dask_connection import Where, connect
 from evo.evaluators.objective import Objective, name_of
 from evo.hardware import check_names, visible_gpus
 from evo.loop import Observer, StopCheck
-from evo.run import Run
-from evo.settings import Settings
+from evo.record.run import Run
+from evo.record.settings import Settings
 from evo.space import SearchSpace
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from evo.dispatch import cost_of
 from evo.evaluators.base import Evaluator, Task
 from evo.loop import POLL_SECONDS, Observer, StopCheck
-from evo.run import Run
+from evo.record.run import Run
 from evo.twins import Twins
 
 

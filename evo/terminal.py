@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from evo.errors import SearchError, listed
-from evo.run import Run
-from evo.settings import FINALIST_SEEDS, FINALISTS
+from evo.record.run import Run
+from evo.record.settings import FINALIST_SEEDS, FINALISTS
 from evo.space import SearchSpace
 
 WIDE = 200

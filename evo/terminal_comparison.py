@@ -12,11 +12,11 @@ from rich.table import Table
 
 from evo.finished import is_finished
 from evo.progress import genome_text
+from evo.record.run import Run
 from evo.reports.comparison import Comparison, names_of
 from evo.reports.comparison_output import GROUP_COLUMNS, estimate_text, group_cells
 from evo.reports.run_groups import Grouping
 from evo.reports.statistics import Estimate
-from evo.run import Run
 from evo.terminal import SELECTED_ON_TEST
 
 GENOME_COLUMN_FROM = 110

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from evo.individual import STEPS, Evaluation, Individual, training_seed
-from evo.run import Run
+from evo.record.run import Run
 
 
 class Twins:

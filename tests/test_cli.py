@@ -24,7 +24,7 @@ from evo.data import PreparedDataset
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, Setup
 from evo.live import TerminalObserver
 from evo.progress import duration
-from evo.run import Run
+from evo.record.run import Run
 from evo.terminal_result import print_result
 from tests.command import environment, run_command, tables
 from tests.test_run import add_event, evaluation, individual, make_settings

@@ -29,7 +29,7 @@ from evo.evaluators.dask_link import Link
 from evo.evaluators.dask_worker import _check_precision, _data_here, evaluate
 from evo.hardware import visible_gpus
 from evo.loop import Nobody
-from evo.run import Run
+from evo.record.run import Run
 from evo.setups import make_cluster_evaluator
 from evo.space.settings import TrainingSettings
 from tests.command import CLOCK_COLUMNS, children, journal_text, rows_of, run_command, start_command, tables, wait_until

@@ -25,7 +25,7 @@ from evo.evaluators.training_task import TrainingTask
 from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
 from evo.loop import Nobody, Stop, run_search
 from evo.models import mlp
-from evo.run import Run
+from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
 from evo.training import ModelBuilder, Trainer, Training
 from evo.twins import Twins

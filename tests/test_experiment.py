@@ -15,8 +15,8 @@ from evo.execution import Execution
 from evo.experiment import configuration_of, space_of, train_configurations
 from evo.individual import Genome, training_seed
 from evo.loop import Stop
-from evo.run import Run
-from evo.settings import LISTED
+from evo.record.run import Run
+from evo.record.settings import LISTED
 
 SMALL: Genome = {"hidden_layers": (8,), "learning_rate": 0.01, "batch_size": 64, "steps": 20, "batch_norm": False}
 OTHER: Genome = {**SMALL, "hidden_layers": (8, 4), "batch_norm": True}

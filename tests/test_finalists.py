@@ -13,10 +13,10 @@ import pytest
 import evo
 from evo.data import PreparedDataset
 from evo.errors import EvoError, RunError
-from evo.history import FIRST_FINALIST_REPLICATE
-from evo.journal import Journal
 from evo.loop import Stop
-from evo.run import Run
+from evo.record.history import FIRST_FINALIST_REPLICATE
+from evo.record.journal import Journal
+from evo.record.run import Run
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, name="line")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evo.errors import RunError, StorageError
-from evo.journal import FORMAT, Journal
+from evo.record.journal import FORMAT, Journal
 from tests.command import environment
 
 
@@ -103,7 +103,7 @@ def test_a_newer_format_is_refused_with_both_versions_and_left_alone(
 ) -> None:
     path = tmp_path / "newer.jsonl"
     with monkeypatch.context() as newer:
-        newer.setattr("evo.journal.FORMAT", FORMAT + 1)
+        newer.setattr("evo.record.journal.FORMAT", FORMAT + 1)
         Journal.create(path).close()
     path.write_bytes(path.read_bytes() + b"cut off")
     before = path.read_bytes()
@@ -124,7 +124,7 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(path: Path) -> None:
 
 def test_a_writer_that_was_killed_leaves_no_lock(path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from evo.journal import Journal\n"
+        "import sys, time; from pathlib import Path; from evo.record.journal import Journal\n"
         "journal = Journal.open(Path(sys.argv[1]), print); print('open', flush=True); time.sleep(600)"
     )
     writer = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, env=environment())

@@ -20,7 +20,7 @@ from evo.individual import Evaluation
 from evo.live import LiveTable, TerminalObserver, facts_of, print_progress
 from evo.loop import Nobody, Stage
 from evo.progress import Progress, genome_text, line_of, printable
-from evo.run import Run
+from evo.record.run import Run
 from tests.screen import Screen
 from tests.test_run import evaluation, fill, individual, make_settings
 

@@ -13,7 +13,7 @@ from evo.errors import SearchError
 from evo.evaluators import InProcessEvaluator, ObjectiveSetup
 from evo.individual import Evaluation
 from evo.loop import Nobody, Stop, run_search
-from evo.run import Run
+from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
 from tests.test_run import make_settings
 

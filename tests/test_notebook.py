@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 import evo
-from evo.run import Run
+from evo.record.run import Run
 from tests.command import environment
 
 

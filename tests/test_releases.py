@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli import app
-from evo.journal import FORMAT
+from evo.record.journal import FORMAT
 
 RELEASES = Path(__file__).parent / "releases"
 RUNS = sorted(path.parent for path in RELEASES.glob("format-*/*/journal.jsonl"))

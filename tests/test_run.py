@@ -13,10 +13,10 @@ import pytest
 import evo
 from evo.errors import ConfigurationError, RunError
 from evo.individual import CurvePoint, Evaluation, Individual
-from evo.journal import _encode
-from evo.run import Run
-from evo.run_folder import check_output, free_output, prune_states
-from evo.settings import Settings
+from evo.record.folder import check_output, free_output, prune_states
+from evo.record.journal import _encode
+from evo.record.run import Run
+from evo.record.settings import Settings
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "layers": evo.Layers(depth=(1, 2), width=(2, 9))}, name="plain")
 
@@ -263,7 +263,9 @@ def test_the_current_folder_may_be_overwritten(tmp_path: Path, monkeypatch: pyte
     assert {"settings.json", "journal.jsonl", "evaluations.csv"} <= set(contents(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("step", ["evo.run.Settings.save", "evo.run.Journal.create", "evo.run_folder.locked"])
+@pytest.mark.parametrize(
+    "step", ["evo.record.run.Settings.save", "evo.record.run.Journal.create", "evo.record.folder.locked"]
+)
 def test_a_creation_that_fails_leaves_the_old_run_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -405,15 +407,15 @@ def kept(folder: Path) -> list[int]:
 def test_the_oldest_states_go_where_there_are_too_many_or_too_large_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int], expected: list[int]
 ) -> None:
-    monkeypatch.setattr("evo.run_folder.STATES_KEPT", 5)
-    monkeypatch.setattr("evo.run_folder.STATES_BYTES", 100)
+    monkeypatch.setattr("evo.record.folder.STATES_KEPT", 5)
+    monkeypatch.setattr("evo.record.folder.STATES_BYTES", 100)
     write_states(tmp_path / "states", sizes)
     prune_states(tmp_path / "states")
     assert kept(tmp_path / "states") == expected
 
 
 def test_states_are_pruned_when_an_evaluation_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evo.run_folder.STATES_KEPT", 2)
+    monkeypatch.setattr("evo.record.folder.STATES_KEPT", 2)
     run = stated(tmp_path / "run")
     write_states(tmp_path / "run" / "states", [1] * 4)
     run.record_proposal(Individual(0, {"x": 0.5, "steps": 20}))
@@ -425,7 +427,7 @@ def test_states_are_pruned_when_an_evaluation_is_recorded(tmp_path: Path, monkey
 def test_states_are_never_pruned_through_a_link_and_a_missing_folder_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evo.run_folder.STATES_KEPT", 0)
+    monkeypatch.setattr("evo.record.folder.STATES_KEPT", 0)
     write_states(tmp_path / "elsewhere", [1, 1])
     (tmp_path / "states").symlink_to(tmp_path / "elsewhere")
     prune_states(tmp_path / "states")

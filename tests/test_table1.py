@@ -17,8 +17,8 @@ from evo.execution import Execution
 from evo.experiment import space_of
 from evo.hardware import resolve_precision
 from evo.loop import Nobody
+from evo.record.run import Run
 from evo.reproduction import figure_runs, reproduce
-from evo.run import Run
 from evo.table1 import FIGURE_NETWORKS, ROWS, TRAINING, Row, chosen_rows, row_of, table1_space
 from tests.images import write_images
 

@@ -11,9 +11,9 @@ import pytest
 
 import evo
 from evo.individual import CurvePoint, Evaluation, Individual
-from evo.run import Run
+from evo.record.run import Run
+from evo.record.tables import write_csv
 from evo.space.problems import RESERVED
-from evo.tables import write_csv
 from tests.test_run import evaluation, fill, individual, make_settings
 
 GENES = ["x", "layers"]

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import evo
 from evo.errors import SearchError
-from evo.run import Run
+from evo.record.run import Run
 from evo.terminal_result import busy_seconds, mean_text, print_result, print_trainings
 from tests.test_run import evaluation, individual, make_settings
 

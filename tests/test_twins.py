@@ -9,7 +9,7 @@ import pytest
 
 import evo
 from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
-from evo.run import Run
+from evo.record.run import Run
 from evo.twins import Twins
 from tests.test_run import make_settings
 

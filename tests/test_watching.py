@@ -18,14 +18,14 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo import journal
 from evo.cli import app
 from evo.errors import RunError
 from evo.finished import is_finished
 from evo.individual import Evaluation
-from evo.journal import is_written
 from evo.progress import Progress
-from evo.run import Run
+from evo.record import journal
+from evo.record.journal import is_written
+from evo.record.run import Run
 from evo.watching import Follower, follow, now, progress_of
 from tests.command import environment, wait_until
 from tests.test_run import contents, evaluation, individual, make_settings
@@ -157,7 +157,7 @@ def test_a_writer_tries_again_where_somebody_only_asks(written: Run, monkeypatch
     written.close()
     asking = os.open(written.path / "journal.jsonl", os.O_RDONLY)
     fcntl.flock(asking, fcntl.LOCK_SH)
-    monkeypatch.setattr("evo.journal.time.sleep", lambda seconds: os.close(asking))
+    monkeypatch.setattr("evo.record.journal.time.sleep", lambda seconds: os.close(asking))
     Run.open(written.path, warn=print).close()
 
 

@@ -20,7 +20,7 @@ from rich.terminal_theme import TerminalTheme
 import evo
 from evo.individual import Evaluation
 from evo.live import LiveTable, TerminalObserver
-from evo.run import Run
+from evo.record.run import Run
 from evo.terminal_result import print_result
 
 PICTURE = Path(__file__).resolve().with_name("terminal.svg")

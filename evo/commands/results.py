@@ -15,7 +15,7 @@ from evo.commands.shell import guarded
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from evo.run import Run
+    from evo.record.run import Run
 
 STDOUT = Path("-")
 
@@ -34,7 +34,7 @@ def _uncollected() -> Iterator[None]:
 
 def _loaded(path: Path) -> Run:
     """Return a run; say so if the end of its journal is cut off."""
-    from evo.run import Run
+    from evo.record.run import Run
 
     run = Run.load(path)
     if run.torn:
@@ -110,7 +110,7 @@ def compare(
 def _check_files(wanted: Mapping[str, Path], overwrite: bool) -> bool:
     """Return whether data go to stdout; check that all files can be written before anything is."""
     from evo.errors import ConfigurationError
-    from evo.output_file import check_output_file
+    from evo.record.folder import check_output_file
 
     to_stdout = [option for option, path in wanted.items() if path == STDOUT]
     if len(to_stdout) > 1:

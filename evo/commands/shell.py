@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from evo.live import TerminalObserver
-    from evo.run import Run
+    from evo.record.run import Run
     from evo.tracking import Tracker
 
 
@@ -36,7 +36,7 @@ def watched(
     from evo.errors import StorageError
     from evo.live import TerminalObserver
     from evo.loop import Stop
-    from evo.run_folder import is_run
+    from evo.record.folder import is_run
     from evo.signals import StopOnSignals
     from evo.terminal import error_console
     from evo.tracking import Tracking
@@ -72,7 +72,7 @@ def _again(words: Sequence[str], observer: TerminalObserver, elsewhere: Sequence
 
 def _write_figures(run: Run) -> None:
     """Write the figures of a run that searched nothing."""
-    from evo.settings import LISTED
+    from evo.record.settings import LISTED
     from evo.table1 import NAME
 
     if run.settings.strategy != LISTED or run.path is None:
@@ -90,7 +90,7 @@ def _write_figures(run: Run) -> None:
 
 def show_result(run: Run) -> None:
     """Print what a finished run has found."""
-    from evo.settings import LISTED
+    from evo.record.settings import LISTED
     from evo.table1 import NAME
     from evo.terminal import print_table1
     from evo.terminal_result import print_result, print_trainings

@@ -207,8 +207,8 @@ def table1(
 
     def action() -> None:
         from evo.execution import Execution
+        from evo.record.folder import free_output
         from evo.reproduction import reproduce
-        from evo.run_folder import free_output
         from evo.table1 import NAME, chosen_rows
 
         folder = output or free_output(Path("results"), NAME)

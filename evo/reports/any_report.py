@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evo.errors import ConfigurationError
+from evo.record.run import Run
+from evo.record.settings import LISTED
 from evo.reports.html import write_report
-from evo.run import Run
-from evo.settings import LISTED
 
 
 def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:

@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 
 from evo.individual import Evaluation
-from evo.ranking import RankedIndividual
-from evo.reports.new_seeds import fitness_bounds, on_new_seeds
+from evo.record.history import RankedIndividual, fitness_bounds, on_new_seeds
+from evo.record.run import Run
 from evo.reports.run_groups import Grouping, grouped
 from evo.reports.statistics import mean_estimate
-from evo.run import Run
 
 TOP = 3
 FIXED = (

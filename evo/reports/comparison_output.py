@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from evo.record.tables import write_csv_text
 from evo.reports.comparison import Comparison
 from evo.reports.run_groups import Group, Pair
 from evo.reports.statistics import Estimate
-from evo.tables import write_csv_text
 
 MARKDOWN_COLUMNS = ("run", "individual", "winner", "validation", "test", "n", "gap", "trainings", "seconds")
 """Before the genes; validation is the fitness where a run has an objective of the user's own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from evo.record.run import Run
 from evo.reports.analysis_figures import front_figure, importance_figure, lineage_figure, operators_figure
 from evo.reports.comparison import names_of
 from evo.reports.features import floats
@@ -17,7 +18,6 @@ from evo.reports.progress_figures import curves_figure, generations_figure, prog
 from evo.reports.search_data import SearchData
 from evo.reports.workload import SHORTEST, seconds_by_generation, timeline_of
 from evo.reports.workload_figures import cost_figure, timeline_figure
-from evo.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from typing import Any
 
 from evo.individual import GeneValue, Genome
 from evo.models import MODEL_GENES
-from evo.run import Run
+from evo.record.run import Run
 from evo.space.settings import TrainingSettings
 
 OPTIONS = (

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from evo.files import write_text
+from evo.record.run import Run
 from evo.reports.captions import COMPARISON
 from evo.reports.comparison import comparison_table, names_of
 from evo.reports.figures import importance_of_run
@@ -20,7 +21,6 @@ from evo.reports.search_data import SearchData
 from evo.reports.search_sections import drawn, picture, search_sections, shown_evaluations
 from evo.reports.style import make_figures_folder, save_figure
 from evo.reports.summary import side_by_side
-from evo.run import Run
 
 PAGE_BYTES = 4_900_000
 """Most that a page has."""

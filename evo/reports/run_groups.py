@@ -13,10 +13,10 @@ from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.finished import is_finished
-from evo.reports.new_seeds import fitness_bounds, on_new_seeds
+from evo.record.history import fitness_bounds, on_new_seeds
+from evo.record.run import Run
+from evo.record.settings import LISTED
 from evo.reports.statistics import Estimate, mean_estimate, p_value, superiority
-from evo.run import Run
-from evo.settings import LISTED
 
 RUNS = 3
 """Runs of each group below which nothing is said of two groups."""

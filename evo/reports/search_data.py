@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from evo.record.run import Run
 from evo.reports.features import Feature, features_of
-from evo.run import Run
 
 if TYPE_CHECKING:
-    from evo.settings import Settings
+    from evo.record.settings import Settings
     from evo.space import SearchSpace
 
 

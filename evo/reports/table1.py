@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from evo.files import write_text
+from evo.record.run import Run
+from evo.record.tables import write_csv
 from evo.reports.page import rendered
 from evo.reports.style import png_text, save_figure
 from evo.reports.table1_figures import figure_caption, table1_figures
@@ -27,9 +29,7 @@ from evo.reports.table1_table import (
     table1_table,
 )
 from evo.reports.training import rate_text, run_folder_of
-from evo.run import Run
 from evo.table1 import Row, chosen_rows
-from evo.tables import write_csv
 
 TITLE = "Table 1 of the 2019 report, trained again"
 MEANINGS = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from evo.individual import Individual
+from evo.record.run import Run
 from evo.reports.table1_table import (
     AS_REPORTED,
     COMPARED,
@@ -33,7 +34,6 @@ from evo.reports.training import (
     setting_text,
     wrapped,
 )
-from evo.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

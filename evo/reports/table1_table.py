@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from evo.individual import Individual
+from evo.record.run import Run
 from evo.reports.training import Curve, complete_trainings
-from evo.run import Run
 from evo.table1 import Row, chosen_rows
 
 AS_REPORTED, EVALUATION_MODE = "as reported", "evaluation mode"

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from evo.errors import RunError
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.models import MODEL_GENES
+from evo.record.run import Run
 from evo.reports.style import COLOURS, STYLES, plain, plain_log_axis, save_figure, styled
-from evo.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

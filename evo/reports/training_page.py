@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from evo.files import write_text
+from evo.record.run import Run
 from evo.reports.genome_commands import genome_text
 from evo.reports.page import Block, Commands, Facts, Picture, Section, Table, Text, page_text
 from evo.reports.search_data import SearchData
@@ -16,7 +17,6 @@ from evo.reports.statistics import mean_estimate
 from evo.reports.style import make_figures_folder, save_figure, svg_for_page
 from evo.reports.summary import facts_of
 from evo.reports.training import complete_trainings, training_figures
-from evo.run import Run
 
 CAPTIONS = {
     "accuracy": "Accuracy against optimiser steps: the mean over the seeds, and their range as a band.",

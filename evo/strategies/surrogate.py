@@ -1,6 +1,8 @@
 """`surrogate`: steady-state evolution whose children are screened by a Gaussian process before they are trained.
 
-See `evo.strategies.screening` for how a child is chosen, and `evo.strategies.surrogate` for how the search ends.
+See `evo.strategies.screening` for how a child is chosen. The search ends with a race of the best: sequential halving
+(Karnin, Koren and Somekh, ICML 2013). Each round evaluates its runners on a new seed, and the better half enters the
+next. The best of single trainings is partly the luckiest; the winner of a race was good several times.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.files import write_json
-from evo.run import Run
+from evo.record.run import Run
 from evo.tracking.base import Outcome, Tracker, folder_of, own_folder, require
 from evo.tracking.scalars import Scalar, Scalars
 

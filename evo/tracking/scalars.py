@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from evo.history import FIRST_FINALIST_REPLICATE
 from evo.individual import RUNG, Evaluation
-from evo.run import Run
-from evo.tables import population_figures
+from evo.record.history import FIRST_FINALIST_REPLICATE
+from evo.record.run import Run
+from evo.record.tables import population_figures
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import shutil
 from itertools import islice
 from typing import Any
 
-from evo.run import Run
+from evo.record.run import Run
 from evo.tracking.base import Outcome, Tracker, own_folder, require
 from evo.tracking.scalars import Scalars
 

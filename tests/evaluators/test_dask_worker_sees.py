@@ -15,7 +15,7 @@ import pytest
 from evo.evaluators import ObjectiveSetup, Task, dask_worker
 from evo.evaluators.dask_cluster import DaskEvaluator
 from evo.evaluators.dask_worker import KEPT, Invitation, _sees
-from evo.run_folder import remove_leftovers
+from evo.record.folder import remove_leftovers
 
 SEARCH = "0123456789abcdef" * 2
 

@@ -13,7 +13,7 @@ import typer
 
 import evo
 from evo.commands.shell import guarded, watched
-from evo.run_folder import is_run
+from evo.record.folder import is_run
 from tests.faults.objectives import SPACE, quick
 
 WORKERS = 2

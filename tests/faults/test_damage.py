@@ -11,8 +11,8 @@ import torch
 
 import evo
 from evo.errors import RunError
-from evo.journal import Journal
-from evo.run import Run
+from evo.record.journal import Journal
+from evo.record.run import Run
 from evo.tensor_file import DamagedFileError, read_tensors, write_tensors
 from tests.faults.conftest import times
 from tests.faults.objectives import SPACE, accuracy

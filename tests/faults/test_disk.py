@@ -17,8 +17,8 @@ import evo
 from evo import files
 from evo.data import PreparedDataset
 from evo.errors import StorageError
-from evo.journal import Journal
-from evo.run import Run
+from evo.record.journal import Journal
+from evo.record.run import Run
 from tests.conftest import TINY_SPACE
 from tests.faults.conftest import times
 from tests.faults.objectives import SPACE, accuracy

@@ -11,7 +11,7 @@ from pathlib import Path
 import evo
 from evo.individual import Evaluation
 from evo.loop import Nobody
-from evo.run import Run
+from evo.record.run import Run
 from tests.faults.conftest import times
 from tests.faults.objectives import SPACE, accuracy
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import evo
-from evo.journal import Journal
+from evo.record.journal import Journal
 from tests.command import environment
 from tests.faults.conftest import times
 from tests.faults.objectives import SPACE, accuracy

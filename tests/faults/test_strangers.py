@@ -19,9 +19,9 @@ from typer.testing import CliRunner, Result
 
 import evo
 from evo.cli import app
-from evo.journal import Journal, _encode
 from evo.plain_text import is_plain
-from evo.settings import Settings
+from evo.record.journal import Journal, _encode
+from evo.record.settings import Settings
 from tests.conftest import TINY_SPACE
 
 COMMANDS = {

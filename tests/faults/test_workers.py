@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import evo
-from evo.run import Run
+from evo.record.run import Run
 from tests.command import children, tables, wait_until
 from tests.faults import objectives
 from tests.faults.conftest import times

@@ -9,8 +9,8 @@ from typing import Any
 
 import evo
 from evo.individual import CurvePoint, Evaluation, Individual, training_seed
-from evo.run import Run
-from evo.settings import Settings
+from evo.record.run import Run
+from evo.record.settings import Settings
 
 
 def space_of_kinds() -> evo.SearchSpace:

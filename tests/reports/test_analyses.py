@@ -12,6 +12,7 @@ import pytest
 
 import evo
 from evo.individual import Evaluation, Individual
+from evo.record.run import Run
 from evo.reports.features import features_of
 from evo.reports.figures import importance_of_run
 from evo.reports.front import not_dominated
@@ -20,7 +21,6 @@ from evo.reports.lineage import lineage_of
 from evo.reports.operators import changes_table, operators_table
 from evo.reports.search_data import SearchData
 from evo.reports.workload import PAUSE, failures_table, outcomes_table, seconds_by_generation, timeline_of
-from evo.run import Run
 from tests.reports.runs import line_of, search, space_of_kinds, written_by_hand
 
 

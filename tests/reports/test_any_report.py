@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from evo.cli import app
 from evo.errors import ConfigurationError
+from evo.record.run import Run
 from evo.reports.any_report import write_any_report
-from evo.run import Run
 from evo.table1 import NAME
 
 TRAIN = ("train", "--dataset", "digits", "--hidden-layers", "8", "--steps", "20", "--evaluate-every", "10", "-q")

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli import app
+from evo.record.run import Run
+from evo.record.tables import write_csv
 from evo.reports.comparison import compare_runs, comparison_table, names_of
 from evo.reports.comparison_output import json_text, markdown_text
-from evo.run import Run
-from evo.tables import write_csv
 from evo.terminal import output_console
 from evo.terminal_comparison import print_comparison
 from tests.tracking.searches import StopAfter

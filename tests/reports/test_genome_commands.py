@@ -11,8 +11,8 @@ import evo
 from evo import experiment
 from evo.cli import app
 from evo.individual import Genome
+from evo.record.run import Run
 from evo.reports.genome_commands import genome_text
-from evo.run import Run
 from tests.reports.runs import written_by_hand
 
 DIGITS = {"name": "digits", "data_dir": None}

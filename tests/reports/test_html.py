@@ -17,13 +17,13 @@ from matplotlib.figure import Figure
 import evo
 from evo.errors import StorageError
 from evo.individual import Evaluation, Individual
+from evo.record.run import Run
 from evo.reports import html
 from evo.reports.figures import figures_of
 from evo.reports.html import fitting, write_report
 from evo.reports.page import Picture, bytes_of_rows
 from evo.reports.search_data import SearchData
 from evo.reports.search_sections import shown_evaluations
-from evo.run import Run
 from tests.reports.runs import line_of, written_by_hand
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -11,10 +11,10 @@ import pytest
 
 import evo
 from evo.errors import ConfigurationError
+from evo.record.run import Run
 from evo.reports.comparison import names_of
 from evo.reports.run_groups import TESTED, Group, Grouping, Pair, _pair, grouped
 from evo.reports.statistics import Estimate
-from evo.run import Run
 from tests.tracking.searches import StopAfter
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "y": evo.Float(0.0, 1.0)}, name="square")

@@ -14,9 +14,9 @@ import evo
 from evo.errors import RunError
 from evo.experiment import space_of
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
+from evo.record.run import Run
+from evo.record.settings import LISTED, Settings
 from evo.reports.training import changes_with_mode, rate_text, training_figures, write_training
-from evo.run import Run
-from evo.settings import LISTED, Settings
 from tests.images import FACTS
 
 NETWORK: Genome = {"hidden_layers": (16, 8), "learning_rate": 1e-3, "batch_size": 64, "steps": 30}

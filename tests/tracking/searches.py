@@ -7,7 +7,7 @@ from typing import Any
 
 import evo
 from evo.loop import Observer
-from evo.run import Run
+from evo.record.run import Run
 from evo.tracking import Tracker, Tracking
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "layers": evo.Layers(depth=(1, 2), width=(2, 8))}, name="slope")

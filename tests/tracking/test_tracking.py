@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli import app
-from evo.run import Run
+from evo.record.run import Run
 from evo.tracking import Tracker
 from evo.tracking.base import Outcome
 from evo.tracking.scalars import Scalar, Scalars

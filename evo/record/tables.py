@@ -13,10 +13,10 @@ import pandas as pd
 
 from evo.files import replacing
 from evo.individual import RUNG, Evaluation, Genome
-from evo.run import HALL_OF_FAME
+from evo.record.history import HALL_OF_FAME
 
 if TYPE_CHECKING:
-    from evo.run import Run
+    from evo.record.run import Run
 
 COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
 """Columns of whole numbers also where a table has no rows, or none with a value."""

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING
 
 from evo.errors import RunError, StorageError
 from evo.files import remove_file
-from evo.history import History
 from evo.individual import Evaluation, Individual
-from evo.journal import Event, Journal, is_written
-from evo.run_folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
-from evo.settings import CHANGED_BY_RESUME, LISTED, Settings, current_versions
+from evo.record.folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
+from evo.record.history import History
+from evo.record.journal import Event, Journal, is_written
+from evo.record.settings import CHANGED_BY_RESUME, LISTED, Settings, current_versions
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-HALL_OF_FAME = 10
 
 
 class Run(History):
@@ -237,42 +235,42 @@ class Run(History):
     @property
     def table(self) -> pd.DataFrame:
         """The results table: one row an evaluation of the search, as in evaluations.csv."""
-        from evo.tables import evaluations_table
+        from evo.record.tables import evaluations_table
 
         return evaluations_table(self)
 
     @property
     def populations(self) -> pd.DataFrame:
         """Who was in which population, as in populations.csv."""
-        from evo.tables import populations_table
+        from evo.record.tables import populations_table
 
         return populations_table(self)
 
     @property
     def generation_table(self) -> pd.DataFrame:
         """One row a generation, as in generations.csv."""
-        from evo.tables import generations_table
+        from evo.record.tables import generations_table
 
         return generations_table(self)
 
     @property
     def curves(self) -> pd.DataFrame:
         """All learning curves, as in curves.csv."""
-        from evo.tables import curves_table
+        from evo.record.tables import curves_table
 
         return curves_table(self)
 
     @property
     def hall_of_fame(self) -> pd.DataFrame:
         """The best genomes of the search, as in hall_of_fame.csv."""
-        from evo.tables import hall_of_fame_table
+        from evo.record.tables import hall_of_fame_table
 
         return hall_of_fame_table(self)
 
     @property
     def finalist_table(self) -> pd.DataFrame:
         """The finalists' trainings on new seeds, as in finalists.csv."""
-        from evo.tables import finalists_table
+        from evo.record.tables import finalists_table
 
         return finalists_table(self)
 
@@ -291,7 +289,7 @@ class Run(History):
             return
         if not is_run(self.path):  # nothing of it is to be made anew
             raise StorageError(f"{self.path}: was moved or removed; if it was moved, go on where it is now")
-        from evo.tables import write_tables
+        from evo.record.tables import write_tables
 
         write_tables(self, self.path)
         self._next_tables = time.monotonic() + (time.monotonic() - began) * (1 / share - 1)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from evo.errors import ConfigurationError, RunError, StorageError, did_you_mean
 from evo.files import STATES_BYTES, move_folder, remove_file, remove_partial, sync_folder, temporary_folder
-from evo.journal import locked
+from evo.record.journal import locked
 
 Filled = TypeVar("Filled")
 
@@ -147,3 +147,27 @@ def prune_states(folder: Path) -> None:
                 break
             remove_file(Path(path))
             used -= size
+
+
+def check_output_file(path: Path, option: str, *, overwrite: bool) -> None:
+    """Check that a file can be written.
+
+    Args:
+        path: The file.
+        option: The option that named it, as "--csv".
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        ConfigurationError: It exists and may not be replaced (a run's own files never may), is a folder, or its folder
+            is not there or not writable.
+    """
+    if path.is_dir():
+        raise ConfigurationError(f"{option} {path}: is a folder; give the name of a file in it")
+    if path.exists() and is_run(path.parent) and path.name in OWN_FILES:
+        raise ConfigurationError(f"{option} {path}: is one of the run's own files; choose another name")
+    if path.exists() and not overwrite:
+        raise ConfigurationError(f"{option} {path}: exists; choose another name, or give --overwrite")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{option} {path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigurationError(f"{option} {path}: the folder {path.parent} cannot be written to")

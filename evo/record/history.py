@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evo.errors import ConfigurationError, RunError
-from evo.individual import STEPS, Evaluation, Genome, Individual
-from evo.journal import Event
+from evo.individual import RUNG, STEPS, Evaluation, Genome, Individual, genome_key, raced, standing
 from evo.models import MODEL_GENES
-from evo.ranking import RankedIndividual, ranking
-from evo.settings import Settings
+from evo.record.journal import Event
+from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.space.file import space_from_dict
 
@@ -18,6 +20,8 @@ LEAVE_BOUNDS = ("report2019",)
 """Strategies whose genomes may leave the space, because the original's did."""
 FIRST_FINALIST_REPLICATE = 101
 """Replicates from here on are the finalists' trainings; the search uses those below."""
+HALL_OF_FAME = 10
+"""Genomes in the table of the best."""
 
 
 class History:
@@ -184,3 +188,109 @@ def space_of(settings: Settings) -> SearchSpace:
         return space_from_dict(settings.space, name=settings.space_name, where="settings.json")
     except (ConfigurationError, TypeError, AttributeError) as error:
         raise RunError(f"settings.json: {error}") from None
+
+
+@dataclass(frozen=True)
+class RankedIndividual:
+    """An individual with what the search measured of it."""
+
+    individual: Individual
+    evaluation: Evaluation
+
+    replicates: tuple[float, ...] = ()
+    """Fitness of each of its evaluations in the search, where there are several."""
+    found: Genome = field(default_factory=dict)
+    """Values that its training has found: the steps of the best checkpoint, where they are free."""
+
+    def __repr__(self) -> str:
+        return f"RankedIndividual({self.id}: fitness {self.evaluation.fitness}, {self.config})"
+
+    @property
+    def id(self) -> int:
+        """The individual's id."""
+        return self.individual.id
+
+    @property
+    def rung(self) -> int:
+        """How far its training went, for strategies that begin with short ones."""
+        return int(self.individual.strategy_parameters.get(RUNG, 0))
+
+    @property
+    def config(self) -> Genome:
+        """The configuration: gene values by name, inactive genes absent."""
+        return self.individual.config | self.found
+
+    @property
+    def fitness(self) -> float:
+        """The fitness that the search measured; the mean, where it evaluated the individual several times."""
+        if self.replicates:
+            return statistics.fmean(self.replicates)
+        assert self.evaluation.fitness is not None
+        return self.evaluation.fitness
+
+
+def ranking(
+    individuals: Sequence[Individual], proposals: Sequence[Individual], evaluations: Sequence[Evaluation]
+) -> list[tuple[int, tuple[float, ...]]]:
+    """Return the individuals whose evaluation is complete, best first; the first of equal genomes only.
+
+    Args:
+        individuals: By id.
+        proposals: In their order.
+        evaluations: Of the search, in the order of (individual, replicate).
+
+    Returns:
+        Their ids, each with the fitness of its evaluations.
+    """
+    measured: dict[int, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        measured.setdefault(evaluation.individual, []).append(evaluation)
+    turns = raced(proposals)
+    standings = {
+        number: standing(
+            individuals[number], [entry.fitness if entry.complete else None for entry in its], turns[number]
+        )
+        for number, its in measured.items()
+        if its[0].complete and not its[0].replicate
+    }
+    ranked: list[tuple[int, tuple[float, ...]]] = []
+    seen: set[str] = set()
+    for number in sorted(standings, key=lambda number: (*(-part for part in standings[number]), number)):
+        if (key := genome_key(individuals[number].genome)) not in seen:
+            seen.add(key)
+            known = [entry.fitness for entry in measured[number] if entry.complete and entry.fitness is not None]
+            ranked.append((number, tuple(known)))
+    return ranked
+
+
+@dataclass(frozen=True)
+class NewSeeds:
+    """The complete trainings of a genome on new seeds.
+
+    Attributes:
+        fitness: Of each.
+        test_accuracy: Of each whose weights were measured on the test set, as fractions.
+    """
+
+    fitness: tuple[float, ...]
+    test_accuracy: tuple[float, ...]
+
+
+def on_new_seeds(run: History, individual: int) -> NewSeeds:
+    """Return what the trainings of a finalist measured; nothing for an individual that is none."""
+    trainings = [entry for entry in run.finalist_evaluations if entry.individual == individual and entry.complete]
+    accuracies = [
+        entry.test_accuracy
+        if entry.test_accuracy is not None
+        else run.tests.get((individual, entry.replicate), {}).get("test_accuracy")
+        for entry in trainings
+    ]
+    return NewSeeds(
+        tuple(entry.fitness for entry in trainings if entry.fitness is not None),
+        tuple(accuracy for accuracy in accuracies if accuracy is not None),
+    )
+
+
+def fitness_bounds(settings: Settings) -> tuple[float, float]:
+    """Return what the fitness of a run can be: accuracies are fractions, an objective gives any number."""
+    return (0.0, 1.0) if settings.objective is None else (-math.inf, math.inf)
