@@ -2,8 +2,8 @@
 
     python -m benchmarks.amx_products
 
-The ways take turns, so that what else the machine does meets all of them. It is what `evo.onednn` rests on where a
-processor has AMX.
+The ways take turns, so that other work on the machine slows all of them alike. `evo.training.engines.onednn` rests on
+this measurement where a processor has AMX.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from evo.hardware import keep_freed_memory, processor_flags, processor_name
+from evo.training.hardware import keep_freed_memory, processor_flags, processor_name
 
 SHAPES = ((1609, 3072, 1000), (2200, 3072, 5000), (600, 3072, 1000), (1609, 1000, 500), (128, 3072, 128))
 """Batch, inputs, outputs."""

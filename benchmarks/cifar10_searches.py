@@ -181,7 +181,7 @@ def _train_function(data_dir: Path) -> Callable[[Genome, int, bool], tuple[float
     import torch
 
     from evo.data.prepared import prepare_dataset
-    from evo.training import Trainer
+    from evo.training.trainer import Trainer
 
     torch.set_num_threads(1)
     trainer = Trainer(prepare_dataset("imagefolder", data_dir), TASK.space().training, build)

@@ -25,7 +25,7 @@ from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingTask
 from evo.individual import Genome
 from evo.space.settings import TrainingSettings
-from evo.training import Trainer
+from evo.training.trainer import Trainer
 
 Precision: TypeAlias = Literal["fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")

@@ -26,7 +26,8 @@ from benchmarks.gpu_prototypes import (
 from evo.errors import Interrupted
 from evo.evaluators import ProcessPoolEvaluator, Task, TrainingSetup
 from evo.individual import Evaluation, Genome
-from evo.training import Trainer, TrainingResult, batches
+from evo.training.batches import batches
+from evo.training.trainer import Trainer, TrainingResult
 
 
 def environment(bench: Bench) -> Results:

@@ -32,7 +32,8 @@ from benchmarks.gpu_prototypes import (
 )
 from evo.evaluators import Task
 from evo.individual import Evaluation, Genome
-from evo.training import Trainer, batches
+from evo.training.batches import batches
+from evo.training.trainer import Trainer
 
 
 def usual_step(trainer: Trainer, images: TensorDataset, config: Genome) -> Callable[[], object]:

@@ -24,7 +24,8 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.adam import adam
 
-from evo.training import Trainer, Training, batches
+from evo.training.batches import batches
+from evo.training.trainer import Trainer, Training
 
 WARM_UP_STEPS = 3
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -18,8 +18,8 @@ from benchmarks.populations import Population
 from benchmarks.rungs import PATIENCE, Barrier, Measured
 from evo.evaluators.base import Evaluate, StopRequest, Task
 from evo.evaluators.training_task import load_builder
-from evo.hardware import processor_name, resolve_device, resolve_precision
 from evo.individual import Evaluation
+from evo.training.hardware import processor_name, resolve_device, resolve_precision
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class WorkSetup:
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         import torch
 
-        from evo.onednn import usable
+        from evo.training.engines.onednn import usable
 
         device = resolve_device(self.device)
         engines = ["eager", *["onednn"] * (device == "cpu" and usable())]

@@ -30,11 +30,11 @@ import typer
 import evo
 from evo.errors import ConfigurationError
 from evo.files import write_json
-from evo.hardware import processor_name, resolve_engine, resolve_precision
 from evo.individual import Evaluation
 from evo.loop import Nobody
 from evo.record.run import Run
 from evo.record.tables import write_csv
+from evo.training.hardware import processor_name, resolve_engine, resolve_precision
 
 STRATEGIES = ("report2019", "report2019-fixed", "ga")
 ALL_STRATEGIES = ",".join(STRATEGIES)
@@ -78,7 +78,7 @@ def _trainer(data_dir: Path) -> Any:
 
     from evo.data.prepared import prepare_dataset
     from evo.models.mlp import build
-    from evo.training import Trainer
+    from evo.training.trainer import Trainer
 
     torch.set_num_threads(1)
     precision = resolve_precision("auto", "cpu")

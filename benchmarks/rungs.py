@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from evo.training import Trainer
+    from evo.training.trainer import Trainer
 
 Precision = Literal["fp32", "bf16"]
 Barrier = Any

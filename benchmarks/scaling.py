@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 import evo
-from evo.hardware import processor_name
 from evo.individual import Evaluation
+from evo.training.hardware import processor_name
 
 MEASURED = Path(__file__).parent / "results" / "mlp-24" / "evaluations.csv"
 SPACE = evo.SearchSpace({"x": evo.Float(-1.0, 1.0), "y": evo.Float(-1.0, 1.0)})

@@ -192,7 +192,7 @@ def _trainer(images: Path) -> Any:
 
     from evo.data.prepared import prepare_dataset
     from evo.models.mlp import build
-    from evo.training import Trainer
+    from evo.training.trainer import Trainer
 
     torch.set_num_threads(1)
     dataset = prepare_dataset("imagefolder", images, image_size=IMAGE_SIZE)

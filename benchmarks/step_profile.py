@@ -20,7 +20,7 @@ from evo.data import prepare_dataset
 from evo.evaluators import TrainingSetup
 from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingTask
-from evo.training import Training
+from evo.training.trainer import Training
 
 GROUPS = {
     "matrix products and convolutions": ("mm", "addmm", "mkldnn_convolution", "convolution_backward"),

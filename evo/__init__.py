@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from evo.errors import ConfigurationError, EvoError, RunError, SearchError
     from evo.individual import Evaluation, Individual
     from evo.record.run import Run
-    from evo.saved_model import load_model
     from evo.space import SearchSpace
     from evo.space.file import load_space
     from evo.space.genes import Boolean, Categorical, Float, Integer, Layers
+    from evo.training.saved_model import load_model
 
 _HOMES = {
     "search": "evo.api",
@@ -42,7 +42,7 @@ _HOMES = {
     "Individual": "evo.individual",
     "Evaluation": "evo.individual",
     "Run": "evo.record.run",
-    "load_model": "evo.saved_model",
+    "load_model": "evo.training.saved_model",
     "Stop": "evo.api",
     "EvoError": "evo.errors",
     "ConfigurationError": "evo.errors",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, takes_seed
-from evo.evaluators.dask_connection import Where
+from evo.evaluators.dask.connection import Where
 from evo.evaluators.objective import Objective, name_of
 from evo.execution import Execution, Work, begin, check_above_zero, checked_seed, go_on
 from evo.experiment import check_seeds, train_listed

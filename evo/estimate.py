@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from evo.cost import CostModel, counter, guessed_rates, known_rates, rates_name
 from evo.data.splits import validation_count
-from evo.hardware import processor_name, resolve_engine, resolve_precision
 from evo.space import SearchSpace
+from evo.training.hardware import processor_name, resolve_engine, resolve_precision
 
 DRAWS = 200
 IMAGES: dict[str, tuple[tuple[int, int, int], int]] = {"cifar10": ((3, 32, 32), 50_000), "digits": ((1, 8, 8), 1500)}

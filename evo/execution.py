@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from evo.errors import ClusterLost, ConfigurationError, StorageError
 from evo.evaluators import Evaluator
 from evo.evaluators.base import Setup
-from evo.evaluators.dask_connection import Where, name_of_cluster
+from evo.evaluators.dask.connection import Where, name_of_cluster
 from evo.evaluators.objective import Objective
 from evo.loop import Observer, Stop, StopCheck
 from evo.record.folder import check_output, free_output

@@ -253,8 +253,8 @@ def _save(
     import torch
 
     from evo.data.tensors import fit_preprocessing, load_part
-    from evo.saved_model import save_model
-    from evo.tensor_file import read_tensors
+    from evo.training.saved_model import save_model
+    from evo.training.tensor_file import read_tensors
 
     part = load_part(setup.dataset, "all_train" if setup.fitness == "test" else "train", torch.device("cpu"))
     measured = ("validation_accuracy", "test_accuracy", "train_accuracy", "loss")

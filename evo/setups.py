@@ -9,13 +9,13 @@ from typing import Any, Literal
 from evo.data import prepare_dataset
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
-from evo.evaluators.dask_connection import Where, connect
+from evo.evaluators.dask.connection import Where, connect
 from evo.evaluators.objective import Objective, name_of
-from evo.hardware import check_names, visible_gpus
 from evo.loop import Observer, StopCheck
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
+from evo.training.hardware import check_names, visible_gpus
 
 
 def setup_of_search(
@@ -137,7 +137,7 @@ def make_cluster_evaluator(
 
     Without that number, a local one has one process a GPU, or as many as `default_workers` says.
     """
-    from evo.evaluators.dask_cluster import DaskEvaluator
+    from evo.evaluators.dask.cluster import DaskEvaluator
 
     # "cuda:1" is one GPU, and with that number it is seen only where all are.
     gpus = visible_gpus() if isinstance(setup, TrainingSetup) and device in ("auto", "cuda") else []

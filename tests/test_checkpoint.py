@@ -14,16 +14,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from evo.checkpoint import TrainingState
 from evo.data import PreparedDataset
 from evo.errors import Interrupted
 from evo.evaluators.base import StopRequest, Task
 from evo.evaluators.training_task import TrainingTask
-from evo.hardware import Engine
 from evo.models import cnn, mlp
-from evo.onednn import usable
 from evo.space.settings import TrainingSettings
-from evo.training import Trainer, TrainingResult, batches
+from evo.training.checkpoint import TrainingState
+from evo.training.engines.onednn import usable
+from evo.training.hardware import Engine
+from evo.training.trainer import Trainer, TrainingResult, batches
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden_layers": (16, 8), "dropout": 0.3, "batch_norm": True, "learning_rate": 1e-2, "batch_size": 200},
@@ -141,7 +141,7 @@ def test_without_a_checkpoint_an_interruption_ends_the_training(digits: Prepared
 def test_a_long_training_keeps_its_state_now_and_then(
     digits: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evo.training.KEEP_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("evo.training.trainer.KEEP_EVERY_SECONDS", 0.0)
     one, path = trainer(digits, "mlp"), tmp_path / "state"
     config = CONFIGS["mlp"] | {"steps": STEPS}
     whole = one.train(config, 1, checkpoint=path)
@@ -167,7 +167,7 @@ def test_skipped_batches_are_those_that_came_first(skip: int) -> None:
 @pytest.fixture
 def every_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the state also of trainings that take no time; train on one thread, as workers do."""
-    monkeypatch.setattr("evo.training._Keeper.seconds", property(lambda self: 3600.0))
+    monkeypatch.setattr("evo.training.trainer._Keeper.seconds", property(lambda self: 3600.0))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -23,15 +23,16 @@ import evo
 from evo.commands.shell import watched
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
-from evo.evaluators import TrainingSetup, dask_worker
-from evo.evaluators.dask_connection import connect
-from evo.evaluators.dask_link import Link
-from evo.evaluators.dask_worker import _check_precision, _data_here, evaluate
-from evo.hardware import visible_gpus
+from evo.evaluators import TrainingSetup
+from evo.evaluators.dask import worker as dask_worker
+from evo.evaluators.dask.connection import connect
+from evo.evaluators.dask.link import Link
+from evo.evaluators.dask.worker import _check_precision, _data_here, evaluate
 from evo.loop import Nobody
 from evo.record.run import Run
 from evo.setups import make_cluster_evaluator
 from evo.space.settings import TrainingSettings
+from evo.training.hardware import visible_gpus
 from tests.command import CLOCK_COLUMNS, children, journal_text, rows_of, run_command, start_command, tables, wait_until
 from tests.conftest import SEARCH_DIGITS
 from tests.evaluators.clusters import ProcessCluster, client_of
@@ -207,7 +208,7 @@ def test_ctrl_c_saves_a_training_in_flight_and_the_resume_goes_on_with_it(
 
 @pytest.fixture
 def soon_tired(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evo.evaluators.dask_connection.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("evo.evaluators.dask.connection.CONNECT_SECONDS", 0.3)
 
 
 NOBODY_THERE = "tcp://127.0.0.1:9"
@@ -393,8 +394,8 @@ def test_a_worker_with_other_data_is_refused(
 
 def test_bfloat16_is_not_imitated(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = TrainingSetup(digits, TrainingSettings(), "mlp", device="cpu", precision="bf16")
-    monkeypatch.setattr("evo.hardware.processor_flags", lambda: {"avx2"})
+    monkeypatch.setattr("evo.training.hardware.processor_flags", lambda: {"avx2"})
     with pytest.raises(ConfigurationError, match="--precision fp32"):
         _check_precision(setup)
-    monkeypatch.setattr("evo.hardware.processor_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr("evo.training.hardware.processor_flags", lambda: {"avx512_bf16"})
     _check_precision(setup)

@@ -27,7 +27,7 @@ from evo.loop import Nobody, Stop, run_search
 from evo.models import mlp
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
-from evo.training import ModelBuilder, Trainer, Training
+from evo.training.trainer import ModelBuilder, Trainer, Training
 from evo.twins import Twins
 from tests.test_run import make_settings
 from tests.test_twins import LARGE, SMALL, genome, make_run
@@ -115,7 +115,7 @@ def steps_done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Count the optimiser steps, and keep the state of every training; on one thread, as workers train."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr("evo.training._Keeper.seconds", property(lambda self: 3600.0))
+    monkeypatch.setattr("evo.training.trainer._Keeper.seconds", property(lambda self: 3600.0))
     counted, step = [0], Training.step
 
     def counting(self: Training) -> None:

@@ -14,9 +14,9 @@ from evo.cli import app
 from evo.cost import CostModel, counter, guessed_rates, keep_rates
 from evo.data import PreparedDataset
 from evo.estimate import CLASSES, IMAGES, estimate
-from evo.hardware import processor_name
 from evo.space import SearchSpace
 from evo.space.file import load_space
+from evo.training.hardware import processor_name
 from tests.test_run import make_settings
 
 SHIPPED = sorted(

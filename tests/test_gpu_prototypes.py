@@ -31,7 +31,7 @@ from evo.evaluators import TrainingSetup
 from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingTask
 from evo.space.settings import TrainingSettings
-from evo.training import Trainer
+from evo.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 BATCH, STEPS = 6, 20

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from evo.errors import ConfigurationError
-from evo.hardware import (
+from evo.training.hardware import (
     ENGINES,
     PRECISIONS,
     Precision,
@@ -30,8 +30,8 @@ UNKNOWN: dict[str, str] = {}
 
 
 def on(processor: dict[str, str], monkeypatch: pytest.MonkeyPatch, usable: bool = True) -> None:
-    monkeypatch.setattr("evo.hardware._cpuinfo", lambda key: processor.get(key, ""))
-    monkeypatch.setattr("evo.onednn.usable", lambda: usable)
+    monkeypatch.setattr("evo.training.hardware._cpuinfo", lambda key: processor.get(key, ""))
+    monkeypatch.setattr("evo.training.engines.onednn.usable", lambda: usable)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_names_that_exist_are_taken(device: str, precision: str, engine: str) ->
 def test_a_container_bounds_the_free_memory(
     files: dict[str, str], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evo.hardware._available", lambda: 1e9)
-    monkeypatch.setattr("evo.hardware.CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr("evo.training.hardware._available", lambda: 1e9)
+    monkeypatch.setattr("evo.training.hardware.CONTROL_GROUP", tmp_path)
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")

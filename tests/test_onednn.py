@@ -13,13 +13,13 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from evo import onednn
 from evo.data import PreparedDataset
-from evo.hardware import Engine, Precision
 from evo.models import mlp
-from evo.onednn import TOLERANCE, OneDnnLinear, use_onednn
 from evo.space.settings import TrainingSettings
-from evo.training import Trainer, TrainingResult
+from evo.training.engines import onednn
+from evo.training.engines.onednn import TOLERANCE, OneDnnLinear, use_onednn
+from evo.training.hardware import Engine, Precision
+from evo.training.trainer import Trainer, TrainingResult
 
 needs_operator = pytest.mark.skipif(not onednn.usable(), reason="this build of torch has no usable oneDNN product")
 SIZES = st.integers(1, 70)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from evo.optimiser import Optimiser
+from evo.training.optimiser import Optimiser
 
 KINDS: dict[str, tuple[Literal["adam", "sgd"], float, type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": ("adam", 0.0, torch.optim.Adam, {}),

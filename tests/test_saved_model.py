@@ -17,8 +17,8 @@ from evo.data.tensors import Preprocessing
 from evo.errors import ConfigurationError
 from evo.models import mlp
 from evo.replay import replay_individual
-from evo.saved_model import FACTS, load_model, loading_code, save_model
-from evo.tensor_file import read_tensors, write_tensors
+from evo.training.saved_model import FACTS, load_model, loading_code, save_model
+from evo.training.tensor_file import read_tensors, write_tensors
 from tests.command import environment
 
 FACTS_OF_TWO_LAYERS = {

@@ -15,11 +15,11 @@ from evo.cli import app
 from evo.errors import ConfigurationError
 from evo.execution import Execution
 from evo.experiment import space_of
-from evo.hardware import resolve_precision
 from evo.loop import Nobody
 from evo.record.run import Run
 from evo.reproduction import figure_runs, reproduce
 from evo.table1 import FIGURE_NETWORKS, ROWS, TRAINING, Row, chosen_rows, row_of, table1_space
+from evo.training.hardware import resolve_precision
 from tests.images import write_images
 
 SMALL = tuple(replace(row, hidden_layers=row.hidden_layers[:1], batch_size=64, steps=20) for row in ROWS)

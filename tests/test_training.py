@@ -18,11 +18,11 @@ from evo.data.tensors import fit_preprocessing, load_part
 from evo.errors import ConfigurationError
 from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingSetup, load_builder
-from evo.hardware import Engine, resolve_device, resolve_precision
 from evo.models import cnn, mlp
-from evo.onednn import usable
 from evo.space.settings import TrainingSettings
-from evo.training import ModelBuilder, Trainer, TrainingResult, batches
+from evo.training.engines.onednn import usable
+from evo.training.hardware import Engine, resolve_device, resolve_precision
+from evo.training.trainer import ModelBuilder, Trainer, TrainingResult, batches
 
 CPU = torch.device("cpu")
 PLAIN = {"hidden_layers": (16,), "learning_rate": 0.01, "batch_size": 64, "steps": 40}
@@ -281,7 +281,7 @@ def test_a_model_that_does_not_exist_is_named(model: str) -> None:
 def test_precision_is_what_was_asked_for_or_what_the_hardware_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_precision("bf16", "cpu") == "bf16"
     for flags, expected in ({"sse2", "amx_bf16"}, "bf16"), ({"sse2"}, "fp32"):
-        monkeypatch.setattr("evo.hardware.processor_flags", lambda flags=flags: flags)
+        monkeypatch.setattr("evo.training.hardware.processor_flags", lambda flags=flags: flags)
         assert resolve_precision("auto", "cpu") == expected
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from evo.data import PreparedDataset
 from evo.models import cnn, mlp
 from evo.space.settings import TrainingSettings
-from evo.training import WHOLE_TRAIN_POINTS, Trainer, TrainingResult, batches
+from evo.training.trainer import WHOLE_TRAIN_POINTS, Trainer, TrainingResult, batches
 
 CONFIG: dict[str, Any] = {
     "hidden_layers": (16,),

@@ -227,7 +227,7 @@ def replay(
         )
         print_replay(replayed, output_console())
         if replayed.saved is not None and replayed.model is not None:
-            from evo.saved_model import loading_code
+            from evo.training.saved_model import loading_code
 
             typer.echo(f"\n# {replayed.saved}: load it with\n{loading_code(replayed.saved, replayed.model)}", nl=False)
         elif save is not None:

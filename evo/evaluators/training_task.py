@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, StorageError, did_you_mean
 from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
-from evo.hardware import (
+from evo.individual import Evaluation
+from evo.models import MODEL_GENES
+from evo.space.settings import TrainingSettings
+from evo.training.hardware import (
     free_memory,
     keep_freed_memory,
     processor_name,
@@ -22,12 +25,9 @@ from evo.hardware import (
     resolve_engine,
     resolve_precision,
 )
-from evo.individual import Evaluation
-from evo.models import MODEL_GENES
-from evo.space.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from evo.training import ModelBuilder, Trainer, TrainingResult
+    from evo.training.trainer import ModelBuilder, Trainer, TrainingResult
 
 
 OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -43,8 +43,8 @@ class TrainingSetup:
         training: The space's fixed settings.
         model: A shipped model's name, or "package.module:function".
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "fp32" or "bf16": see `evo.hardware`.
-        engine: "auto", "eager" or "onednn": see `evo.hardware`.
+        precision: "auto", "fp32" or "bf16": see `evo.training.hardware`.
+        engine: "auto", "eager" or "onednn": see `evo.training.hardware`.
         fitness: See `Trainer`.
         threads: Threads a training on a CPU; part of what makes its result.
         free_steps: Whether the best checkpoint of a search's training is its result.
@@ -74,7 +74,7 @@ class TrainingSetup:
         import threadpoolctl
         import torch
 
-        from evo.training import Trainer
+        from evo.training.trainer import Trainer
 
         keep_freed_memory()
         torch.set_num_threads(self.threads)
@@ -191,7 +191,7 @@ class TrainingTask:
         }
 
     def _test(self, task: Task) -> dict[str, Any]:
-        from evo.tensor_file import DamagedFileError
+        from evo.training.tensor_file import DamagedFileError
 
         assert task.weights is not None
         weights = Path(task.weights)

@@ -7,16 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import pandas as pd
 
 from evo.files import replacing
 from evo.individual import RUNG, Evaluation, Genome
-from evo.record.history import HALL_OF_FAME
-
-if TYPE_CHECKING:
-    from evo.record.run import Run
+from evo.record.history import HALL_OF_FAME, History
 
 COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
 """Columns of whole numbers also where a table has no rows, or none with a value."""
@@ -34,13 +31,13 @@ TRAINING_MODE_COLUMNS = [
 """Columns of the learning curves where the settings ask for the 2019 report's measurement."""
 
 
-def evaluations_table(run: Run) -> pd.DataFrame:
+def evaluations_table(run: History) -> pd.DataFrame:
     """Return one row an evaluation of the search, in the order of (individual, replicate)."""
     rows = [_evaluation_row(run, evaluation) for evaluation in run.search_evaluations]
     return _frame(rows, _evaluation_columns(run))
 
 
-def populations_table(run: Run) -> pd.DataFrame:
+def populations_table(run: History) -> pd.DataFrame:
     """Return who was in which population: generation, slot, individual, fitness."""
     rows = [
         {"generation": generation, "slot": slot, "individual": individual, "fitness": _fitness(run, individual)}
@@ -50,7 +47,7 @@ def populations_table(run: Run) -> pd.DataFrame:
     return _frame(rows, ["generation", "slot", "individual", "fitness"])
 
 
-def generations_table(run: Run) -> pd.DataFrame:
+def generations_table(run: History) -> pd.DataFrame:
     """Return one row a generation.
 
     `best` is the best fitness so far, races left out; mean, std (population's), min and max are over the members of
@@ -83,7 +80,7 @@ def generations_table(run: Run) -> pd.DataFrame:
     return _frame(rows, columns)
 
 
-def population_figures(run: Run, members: Sequence[int]) -> dict[str, float | None]:
+def population_figures(run: History, members: Sequence[int]) -> dict[str, float | None]:
     """Return mean, std (the population's), min and max of the members' fitness, and the diversity of their genomes."""
     known = [value for value in (_fitness(run, member) for member in members) if value is not None]
     return {
@@ -95,7 +92,7 @@ def population_figures(run: Run, members: Sequence[int]) -> dict[str, float | No
     }
 
 
-def curves_table(run: Run) -> pd.DataFrame:
+def curves_table(run: History) -> pd.DataFrame:
     """Return all learning curves, the finalists' included (replicates from 101 on)."""
     columns = ["individual", "replicate", "step", "train_loss", "train_accuracy", "validation_accuracy"]
     columns += [*_test_column(run), "loss"]
@@ -108,7 +105,7 @@ def curves_table(run: Run) -> pd.DataFrame:
     return _frame(rows, columns)
 
 
-def hall_of_fame_table(run: Run) -> pd.DataFrame:
+def hall_of_fame_table(run: History) -> pd.DataFrame:
     """Return the best genomes of the search, best first."""
     columns = ["rank", "individual", "generation", *run.space.genes, "fitness", "replicates"]
     columns += ["validation_accuracy", "train_accuracy", *_test_column(run), "loss", "parameters", "seconds"]
@@ -125,7 +122,7 @@ def hall_of_fame_table(run: Run) -> pd.DataFrame:
     return _frame(rows, columns)
 
 
-def finalists_table(run: Run) -> pd.DataFrame:
+def finalists_table(run: History) -> pd.DataFrame:
     """Return the finalists' trainings on new seeds; `winner` marks the genome of the best mean fitness."""
     columns = ["individual", "replicate", "seed", "winner", *run.space.genes, "status", "fitness"]
     columns += [
@@ -153,7 +150,7 @@ def finalists_table(run: Run) -> pd.DataFrame:
     return _frame(rows, columns)
 
 
-def write_tables(run: Run, folder: Path) -> None:
+def write_tables(run: History, folder: Path) -> None:
     """Write the CSV files of a run, each atomically."""
     tables = {
         "evaluations": evaluations_table(run),
@@ -189,7 +186,7 @@ def _inert(cell: Any) -> Any:
     return f"'{text}" if cell.startswith(FORMULA_BEGINS) else text
 
 
-def _evaluation_columns(run: Run) -> list[str]:
+def _evaluation_columns(run: History) -> list[str]:
     return [
         "individual",
         "replicate",
@@ -218,17 +215,17 @@ def _evaluation_columns(run: Run) -> list[str]:
     ]
 
 
-def _test_column(run: Run) -> list[str]:
+def _test_column(run: History) -> list[str]:
     """The search measures test accuracy only when it was told to select on it."""
     return ["test_accuracy"] if run.settings.fitness == "test" else []
 
 
-def _rung_column(run: Run) -> list[str]:
+def _rung_column(run: History) -> list[str]:
     """Only strategies that begin with short trainings have rungs."""
     return ["rung"] if any(RUNG in individual.strategy_parameters for individual in run.individuals) else []
 
 
-def _evaluation_row(run: Run, evaluation: Evaluation) -> dict[str, Any]:
+def _evaluation_row(run: History, evaluation: Evaluation) -> dict[str, Any]:
     individual = run.individuals[evaluation.individual]
     return {
         "individual": individual.id,
@@ -260,7 +257,7 @@ def _evaluation_row(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _gene_cells(run: Run, genome: Genome) -> dict[str, Any]:
+def _gene_cells(run: History, genome: Genome) -> dict[str, Any]:
     """Return a genome's cells: layer lists as text, everything else as it is."""
     return {
         name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
@@ -268,7 +265,7 @@ def _gene_cells(run: Run, genome: Genome) -> dict[str, Any]:
     }
 
 
-def _fitness(run: Run, individual: int) -> float | None:
+def _fitness(run: History, individual: int) -> float | None:
     evaluation = run.evaluations.get((individual, 0))
     return evaluation.fitness if evaluation is not None and evaluation.complete else None
 

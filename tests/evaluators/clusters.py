@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distributed import Client, LocalCluster
 
-from evo.evaluators.dask_connection import Connection
+from evo.evaluators.dask.connection import Connection
 from tests.command import environment, wait_until
 
 ANY_PORT = "127.0.0.1:0"

@@ -9,7 +9,7 @@ import pytest
 
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, ProcessPoolEvaluator, Setup, Task
-from evo.evaluators.dask_cluster import DaskEvaluator
+from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.individual import Evaluation
 from tests.evaluators.arithmetic import Arithmetic
 from tests.evaluators.clusters import own_cluster

@@ -13,11 +13,12 @@ import pytest
 from distributed import Client, get_worker
 
 from evo.errors import ClusterLost, ConfigurationError, SearchError
-from evo.evaluators import ObjectiveSetup, Task, dask_worker
-from evo.evaluators.dask_cluster import DaskEvaluator
-from evo.evaluators.dask_connection import Connection, _warn_if_open, connect, is_loopback
-from evo.evaluators.dask_link import Returned
-from evo.evaluators.dask_worker import Reply
+from evo.evaluators import ObjectiveSetup, Task
+from evo.evaluators.dask import worker as dask_worker
+from evo.evaluators.dask.cluster import DaskEvaluator
+from evo.evaluators.dask.connection import Connection, _warn_if_open, connect, is_loopback
+from evo.evaluators.dask.link import Returned
+from evo.evaluators.dask.worker import Reply
 from evo.individual import Evaluation
 from tests.command import alive, wait_until
 from tests.evaluators.arithmetic import Arithmetic
@@ -241,7 +242,7 @@ def test_workers_that_join_later_are_given_tasks(tmp_path: Path) -> None:
 def test_lost_workers_tasks_are_done_again_elsewhere_and_too_many_losses_are_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evo.evaluators.dask_cluster.LOSSES", 2)
+    monkeypatch.setattr("evo.evaluators.dask.cluster.LOSSES", 2)
     with ProcessCluster(tmp_path) as cluster:
         for _ in range(2):
             cluster.add_worker()
@@ -270,7 +271,7 @@ def test_lost_workers_tasks_are_done_again_elsewhere_and_too_many_losses_are_a_f
 def test_a_scheduler_that_is_gone_ends_the_search_with_its_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evo.evaluators.dask_link.SCHEDULER_SECONDS", 2.0)
+    monkeypatch.setattr("evo.evaluators.dask.link.SCHEDULER_SECONDS", 2.0)
     with ProcessCluster(tmp_path) as cluster:
         cluster.add_worker()
         with DaskEvaluator(Arithmetic(tmp_path), lambda: connect(cluster.address, 1, str)) as evaluator:
@@ -312,7 +313,7 @@ def test_a_file_of_something_else_is_no_scheduler_file(tmp_path: Path) -> None:
 
 
 def test_where_nobody_answers_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evo.evaluators.dask_connection.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("evo.evaluators.dask.connection.CONNECT_SECONDS", 0.5)
     with pytest.raises(SearchError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         connect("127.0.0.1:9", 1, str)
 

@@ -10,8 +10,8 @@ from distributed.comm.core import FatalCommClosedError
 
 import evo
 from evo.errors import ClusterLost, ConfigurationError, SearchError
-from evo.evaluators import dask_connection
-from evo.evaluators.dask_connection import _warn_if_open, connect
+from evo.evaluators.dask import connection as dask_connection
+from evo.evaluators.dask.connection import _warn_if_open, connect
 from evo.space import SearchSpace
 from evo.space.genes import Float
 

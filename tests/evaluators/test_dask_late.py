@@ -15,9 +15,9 @@ from distributed import Client, Future, Status, Worker
 from evo.errors import ConfigurationError, Interrupted
 from evo.evaluators import ObjectiveSetup, Task
 from evo.evaluators.base import Evaluate, StopRequest
-from evo.evaluators.dask_cluster import DaskEvaluator
-from evo.evaluators.dask_connection import connect
-from evo.evaluators.dask_members import Member
+from evo.evaluators.dask.cluster import DaskEvaluator
+from evo.evaluators.dask.connection import connect
+from evo.evaluators.dask.members import Member
 from evo.individual import Evaluation
 from tests.command import wait_until
 from tests.evaluators.arithmetic import Arithmetic
@@ -111,7 +111,7 @@ def restarted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     async def restart(client: Client, workers: list[str]) -> None:
         found.extend(workers)
 
-    monkeypatch.setattr("evo.evaluators.dask_cluster.END_SECONDS", 0.3)
+    monkeypatch.setattr("evo.evaluators.dask.cluster.END_SECONDS", 0.3)
     monkeypatch.setattr(Client, "restart_workers", restart)
     return found
 
@@ -130,7 +130,7 @@ def test_a_worker_that_goes_on_with_what_was_given_up_is_restarted(one_worker: C
 def test_the_process_of_a_worker_that_hangs_is_ended_and_its_nanny_starts_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evo.evaluators.dask_cluster.END_SECONDS", 0.5)
+    monkeypatch.setattr("evo.evaluators.dask.cluster.END_SECONDS", 0.5)
     with DaskEvaluator(Arithmetic(tmp_path), lambda: connect("local", 1, str), timeout=1.0) as evaluator:
         evaluator.start()
         [before] = evaluator._membership.members

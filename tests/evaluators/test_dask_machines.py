@@ -13,10 +13,11 @@ import pytest
 from distributed import Client, Worker, get_worker
 
 from evo.errors import ClusterLost
-from evo.evaluators import ObjectiveSetup, Task, dask_worker
-from evo.evaluators.dask_cluster import DaskEvaluator
-from evo.evaluators.dask_connection import Connection, connect
-from evo.evaluators.dask_members import Member
+from evo.evaluators import ObjectiveSetup, Task
+from evo.evaluators.dask import worker as dask_worker
+from evo.evaluators.dask.cluster import DaskEvaluator
+from evo.evaluators.dask.connection import Connection, connect
+from evo.evaluators.dask.members import Member
 from tests.evaluators.clusters import client_of
 from tests.evaluators.test_dask_cluster import all_of, evaluator_of, task
 from tests.evaluators.test_dask_late import (
@@ -58,7 +59,7 @@ def test_a_machine_that_ends_every_task_is_left_out_and_no_row_fails(
             yield mine
 
     monkeypatch.setattr(dask_worker, "_own_weights", on_a_full_disk)
-    monkeypatch.setattr("evo.evaluators.dask_members._memory_of", lambda member: member.address)  # two machines
+    monkeypatch.setattr("evo.evaluators.dask.members._memory_of", lambda member: member.address)  # two machines
     said: list[str] = []
     with DaskEvaluator(ObjectiveSetup(slow), lambda: connect(two_workers, 2, str), warn=said.append) as evaluator:
         evaluator.start()
@@ -90,8 +91,8 @@ def test_a_task_goes_back_to_where_it_was_lost_only_if_there_is_nobody_else() ->
 
 
 def test_workers_that_leave_in_order_cost_a_task_none_of_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evo.evaluators.dask_cluster.LOSSES", 1)
-    monkeypatch.setattr("evo.evaluators.dask_link.WATCH_SECONDS", 0.1)
+    monkeypatch.setattr("evo.evaluators.dask.cluster.LOSSES", 1)
+    monkeypatch.setattr("evo.evaluators.dask.link.WATCH_SECONDS", 0.1)
     with client_of(1) as client, evaluator_of(client, setup=OBJECTIVE) as evaluator:
 
         async def another() -> Worker:
@@ -132,7 +133,7 @@ def test_a_worker_that_keeps_results_of_others_is_not_restarted(one_worker: Clie
 def test_a_task_behind_others_work_moves_to_a_worker_that_is_free(
     two_workers: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evo.evaluators.dask_cluster.UNBEGUN_SECONDS", 0.3)
+    monkeypatch.setattr("evo.evaluators.dask.cluster.UNBEGUN_SECONDS", 0.3)
     with evaluator_of(two_workers, setup=OBJECTIVE) as evaluator:
         evaluator.start()
         others = two_workers.submit(others_work, pure=False)

@@ -12,9 +12,10 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from evo.evaluators import ObjectiveSetup, Task, dask_worker
-from evo.evaluators.dask_cluster import DaskEvaluator
-from evo.evaluators.dask_worker import KEPT, Invitation, _sees
+from evo.evaluators import ObjectiveSetup, Task
+from evo.evaluators.dask import worker as dask_worker
+from evo.evaluators.dask.cluster import DaskEvaluator
+from evo.evaluators.dask.worker import KEPT, Invitation, _sees
 from evo.record.folder import remove_leftovers
 
 SEARCH = "0123456789abcdef" * 2

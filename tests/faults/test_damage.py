@@ -13,7 +13,7 @@ import evo
 from evo.errors import RunError
 from evo.record.journal import Journal
 from evo.record.run import Run
-from evo.tensor_file import DamagedFileError, read_tensors, write_tensors
+from evo.training.tensor_file import DamagedFileError, read_tensors, write_tensors
 from tests.faults.conftest import times
 from tests.faults.objectives import SPACE, accuracy
 

@@ -14,7 +14,7 @@ from evo.data import PreparedDataset
 from evo.models import BATCH_NORM_KINDS, mlp
 from evo.models.batch_norm import KINDS, AutomaticBatchNorm, BatchNormFunction, ManualBatchNorm
 from evo.space.settings import TrainingSettings
-from evo.training import Trainer
+from evo.training.trainer import Trainer
 
 OURS = pytest.mark.parametrize("kind", [AutomaticBatchNorm, ManualBatchNorm])
 SHAPES = pytest.mark.parametrize("shape", [(2, 1), (7, 3), (32, 11), (3, 40)])

@@ -24,9 +24,9 @@ from evo.data import PreparedDataset
 from evo.errors import Interrupted
 from evo.models import numpy_mlp
 from evo.models.numpy_mlp import CrossEntropy, Linear, Network, NumpyMLP, ReLU, Softmax
-from evo.onednn import use_onednn
 from evo.space.settings import TrainingSettings
-from evo.training import Trainer
+from evo.training.engines.onednn import use_onednn
+from evo.training.trainer import Trainer
 from tests.command import environment
 
 CLOSE: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}

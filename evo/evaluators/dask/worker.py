@@ -25,8 +25,8 @@ from evo.errors import ConfigurationError, Interrupted
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task
 from evo.evaluators.objective import ObjectiveSetup
 from evo.evaluators.training_task import TrainingSetup
-from evo.hardware import resolve_device, resolve_precision
 from evo.individual import Evaluation
+from evo.training.hardware import resolve_device, resolve_precision
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

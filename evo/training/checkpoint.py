@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from evo.individual import CurvePoint
-from evo.optimiser import Optimiser
-from evo.tensor_file import DamagedFileError, read_tensors, write_tensors
+from evo.training.optimiser import Optimiser
+from evo.training.tensor_file import DamagedFileError, read_tensors, write_tensors
 
 FORMAT = "3"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evo.errors import ClusterLost
 from evo.evaluators.base import reason_of
-from evo.evaluators.dask_connection import Connection
+from evo.evaluators.dask.connection import Connection
 
 if TYPE_CHECKING:
     from distributed import Future, Worker

@@ -15,7 +15,7 @@ from evo.data.tensors import Preprocessing
 from evo.errors import ConfigurationError
 from evo.individual import genome_from_json
 from evo.models import MODEL_GENES
-from evo.tensor_file import DamagedFileError, read_tensors, write_tensors
+from evo.training.tensor_file import DamagedFileError, read_tensors, write_tensors
 
 FORMAT = 1
 FACTS = "evo"

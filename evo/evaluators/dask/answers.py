@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evo.errors import ConfigurationError, listed
-from evo.evaluators.dask_worker import DECIDED, Answer
+from evo.evaluators.dask.worker import DECIDED, Answer
 
 
 def agreed_facts(answers: Sequence[Answer]) -> dict[str, Any]:

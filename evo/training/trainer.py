@@ -20,17 +20,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from evo.checkpoint import TrainingState
 from evo.data.prepared import PreparedDataset
 from evo.data.tensors import Part, fit_preprocessing, load_part
 from evo.errors import Interrupted
 from evo.files import STATES_BYTES
-from evo.hardware import Engine, Precision
 from evo.individual import STEPS, CurvePoint, Status
-from evo.onednn import use_onednn
-from evo.optimiser import Optimiser
 from evo.space.settings import TrainingSettings
-from evo.tensor_file import read_tensors, write_tensors
+from evo.training.batches import batches
+from evo.training.checkpoint import TrainingState
+from evo.training.engines.onednn import use_onednn
+from evo.training.hardware import Engine, Precision
+from evo.training.optimiser import Optimiser
+from evo.training.tensor_file import read_tensors, write_tensors
 
 ModelBuilder: TypeAlias = Callable[[Mapping[str, Any], tuple[int, int, int], int], nn.Module]
 FitnessPart: TypeAlias = Literal["validation", "test"]
@@ -368,19 +369,3 @@ class _Keeper:
             return
         with contextlib.suppress(Exception):  # it saves time, and no result depends on it
             state.save(self._last, self._identity, seconds=0.0, durable=False)
-
-
-def batches(indices: torch.Tensor, batch_size: int, seed: int, skip: int = 0) -> Iterator[torch.Tensor]:
-    """Yield minibatches of indices, (batch_size,), for ever; the first `skip` of them are left out.
-
-    As in the report: consecutive slices of a permutation; when fewer than a batch are left, the rest is dropped and
-    the whole set is permuted anew. The order is drawn on the CPU, so that every device sees the same one.
-    """
-    generator = torch.Generator().manual_seed(seed ^ 0x6F72646572)  # not the stream that initialises the weights
-    while True:
-        order = torch.randperm(len(indices), generator=generator).to(indices.device)
-        for start in range(0, len(indices) - batch_size + 1, batch_size):
-            if skip > 0:
-                skip -= 1
-            else:
-                yield indices.index_select(0, order[start : start + batch_size])

@@ -68,9 +68,9 @@ def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: str) -
 def resolve_engine(engine: Literal["auto", "eager", "onednn"], device: str, precision: Precision) -> Engine:
     """Return the engine that "auto" stands for, or `engine` if it can be had here.
 
-    "onednn" is taken where torch's own products leave much of the machine unused (see `evo.onednn`): in float32 on AMD
-    processors with AVX-512, in bfloat16 on processors with AMX. Everywhere else it is "eager": torch's operators, one
-    after another.
+    "onednn" is taken where torch's own products leave much of the machine unused: in float32 on AMD processors with
+    AVX-512, in bfloat16 on processors with AMX (see `evo.training.engines.onednn`). Everywhere else it is "eager":
+    torch's operators, one after another.
 
     Raises:
         ConfigurationError: The engine does not fit the device, or this torch has no oneDNN product.
@@ -83,7 +83,7 @@ def resolve_engine(engine: Literal["auto", "eager", "onednn"], device: str, prec
         )
     if precision == "bf16":
         return "onednn"
-    from evo.onednn import usable
+    from evo.training.engines.onednn import usable
 
     if engine == "auto":
         return "onednn" if usable() else "eager"

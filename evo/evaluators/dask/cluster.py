@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from evo.errors import ClusterLost, StorageError
-from evo.evaluators import dask_worker
 from evo.evaluators.base import Evaluator, Setup, Task, failure, reason_of
-from evo.evaluators.dask_connection import Connection
-from evo.evaluators.dask_link import Begun, Event, Link, Lost, Present, Returned
-from evo.evaluators.dask_members import Member, Membership, tasks_of
-from evo.evaluators.dask_worker import Reply
+from evo.evaluators.dask import worker as dask_worker
+from evo.evaluators.dask.connection import Connection
+from evo.evaluators.dask.link import Begun, Event, Link, Lost, Present, Returned
+from evo.evaluators.dask.members import Member, Membership, tasks_of
+from evo.evaluators.dask.worker import Reply
 from evo.evaluators.planner import MEMORY_SHARE, Planner
 from evo.evaluators.process_pool import LOOK_AHEAD
 from evo.files import replacing

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError, listed
-from evo.evaluators import dask_worker
 from evo.evaluators.base import Setup, Task, reason_of
-from evo.evaluators.dask_answers import agreed_facts, notes, refusal
-from evo.evaluators.dask_link import Call, Link, Lost, Present
-from evo.evaluators.dask_worker import DECIDED, Answer, Invitation
+from evo.evaluators.dask import worker as dask_worker
+from evo.evaluators.dask.answers import agreed_facts, notes, refusal
+from evo.evaluators.dask.link import Call, Link, Lost, Present
+from evo.evaluators.dask.worker import DECIDED, Answer, Invitation
 
 ANSWER_SECONDS = 30.0
 """How long the first workers are waited for before the search begins with those that have answered."""
