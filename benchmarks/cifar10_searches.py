@@ -30,11 +30,11 @@ import typer
 from benchmarks.search_quality_methods import Adapters, Method, Searcher, check_method, make_searcher
 from benchmarks.search_quality_places import Places, single_threaded
 from benchmarks.search_quality_tasks import Task, Training
-from evo.cost import counter
 from evo.data.splits import validation_count
 from evo.errors import ConfigurationError
 from evo.files import write_text
 from evo.individual import Genome, genome_from_json, genome_key, training_seed
+from evo.loop.cost import counter
 from evo.models.mlp import build
 from evo.space import SearchSpace
 from evo.space.file import load_space

@@ -31,7 +31,7 @@ import evo
 from evo.errors import ConfigurationError
 from evo.files import write_json
 from evo.individual import Evaluation
-from evo.loop import Nobody
+from evo.loop.search_loop import Nobody
 from evo.record.run import Run
 from evo.record.tables import write_csv
 from evo.training.hardware import processor_name, resolve_engine, resolve_precision

@@ -11,10 +11,10 @@ from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, takes_seed
 from evo.evaluators.dask.connection import Where
 from evo.evaluators.objective import Objective, name_of
-from evo.execution import Execution, Work, begin, check_above_zero, checked_seed, go_on
-from evo.experiment import check_seeds, train_listed
 from evo.individual import Genome
-from evo.loop import Nobody, Observer, Stop, StopCheck, run_search
+from evo.loop.execution import Execution, Work, begin, check_above_zero, checked_seed, go_on
+from evo.loop.listed import check_seeds, train_listed
+from evo.loop.search_loop import Nobody, Observer, Stop, StopCheck, algorithm_of, run_search
 from evo.record.run import Run
 from evo.record.settings import FINALISTS, LISTED, Settings, current_versions
 from evo.space import SearchSpace
@@ -310,29 +310,12 @@ def _search_with(algorithm: Strategy) -> Work:
     """Return a search, and the judgement of its finalists."""
 
     def work(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck) -> None:
-        from evo.finalists import judge_finalists
+        from evo.loop.finalists import judge_finalists
 
         run_search(algorithm, evaluator, run, observer, stop_check)
         judge_finalists(run, evaluator, observer, stop_check)
 
     return work
-
-
-def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
-    """Return the strategy that a run's settings ask for, as it is before its first proposal."""
-    return make_strategy(
-        settings.strategy,
-        space,
-        seed=settings.seed,
-        population=population,
-        budget=settings.budget,
-        generations=settings.generations,
-        initial=settings.initial,
-        retrainable=settings.retrainable,
-        pending=settings.pending,
-        asynchronous=settings.asynchronous,
-        objectives=settings.objectives,
-    )
 
 
 def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:

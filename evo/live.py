@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evo.individual import Evaluation
-from evo.loop import Stage
+from evo.loop.search_loop import Stage
 from evo.progress import Progress, Row, duration, line_of, model_option, printable, seconds_text, title_of
 from evo.record.run import Run
 

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 from evo.individual import Evaluation, raced, standing
-from evo.loop import Stage
+from evo.loop.search_loop import Stage
 from evo.plain_text import made_plain
 from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.run import Run

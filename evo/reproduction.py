@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.execution import Execution, go_on
-from evo.experiment import check_seeds, train_configurations, train_listed
 from evo.individual import Genome
-from evo.loop import Observer, StopCheck
+from evo.loop.execution import Execution, go_on
+from evo.loop.listed import check_seeds, train_configurations, train_listed
+from evo.loop.search_loop import Observer, StopCheck
 from evo.record.folder import is_run
 from evo.record.run import Run
 from evo.record.settings import LISTED

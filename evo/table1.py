@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evo.errors import ConfigurationError, did_you_mean
-from evo.experiment import space_of
 from evo.individual import Genome
+from evo.loop.listed import space_of
 from evo.space import SearchSpace
 
 NAME = "table1"

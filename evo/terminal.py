@@ -124,7 +124,7 @@ def print_space(space: SearchSpace) -> None:
 
 
 def _estimate_text(space: SearchSpace, trainings: int) -> str:
-    from evo.estimate import estimate
+    from evo.loop.cost import estimate
 
     found = estimate(space)
     if found is None:

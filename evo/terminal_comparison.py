@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from evo.finished import is_finished
+from evo.loop.finished import is_finished
 from evo.progress import genome_text
 from evo.record.run import Run
 from evo.reports.comparison import Comparison, names_of

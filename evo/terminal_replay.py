@@ -7,7 +7,7 @@ import statistics
 from rich.console import Console
 
 from evo.individual import Evaluation
-from evo.replay import Replay
+from evo.loop.replay import Replay
 from evo.reports.comparison_output import estimate_text
 from evo.reports.statistics import mean_estimate
 

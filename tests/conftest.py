@@ -108,8 +108,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def make(setup: Setup, workers: int, timeout: float | None = None) -> Evaluator:
         return InProcessEvaluator(setup)
 
-    monkeypatch.setattr("evo.execution.make_evaluator", make)
-    monkeypatch.setattr("evo.replay.ProcessPoolEvaluator", make)
+    monkeypatch.setattr("evo.loop.execution.make_evaluator", make)
+    monkeypatch.setattr("evo.loop.replay.ProcessPoolEvaluator", make)
     yield
     torch.set_flush_denormal(False)  # a training sets it, and Hypothesis refuses to draw floats without denormals
 

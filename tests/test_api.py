@@ -12,7 +12,7 @@ import pytest
 import evo
 from evo.errors import ConfigurationError, SearchError
 from evo.individual import genome_key
-from evo.loop import Nobody, Stop
+from evo.loop.search_loop import Nobody, Stop
 
 SPACE = evo.SearchSpace(
     {

@@ -68,8 +68,8 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(setup, ObjectiveSetup), "a worker was started"
         return InProcessEvaluator(setup)
 
-    monkeypatch.setattr("evo.execution.make_evaluator", refuse)
-    monkeypatch.setattr("evo.replay.ProcessPoolEvaluator", refuse)
+    monkeypatch.setattr("evo.loop.execution.make_evaluator", refuse)
+    monkeypatch.setattr("evo.loop.replay.ProcessPoolEvaluator", refuse)
 
 
 def check_refusal(result: Any, *wanted: str) -> None:

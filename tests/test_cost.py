@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evo.cost import (
+from evo.loop.cost import (
     GUESSED_RATES,
     CostModel,
     Count,
@@ -323,6 +323,6 @@ def test_a_full_disk_is_no_error_and_the_old_rates_stay(cache: Path, monkeypatch
     def fail(*arguments: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("evo.cost.write_json", fail)
+    monkeypatch.setattr("evo.loop.cost.write_json", fail)
     keep_rates(of_a_network(), taught(GUESSED_RATES["mlp"], 4))
     assert known_rates(NAME)[1] == 3

@@ -28,9 +28,9 @@ from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.connection import connect
 from evo.evaluators.dask.link import Link
 from evo.evaluators.dask.worker import _check_precision, _data_here, evaluate
-from evo.loop import Nobody
+from evo.loop.execution import make_cluster_evaluator
+from evo.loop.search_loop import Nobody
 from evo.record.run import Run
-from evo.setups import make_cluster_evaluator
 from evo.space.settings import TrainingSettings
 from evo.training.hardware import visible_gpus
 from tests.command import CLOCK_COLUMNS, children, journal_text, rows_of, run_command, start_command, tables, wait_until
@@ -297,9 +297,9 @@ def test_a_cluster_on_this_machine_has_one_worker_a_gpu(
     expected: tuple[int, list[str]],
 ) -> None:
     asked = []
-    monkeypatch.setattr("evo.setups.visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr("evo.loop.execution.visible_gpus", lambda: ["0", "1"])
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(5)))
-    monkeypatch.setattr("evo.setups.connect", lambda dask, workers, warn, gpus: asked.append((workers, gpus)))
+    monkeypatch.setattr("evo.loop.execution.connect", lambda dask, workers, warn, gpus: asked.append((workers, gpus)))
     evaluator: Any = make_cluster_evaluator(setup, "local", workers, None, device, Nobody(), lambda: None)
     evaluator._connect()
     assert asked == [expected]

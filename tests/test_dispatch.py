@@ -14,21 +14,20 @@ import torch
 from torch import nn
 
 import evo
-from evo.cost import CostModel, known_rates, rates_name_of
 from evo.data import PreparedDataset
-from evo.dispatch import Dispatch, cost_of
 from evo.errors import RunError
 from evo.evaluators import Evaluator, InProcessEvaluator, Task
 from evo.evaluators.base import Evaluate, StopRequest
 from evo.evaluators.planner import Planner
 from evo.evaluators.training_task import TrainingTask
 from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
-from evo.loop import Nobody, Stop, run_search
+from evo.loop.cost import CostModel, known_rates, rates_name_of
+from evo.loop.dispatch import Dispatch, Twins, cost_of
+from evo.loop.search_loop import Nobody, Stop, run_search
 from evo.models import mlp
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
 from evo.training.trainer import ModelBuilder, Trainer, Training
-from evo.twins import Twins
 from tests.test_run import make_settings
 from tests.test_twins import LARGE, SMALL, genome, make_run
 
@@ -556,7 +555,7 @@ def test_the_time_left_is_that_of_what_is_to_come_with_the_finalists_shared_by_t
 ) -> None:
     monkeypatch.setattr(CostModel, "seconds", lambda self, config: float(config["steps"]))
     now = [1000.0]
-    monkeypatch.setattr("evo.dispatch.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("evo.loop.dispatch.time.monotonic", lambda: now[0])
     run = make_run(genome(20), genome(40, LARGE), workers=99, finalists=1, finalist_seeds=3)
     pool = Pool(2, 0, complete)
     dispatch = submitted(run, pool)

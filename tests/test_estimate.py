@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli import app
-from evo.cost import CostModel, counter, guessed_rates, keep_rates
 from evo.data import PreparedDataset
-from evo.estimate import CLASSES, IMAGES, estimate
+from evo.loop.cost import CLASSES, IMAGES, CostModel, counter, estimate, guessed_rates, keep_rates
 from evo.space import SearchSpace
 from evo.space.file import load_space
 from evo.training.hardware import processor_name
@@ -38,8 +37,8 @@ def space(*, model: str | None = "mlp", dataset: str | None = "digits", **traini
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVO_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("evo.estimate.resolve_engine", lambda *arguments: "eager")
-    monkeypatch.setattr("evo.estimate.resolve_precision", lambda *arguments: "fp32")
+    monkeypatch.setattr("evo.loop.cost.resolve_engine", lambda *arguments: "eager")
+    monkeypatch.setattr("evo.loop.cost.resolve_precision", lambda *arguments: "fp32")
 
 
 def keep(factor: float, trainings: int) -> None:

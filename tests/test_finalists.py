@@ -13,7 +13,7 @@ import pytest
 import evo
 from evo.data import PreparedDataset
 from evo.errors import EvoError, RunError
-from evo.loop import Stop
+from evo.loop.search_loop import Stop
 from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.journal import Journal
 from evo.record.run import Run

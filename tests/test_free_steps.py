@@ -10,9 +10,9 @@ import pytest
 
 import evo
 from evo.errors import ConfigurationError
-from evo.loop import Stop
+from evo.loop.replay import replay_individual
+from evo.loop.search_loop import Stop
 from evo.record.run import Run
-from evo.replay import replay_individual
 from evo.space.file import load_space
 from tests.conftest import TINY_SPACE
 

@@ -18,7 +18,7 @@ from rich.console import Console
 import evo
 from evo.individual import Evaluation
 from evo.live import LiveTable, TerminalObserver, facts_of, print_progress
-from evo.loop import Nobody, Stage
+from evo.loop.search_loop import Nobody, Stage
 from evo.progress import Progress, genome_text, line_of, printable
 from evo.record.run import Run
 from tests.screen import Screen

@@ -12,7 +12,7 @@ import evo
 from evo.errors import SearchError
 from evo.evaluators import InProcessEvaluator, ObjectiveSetup
 from evo.individual import Evaluation
-from evo.loop import Nobody, Stop, run_search
+from evo.loop.search_loop import Nobody, Stop, run_search
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
 from tests.test_run import make_settings

@@ -17,8 +17,8 @@ import evo
 from evo.cli import app
 from evo.errors import ConfigurationError
 from evo.individual import Evaluation, training_seed
+from evo.loop.replay import FIRST_REPLAY_REPLICATE, Replay, replay_individual
 from evo.record.run import Run
-from evo.replay import FIRST_REPLAY_REPLICATE, Replay, replay_individual
 
 
 @pytest.mark.usefixtures("in_process")

@@ -15,8 +15,8 @@ import evo
 from evo.cli import app
 from evo.data.tensors import Preprocessing
 from evo.errors import ConfigurationError
+from evo.loop.replay import replay_individual
 from evo.models import mlp
-from evo.replay import replay_individual
 from evo.training.saved_model import FACTS, load_model, loading_code, save_model
 from evo.training.tensor_file import read_tensors, write_tensors
 from tests.command import environment

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from evo.loop import Stop
+from evo.loop.search_loop import Stop
 from evo.signals import StopOnSignals
 
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 import evo
 from evo.cli import app
 from evo.errors import ConfigurationError
-from evo.execution import Execution
-from evo.experiment import space_of
-from evo.loop import Nobody
+from evo.loop.execution import Execution
+from evo.loop.listed import space_of
+from evo.loop.search_loop import Nobody
 from evo.record.run import Run
 from evo.reproduction import figure_runs, reproduce
 from evo.table1 import FIGURE_NETWORKS, ROWS, TRAINING, Row, chosen_rows, row_of, table1_space

@@ -9,8 +9,8 @@ import pytest
 
 import evo
 from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
+from evo.loop.dispatch import Twins
 from evo.record.run import Run
-from evo.twins import Twins
 from tests.test_run import make_settings
 
 SPACE = evo.SearchSpace(

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 import evo
 from evo.cli import app
 from evo.errors import RunError
-from evo.finished import is_finished
 from evo.individual import Evaluation
+from evo.loop.finished import is_finished
 from evo.progress import Progress
 from evo.record import journal
 from evo.record.journal import is_written

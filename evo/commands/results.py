@@ -208,7 +208,7 @@ def replay(
 
     def action() -> bool:
         from evo.live import TerminalObserver
-        from evo.replay import replay_individual
+        from evo.loop.replay import replay_individual
         from evo.terminal import error_console, output_console
         from evo.terminal_replay import print_replay
 

@@ -35,7 +35,7 @@ def watched(
     """
     from evo.errors import StorageError
     from evo.live import TerminalObserver
-    from evo.loop import Stop
+    from evo.loop.search_loop import Stop
     from evo.record.folder import is_run
     from evo.signals import StopOnSignals
     from evo.terminal import error_console

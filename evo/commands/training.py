@@ -122,8 +122,8 @@ def train(
     """
 
     def action() -> None:
-        from evo.execution import Execution
-        from evo.experiment import configuration_of, grid_for, space_of, train_configurations
+        from evo.loop.execution import Execution
+        from evo.loop.listed import configuration_of, grid_for, space_of, train_configurations
 
         genes = {
             "hidden_layers": hidden_layers,
@@ -206,7 +206,7 @@ def table1(
     """
 
     def action() -> None:
-        from evo.execution import Execution
+        from evo.loop.execution import Execution
         from evo.record.folder import free_output
         from evo.reproduction import reproduce
         from evo.table1 import NAME, chosen_rows

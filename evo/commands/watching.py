@@ -31,7 +31,7 @@ def watch(
 
     def action() -> None:
         from evo.live import TerminalObserver, print_progress
-        from evo.loop import Stop
+        from evo.loop.search_loop import Stop
         from evo.signals import StopOnSignals
         from evo.terminal import error_console, output_console
         from evo.watching import follow, now, wait_for

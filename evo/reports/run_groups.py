@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.finished import is_finished
+from evo.loop.finished import is_finished
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import LISTED

@@ -87,7 +87,7 @@ def side_by_side(data: Sequence[SearchData], winners: Mapping[str, Mapping[Any, 
 
 def _state(data: SearchData) -> str:
     """Return how far a run is, and, if it is not finished, when that was."""
-    from evo.finished import is_finished, total_of
+    from evo.loop.finished import is_finished, total_of
 
     if is_finished(data.run):
         return "finished"

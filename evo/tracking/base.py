@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from evo.errors import ConfigurationError
 from evo.individual import Evaluation
-from evo.loop import Nobody, Observer, Stage, Stop
+from evo.loop.search_loop import Nobody, Observer, Stage, Stop
 from evo.record.run import Run
 
 Outcome: TypeAlias = Literal["finished", "stopped", "failed"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import evo
 from evo.individual import Evaluation
-from evo.loop import Nobody
+from evo.loop.search_loop import Nobody
 from evo.record.run import Run
 from tests.faults.conftest import times
 from tests.faults.objectives import SPACE, accuracy

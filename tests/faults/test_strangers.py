@@ -42,7 +42,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path
     with pytest.MonkeyPatch.context() as patch:
         from evo.evaluators import InProcessEvaluator
 
-        patch.setattr("evo.execution.make_evaluator", lambda setup, workers, timeout=None: InProcessEvaluator(setup))
+        patch.setattr(
+            "evo.loop.execution.make_evaluator", lambda setup, workers, timeout=None: InProcessEvaluator(setup)
+        )
         evo.search(folder / "tiny.toml", strategy="ga", population=2, budget=3, finalists=1, output=folder / "run")
     return folder / "run"
 

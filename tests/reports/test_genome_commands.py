@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo import experiment
 from evo.cli import app
 from evo.individual import Genome
+from evo.loop import listed
 from evo.record.run import Run
 from evo.reports.genome_commands import genome_text
 from tests.reports.runs import written_by_hand
@@ -55,7 +55,7 @@ def test_the_command_trains_the_genome_with_the_settings_of_the_search(
         seen.update(asked)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "train_configurations", trained)
+    monkeypatch.setattr(listed, "train_configurations", trained)
     words = shlex.split(command)
     assert words[:2] == ["evo", "train"]
     assert cli.invoke(app, words[1:]).exit_code == 130

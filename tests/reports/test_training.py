@@ -12,8 +12,8 @@ from matplotlib.collections import PolyCollection
 
 import evo
 from evo.errors import RunError
-from evo.experiment import space_of
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
+from evo.loop.listed import space_of
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
 from evo.reports.training import changes_with_mode, rate_text, training_figures, write_training

@@ -11,7 +11,7 @@ import pytest
 import evo
 from evo.errors import SearchError
 from evo.individual import genome_key
-from evo.loop import Nobody
+from evo.loop.search_loop import Nobody
 from evo.space import SearchSpace
 from evo.space.genes import Gene, Integer
 from evo.strategies import strategy_names

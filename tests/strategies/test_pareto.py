@@ -12,7 +12,7 @@ import pytest
 import evo
 from evo.errors import ConfigurationError
 from evo.individual import Individual
-from evo.loop import Nobody
+from evo.loop.search_loop import Nobody
 from evo.space import SearchSpace
 from evo.strategies import make_strategy
 from evo.strategies.pareto import Pareto

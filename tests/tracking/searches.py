@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import evo
-from evo.loop import Observer
+from evo.loop.search_loop import Observer
 from evo.record.run import Run
 from evo.tracking import Tracker, Tracking
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from evo.finalists import finalists_of
+from evo.loop.finalists import finalists_of
+from evo.loop.search_loop import algorithm_of
 from evo.record.run import Run
 from evo.record.settings import LISTED
 
@@ -12,8 +13,6 @@ def is_finished(run: Run) -> bool:
 
     A run that was extended is not finished until its larger search is; its old winner says nothing of that.
     """
-    from evo.api import algorithm_of
-
     settings = run.settings
     if settings.strategy == LISTED:
         return len(run.evaluations) >= total_of(run)
@@ -26,8 +25,6 @@ def is_finished(run: Run) -> bool:
 
 def total_of(run: Run) -> int:
     """Return how many trainings the search of a run takes at most."""
-    from evo.api import algorithm_of
-
     settings = run.settings
     if settings.strategy == LISTED:
         return len(settings.initial) * settings.seeds

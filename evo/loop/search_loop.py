@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
-from evo.dispatch import Dispatch
 from evo.errors import SearchError, listed
 from evo.evaluators.base import Evaluator
 from evo.individual import Evaluation
+from evo.loop.dispatch import Dispatch
 from evo.record.run import Run
-
-if TYPE_CHECKING:
-    from evo.strategies import Strategy
+from evo.record.settings import Settings
+from evo.space import SearchSpace
+from evo.strategies import Strategy, make_strategy
 
 FAILURES_AT_START = 3
 FAILURES = ("failed", "timeout", "out_of_memory")
@@ -75,6 +75,23 @@ class Nobody:
 
     def warn(self, message: str) -> None:
         """Ignore it."""
+
+
+def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
+    """Return the strategy that a run's settings ask for, as it is before its first proposal."""
+    return make_strategy(
+        settings.strategy,
+        space,
+        seed=settings.seed,
+        population=population,
+        budget=settings.budget,
+        generations=settings.generations,
+        initial=settings.initial,
+        retrainable=settings.retrainable,
+        pending=settings.pending,
+        asynchronous=settings.asynchronous,
+        objectives=settings.objectives,
+    )
 
 
 def run_search(

@@ -12,14 +12,13 @@ from typing import Any
 from evo.data.splits import split_train
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, ProcessPoolEvaluator, Task, TrainingSetup
-from evo.execution import check_above_zero
 from evo.individual import Evaluation, training_seed
-from evo.loop import Nobody, Observer
+from evo.loop.execution import check_above_zero, default_workers, setup_of_run
+from evo.loop.search_loop import Nobody, Observer
 from evo.record.folder import check_output_file
 from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.run import Run
 from evo.record.settings import Settings, current_versions
-from evo.setups import default_workers, setup_of_run
 
 FIRST_REPLAY_REPLICATE = 1001
 """Replicates from here on are trainings on further seeds; those below are the search's and the finalists'."""

@@ -7,10 +7,10 @@ import statistics
 
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import training_seed
-from evo.loop import POLL_SECONDS, Observer, StopCheck
+from evo.loop.search_loop import POLL_SECONDS, Observer, StopCheck
+from evo.loop.tasks import evaluate_tasks
 from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.run import Run
-from evo.task_list import evaluate_tasks
 
 
 def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck = lambda: None) -> None:

@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from evo.dispatch import cost_of
 from evo.evaluators.base import Evaluator, Task
-from evo.loop import POLL_SECONDS, Observer, StopCheck
+from evo.loop.dispatch import Twins, cost_of
+from evo.loop.search_loop import POLL_SECONDS, Observer, StopCheck
 from evo.record.run import Run
-from evo.twins import Twins
 
 
 def evaluate_tasks(

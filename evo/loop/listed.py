@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, Task
-from evo.execution import Execution, begin, check_above_zero, checked_seed
 from evo.individual import GeneValue, Genome, Individual, training_seed
-from evo.loop import Nobody, Observer, StopCheck
+from evo.loop.execution import Execution, begin, check_above_zero, checked_seed
+from evo.loop.search_loop import Nobody, Observer, StopCheck
+from evo.loop.tasks import evaluate_tasks
 from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings, current_versions
@@ -20,7 +21,6 @@ from evo.space.genes import Boolean, Categorical, Gene, Layers
 from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
 from evo.space.settings import TrainingSettings
-from evo.task_list import evaluate_tasks
 
 EVALUATE_EVERY = 100
 
