@@ -36,7 +36,7 @@ def error_console() -> Console:
 
 def print_table1(run: Run) -> None:
     """Print the reproduction of Table 1: the report's accuracies beside ours, measured in both ways."""
-    from evo.reports.table1_table import table1_table
+    from evo.report2019.table import table1_table
 
     console = output_console()
     table = table1_table(run)

@@ -17,8 +17,8 @@ from evo.loop.execution import Execution
 from evo.loop.listed import space_of
 from evo.loop.search_loop import Nobody
 from evo.record.run import Run
-from evo.reproduction import figure_runs, reproduce
-from evo.table1 import FIGURE_NETWORKS, ROWS, TRAINING, Row, chosen_rows, row_of, table1_space
+from evo.report2019.reproduction import figure_runs, reproduce
+from evo.report2019.table1 import FIGURE_NETWORKS, ROWS, TRAINING, Row, chosen_rows, row_of, table1_space
 from evo.training.hardware import resolve_precision
 from tests.images import write_images
 
@@ -73,8 +73,8 @@ def test_the_networks_of_the_figures_are_those_of_the_report() -> None:
 def small(monkeypatch: pytest.MonkeyPatch, in_process: None) -> tuple[Row, ...]:
     """Make every network of the report small enough for a test."""
     fixed = TRAINING | {"evaluate_every": 10}
-    monkeypatch.setattr("evo.table1.ROWS", SMALL)
-    monkeypatch.setattr("evo.table1.TRAINING", fixed)
+    monkeypatch.setattr("evo.report2019.table1.ROWS", SMALL)
+    monkeypatch.setattr("evo.report2019.table1.TRAINING", fixed)
     networks = {
         name: space_of(
             [{**space.initial[0], "steps": 10, "batch_size": 64} | ({"channels": (4,)} if name == "cnn" else {})],
@@ -85,7 +85,7 @@ def small(monkeypatch: pytest.MonkeyPatch, in_process: None) -> tuple[Row, ...]:
         )
         for name, space in FIGURE_NETWORKS.items()
     }
-    monkeypatch.setattr("evo.reproduction.FIGURE_NETWORKS", networks)
+    monkeypatch.setattr("evo.report2019.reproduction.FIGURE_NETWORKS", networks)
     return SMALL
 
 

@@ -73,13 +73,13 @@ def _again(words: Sequence[str], observer: TerminalObserver, elsewhere: Sequence
 def _write_figures(run: Run) -> None:
     """Write the figures of a run that searched nothing."""
     from evo.record.settings import LISTED
-    from evo.table1 import NAME
+    from evo.report2019.table1 import NAME
 
     if run.settings.strategy != LISTED or run.path is None:
         return
     if run.settings.space_name == NAME:
-        from evo.reports.table1 import write_table1
-        from evo.reproduction import figure_runs
+        from evo.report2019.page import write_table1
+        from evo.report2019.reproduction import figure_runs
 
         write_table1(run, figure_runs(run.path))
     else:
@@ -91,7 +91,7 @@ def _write_figures(run: Run) -> None:
 def show_result(run: Run) -> None:
     """Print what a finished run has found."""
     from evo.record.settings import LISTED
-    from evo.table1 import NAME
+    from evo.report2019.table1 import NAME
     from evo.terminal import print_table1
     from evo.terminal_result import print_result, print_trainings
 

@@ -208,8 +208,8 @@ def table1(
     def action() -> None:
         from evo.loop.execution import Execution
         from evo.record.folder import free_output
-        from evo.reproduction import reproduce
-        from evo.table1 import NAME, chosen_rows
+        from evo.report2019.reproduction import reproduce
+        from evo.report2019.table1 import NAME, chosen_rows
 
         folder = output or free_output(Path("results"), NAME)
         watched(

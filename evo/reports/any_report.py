@@ -27,7 +27,7 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
     listed = [run for run in runs if run.settings.strategy == LISTED]
     if not listed:
         return [write_report(runs, output or _folder(runs[0]))]
-    from evo.table1 import NAME  # here: the report of a search need not wait for what trains
+    from evo.report2019.table1 import NAME  # here: the report of a search need not wait for what trains
 
     if len(listed) < len(runs):
         names = ", ".join(run.name for run in listed)
@@ -42,10 +42,10 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
 
 
 def _page_of(run: Run, output: Path | None) -> Path:
-    from evo.reports.table1 import write_table1
+    from evo.report2019.page import write_table1
+    from evo.report2019.reproduction import figure_runs
+    from evo.report2019.table1 import NAME
     from evo.reports.training_page import write_training_page
-    from evo.reproduction import figure_runs
-    from evo.table1 import NAME
 
     folder = _folder(run)
     if run.settings.space_name == NAME:

@@ -133,15 +133,15 @@ def page_text(title: str, sections: Sequence[Section]) -> str:
     return rendered("report.html.jinja", title=title, sections=sections)
 
 
-def rendered(template: str, **values: Any) -> str:
-    """Return a page of this package's templates; whatever the values hold is shown and not obeyed."""
-    return _environment().get_template(template).render(**values)
+def rendered(template: str, package: str = "reports", **values: Any) -> str:
+    """Return a page of a package's templates; the values are shown as text, never obeyed as markup."""
+    return _environment(package).get_template(template).render(**values)
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment(package: str) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evo", "reports"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("evo", name) for name in (package, "reports")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from evo.cli import app
 from evo.errors import ConfigurationError
 from evo.record.run import Run
+from evo.report2019.table1 import NAME
 from evo.reports.any_report import write_any_report
-from evo.table1 import NAME
 
 TRAIN = ("train", "--dataset", "digits", "--hidden-layers", "8", "--steps", "20", "--evaluate-every", "10", "-q")
 
@@ -67,6 +67,6 @@ def test_a_reproduction_of_table_1_has_its_own_page(trained: Path, monkeypatch: 
         asked.append((run, extra))
         return trained / "table1.html"
 
-    monkeypatch.setattr("evo.reports.table1.write_table1", written)
+    monkeypatch.setattr("evo.report2019.page.write_table1", written)
     assert write_any_report([table], None) == [trained / "table1.html"]
     assert asked == [(table, {})]

@@ -20,11 +20,11 @@ from evo.errors import RunError
 from evo.individual import CurvePoint, Evaluation, Individual, Status
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
-from evo.reports.table1 import table1_markdown, write_table1
-from evo.reports.table1_figures import table1_figures
-from evo.reports.table1_table import count_spikes, table1_table
+from evo.report2019.figures import table1_figures
+from evo.report2019.page import table1_markdown, write_table1
+from evo.report2019.table import count_spikes, table1_table
+from evo.report2019.table1 import FIGURE_NETWORKS, ROWS, Row, table1_space
 from evo.space import SearchSpace
-from evo.table1 import FIGURE_NETWORKS, ROWS, Row, table1_space
 from tests.images import FACTS
 
 DEFAULT, GA1, DROPOUT, BATCH_NORM, GA2, GA3 = ROWS

@@ -13,10 +13,8 @@ import pandas as pd
 from evo.files import write_text
 from evo.record.run import Run
 from evo.record.tables import write_csv
-from evo.reports.page import rendered
-from evo.reports.style import png_text, save_figure
-from evo.reports.table1_figures import figure_caption, table1_figures
-from evo.reports.table1_table import (
+from evo.report2019.figures import figure_caption, table1_figures
+from evo.report2019.table import (
     AS_REPORTED,
     COMPARED,
     EVALUATION_MODE,
@@ -28,8 +26,10 @@ from evo.reports.table1_table import (
     rows_of,
     table1_table,
 )
+from evo.report2019.table1 import Row, chosen_rows
+from evo.reports.page import rendered
+from evo.reports.style import png_text, save_figure
 from evo.reports.training import rate_text, run_folder_of
-from evo.table1 import Row, chosen_rows
 
 TITLE = "Table 1 of the 2019 report, trained again"
 MEANINGS = (
@@ -79,7 +79,8 @@ def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
     for name, figure in figures.items():
         save_figure(figure, folder / "figures" / name)
     page = rendered(
-        "table1.html.jinja",
+        "page.html.jinja",
+        package="report2019",
         title=TITLE,
         facts=_facts(run),
         command=_command(run, figures=bool(extra)),

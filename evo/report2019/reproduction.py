@@ -16,8 +16,8 @@ from evo.loop.search_loop import Observer, StopCheck
 from evo.record.folder import is_run
 from evo.record.run import Run
 from evo.record.settings import LISTED
+from evo.report2019.table1 import FIGURE_NETWORKS, SEED, Row, table1_space
 from evo.space import SearchSpace
-from evo.table1 import FIGURE_NETWORKS, SEED, Row, table1_space
 
 
 def reproduce(

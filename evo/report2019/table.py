@@ -11,8 +11,8 @@ import pandas as pd
 
 from evo.individual import Individual
 from evo.record.run import Run
+from evo.report2019.table1 import Row, chosen_rows
 from evo.reports.training import Curve, complete_trainings
-from evo.table1 import Row, chosen_rows
 
 AS_REPORTED, EVALUATION_MODE = "as reported", "evaluation mode"
 LAST_STEP, MEDIAN = "last step", "median of the last five"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from evo.individual import Individual
 from evo.record.run import Run
-from evo.reports.table1_table import (
+from evo.report2019.table import (
     AS_REPORTED,
     COMPARED,
     EVALUATION_MODE,
