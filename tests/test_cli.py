@@ -19,13 +19,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
+from evo.cli.live import TerminalObserver
+from evo.cli.progress import duration
+from evo.cli.result import print_result
 from evo.data import PreparedDataset
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, Setup
-from evo.live import TerminalObserver
-from evo.progress import duration
 from evo.record.run import Run
-from evo.terminal_result import print_result
 from tests.command import environment, run_command, tables
 from tests.test_run import add_event, evaluation, individual, make_settings
 
@@ -395,7 +395,7 @@ def test_a_search_in_which_nothing_worked_ends_with_the_reasons_and_its_files(
     assert {"settings.json", "journal.jsonl", "hall_of_fame.csv"} <= {path.name for path in run.iterdir()}
 
 
-ENTRY_POINT = [sys.executable, "-P", "-c", "from evo.cli import main; main()"]
+ENTRY_POINT = [sys.executable, "-P", "-c", "from evo.cli.app import main; main()"]
 
 
 @pytest.mark.parametrize("command", ["compare", "spaces"])

@@ -20,7 +20,7 @@ import typer
 from distributed import Client
 
 import evo
-from evo.commands.shell import watched
+from evo.cli.commands.shell import watched
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
 from evo.evaluators import TrainingSetup

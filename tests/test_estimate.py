@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
 from evo.data import PreparedDataset
 from evo.loop.cost import CLASSES, IMAGES, CostModel, counter, estimate, guessed_rates, keep_rates
 from evo.space import SearchSpace

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
 from evo.errors import ConfigurationError
 from evo.individual import Genome, training_seed
 from evo.loop.execution import Execution

@@ -16,10 +16,10 @@ import pytest
 from rich.console import Console
 
 import evo
+from evo.cli.live import LiveTable, TerminalObserver, facts_of, print_progress
+from evo.cli.progress import Progress, genome_text, line_of, printable
 from evo.individual import Evaluation
-from evo.live import LiveTable, TerminalObserver, facts_of, print_progress
 from evo.loop.search_loop import Nobody, Stage
-from evo.progress import Progress, genome_text, line_of, printable
 from evo.record.run import Run
 from tests.screen import Screen
 from tests.test_run import evaluation, fill, individual, make_settings

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
 from evo.record.journal import FORMAT
 
 RELEASES = Path(__file__).parent / "releases"

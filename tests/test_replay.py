@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
 from evo.errors import ConfigurationError
 from evo.individual import Evaluation, training_seed
 from evo.loop.replay import FIRST_REPLAY_REPLICATE, Replay, replay_individual

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
 from evo.data.tensors import Preprocessing
 from evo.errors import ConfigurationError
 from evo.loop.replay import replay_individual

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
+from evo.cli.signals import StopOnSignals
 from evo.loop.search_loop import Stop
-from evo.signals import StopOnSignals
 
 
 def test_a_signal_is_heard_at_the_next_check() -> None:

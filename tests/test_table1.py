@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
 from evo.errors import ConfigurationError
 from evo.loop.execution import Execution
 from evo.loop.listed import space_of

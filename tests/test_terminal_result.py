@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 import evo
+from evo.cli.result import busy_seconds, mean_text, print_result, print_trainings
 from evo.errors import SearchError
 from evo.record.run import Run
-from evo.terminal_result import busy_seconds, mean_text, print_result, print_trainings
 from tests.test_run import evaluation, individual, make_settings
 
 T_975_OF_2 = 4.302652729911275

@@ -18,15 +18,15 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
+from evo.cli.progress import Progress
+from evo.cli.watching import Follower, follow, now, progress_of
 from evo.errors import RunError
 from evo.individual import Evaluation
 from evo.loop.finished import is_finished
-from evo.progress import Progress
 from evo.record import journal
 from evo.record.journal import is_written
 from evo.record.run import Run
-from evo.watching import Follower, follow, now, progress_of
 from tests.command import environment, wait_until
 from tests.test_run import contents, evaluation, individual, make_settings
 

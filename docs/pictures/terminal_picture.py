@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 import evo
+from evo.cli.live import LiveTable, TerminalObserver
+from evo.cli.result import print_result
 from evo.individual import Evaluation
-from evo.live import LiveTable, TerminalObserver
 from evo.record.run import Run
-from evo.terminal_result import print_result
 
 PICTURE = Path(__file__).resolve().with_name("terminal.svg")
 WIDTH = 94

@@ -16,8 +16,8 @@ from dask_jobqueue import SLURMCluster
 from distributed import Client
 
 import evo
+from evo.cli.signals import StopOnSignals
 from evo.loop.search_loop import Nobody
-from evo.signals import StopOnSignals
 
 SEARCH = {"space": "mlp", "strategy": "ageing", "pending": 8, "budget": 500, "seed": 1, "data_dir": "~/cifar10"}
 JOB = {

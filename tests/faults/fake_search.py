@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 import evo
-from evo.commands.shell import guarded, watched
+from evo.cli.commands.shell import guarded, watched
 from evo.record.folder import is_run
 from tests.faults.objectives import SPACE, quick
 

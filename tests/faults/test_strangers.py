@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
 from evo.plain_text import is_plain
 from evo.record.journal import Journal, _encode
 from evo.record.settings import Settings

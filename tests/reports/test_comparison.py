@@ -16,13 +16,13 @@ from scipy.stats import t
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
+from evo.cli.comparison import print_comparison
+from evo.cli.terminal import output_console
 from evo.record.run import Run
 from evo.record.tables import write_csv
 from evo.reports.comparison import compare_runs, comparison_table, names_of
 from evo.reports.comparison_output import json_text, markdown_text
-from evo.terminal import output_console
-from evo.terminal_comparison import print_comparison
 from tests.tracking.searches import StopAfter
 
 FIRST = ["run", "individual"]

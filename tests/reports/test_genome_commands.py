@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
 from evo.individual import Genome
 from evo.loop import listed
 from evo.record.run import Run

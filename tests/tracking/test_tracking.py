@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import evo
-from evo.cli import app
+from evo.cli.app import app
 from evo.record.run import Run
 from evo.tracking import Tracker
 from evo.tracking.base import Outcome

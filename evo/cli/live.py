@@ -21,9 +21,9 @@ from rich.segment import ControlType, Segment, SegmentLines
 from rich.table import Table
 from rich.text import Text
 
+from evo.cli.progress import Progress, Row, duration, line_of, model_option, printable, seconds_text, title_of
 from evo.individual import Evaluation
 from evo.loop.search_loop import Stage
-from evo.progress import Progress, Row, duration, line_of, model_option, printable, seconds_text, title_of
 from evo.record.run import Run
 
 REFRESHES_PER_SECOND = 2

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from evo.cli.progress import genome_text
+from evo.cli.terminal import SELECTED_ON_TEST
 from evo.loop.finished import is_finished
-from evo.progress import genome_text
 from evo.record.run import Run
 from evo.reports.comparison import Comparison, names_of
 from evo.reports.comparison_output import GROUP_COLUMNS, estimate_text, group_cells
 from evo.reports.run_groups import Grouping
 from evo.reports.statistics import Estimate
-from evo.terminal import SELECTED_ON_TEST
 
 GENOME_COLUMN_FROM = 110
 """Columns that a terminal needs for the genome to stand in the table rather than below it."""

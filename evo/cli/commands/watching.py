@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from evo.commands.options import Debug, Quiet
-from evo.commands.shell import guarded, show_result
+from evo.cli.commands.options import Debug, Quiet
+from evo.cli.commands.shell import guarded, show_result
 
 
 def watch(
@@ -30,11 +30,11 @@ def watch(
     """
 
     def action() -> None:
-        from evo.live import TerminalObserver, print_progress
+        from evo.cli.live import TerminalObserver, print_progress
+        from evo.cli.signals import StopOnSignals
+        from evo.cli.terminal import error_console, output_console
+        from evo.cli.watching import follow, now, wait_for
         from evo.loop.search_loop import Stop
-        from evo.signals import StopOnSignals
-        from evo.terminal import error_console, output_console
-        from evo.watching import follow, now, wait_for
 
         try:
             with StopOnSignals() as signals, TerminalObserver(error_console(), quiet=quiet) as observer:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from evo.commands.options import (
+from evo.cli.commands.options import (
     SEARCH,
     TRAINING,
     Budget,
@@ -32,7 +32,7 @@ from evo.commands.options import (
     Timeout,
     Workers,
 )
-from evo.commands.shell import guarded, seconds_of, trackers, watched
+from evo.cli.commands.shell import guarded, seconds_of, trackers, watched
 
 
 def search(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evo.commands.options import OUTPUT, TRAINING, Debug, MovedData, Quiet, SameModel, Workers
-from evo.commands.shell import guarded
+from evo.cli.commands.options import OUTPUT, TRAINING, Debug, MovedData, Quiet, SameModel, Workers
+from evo.cli.commands.shell import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,11 +82,11 @@ def compare(
     """
 
     def action() -> None:
+        from evo.cli.comparison import print_comparison
+        from evo.cli.terminal import error_console, output_console
         from evo.files import write_text
         from evo.reports.comparison import compare_runs
         from evo.reports.comparison_output import csv_text, json_text, markdown_text
-        from evo.terminal import error_console, output_console
-        from evo.terminal_comparison import print_comparison
 
         files = {"--csv": csv, "--json": json, "--markdown": markdown}
         texts = {"--csv": csv_text, "--json": json_text, "--markdown": markdown_text}
@@ -161,8 +161,8 @@ def report(
     """
 
     def action() -> None:
+        from evo.cli.any_report import write_any_report
         from evo.errors import ConfigurationError
-        from evo.reports.any_report import write_any_report
 
         if output is not None and output.exists() and not output.is_dir():
             raise ConfigurationError(f"--output {output}: is a file; give the name of a folder")
@@ -207,10 +207,10 @@ def replay(
     """
 
     def action() -> bool:
-        from evo.live import TerminalObserver
+        from evo.cli.live import TerminalObserver
+        from evo.cli.replay import print_replay
+        from evo.cli.terminal import error_console, output_console
         from evo.loop.replay import replay_individual
-        from evo.terminal import error_console, output_console
-        from evo.terminal_replay import print_replay
 
         replayed = replay_individual(
             run,

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from evo.live import TerminalObserver
+    from evo.cli.live import TerminalObserver
     from evo.record.run import Run
     from evo.tracking import Tracker
 
@@ -33,12 +33,12 @@ def watched(
         trackers: Other programs that are told of the run.
         **arguments: Of the command.
     """
+    from evo.cli.live import TerminalObserver
+    from evo.cli.signals import StopOnSignals
+    from evo.cli.terminal import error_console
     from evo.errors import StorageError
-    from evo.live import TerminalObserver
     from evo.loop.search_loop import Stop
     from evo.record.folder import is_run
-    from evo.signals import StopOnSignals
-    from evo.terminal import error_console
     from evo.tracking import Tracking
 
     observer = TerminalObserver(error_console(), quiet=quiet)
@@ -90,10 +90,10 @@ def _write_figures(run: Run) -> None:
 
 def show_result(run: Run) -> None:
     """Print what a finished run has found."""
+    from evo.cli.result import print_result, print_trainings
+    from evo.cli.terminal import print_table1
     from evo.record.settings import LISTED
     from evo.report2019.table1 import NAME
-    from evo.terminal import print_table1
-    from evo.terminal_result import print_result, print_trainings
 
     if run.settings.strategy != LISTED or run.path is None:
         print_result(run)

@@ -16,15 +16,15 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from evo.cli.progress import duration, genome_text, model_option, printable, short
+from evo.cli.terminal import SELECTED_ON_TEST, nothing_complete, output_console
 from evo.errors import SearchError
 from evo.individual import Evaluation, genome_key
-from evo.progress import duration, genome_text, model_option, printable, short
 from evo.record.history import FIRST_FINALIST_REPLICATE, fitness_bounds, on_new_seeds
 from evo.record.run import Run
 from evo.reports.front import objectives_table
 from evo.reports.search_data import SearchData
 from evo.reports.statistics import mean_estimate
-from evo.terminal import SELECTED_ON_TEST, nothing_complete, output_console
 
 LABEL_WIDTH = 34
 STACKED_BELOW = 72

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from evo.commands.options import (
+from evo.cli.commands.options import (
     OUTPUT,
     TRAINING,
     Dask,
@@ -23,7 +23,7 @@ from evo.commands.options import (
     Timeout,
     Workers,
 )
-from evo.commands.shell import guarded, seconds_of, watched
+from evo.cli.commands.shell import guarded, seconds_of, watched
 
 NETWORK = "The network"
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, on a seed each.")]

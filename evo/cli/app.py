@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from evo.commands.checking import check, spaces
-from evo.commands.results import compare, replay, report
-from evo.commands.searching import demo, resume, search
-from evo.commands.training import table1, train
-from evo.commands.watching import watch
+from evo.cli.commands.checking import check, spaces
+from evo.cli.commands.results import compare, replay, report
+from evo.cli.commands.searching import demo, resume, search
+from evo.cli.commands.training import table1, train
+from evo.cli.commands.watching import watch
 
 app = typer.Typer(
     name="evo",

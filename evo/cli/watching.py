@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from evo.cli.progress import Progress, model_option
 from evo.individual import Evaluation
 from evo.loop.dispatch import Twins, cost_of, predicted_seconds
 from evo.loop.finished import is_finished, total_of
 from evo.loop.search_loop import Stage, StopCheck
-from evo.progress import Progress, model_option
 from evo.record.folder import is_run
 from evo.record.journal import is_written
 from evo.record.run import Run

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from evo.commands.options import Debug
-from evo.commands.shell import guarded
+from evo.cli.commands.options import Debug
+from evo.cli.commands.shell import guarded
 
 
 def spaces() -> None:
     """List the shipped search spaces."""
-    from evo.terminal import print_spaces
+    from evo.cli.terminal import print_spaces
 
     print_spaces()
 
@@ -31,8 +31,8 @@ def check(
     """
 
     def action() -> None:
+        from evo.cli.terminal import print_space
         from evo.space.file import load_space
-        from evo.terminal import print_space
 
         print_space(load_space(space))
 
