@@ -12,11 +12,31 @@ from pathlib import Path
 import pytest
 
 import evo
+from benchmarks.structure.__main__ import cycles, module_graph, modules
 from tests.command import ROOT, environment
 
 PACKAGE = Path(evo.__file__).resolve().parent
 LIGHT = ("torch", "pandas", "matplotlib", "deap", "pydantic", "dask", "distributed")
 HELP_SECONDS = 1.0
+
+LEVELS: tuple[tuple[str, ...], ...] = (
+    ("errors", "individual", "processes", "plain_text", "models", "search_spaces"),
+    ("files", "names"),
+    ("space",),
+    ("strategies", "data", "record"),
+    ("training",),
+    ("evaluators",),
+    ("loop",),
+    ("api",),
+    ("reports", "tracking"),
+    ("report2019",),
+    ("cli",),
+    ("__main__",),
+)
+"""Every module and package directly below evo, lowest first: each imports from the levels below its own."""
+
+EXCEPTIONS = {"record": {"reports"}}
+"""`Run.plot` imports the figures when it is called."""
 
 
 def files_of(part: str) -> list[Path]:
@@ -39,61 +59,34 @@ def imports_of(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def imports_at_once(body: list[ast.stmt]) -> Iterator[str]:
-    """Yield what is imported when a module is: not what functions import, nor what only a type checker reads."""
-    for node in body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            for part in ("body", "orelse", "finalbody", "handlers"):
-                if part != "body" or "TYPE_CHECKING" not in ast.unparse(getattr(node, "test", ast.Constant(0))):
-                    yield from imports_at_once(getattr(node, part, []))
+def part_of(module: str) -> str:
+    """Return the module or package directly below evo that a dotted name lies in; "" for evo itself."""
+    return module.split(".")[1] if "." in module else ""
 
 
-def modules() -> dict[str, Path]:
-    """Return every module of evo by its dotted name; a package by its own."""
-    found = {}
-    for root, files in ((PACKAGE.parent, files_of(".")), (files_of("models")[0].parents[1], files_of("models"))):
-        for file in files:
-            parts = [part for part in file.relative_to(root).with_suffix("").parts if part != "evo"]
-            found[".".join(["evo", *parts]).removesuffix(".__init__")] = file
-    return found
+@pytest.mark.parametrize("part", [part for level in LEVELS for part in level])
+def test_imports_run_one_way_wherever_they_stand(part: str) -> None:
+    """At the top of a module, inside functions and under TYPE_CHECKING alike."""
+    place = next(number for number, level in enumerate(LEVELS) if part in level)
+    allowed = {other for level in LEVELS[:place] for other in level} | {part}
+    used = {name for file in files_of(part) for name in imports_of(file) if name.startswith("evo.")}
+    assert {part_of(name) for name in used} - allowed - EXCEPTIONS.get(part, set()) <= {"__version__"}
 
 
-def graph() -> dict[str, set[str]]:
-    """Return which modules of evo every module imports at once."""
-    known = modules()
-
-    def module(name: str) -> str:
-        return name if name in known else name.rpartition(".")[0]
-
-    return {
-        name: {module(used) for used in imports_at_once(ast.parse(file.read_text(encoding="utf-8")).body)}
-        & known.keys() - {name}
-        for name, file in known.items()
-    }
-
-
-def is_under(name: str, parents: tuple[str, ...]) -> bool:
-    return any(name == parent or name.startswith(f"{parent}.") for parent in parents)
+def test_every_part_has_its_level() -> None:
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert {part for level in LEVELS for part in level} == parts - {"__init__"} | {"models", "search_spaces"}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    uses = graph()
-    while leaves := {name for name, used in uses.items() if not used}:
-        uses = {name: used - leaves for name, used in uses.items() if name not in leaves}
-    assert uses == {}
+    graph = module_graph(modules(ROOT))
+    graph["evo.record.run"] -= {"evo.reports.figures", "evo.reports.training"}  # Run.plot, when it is called
+    assert cycles(graph) == []
 
 
-def test_the_walk_of_what_is_imported_at_once_leaves_out_functions_and_what_type_checkers_read() -> None:
-    text = (
-        "import a\ndef f():\n    import b\nif TYPE_CHECKING:\n    import c\nelse:\n    import d\n"
-        "try:\n    import e\nexcept ImportError:\n    import g\nclass X:\n    from h import i\n"
-        "    def m(self):\n        import j\nwith x:\n    import k\n"
-    )
-    assert set(imports_at_once(ast.parse(text).body)) == {"a", "d", "e", "g", "h.i", "k"}
+@pytest.mark.parametrize(("part", "never"), [("training", "deap"), ("evaluators", "deap"), ("strategies", "torch")])
+def test_the_halves_of_evo_do_not_know_each_others_library(part: str, never: str) -> None:
+    assert never not in {name.partition(".")[0] for file in files_of(part) for name in imports_of(file)}
 
 
 def test_individuals_need_the_standard_library_alone() -> None:

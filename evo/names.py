@@ -1,0 +1,45 @@
+"""The names that people type, each defined once: strategies, engines, models, datasets, and how a training goes.
+
+Each package maps its names to code, and a test holds the two equal. Options, help texts and checks are derived from
+these lists, so a name is typed as `str` and checked where it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evo.errors import ConfigurationError, did_you_mean
+
+AUTO = "auto"
+"""Lets evo choose by what the hardware offers."""
+
+STRATEGIES = ("surrogate", "halving", "ga", "ageing", "pareto", "cma", "random", "report2019", "report2019-fixed")
+DEFAULT_STRATEGY = "surrogate"
+MODELS = ("mlp", "cnn", "numpy_mlp")
+DATASETS = ("cifar10", "digits", "imagefolder")
+ENGINES = ("eager", "onednn")
+PRECISIONS = ("fp32", "bf16")
+OPTIMISERS = ("adam", "sgd")
+SCHEDULES = ("constant",)
+PREPROCESSING = ("standardise", "subtract_mean_image")
+FITNESS_PARTS = ("validation", "test")
+
+
+def check_name(where: str, name: str, known: Sequence[str], *, hint: str = "") -> str:
+    """Return a name that a person has given, if it is known.
+
+    Args:
+        where: What it was given for: an option or a key path, as "--engine" or "training.optimiser".
+        name: What was given.
+        known: The names there are.
+        hint: What else could be given, for the message.
+
+    Raises:
+        ConfigurationError: There is no such name.
+    """
+    if name not in known:
+        kind = where.removeprefix("--").rpartition(".")[2]
+        raise ConfigurationError(
+            f'{where}: unknown {kind} "{name}".{did_you_mean(str(name), known)} Known: {", ".join(known)}{hint}'
+        )
+    return name
