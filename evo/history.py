@@ -101,6 +101,12 @@ class History:
                 raise ValueError(f"the evaluation of individual {number} is not complete")
 
     @property
+    def configurations(self) -> list[Genome]:
+        """Of a run that searches nothing: those that it began with, and those that were added to it since."""
+        known = [individual.genome for individual in self.individuals]
+        return known + self.settings.initial[len(known) :]
+
+    @property
     def search_evaluations(self) -> list[Evaluation]:
         """The evaluations of the search, in the order of (individual, replicate)."""
         return [self.evaluations[key] for key in sorted(self.evaluations) if key[1] < FIRST_FINALIST_REPLICATE]
