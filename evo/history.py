@@ -55,7 +55,7 @@ class History:
         """
         match event["kind"]:
             case "start":
-                if event.get("settings", digest := self.settings.digest) != digest:
+                if "settings" in event and not self.settings.began_as(event["settings"]):
                     raise ValueError("it began with other settings than settings.json holds (seed, space, strategy, …)")
             case "proposal":
                 individual = Individual.from_dict(event["individual"])
