@@ -123,6 +123,8 @@ _TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve")
 class Evaluation:
     """The result of one training (or of one call of the user's objective).
 
+    A measure that is not finite becomes None, here and in the curve, and `error` says so: JSON has no such numbers.
+
     Attributes:
         individual: Id of the individual.
         replicate: 0 for its evaluation in the search; others are trainings of the same genome on other seeds.
@@ -133,7 +135,7 @@ class Evaluation:
         parameters: Trainable parameters of the network.
         seconds: Wall-clock time of the training, that of all its parts if it was interrupted and resumed.
         started: Seconds since the epoch; of its last part.
-        error: The reason, where the status is not "complete".
+        error: The reason, where the status is not "complete" or a measure was not finite.
         shared_with: The individual whose learning curve the row was read from: nothing was trained for it.
         seconds_before: Of `seconds`, those of the parts before `started`.
     """
@@ -159,6 +161,25 @@ class Evaluation:
     shared_with: int | None = None
     curve: tuple[CurvePoint, ...] = ()
     seconds_before: float = 0.0
+
+    def __post_init__(self) -> None:
+        strange = _not_finite(self)
+        reasons = [f"{name} was {value}" for name, value in strange.items()]
+        curve: list[CurvePoint] = []
+        for point in self.curve:
+            missing = _not_finite(point)
+            reasons += [f"{name} was {value} at step {point.step}" for name, value in missing.items()]
+            if not missing:
+                curve.append(point)
+            elif not {"train_loss", "train_accuracy"} & missing.keys():  # every point has these
+                curve.append(CurvePoint(**{name: v for name, v in vars(point).items() if name not in missing}))
+        if not reasons:
+            return
+        more = f", and {len(reasons) - 1} more like it" if len(reasons) > 1 else ""
+        status = "failed" if "fitness" in strange and self.complete else self.status
+        values = {"curve": tuple(curve), "status": status, "error": self.error or f"{reasons[0]}{more}"}
+        for name, value in {**dict.fromkeys(strange), **values}.items():
+            object.__setattr__(self, name, value)
 
     @property
     def ended(self) -> float:
@@ -202,6 +223,13 @@ class Evaluation:
             raise ValueError(f"unknown status {values['status']!r}")
         fields["curve"] = tuple(CurvePoint(**point) for point in fields["curve"])
         return cls(**fields)
+
+
+def _not_finite(measured: Evaluation | CurvePoint) -> dict[str, float]:
+    """Return the measures that are infinite or not a number, by name."""
+    return {
+        name: value for name, value in vars(measured).items() if isinstance(value, float) and not math.isfinite(value)
+    }
 
 
 def _count(value: Any, name: str) -> int:

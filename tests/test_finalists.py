@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from evo.loop.search_loop import Stop
 from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.journal import Journal
 from evo.record.run import Run
+from evo.training.trainer import Metrics, Trainer
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, name="line")
 
@@ -206,3 +208,16 @@ def test_a_linked_weights_folder_is_refused_and_nothing_is_written_through_it(
         evo.resume(folder, finalists=3)
     assert [entry.name for entry in elsewhere.iterdir()] == ["thesis.tex"]
     assert (folder / "weights").is_symlink()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_loss_on_the_test_set_that_is_not_finite_is_none_with_its_reason(
+    tiny_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = Trainer.test
+    monkeypatch.setattr(Trainer, "test", lambda *given: Metrics(measure(*given).accuracy, math.inf))
+    evo.search(tiny_space, population=2, budget=2, finalists=1, output=tmp_path / "run")
+    table = evo.resume(tmp_path / "run").finalist_table
+    assert table["test_accuracy"].notna().all()
+    assert table["test_loss"].isna().all()
+    assert set(table["error"]) == {"loss was inf"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import fields, replace
 
@@ -179,3 +180,26 @@ def test_earlier_parts_take_no_more_time_than_all(before: object) -> None:
     values = Evaluation(0, 0, 0, "complete", 0.5, seconds=90.0).to_dict() | {"seconds_before": before}
     with pytest.raises((ValueError, TypeError)):
         Evaluation.from_dict(values)
+
+
+def test_a_measure_that_is_not_finite_is_none_and_the_reason_is_kept() -> None:
+    lost = CurvePoint(20, 0.5, 0.25, 0.75, training_mode_loss=math.inf, minibatch_loss=math.nan)
+    evaluation = Evaluation(0, 0, 0, "complete", 0.5, loss=math.nan, curve=(CurvePoint(10, 0.5, 0.25, 0.75), lost))
+    assert evaluation.complete
+    assert evaluation.loss is None
+    assert evaluation.curve == (CurvePoint(10, 0.5, 0.25, 0.75), CurvePoint(20, 0.5, 0.25, 0.75))
+    assert evaluation.error == "loss was nan, and 2 more like it"
+    assert Evaluation.from_dict(json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))) == evaluation
+
+
+def test_a_fitness_that_is_not_finite_is_a_failure() -> None:
+    evaluation = Evaluation(0, 0, 0, "complete", math.inf)
+    assert (evaluation.status, evaluation.fitness, evaluation.error) == ("failed", None, "fitness was inf")
+    diverged = Evaluation(0, 0, 0, "diverged", loss=math.nan, error="the loss was nan by step 10")
+    assert (diverged.status, diverged.error) == ("diverged", "the loss was nan by step 10")
+
+
+def test_a_point_of_the_curve_without_a_loss_in_training_is_left_out() -> None:
+    evaluation = Evaluation(0, 0, 0, "complete", 0.5, curve=(CurvePoint(10, math.nan, 0.25), CurvePoint(20, 0.5, 0.25)))
+    assert evaluation.curve == (CurvePoint(20, 0.5, 0.25),)
+    assert evaluation.error == "train_loss was nan at step 10"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +14,10 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
+from evo.errors import RunError
 from evo.record.journal import FORMAT
+from evo.record.run import Run
+from evo.record.settings import LISTED, Settings
 
 RELEASES = Path(__file__).parent / "releases"
 RUNS = sorted(path.parent for path in RELEASES.glob("format-*/*/journal.jsonl"))
@@ -22,9 +28,16 @@ def names(run: Path) -> str:
     return f"{run.parent.name}-{run.name}"
 
 
+def extended(folder: Path) -> Run:
+    """Go on with a run beyond its end."""
+    run = evo.load(folder)
+    listed = run.settings.strategy == LISTED
+    return evo.resume(folder, **({"seeds": 3} if listed else {"budget": len(run.search_evaluations) + 2}))
+
+
 def test_every_format_is_kept() -> None:
     assert {path.parent.name for path in RUNS} == {f"format-{number}" for number in range(1, FORMAT + 1)}
-    assert len(RUNS) >= 4
+    assert len(RUNS) >= 7
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=names)
@@ -39,9 +52,8 @@ def test_its_tables_are_those_that_were_written_then(folder: Path, tmp_path: Pat
         for column in set(then) - {"started"}:
             pd.testing.assert_series_equal(then[column], now[column])
         if "started" in then:  # written with more digits since
-            pd.testing.assert_series_equal(
-                pd.to_datetime(then["started"]), pd.to_datetime(now["started"]).dt.floor("s"), check_dtype=False
-            )
+            seconds = [pd.to_datetime(table["started"], format="ISO8601").dt.floor("s") for table in (then, now)]
+            pd.testing.assert_series_equal(*seconds, check_dtype=False)
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=names)
@@ -59,8 +71,45 @@ def test_it_can_be_gone_on_with(folder: Path, tmp_path: Path) -> None:
     """The same torch gives the same numbers; another gives rows all the same."""
     shutil.copytree(folder, tmp_path / "run")
     before = evo.load(folder)
-    more = {"seeds": 3} if folder.name == "train" else {"budget": len(before.search_evaluations) + 2}
-    after = evo.resume(tmp_path / "run", **more)
+    after = extended(tmp_path / "run")
     assert len(after.search_evaluations) > len(before.search_evaluations)
     for key, evaluation in before.evaluations.items():
         assert after.evaluations[key] == evaluation
+
+
+@dataclass
+class LaterSettings(Settings):
+    """The settings of a version that knows one thing more, which older versions did not do."""
+
+    reheated: bool = False
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("folder", RUNS, ids=names)
+def test_it_can_be_gone_on_with_where_the_settings_have_a_new_field(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evo.record.run.Settings", LaterSettings)
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    before = evo.load(run)
+    assert isinstance(before.settings, LaterSettings)
+    assert before.settings.reheated is False
+    extended(run)
+    assert "reheated" not in json.loads((run / "settings.json").read_text()), "the run began without it"
+    assert evo.load(run).settings.digest == before.settings.digest
+
+
+def test_a_new_field_is_part_of_what_a_new_run_is_known_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evo.record.run.Settings", LaterSettings)
+    monkeypatch.setattr("evo.api.Settings", partial(LaterSettings, reheated=True))
+    run, space = tmp_path / "run", evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
+    evo.search(space, lambda config: config["x"], budget=2, population=2, output=run)
+    assert evo.load(run).settings.reheated is True  # type: ignore[attr-defined]
+    changed = (run / "settings.json").read_text().replace('"reheated": true', '"reheated": false')
+    (run / "settings.json").write_text(changed)
+    with pytest.raises(RunError, match="began with other settings"):
+        evo.load(run)
+    monkeypatch.undo()
+    with pytest.raises(RunError, match="has reheated, which this version of evo does not know; update evo"):
+        evo.load(run)

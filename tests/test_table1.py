@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
+from evo.cli.watching import Follower
 from evo.errors import ConfigurationError
 from evo.loop.execution import Execution
 from evo.loop.listed import space_of
 from evo.loop.search_loop import Nobody
 from evo.record.run import Run
 from evo.report2019.reproduction import figure_runs, reproduce
+from evo.report2019.table import rows_of
 from evo.report2019.table1 import FIGURE_NETWORKS, ROWS, TRAINING, Row, chosen_rows, row_of, table1_space
 from evo.training.hardware import resolve_precision
 from tests.images import write_images
@@ -112,6 +116,64 @@ def test_rows_and_seeds_are_added_to_a_folder_and_nothing_is_done_again(tmp_path
     whole = reproduced(tmp_path / "whole", small, seeds=2)
     assert table(grown).equals(table(whole))
     assert grown.curves.equals(whole.curves)
+
+
+def test_rows_that_are_added_and_stopped_leave_a_run_that_every_command_reads(
+    cli: CliRunner, tmp_path: Path, small: tuple[Row, ...]
+) -> None:
+    folder, images = str(tmp_path / "run"), tmp_path / "images"
+    write_images(images)
+    options = ["--seeds", "1", "--workers", "1", "--data-dir", str(images), "-q", "-o", folder]
+    assert cli.invoke(app, ["table1", "--rows", "Default", *options]).exit_code == 0
+    follower = Follower(Path(folder))
+    stopped = cli.invoke(app, ["table1", "--rows", "Default,GA2", "--time-budget", "0.001s", *options])
+    assert stopped.exit_code == 75, stopped.output
+    follower.poll()
+    assert follower.total == 2, "a watcher sees what was added"
+    assert "training 2 configurations on one seed" in cli.invoke(app, ["watch", folder, "--once"]).output
+    for command in (["compare", folder], ["report", folder], ["resume", folder, "-q"], ["compare", folder]):
+        result = cli.invoke(app, command)
+        assert result.exit_code == 0, (command, result.output)
+    assert [row.name for row in rows_of(evo.load(folder))] == ["Default", "GA2"]
+    assert len(evo.load(folder).table) == 2
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Kill:
+    """Ends the process at one call that changes the disk; none comes after it."""
+
+    def __init__(self, place: int):
+        self.left = place
+
+    def __call__(self, call: str, path: Path) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            raise Killed(f"{call} {path.name}")
+
+
+def test_rows_that_are_added_by_a_command_that_is_killed_at_any_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[Row, ...]
+) -> None:
+    reproduced(tmp_path / "first", small[:1])
+    whole = table(reproduced(tmp_path / "whole", small[:3], seeds=2))
+    seen: list[str] = []
+    for place in itertools.count(1):
+        folder = tmp_path / f"run-{place}"
+        shutil.copytree(tmp_path / "first", folder)
+        with monkeypatch.context() as patch:
+            patch.setattr("evo.files.failpoint", Kill(place))
+            with pytest.raises(Killed) as killed:
+                reproduced(folder, small[:3], seeds=2)
+        chain = [killed.value, *filter(None, [killed.value.__context__])]
+        seen += map(str, chain)
+        assert 1 <= len(evo.load(folder).individuals) <= 3
+        if len(evo.load(folder).evaluations) > 1:
+            break
+        assert table(reproduced(folder, small[:3], seeds=2)).equals(whole)
+    assert {"append journal.jsonl", "take its place settings.json"} <= set(seen)
 
 
 def test_fitness_is_the_test_set_and_all_images_are_trained_on(tmp_path: Path, small: tuple[Row, ...]) -> None:

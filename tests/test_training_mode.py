@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +12,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import evo
 from evo.data import PreparedDataset
+from evo.loop.execution import Execution
+from evo.loop.listed import space_of, train_configurations
 from evo.models import cnn, mlp
 from evo.space.settings import TrainingSettings
-from evo.training.trainer import WHOLE_TRAIN_POINTS, Trainer, TrainingResult, batches
+from evo.training.trainer import WHOLE_TRAIN_POINTS, Trainer, Training, TrainingResult, as_reported, batches
 
 CONFIG: dict[str, Any] = {
     "hidden_layers": (16,),
@@ -146,3 +151,20 @@ def test_a_mixed_part_has_the_same_images_in_an_order_of_its_own(digits: Prepare
     assert torch.equal(mixed, part.mixed(1).indices)
     assert not torch.equal(mixed, part.indices)
     assert not torch.equal(mixed, part.mixed(2).indices)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_loss_in_it_that_is_not_finite_is_none_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infinite(training: Training) -> dict[str, float]:
+        return as_reported(training) | {"training_mode_loss": math.inf}
+
+    monkeypatch.setattr("evo.training.trainer.as_reported", infinite)
+    space = space_of([CONFIG], name="train", model="mlp", dataset="digits", training={"training_mode": "whole"})
+    run = train_configurations(space, [CONFIG], Execution(output=tmp_path / "run", workers=1))
+    [evaluation] = evo.load(tmp_path / "run").search_evaluations
+    assert evaluation.complete
+    assert evaluation.error == "training_mode_loss was inf at step 80"
+    assert run.curves["training_mode_loss"].isna().all()
+    assert run.curves["training_mode_accuracy"].notna().all()

@@ -55,7 +55,7 @@ class LiveTable:
         height = options.size.height - 1 - (2 if framed else 0)
         with self.lock:
             content = Group(*self._parts(width, height))
-        title = Text(printable(title_of(self.progress.run.settings)), overflow="ellipsis", no_wrap=True)
+        title = Text(printable(title_of(self.progress.run)), overflow="ellipsis", no_wrap=True)
         if framed:
             yield Panel(content, title=title, title_align="left", box=box.ROUNDED, width=outer, border_style="dim")
         else:
@@ -106,7 +106,7 @@ def facts_of(progress: Progress, now: float) -> list[tuple[str, str]]:
     failures = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in progress.failures.most_common())
     facts = [_stage(progress)]
     if progress.listed:
-        facts.append(("networks", f"{progress.configurations_done} of {len(progress.run.settings.initial)} done"))
+        facts.append(("networks", f"{progress.configurations_done} of {len(progress.run.configurations)} done"))
     else:
         population = progress.population
         diversity = population.diversity if population else None
@@ -197,7 +197,7 @@ def print_progress(console: Console, progress: Progress, status: str) -> None:
     if console.is_interactive:
         console.print(LiveTable(progress, status))
         return
-    lines = [("run", str(progress.run.path)), ("state", status), ("what", title_of(progress.run.settings))]
+    lines = [("run", str(progress.run.path)), ("state", status), ("what", title_of(progress.run))]
     lines.append((_noun(progress), f"{progress.done} of {progress.total}"))
     if progress.stage != "search":
         lines.append(("finalists", f"{progress.finalists_done} of {progress.finalists_total}"))
@@ -246,7 +246,7 @@ class TerminalObserver:
             how = f"{settings.device} {settings.precision} {settings.engine}"
             what = f"{settings.model} on {dataset.get('variant')}, {how}"
         bound = "" if settings.strategy == "listed" else f": up to {total} trainings"
-        self.notify(f"{title_of(settings)}{bound}, {what}")
+        self.notify(f"{title_of(run)}{bound}, {what}")
         self.show(Progress(run, total))
         assert self.progress is not None
         if self.progress.done:

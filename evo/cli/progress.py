@@ -243,10 +243,11 @@ def line_of(progress: Progress, evaluation: Evaluation) -> str:
     return f"#{row.individual} {row.stage}: {result} {cost}{best_text}{left_text} | {row.genome}"
 
 
-def title_of(settings: Settings) -> str:
+def title_of(run: Run) -> str:
     """Return what a run does, in a few words."""
+    settings = run.settings
     if settings.strategy == LISTED:
-        return counted(len(settings.initial), settings.seeds)
+        return counted(len(run.configurations), settings.seeds)
     return f"{settings.strategy} on the space {settings.space_name}"
 
 

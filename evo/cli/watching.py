@@ -92,6 +92,8 @@ class Follower:
         new = []
         for event in self.run.read_new():
             self.stage = STAGES.get(event["kind"], self.stage)
+            if event["kind"] == "proposal" and self.run.settings.strategy == LISTED:
+                self.total = total_of(self.run)
             if event["kind"] == "evaluation":
                 found = event["evaluation"]
                 new.append(self.run.evaluations[found["individual"], found["replicate"]])

@@ -27,7 +27,7 @@ def total_of(run: Run) -> int:
     """Return how many trainings the search of a run takes at most."""
     settings = run.settings
     if settings.strategy == LISTED:
-        return len(settings.initial) * settings.seeds
+        return len(run.configurations) * settings.seeds
     return algorithm_of(run.space, settings, settings.population).limit
 
 

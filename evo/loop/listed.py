@@ -99,13 +99,19 @@ def check_seeds(seeds: int | None) -> None:
         raise ConfigurationError(f"--seeds: must be below {FIRST_FINALIST_REPLICATE}, got {seeds}")
 
 
-def train_listed(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck) -> None:
-    """Do what is left of a run of listed configurations."""
-    settings = run.settings
-    observer.started(run, len(settings.initial) * settings.seeds)
-    for number in range(len(run.individuals), len(settings.initial)):
-        run.record_proposal(Individual(number, settings.initial[number], operator=LISTED))
-    replicates = range(settings.seeds)
+def train_listed(
+    run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck, added: Sequence[Genome] = ()
+) -> None:
+    """Do what is left of a run of listed configurations, and of those that are added to it now.
+
+    The journal alone says what was added: the settings stay what the run began with.
+    """
+    configurations = run.configurations
+    configurations += [genome for genome in added if genome not in configurations]
+    for number in range(len(run.individuals), len(configurations)):
+        run.record_proposal(Individual(number, configurations[number], operator=LISTED))
+    observer.started(run, len(configurations) * run.settings.seeds)
+    replicates = range(run.settings.seeds)
     tasks = [_task(run, individual, replicate) for replicate in replicates for individual in run.individuals]
     evaluate_tasks(run, evaluator, observer, stop_check, tasks, by_replicate=True)
     members = tuple(individual.id for individual in run.individuals)

@@ -59,7 +59,7 @@ class History:
         """
         match event["kind"]:
             case "start":
-                if event.get("settings", digest := self.settings.digest) != digest:
+                if "settings" in event and not self.settings.began_as(event["settings"]):
                     raise ValueError("it began with other settings than settings.json holds (seed, space, strategy, …)")
             case "proposal":
                 individual = Individual.from_dict(event["individual"])
@@ -103,6 +103,12 @@ class History:
         for number in individuals:
             if not self.evaluations[number, 0].complete:
                 raise ValueError(f"the evaluation of individual {number} is not complete")
+
+    @property
+    def configurations(self) -> list[Genome]:
+        """Of a run that searches nothing: those that it began with, and those that were added to it since."""
+        known = [individual.genome for individual in self.individuals]
+        return known + self.settings.initial[len(known) :]
 
     @property
     def search_evaluations(self) -> list[Evaluation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,6 +62,9 @@ def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
 class Settings:
     """What a run was asked to do and with what.
 
+    A run may be older than a field. Its settings.json then lacks the field, which has its default here: so the default
+    of a new field must be what evo did before there was that field.
+
     Attributes:
         space: The search space, as the values of a space file.
         space_name: Its name.
@@ -94,6 +97,7 @@ class Settings:
         workers: Of the last command; any other number gives the same results.
         dask: The cluster of the last command; None for this machine alone.
         versions: Of Python and of the packages that results depend on, when the run began.
+        absent: The fields that the settings.json of an older run lacks; no resume adds them.
     """
 
     space: dict[str, Any]
@@ -127,18 +131,32 @@ class Settings:
     workers: Count = 1
     dask: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    absent: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     @property
     def digest(self) -> str:
-        """What tells whether two runs were asked for the same: all that no resume changes, and no paths."""
-        values = {name: value for name, value in asdict(self).items() if name not in CHANGED_BY_RESUME}
+        """What tells whether two runs were asked for the same: all that is written and no resume changes, no paths."""
+        values = {name: value for name, value in self._written().items() if name not in CHANGED_BY_RESUME}
         values["dataset"] = (self.dataset or {}).get("checksum")
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def began_as(self, digest: str) -> bool:
+        """Return whether these may be the settings of a run that began with that digest.
+
+        evo 0.1.0 wrote rows that were added to a run of Table 1, which has six, into its settings, behind the first.
+        """
+        counts = range(1, min(len(self.initial), 6)) if self.strategy == LISTED else ()
+        earlier = (replace(self, initial=self.initial[:count], population=count) for count in counts)
+        return any(settings.digest == digest for settings in (self, *earlier))
+
     def save(self, folder: Path) -> None:
         """Write settings.json."""
-        write_json(folder / "settings.json", {"format": 1, **asdict(self)})
+        write_json(folder / "settings.json", {"format": 1, **self._written()})
+
+    def _written(self) -> dict[str, Any]:
+        """Return what settings.json holds beside its format."""
+        return {name: value for name, value in asdict(self).items() if name not in ("absent", *self.absent)}
 
     @classmethod
     def load(cls, folder: Path) -> Settings:
@@ -154,8 +172,12 @@ class Settings:
             found = values["format"]
             if found != 1:
                 raise RunError(f"{path}: has format {found}, this version of evo reads format 1; update evo")
+            known = {entry.name for entry in fields(cls)} - {"absent"}
+            if unknown := sorted(values.keys() - known - {"format"}):
+                raise RunError(f"{path}: has {', '.join(unknown)}, which this version of evo does not know; update evo")
             settings = TypeAdapter(cls).validate_json(content, strict=True)
             settings.initial = [genome_from_json(genome) for genome in values.get("initial", [])]
+            settings.absent = frozenset(known - values.keys() - {*CHANGED_BY_RESUME})
         except ValidationError as error:
             wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
             raise RunError(listed(wrong, f"{path}: is not the settings of a run:")) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,10 @@ def _train(
     run = Run.open(str(execution.output), warn=observer.warn)
     try:
         _check_same(run, space, execution, seed)
-        settings = replace(run.settings)
-        settings.initial = [*settings.initial, *(new for new in configurations if new not in settings.initial)]
-        settings.population, settings.seeds = len(settings.initial), max(settings.seeds, seeds)
         return go_on(
             run,
-            settings,
-            train_listed,
+            replace(run.settings, seeds=max(run.settings.seeds, seeds)),
+            partial(train_listed, added=configurations),
             data_dir=execution.data_dir,
             workers=execution.workers,
             time_budget=execution.time_budget,

@@ -107,7 +107,7 @@ def _minibatch_tolerance(row: Row, ours: float, seeds: int) -> float:
 
 def rows_of(run: Run) -> list[Row]:
     """Return the rows that a run was asked for, in the order of the report."""
-    return [row for row in chosen_rows([]) if row.genome in run.settings.initial]
+    return [row for row in chosen_rows([]) if row.genome in run.configurations]
 
 
 def individual_of(run: Run, row: Row) -> Individual | None:

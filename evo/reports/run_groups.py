@@ -177,7 +177,8 @@ def _unfit(run: Run) -> str:
 def _problem(run: Run) -> str:
     """Return a text that two runs share only if they search the same space on the same data for the same fitness."""
     settings = run.settings
-    space = {name: settings.space.get(name) for name in ("genes", "training")}
+    # As it is read now: an older run says nothing of a setting that was new later.
+    space = {name: run.space.to_dict()[name] for name in ("genes", "training")}
     checksum = (settings.dataset or {}).get("checksum")
     return json.dumps([space, settings.model, settings.objective, checksum, settings.fitness], sort_keys=True)
 

@@ -129,6 +129,25 @@ def test_a_search_on_a_disk_that_breaks_at_any_call(
     )
 
 
+def test_a_search_that_is_extended_on_a_disk_that_breaks_at_any_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal and the settings are written one after the other: the run can be read whichever is missing."""
+    first, counting = search(tmp_path / "first"), Disk(10**9, errno.ENOSPC)
+    monkeypatch.setattr(files, "failpoint", counting)
+    shutil.copytree(tmp_path / "first", tmp_path / "whole")
+    expected = content(evo.resume(tmp_path / "whole", accuracy, budget=BUDGET + 4))
+    for place in range(1, times(long=counting.calls, short=12) + 1):
+        folder = tmp_path / f"run-{place}"
+        shutil.copytree(tmp_path / "first", folder)
+        monkeypatch.setattr(files, "failpoint", Disk(place, errno.ENOSPC))
+        with pytest.raises(StorageError):
+            evo.resume(folder, accuracy, budget=BUDGET + 4)
+        monkeypatch.setattr(files, "failpoint", counting)
+        assert len(evo.load(folder).evaluations) >= len(first.evaluations)
+        assert content(evo.resume(folder, accuracy, budget=BUDGET + 4)) == expected
+
+
 @pytest.mark.usefixtures("in_process")
 def test_trainings_on_a_disk_that_breaks_at_any_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: PreparedDataset, figure: Callable[[str], None]

@@ -114,6 +114,13 @@ def test_runs_of_different_spaces_are_not_compared() -> None:
     assert any("not compared" in note for note in found.notes)
 
 
+def test_runs_that_are_older_than_a_setting_of_the_training_are_compared_with_newer_ones() -> None:
+    runs = [search(seed=1), search(seed=2)]
+    del runs[0].settings.space["training"]["weight_decay"]
+    [group] = grouping_of(runs).groups
+    assert group.seeds == (1, 2)
+
+
 def test_runs_on_other_data_or_another_fitness_are_not_compared() -> None:
     runs = [search() for _ in range(3)]
     for run in runs:
