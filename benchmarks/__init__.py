@@ -1,1 +1,1 @@
-"""Long experiments: how fast populations train, with the tables and figures that they give."""
+"""Long experiments, one folder each, with their results beside them."""

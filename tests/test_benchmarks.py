@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 import evo
-from benchmarks import ladder, throughput
-from benchmarks.analysis import (
+from benchmarks.throughput import __main__ as throughput
+from benchmarks.throughput import ladder
+from benchmarks.throughput.analysis import (
     evaluations_of_search,
     interleaved,
     interval_of,
@@ -22,10 +23,10 @@ from benchmarks.analysis import (
     problem_of_work,
     ratios_table,
 )
-from benchmarks.machine import step_operations
-from benchmarks.populations import GA1, MEMBERS, make_population
-from benchmarks.reporting import Results
-from benchmarks.rungs import Measured
+from benchmarks.throughput.machine import step_operations
+from benchmarks.throughput.populations import GA1, MEMBERS, make_population
+from benchmarks.throughput.report import Results
+from benchmarks.throughput.rungs import Measured
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, Setup

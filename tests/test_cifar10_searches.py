@@ -8,23 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cifar10_searches
-from benchmarks.cifar10_searches import (
-    ANCHOR,
-    TASK,
-    TESTED_AFTER,
-    Job,
-    Row,
-    Trainings,
-    draw,
-    keep,
-    operations,
-    paired_searches,
-    search,
-    summary,
-)
-from benchmarks.search_quality_methods import Adapters, Method, Searcher, make_searcher
-from benchmarks.search_quality_places import Places
+from benchmarks.cifar10_searches.__main__ import report
+from benchmarks.cifar10_searches.report import draw, operations, paired_searches, summary
+from benchmarks.cifar10_searches.searches import ANCHOR, TASK, TESTED_AFTER, Job, Row, Trainings, keep, search
+from benchmarks.search_quality.methods import Adapters, Method, Searcher, make_searcher
+from benchmarks.search_quality.places import Places
 from evo.errors import ConfigurationError
 from evo.individual import Genome, training_seed
 
@@ -138,7 +126,7 @@ def test_the_page_and_the_figure_are_made_from_the_searches_that_are_kept(tmp_pa
             {name: row[name] for name in row if name not in ("method", "seed")} for row in rows if row["seed"] == seed
         ]
         keep(job("random", seed, tmp_path), own)
-    cifar10_searches.report(tmp_path)
+    report(tmp_path)
     assert (tmp_path / "summary.md").read_text() == "\n".join(summary(rows)) + "\n"
     drawn = (tmp_path / "curves.png").read_bytes()
     assert drawn.startswith(b"\x89PNG")

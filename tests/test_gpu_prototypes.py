@@ -15,8 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks import gpu, gpu_bench, gpu_checks, gpu_engines
-from benchmarks.gpu_prototypes import (
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import bench as gpu_bench
+from benchmarks.gpu import checks, engines
+from benchmarks.gpu.prototypes import (
     ACTIVATIONS,
     MemberProgram,
     Replay,
@@ -65,7 +67,7 @@ def trainer(digits: PreparedDataset) -> Trainer:
 
 @pytest.fixture
 def bench(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> gpu_bench.Bench:
-    for module in (gpu_checks, gpu_engines):
+    for module in (checks, engines):
         monkeypatch.setattr(module, "CHECK_STEPS", 10, raising=False)
     bench = gpu_bench.Bench(digits, CPU)
     bench.__dict__["peaks"] = {"fp32": 1e11, "bf16": 1e11, "bandwidth": 1e10}
@@ -199,8 +201,8 @@ def test_stacks_of_evos_networks_train_as_evos_trainer_does(trainer: Trainer) ->
     for _ in range(30):
         program.step()
     for seed, config in enumerate(configs):
-        alone = gpu_checks.eager_losses(trainer, config, seed, 30)[0]  # type: ignore[arg-type]  # a genome
-        assert gpu_checks.largest_difference(program.losses[:, seed].tolist(), alone) < 1e-3
+        alone = checks.eager_losses(trainer, config, seed, 30)[0]  # type: ignore[arg-type]  # a genome
+        assert checks.largest_difference(program.losses[:, seed].tolist(), alone) < 1e-3
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -216,7 +218,7 @@ def test_a_members_program_computes_the_bits_of_evos_trainer_and_its_warm_up_tra
     assert not programs[0].losses.any()
     replay_on_streams(replays, [None, None], 20)
     for seed, config in enumerate(configs):
-        losses, weights = gpu_checks.eager_losses(trainer, config, seed, 20)  # type: ignore[arg-type]  # a genome
+        losses, weights = checks.eager_losses(trainer, config, seed, 20)  # type: ignore[arg-type]  # a genome
         assert programs[seed].losses.tolist() == losses
         assert all(map(torch.equal, programs[seed].weights(), weights))
 
@@ -231,7 +233,7 @@ def test_the_roofline_is_that_of_the_research() -> None:
     assert gpu_bench.parameters_of(shape) == 3_724_860
     assert gpu_bench.step_flops(shape, 1609) == pytest.approx(26.06e9, rel=1e-3)
     assert gpu_bench.floor_seconds(shape, 1609, 790e12, 4.3e12) == pytest.approx(57e-6, rel=0.02)
-    assert gpu_engines.simple_memory(shape, 0) == pytest.approx(59.6e6, rel=1e-3)
+    assert engines.simple_memory(shape, 0) == pytest.approx(59.6e6, rel=1e-3)
 
 
 def test_the_interval_of_paired_differences() -> None:
@@ -253,24 +255,24 @@ def test_the_best_engine_is_the_fastest_that_was_measured() -> None:
         {"precision": precision, "streams": streams, "seconds_per_member_step": seconds}
         for precision, streams, seconds in (("bf16", 1, 3.0), ("bf16", 4, 1.0), ("bf16", 8, 2.0), ("fp32", 8, 0.5))
     ]
-    assert gpu_engines.best_engine({"streams": {"streams": rows}}) == ("graphs", 4)
-    assert gpu_engines.best_engine({"streams": {"status": "failed"}}) == ("evo", 0)
+    assert engines.best_engine({"streams": {"streams": rows}}) == ("graphs", 4)
+    assert engines.best_engine({"streams": {"status": "failed"}}) == ("evo", 0)
 
 
 def test_sections_about_graphs_compute_the_bits_of_evos_trainer_on_a_cpu(
     bench: gpu_bench.Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = gpu_engines._architectures(bench)[:2]
-    monkeypatch.setattr(gpu_engines, "_architectures", lambda bench: few)
+    few = engines._architectures(bench)[:2]
+    monkeypatch.setattr(engines, "_architectures", lambda bench: few)
     bench.section_ends = time.monotonic() + 0.05
-    found = gpu_engines.graphs(bench)["members"]
+    found = engines.graphs(bench)["members"]
     assert len(found) == 4
     assert all(row["losses_equal"] and row["largest_weight_difference"] == 0 for row in found)
-    rows = gpu_engines.streams(bench)["streams"]
+    rows = engines.streams(bench)["streams"]
     assert [row["streams"] for row in rows] == [1, 2, 4, 8] * 2
     assert all(row["equal_to_alone"] == row["members"] for row in rows)
     bench.results["streams"] = {"streams": rows}
-    growth = gpu_engines.population(bench)
+    growth = engines.population(bench)
     assert growth["engine"].startswith("graphs")
     assert [row["members"] for row in growth["growth"]] == [1, 2]
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import evo
-from benchmarks import report_searches
-from benchmarks.report_searches import STRATEGIES, TRAININGS, ShortTraining
+from benchmarks.report import searches as report_searches
+from benchmarks.report.searches import STRATEGIES, TRAININGS, ShortTraining
 from evo.errors import ConfigurationError
 from tests.command import run_command
 

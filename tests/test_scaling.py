@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import benchmarks.scaling
-from benchmarks.scaling import RealRow, Row, Sleeper, gaps_of, real_row_of, row_of, save, sleeping
+from benchmarks.scaling import rows as rows_module
+from benchmarks.scaling.rows import RealRow, Row, gaps_of, real_row_of, row_of, save
+from benchmarks.scaling.searches import Sleeper, sleeping
 from evo.individual import Evaluation
 
 # Two workers: a is busy from 0 to 4 and from 4.5 to 6, b from 0 to 2 and from 3 to 4.
@@ -53,7 +54,7 @@ def test_real_trainings_make_the_rows_that_are_kept_beside_the_figures(tmp_path:
     assert (row.first_start_to_last_end_seconds, row.training_seconds, row.wall_seconds) == (6, 8.5, 7.5)
     assert row.busy == pytest.approx(8.5 / 12)
     save(row, tmp_path)
-    kept = Path(benchmarks.scaling.__file__).parent / "results" / "scaling"
+    kept = Path(rows_module.__file__).parent / "results"
     for name, columns in (("real.csv", RealRow), ("scaling.csv", Row)):
         with (kept / name).open(newline="") as file:
             assert next(csv.reader(file)) == [field.name for field in fields(columns)]

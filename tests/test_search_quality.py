@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import search_quality, search_quality_environments
-from benchmarks.peers import protocol, tables_adapter
-from benchmarks.search_quality_analysis import (
+from benchmarks.command_line import start
+from benchmarks.search_quality import environments
+from benchmarks.search_quality.__main__ import app
+from benchmarks.search_quality.analysis import (
     Estimate,
     band,
     comparisons,
@@ -32,8 +33,8 @@ from benchmarks.search_quality_analysis import (
     resampled,
     shares_better,
 )
-from benchmarks.search_quality_encoding import decode, encode, parameters_of
-from benchmarks.search_quality_methods import (
+from benchmarks.search_quality.encoding import decode, encode, parameters_of
+from benchmarks.search_quality.methods import (
     PEER_METHODS,
     EvoSearcher,
     Method,
@@ -41,10 +42,11 @@ from benchmarks.search_quality_methods import (
     PeerSearcher,
     check_method,
 )
-from benchmarks.search_quality_objectives import FunctionObjective, TableObjective, noise_number
-from benchmarks.search_quality_places import PEERS, Adapter, Places
-from benchmarks.search_quality_runs import Job, Recorder, Store, fingerprint, jobs_of, make_row, run_search
-from benchmarks.search_quality_tasks import HALVES, TASKS, Function, Table, Training, place_in_table, tasks_named
+from benchmarks.search_quality.objectives import FunctionObjective, TableObjective, noise_number
+from benchmarks.search_quality.peers import protocol, tables_adapter
+from benchmarks.search_quality.places import PEERS, Adapter, Places
+from benchmarks.search_quality.runs import Job, Recorder, Store, fingerprint, jobs_of, make_row, run_search
+from benchmarks.search_quality.tasks import HALVES, TASKS, Function, Table, Training, place_in_table, tasks_named
 from evo.errors import ConfigurationError
 from evo.individual import Genome, Individual
 from evo.space import SearchSpace
@@ -315,8 +317,8 @@ def test_a_methods_own_recommendation_counts() -> None:
 def test_a_method_that_does_not_begin_with_the_anchor_is_refused() -> None:
     genes = {"x": Float(0.0, 1.0), "steps": Integer(1, 10)}
     space = SearchSpace(genes, initial=[{"x": 0.5, "steps": 10}])
-    for start in ({"x": 0.5, "steps": 10}, {"x": 0.5, "steps": 3}, {"x": 0.5 + 1e-12, "steps": 10}):
-        found = run_search(Listed([start, {"x": 0.9, "steps": 10}]), Counting(), space, 2, by_steps=False)
+    for first in ({"x": 0.5, "steps": 10}, {"x": 0.5, "steps": 3}, {"x": 0.5 + 1e-12, "steps": 10}):
+        found = run_search(Listed([first, {"x": 0.9, "steps": 10}]), Counting(), space, 2, by_steps=False)
         assert len(found["observed"]) == 2
     with pytest.raises(RuntimeError, match=r"begins with .*0\.4.*, not with the anchor"):
         run_search(Listed([{"x": 0.4, "steps": 10}]), Counting(), space, 2, by_steps=False)
@@ -436,7 +438,7 @@ def test_methods_may_carry_a_note() -> None:
     with pytest.raises(ConfigurationError, match=r'unknown method "optuna-tp".*Did you mean'):
         check_method("optuna-tp")
     assert all((PEERS / peer.script).is_file() for peer in PEER_METHODS.values())
-    assert {peer.environment for peer in PEER_METHODS.values()} <= set(search_quality_environments.ENVIRONMENTS)
+    assert {peer.environment for peer in PEER_METHODS.values()} <= set(environments.ENVIRONMENTS)
 
 
 # Peers.
@@ -567,7 +569,7 @@ def test_runs_are_made_once_and_reported(
     def command(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["search_quality", *arguments])
         with pytest.raises(SystemExit) as ended:
-            search_quality.main()
+            start(app)
         return int(ended.value.code or 0)
 
     methods = ["--methods", "random,ga@wide", "--set", "population=4", "--seeds", "2"]
@@ -595,7 +597,7 @@ def test_runs_are_made_once_and_reported(
     assert list(earlier["better"]) != list(table["better"])
     monkeypatch.setattr(sys, "argv", ["search_quality", "report", *shared, "--at", "13"])
     with pytest.raises(SystemExit, match="--at: must be from 1 to the budget of 12, got 13"):
-        search_quality.main()
+        start(app)
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(
@@ -615,7 +617,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
     where = ["--environments", str(vehicle.environments), "--cache", str(vehicle.cache), "--output", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["search_quality", *arguments, *where])
     with pytest.raises(SystemExit, match="1"):
-        search_quality.main()
+        start(app)
     shown = capsys.readouterr().out
     assert "optuna-tpe on hpobench-vehicle, seed 0: no environment" in shown
     assert [entry["method"] for entry in Store(tmp_path).rows()] == ["random"]
@@ -624,29 +626,29 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
 def test_mistakes_in_the_arguments_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "argv", ["search_quality", "report", "--output", str(tmp_path)])
     with pytest.raises(SystemExit, match="has no rows of budget 100"):
-        search_quality.main()
+        start(app)
 
 
 def test_the_small_image_folder_holds_the_first_images_of_each_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_quality_environments, "IMAGES", {"train": 2, "test": 1})
+    monkeypatch.setattr(environments, "IMAGES", {"train": 2, "test": 1})
     for part in ("train", "test"):
         for name in ("cat", "dog"):
             (tmp_path / "all" / part / name).mkdir(parents=True)
             for number in range(3):
                 (tmp_path / "all" / part / name / f"{number}.png").write_bytes(b"image")
     places = Places(tmp_path / "environments", tmp_path / "cache")
-    assert search_quality_environments.set_up([], places, tmp_path / "all", lambda line: None) == []
+    assert environments.set_up([], places, tmp_path / "all", lambda line: None) == []
     found = sorted(str(file.relative_to(places.images)) for file in places.images.rglob("*.png"))
     assert found == ["test/cat/0.png", "test/dog/0.png"] + [
         f"train/{name}/{number}.png" for name in ("cat", "dog") for number in (0, 1)
     ]
-    monkeypatch.setattr(search_quality_environments, "IMAGES", {"train": 4})
+    monkeypatch.setattr(environments, "IMAGES", {"train": 4})
     with pytest.raises(ConfigurationError, match="3 images, 4 are needed"):
-        search_quality_environments.make_images(tmp_path / "all", tmp_path / "other", lambda line: None)
+        environments.make_images(tmp_path / "all", tmp_path / "other", lambda line: None)
 
 
 def test_an_unknown_peer_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r'unknown peer "optun".*Did you mean "optuna"'):
-        search_quality_environments.set_up(["optun"], Places(Path("a"), Path("b")), None)
+        environments.set_up(["optun"], Places(Path("a"), Path("b")), None)

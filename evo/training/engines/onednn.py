@@ -6,7 +6,7 @@ GFLOP/s a core against oneDNN's 208 to 212 at the same precision on a Zen 5. Tha
 
 In bfloat16, on processors with AMX, torch gives oneDNN the gradient of the weights as a product whose left side is
 transposed; laid out anew before, it takes half to two thirds of the time where a layer has many inputs, and about the
-same elsewhere (`benchmarks/amx_products.py`).
+same elsewhere (`benchmarks/throughput/amx_products.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The searches of the 2019 report, made again."""

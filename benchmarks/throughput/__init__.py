@@ -1,0 +1,1 @@
+"""How fast evo trains populations, compared with what users write themselves."""
