@@ -192,12 +192,16 @@ class LocalJobs(LocalCluster):  # type: ignore[misc]  # distributed has no types
         self.scale(minimum_jobs)
 
 
-def test_the_search_on_jobs_stops_at_slurms_warning_and_goes_on_in_the_next_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_search_on_jobs_stops_at_slurms_warning_and_resumes_in_the_next_job(
+    tiny_space: Path,
+    tmp_path: Path,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.syspath_prepend(SLURM)
     example = importlib.import_module("search_on_jobs")
-    search = {"space": "digits", "strategy": "ageing", "pending": 2, "population": 3, "budget": 6, "finalists": 0}
+    search = {"space": tiny_space, "strategy": "ageing", "pending": 2, "population": 3, "budget": 6, "finalists": 0}
     warned = []
 
     class Log(example.Log):  # type: ignore[misc, name-defined]

@@ -16,7 +16,7 @@ import evo
 
 
 def space() -> evo.SearchSpace:
-    """Return six genes: a layer list, numbers on logarithmic scales, a choice and a truth value."""
+    """Return six genes: a layer list, numbers on logarithmic scales, a choice and a boolean."""
     return evo.SearchSpace(
         {
             "hidden_layers": evo.Layers(depth=(1, 5), width=(16, 512), log=True),
@@ -30,17 +30,17 @@ def space() -> evo.SearchSpace:
 
 
 def objective(config: dict[str, Any], seed: int) -> float:
-    """Return something that depends on two genes, and noise."""
+    """Return a value that depends on two genes, plus noise."""
     peak = 0.9 - 0.1 * abs(math.log10(config["learning_rate"]) + 3)
     return peak - 0.02 * len(config["hidden_layers"]) + seed % 997 / 5e4
 
 
 def large(
-    evaluations: Annotated[int, typer.Option(min=50, help="Of the search.")] = 5000,
-    repeats: Annotated[int, typer.Option(min=1, help="Reports.")] = 5,
+    evaluations: Annotated[int, typer.Option(min=50, help="Evaluations of the search.")] = 5000,
+    repeats: Annotated[int, typer.Option(min=1, help="How often the report is made.")] = 5,
     output: Annotated[Path, typer.Option(help="Folder of the run; must not exist.")] = Path("large-report"),
 ) -> None:
-    """Make a search, and its report several times."""
+    """Make a search, and time its report several times."""
     evo.search(space(), objective, strategy="ageing", population=50, budget=evaluations, output=output)
     for _ in range(repeats):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

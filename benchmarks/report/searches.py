@@ -33,9 +33,9 @@ TRAININGS = 46
 REPORTED = 53.7
 """Test accuracy of GA1 in the report's Table 1, in %: the best that the search of 2019 found."""
 PROTOCOL = ("--preprocess", "subtract_mean_image", "--fitness", "test", "--evaluate-every", "100", "--seed", "1")
-"""How a winner is trained: the report's pixels, all 50,000 images; the test set, by which nobody chose, measures it."""
+"""How a winner is trained: the report's pixels, all 50,000 images, measured on the test set, which selected nothing."""
 LAST_POINTS = 5
-"""Of a winner's curve, for a median: Adam's loss spikes late on pixels of this scale."""
+"""Points of a winner's curve whose median is taken: Adam's loss spikes late on pixels of this scale."""
 
 Strategies = Annotated[str, typer.Option(help="Names, separated by commas.")]
 DataDir = Annotated[Path, typer.Option(help="CIFAR-10 as an image folder.")]
@@ -48,7 +48,7 @@ class ShortTraining:
 
     Attributes:
         data_dir: CIFAR-10 as an image folder.
-        divisor: One step of so many is done.
+        divisor: Only one in this many of the steps is done.
     """
 
     data_dir: Path
@@ -62,7 +62,7 @@ class ShortTraining:
 
 @functools.cache
 def _trainer(data_dir: Path) -> Any:
-    """Return evo's own trainer under the report's protocol, as this machine is fastest; one thread."""
+    """Return evo's trainer under the report's protocol: one thread, the fastest engine of this machine."""
     import torch
 
     from evo.data.prepared import prepare_dataset
@@ -77,10 +77,10 @@ def _trainer(data_dir: Path) -> Any:
 
 
 def note_machine(output: Path, divisor: float) -> None:
-    """Write what the searches are computed with to `machine.json`; what goes on must go on with the same.
+    """Write what the searches are computed with to `machine.json`; they can only be resumed with the same.
 
     Raises:
-        ConfigurationError: The searches in this folder were begun with another divisor, precision or engine.
+        ConfigurationError: The searches in this folder were started with another divisor, precision or engine.
     """
     import torch
 
@@ -88,13 +88,13 @@ def note_machine(output: Path, divisor: float) -> None:
     asked = {"divisor": divisor, "precision": precision, "engine": resolve_engine("auto", "cpu", precision)}
     file = output / "machine.json"
     if not file.is_file() and any((output / strategy).exists() for strategy in STRATEGIES):
-        raise ConfigurationError(f"{output}: holds searches, but not their machine.json; give another --output")
+        raise ConfigurationError(f"{output}: holds searches but no machine.json; give another --output")
     if file.is_file():
         known = json.loads(file.read_text(encoding="utf-8"))
         for name, value in asked.items():
             if known[name] != value:
                 raise ConfigurationError(
-                    f"{output}: was begun with {name} {known[name]}, this is {value}; give another --output"
+                    f"{output}: was started with {name} {known[name]}, this is {value}; give another --output"
                 )
         return
     versions = {"python": platform.python_version(), "torch": torch.__version__}
@@ -103,10 +103,9 @@ def note_machine(output: Path, divisor: float) -> None:
 
 
 class Lines(Nobody):
-    """Prints a line an evaluation."""
+    """Prints a line per evaluation."""
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
-        """Print it."""
         config = run.individuals[evaluation.individual].config
         typer.echo(f"#{evaluation.individual}: {evaluation.fitness} in {evaluation.seconds:.0f} s: {config}")
 
@@ -114,14 +113,14 @@ class Lines(Nobody):
 def run(
     data_dir: DataDir,
     output: Output,
-    divisor: Annotated[float, typer.Option(min=1, help="One step of so many is done.")] = 10,
+    divisor: Annotated[float, typer.Option(min=1, help="Do only one in this many of the steps.")] = 10,
     workers: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 2,
     strategies: Strategies = ALL_STRATEGIES,
 ) -> None:
-    """Make the searches, or go on with them."""
+    """Make the searches, or resume them."""
     from evo.data.prepared import prepare_dataset
 
-    prepare_dataset("imagefolder", data_dir.resolve())  # decoded here once: a worker may have no processes of its own
+    prepare_dataset("imagefolder", data_dir.resolve())  # decoded here once: a worker may not start processes
     note_machine(output, divisor)
     objective = ShortTraining(data_dir.resolve(), divisor)
     for strategy in strategies.split(","):
@@ -150,10 +149,10 @@ def winners(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each winner.")] = 1,
     strategies: Strategies = ALL_STRATEGIES,
 ) -> None:
-    """Train the best genome of every search in full, and measure it on the test set; or go on with that.
+    """Train the best genome of every search in full and measure it on the test set; or resume that.
 
     Raises:
-        ConfigurationError: A search is not complete, so that another genome may still become its best.
+        ConfigurationError: A search is not complete, so its best genome may still change.
     """
     for strategy in strategies.split(","):
         found, folder = evo.load(output / strategy), output / f"{strategy}-winner"
@@ -169,7 +168,7 @@ def winners(
 
 
 def report(output: Output) -> None:
-    """Write `comparison.csv` and the figure `comparison`: what each search found, beside the report's figure."""
+    """Write `comparison.csv` and the figure `comparison`: what each search found, next to the report's result."""
     from evo.reports.progress_figures import progress_figure
     from evo.reports.search_data import SearchData
     from evo.reports.style import save_figure
@@ -186,7 +185,7 @@ def report(output: Output) -> None:
 
 
 def comparison_row(strategy: str, found: Run, output: Path, divisor: float) -> dict[str, Any]:
-    """Return a row: the search, its best genome, and what that reached when it was trained in full.
+    """Return a row: the search, its best genome, and what that genome reached when it was trained in full.
 
     Columns: `strategy`; `trainings`, `distinct` (genomes), `failed`; `petaflop` of the search as it was made, `hours`
     of one core; `validation` of the best genome in the search; its genes; `winner_petaflop`; of its trainings in full
@@ -213,14 +212,14 @@ def comparison_row(strategy: str, found: Run, output: Path, divisor: float) -> d
         "report": REPORTED,
     }
     folder = output / f"{strategy}-winner"
-    return row | _in_full(evo.load(folder), best.config) if folder.is_dir() else row
+    return row | accuracies_in_full(evo.load(folder), best.config) if folder.is_dir() else row
 
 
-def _in_full(winner: Run, config: dict[str, Any]) -> dict[str, Any]:
+def accuracies_in_full(winner: Run, config: dict[str, Any]) -> dict[str, Any]:
     """Return what the complete trainings of a winner reached.
 
     Raises:
-        ConfigurationError: They are another genome's: the search went on after them.
+        ConfigurationError: They are of another genome: the search continued after them.
     """
     trained = winner.individuals[0].config
     if any(trained[name] != value for name, value in config.items()):
@@ -241,7 +240,12 @@ def _in_full(winner: Run, config: dict[str, Any]) -> dict[str, Any]:
 
 def _operations(config: dict[str, Any]) -> float:
     """Return the floating-point operations of a genome's training in full."""
-    return float(config["steps"]) * step_operations("mlp", config, (3, 32, 32), 10, config["batch_size"])
+    return float(config["steps"]) * config["batch_size"] * _operations_of_an_image(config["hidden_layers"])
+
+
+@functools.cache
+def _operations_of_an_image(hidden_layers: tuple[int, ...]) -> int:
+    return step_operations("mlp", {"hidden_layers": hidden_layers}, (3, 32, 32), 10, batch_size=1)
 
 
 def _text(value: Any) -> str:
