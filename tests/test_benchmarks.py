@@ -6,6 +6,8 @@ import importlib.util
 import itertools
 import json
 import math
+import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from benchmarks.throughput.rungs import Measured
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, Setup
+from tests.command import ROOT
 
 # Two workers; generation 0 is the trainings of 4, 6 and 1 s, generation 1 those of 3 and 2 s.
 SEARCH = pd.DataFrame(
@@ -157,6 +160,26 @@ def test_times_beside_other_work_are_marked() -> None:
     assert "1 of 2 times" in Results({}, timings=[quiet, quiet | {"other_cores": 0.9}]).disturbed
 
 
+COMMANDS = [
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    for file in sorted((ROOT / "benchmarks").rglob("*.py"))
+    if 'if __name__ == "__main__"' in file.read_text() and "peers" not in file.parts
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_how_to_use_it(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    for name in (command, f"{command}.__main__"):
+        monkeypatch.delitem(sys.modules, name, raising=False)  # as in a new process
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(command, run_name="__main__", alter_sys=True)
+    assert not ended.value.code
+    assert f"python -m {command} [" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.fixture
 def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(setup: Setup, workers: int) -> Evaluator:
@@ -194,7 +217,7 @@ def test_optunas_processes_train_every_member_once(digits: PreparedDataset) -> N
     population = make_population("small", 5)
     costs = {"small": [1.0, 5.0, 3.0, 2.0, 4.0]}
     plan = ladder.Plan(digits, "cpu", "fp32", ("eager",), 2, 1.0, 1, 3, lambda line: None, costs)
-    row = ladder._time(plan, population, ladder.Rung("optuna", "optuna", "fp32", 2), 3, watch_memory=False)
+    row = ladder.time_rung(plan, population, ladder.Rung("optuna", "optuna", "fp32", 2), 3, watch_memory=False)
     assert row["void"] == ""
     assert row["member_steps"] == 15
 
@@ -204,10 +227,10 @@ def test_an_engine_other_than_the_one_asked_for_voids_the_time(
 ) -> None:
     plan = ladder.Plan(digits, "cpu", "fp32", ("eager",), 1, 1.0, 1, 1, lambda line: None, {"small": [1.0]})
     rung = ladder.Rung("evo-eager", "evo", "fp32")
-    row = ladder._time(plan, make_population("small", 1), rung, 1, watch_memory=False)
+    row = ladder.time_rung(plan, make_population("small", 1), rung, 1, watch_memory=False)
     assert row["void"] == ""
     done = [Measured(0, 0, 0, "complete", 2.3, steps_trained=1, engine="eager", images=row["images"])]
-    wrong = ladder._row(plan, make_population("small", 1), replace(rung, engine="onednn"), 1, done)
+    wrong = ladder.work_row(plan, make_population("small", 1), replace(rung, engine="onednn"), 1, done)
     assert wrong["void"] == "computed by eager, not onednn"
 
 

@@ -69,9 +69,8 @@ def trainer(digits: PreparedDataset) -> Trainer:
 def bench(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> gpu_bench.Bench:
     for module in (checks, engines):
         monkeypatch.setattr(module, "CHECK_STEPS", 10, raising=False)
-    bench = gpu_bench.Bench(digits, CPU)
-    bench.__dict__["peaks"] = {"fp32": 1e11, "bf16": 1e11, "bandwidth": 1e10}
-    return bench
+    monkeypatch.setattr(gpu_bench.Bench, "peaks", {"fp32": 1e11, "bf16": 1e11, "bandwidth": 1e10})
+    return gpu_bench.Bench(digits, CPU)
 
 
 def member(shape: Sequence[int], seed: int) -> StackMember:
@@ -262,8 +261,8 @@ def test_the_best_engine_is_the_fastest_that_was_measured() -> None:
 def test_sections_about_graphs_compute_the_bits_of_evos_trainer_on_a_cpu(
     bench: gpu_bench.Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = engines._architectures(bench)[:2]
-    monkeypatch.setattr(engines, "_architectures", lambda bench: few)
+    few = engines.architectures(bench)[:2]
+    monkeypatch.setattr(engines, "architectures", lambda bench: few)
     bench.section_ends = time.monotonic() + 0.05
     found = engines.graphs(bench)["members"]
     assert len(found) == 4
@@ -277,15 +276,18 @@ def test_sections_about_graphs_compute_the_bits_of_evos_trainer_on_a_cpu(
     assert [row["members"] for row in growth["growth"]] == [1, 2]
 
 
-def test_a_section_that_fails_is_recorded_and_the_others_go_on(
+def test_sections_run_from_the_command_line_and_one_that_fails_does_not_stop_the_others(
     bench: gpu_bench.Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(bench: gpu_bench.Bench) -> gpu_bench.Results:
         raise RuntimeError("no such kernel")
 
     monkeypatch.setitem(gpu.SECTIONS, "ladder", (fail, 1, False))
-    gpu.run_sections(bench, ["ladder", "memory", "stacked"], 0.5, tmp_path)
+    arguments = ["--dataset", "digits", "--device", "cpu", "--minutes", "0.01", "--output", str(tmp_path)]
+    (tmp_path / "results.json").write_text('{"graphs": {"status": "done"}}')
+    gpu.main([*arguments, "--only", "ladder,memory,stacked"])
     results = json.loads((tmp_path / "results.json").read_text())
+    assert results["graphs"] == {"status": "done"}, "an earlier command left it"
     assert results["ladder"]["status"] == "failed"
     assert results["ladder"]["error"] == "RuntimeError: no such kernel"
     assert results["memory"] == {"status": "not run: no CUDA device"}

@@ -1,13 +1,13 @@
-"""Whole searches on CIFAR-10, evo's default against peers: space `mlp`, the same trainings, start and budget for all.
+"""Whole searches on CIFAR-10, evo's default and its peers: space `mlp`, the same trainings, start and budget for all.
 
     python -m benchmarks.search_quality setup --peers optuna --environments DIR
     python -m benchmarks.cifar10_searches run --data-dir cifar10 --environments DIR
     python -m benchmarks.cifar10_searches report
 
 A method proposes one genome at a time with all results known. What a search recommends after 10, 20 and 40 trainings is
-trained on three new seeds and measured on the test set. Every training is kept, so a run goes on where it was stopped.
-A report is of the seeds whose searches are there for every method. Beside the seconds of the trainings, which depend on
-the machines that made them, it has their arithmetic, which does not.
+trained on three new seeds and measured on the test set. Every training is kept, so `run` resumes where it stopped. The
+report covers the seeds for which every method has finished. It has the seconds of the trainings, which depend on the
+machines that made them, and their arithmetic, which does not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def run(
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = OUTPUT,
     environments: Annotated[Path | None, typer.Option(help="Folder of the peers' environments.")] = None,
 ) -> None:
-    """Make the searches, or go on with them."""
+    """Make the searches, or resume them."""
     names = [name for name in methods.split(",") if name]
     for name in names:
         check_method(name)
@@ -64,7 +64,7 @@ def run(
 def report(output: Annotated[Path, typer.Option(help="Folder of the results.")] = OUTPUT) -> None:
     """Write the tables and the figure of the searches that have ended."""
     rows = paired_searches(output)
-    (output / "summary.md").write_text("\n".join(summary(rows)) + "\n", encoding="utf-8")
+    (output / "summary.md").write_text("\n".join(summary(rows)), encoding="utf-8")
     draw(rows, output / "curves.png")
     typer.echo((output / "summary.md").read_text(encoding="utf-8"))
 

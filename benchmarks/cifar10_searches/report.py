@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cifar10_searches.searches import SEARCHES, TASK, TESTED_AFTER, Row
+from benchmarks.markdown import table
 from evo.data.splits import validation_count
 from evo.errors import ConfigurationError
 from evo.individual import Genome, genome_from_json
@@ -17,11 +18,11 @@ from evo.loop.cost import counter
 
 METHODS = "surrogate,optuna-tpe-multivariate,random"
 IMAGES, SHAPE, CLASSES = 50_000, (3, 32, 32), 10
-"""CIFAR-10's training images, of which evo holds a tenth out for validation."""
+"""CIFAR-10's training images, of which evo holds out a tenth for validation."""
 
 
 def paired_searches(output: Path) -> list[Row]:
-    """Return the rows of the seeds whose searches are there for every method, in the order of `METHODS`.
+    """Return the rows of the seeds for which every method has finished, in the order of `METHODS`.
 
     Raises:
         ConfigurationError: There is no such seed.
@@ -36,12 +37,12 @@ def paired_searches(output: Path) -> list[Row]:
     methods = sorted(searches, key=lambda name: (known.index(name) if name in known else len(known), name))
     seeds = sorted(set.intersection(*(set(searches[name]) for name in methods))) if methods else []
     if not seeds:
-        raise ConfigurationError(f"{output / SEARCHES} has no seed whose search has ended for every method: run first")
+        raise ConfigurationError(f"{output / SEARCHES} has no seed for which every method has finished; use run first")
     return [row for name in methods for seed in seeds for row in searches[name][seed]]
 
 
 def operations(genome: Genome) -> float:
-    """Return the floating-point operations of the products of a search's training, measuring its curve included."""
+    """Return the floating-point operations of the matrix products of a training and of measuring its curve."""
     held_out = validation_count(IMAGES)
     return counter("mlp", TASK.space().training, SHAPE, CLASSES, IMAGES - held_out, held_out)(genome).amounts[0]
 
@@ -56,13 +57,12 @@ def summary(rows: Sequence[Row]) -> list[str]:
         "over its paired seeds, of means over three trainings on new seeds. Of a search's trainings, mean: hours of",
         "one core as measured, on whatever machine made them, and PFLOP of arithmetic.",
         "",
-        "| method | " + " | ".join(f"after {number}" for number in TESTED_AFTER) + " | hours | PFLOP |",
-        "|---|" + "---|" * (len(TESTED_AFTER) + 2),
     ]
+    cells_of_methods = []
     for method in methods:
         own = [row for row in rows if row["method"] == method]
         tests = _tests(own)
-        cells = []
+        cells = [method]
         for number in TESTED_AFTER:
             means = tests.get(number, [])
             deviation = f" ± {statistics.stdev(means):.4f}" if len(means) > 1 else ""
@@ -70,14 +70,18 @@ def summary(rows: Sequence[Row]) -> list[str]:
         count = len({row["seed"] for row in own})
         cells.append(f"{sum(row['seconds'] for row in own) / 3600 / count:.2f}")
         cells.append(f"{sum(operations(row['genome']) for row in own) / 1e15 / count:.2f}")
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    lines += ["", "| method | seed | validation of the search | test, three seeds | genome |", "|---|---|---|---|---|"]
+        cells_of_methods.append(cells)
+    lines += table(["method", *(f"after {number}" for number in TESTED_AFTER), "hours", "PFLOP"], cells_of_methods)
+    cells_of_searches = []
     for row in rows:
         if row["number"] == max(TESTED_AFTER):
             test = ", ".join(f"{value:.4f}" for value in row["test"])
             genome = " ".join(f"{name}={_cell(value)}" for name, value in row["recommended"].items())
-            lines.append(f"| {row['method']} | {row['seed']} | {row['recommended_accuracy']:.4f} | {test} | {genome} |")
-    return lines
+            cells_of_searches.append(
+                [row["method"], str(row["seed"]), f"{row['recommended_accuracy']:.4f}", test, genome]
+            )
+    head = ["method", "seed", "validation of the search", "test, three seeds", "genome"]
+    return [*lines, *table(head, cells_of_searches)]
 
 
 def _cell(value: Any) -> str:

@@ -25,11 +25,11 @@ ANCHOR: Genome = {"hidden_layers": (100,), "learning_rate": 1e-3, "batch_size": 
 TESTED_AFTER = (10, 20, 40)
 TEST_SEEDS = 3
 TEST_SEED = -1
-"""In place of a search's seed, for trainings that judge a genome: nobody has seen theirs."""
+"""In place of a search's seed, for trainings that judge a genome: no search has used theirs."""
 SEARCHES = "searches"
-"""Folder of the searches that have ended, beside that of the trainings."""
+"""Folder of the finished searches."""
 CHANCE = 0.1
-"""What a training counts that diverged: the accuracy of guessing."""
+"""Accuracy that counts for a training that diverged: that of guessing."""
 
 Row = dict[str, Any]
 
@@ -61,7 +61,7 @@ class Job:
 
     @property
     def search_file(self) -> Path:
-        """What the whole search was, a line a training."""
+        """The finished search, a line per training."""
         return self.output / SEARCHES / f"{self.method}-{self.seed}.jsonl"
 
 
@@ -77,10 +77,10 @@ TASK = CifarTask("cifar10-mlp", "reporting", Training(best=1.0, reference=CHANCE
 
 
 class Trainings:
-    """Trains genomes and keeps every result in a file; what is there is not trained again.
+    """Trains genomes and keeps every result in a file; what is in it is not trained again.
 
     Args:
-        file: One JSON line a training.
+        file: One JSON line per training.
         train: Takes a genome, a seed and whether to measure on the test set; returns accuracy and seconds of a core.
     """
 
@@ -88,13 +88,13 @@ class Trainings:
         self.file, self._train = file, train
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
         whole = text[: text.rfind("\n") + 1]
-        if whole != text:  # a kill has torn the last line
+        if whole != text:  # the process was killed while it wrote the last line
             write_text(file, whole)
         rows: list[Row] = [json.loads(line) for line in whole.splitlines()]
         self._known = {(row["key"], row["seed"], row["part"]): row for row in rows}
 
     def measure(self, genome: Genome, seed: int, part: str, note: Row) -> Row:
-        """Return the row of a training: `accuracy` on the part, `seconds`, and what `note` says of it."""
+        """Return the row of a training: `accuracy` on the part, `seconds`, and `note`."""
         where = (genome_key(genome), seed, part)
         if where not in self._known:
             accuracy, seconds = self._train(genome, seed, part == "test")
@@ -117,7 +117,7 @@ def search(searcher: Searcher, trainings: Trainings, seed: int, budget: int) -> 
     """Run one search.
 
     Returns:
-        One row a training: `number, genome, accuracy, seconds`, and of the genome recommended after it `recommended`
+        One row per training: `number, genome, accuracy, seconds`, and of the genome recommended after it `recommended`
         and `recommended_accuracy`, the mean of its validation accuracies so far; after those of `TESTED_AFTER` also
         `test`, the test accuracies of its trainings on new seeds.
     """

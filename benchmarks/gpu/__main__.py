@@ -1,14 +1,14 @@
-"""Checks and measurements on one GPU that decide whether CUDA graphs, streams and stacking are worth landing in evo.
+"""Checks and measurements on one GPU that decide whether CUDA graphs, streams and stacking are worth having in evo.
 
     python -m benchmarks.gpu --data-dir DIR [--device cuda:0] [--minutes 8] [--output benchmarks/gpu/results]
     python -m benchmarks.gpu --dataset digits --device cpu --minutes 1 --output DIR      # a dry run, everything small
 
-`results.json` is written after each section and `summary.md` at the end; a section that fails is recorded with its
-reason, and the others go on. `--only` runs some sections and keeps the earlier results of the others, so that sections
-can have a process of their own: an illegal memory access spoils a CUDA context for whatever follows in it.
+`results.json` is written after each section and `summary.md` at the end. A section that fails is recorded with its
+reason, and the others still run. `--only` runs some sections and keeps earlier results of the others, so that each
+section can have its own process: an illegal memory access spoils a CUDA context for everything that follows.
 
 Needed besides torch and numpy: safetensors, pydantic (with pydantic-core, annotated-types and typing-inspection),
-platformdirs, pillow; scikit-learn for `--dataset digits` alone. Neither DEAP nor pandas.
+platformdirs, pillow; scikit-learn only for `--dataset digits`. Neither DEAP nor pandas.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from benchmarks.gpu.bench import Bench, Results
 from benchmarks.gpu.checks import correctness, environment
 from benchmarks.gpu.engines import graphs, memory, population, stacked, streams
 from benchmarks.gpu.ladder import ladder
+from benchmarks.markdown import table
 from evo.data import prepare_dataset
 
 SECTIONS: dict[str, tuple[Callable[[Bench], Results], float, bool]] = {
@@ -43,7 +44,7 @@ SECTIONS: dict[str, tuple[Callable[[Bench], Results], float, bool]] = {
     "memory": (memory, 1.5, True),
     "population": (population, 2, False),
 }
-"""Function, share of the time, and whether it is about CUDA alone."""
+"""Function, share of the time, and whether it needs CUDA."""
 
 
 def run_section(bench: Bench, name: str) -> Results:
@@ -55,14 +56,14 @@ def run_section(bench: Bench, name: str) -> Results:
     try:
         found: Results = {"status": "done"} | section(bench)
         bench.synchronise()
-    except Exception as problem:  # whatever it is, the other sections go on
+    except Exception as problem:  # the other sections still run
         trace = traceback.format_exc().splitlines()[-12:]
         found = {"status": "failed", "error": f"{type(problem).__name__}: {problem}", "traceback": trace}
     return found | {"section_seconds": time.monotonic() - started}
 
 
 def run_sections(bench: Bench, names: Sequence[str], seconds: float, output: Path) -> None:
-    """Run sections one after another, each within its share of the time that is left, and write what they found."""
+    """Run sections in turn, each within its share of the remaining time, and write what they found."""
     ends = time.monotonic() + seconds
     output.mkdir(parents=True, exist_ok=True)
     for place, name in enumerate(names):
@@ -83,8 +84,8 @@ def summary(results: Mapping[str, Results]) -> str:
         lines += [f"- {key}: {_cell(value)}" for key, value in results[name].items() if key not in tables]
         for key, rows in tables.items():
             columns = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
-            lines += ["", f"### {key}", "", _row(columns), _row(["---"] * len(columns))]
-            lines += [_row([_cell(row.get(column, "")) for column in columns]) for row in rows]
+            cells = [[_cell(row.get(column, "")) for column in columns] for row in rows]
+            lines += ["", f"### {key}", "", *table(columns, cells)[:-1]]
     return "\n".join(lines) + "\n"
 
 
@@ -95,10 +96,6 @@ def _is_table(value: object) -> bool:
 def _cell(value: object) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text.replace("\n", "; ").replace("|", "/")
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _earlier(path: Path) -> dict[str, Results]:
@@ -115,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder with CIFAR-10 or an image tree")
     parser.add_argument("--dataset", choices=("cifar10", "digits", "imagefolder"))
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--minutes", type=float, default=8.0, help="for all sections together, about")
+    parser.add_argument("--minutes", type=float, default=8.0, help="about how long all sections take together")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/gpu/results"))
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
     options = parser.parse_args(arguments)

@@ -104,9 +104,9 @@ def seconds_per_call(bench: Bench, call: Callable[[], object], budget: float, mo
 
     Args:
         bench: Knows the device.
-        call: What to time; the device is waited for once a window.
-        budget: Seconds that the measurement may take, about.
-        most: Calls at most.
+        call: What to time; the device is synchronised once per window.
+        budget: About how many seconds the measurement may take.
+        most: At most this many calls.
     """
     call()
     call()
@@ -127,7 +127,7 @@ def seconds_per_call(bench: Bench, call: Callable[[], object], budget: float, mo
 
 
 def report_population(count: int, seed: int, small: bool = False) -> list[Genome]:
-    """Return configurations drawn from the report's space; `small` ones for a dry run are about a thousandth."""
+    """Return configurations drawn from the report's space; `small` ones are for a dry run."""
     space, draws = load_space("report"), random.Random(seed)
     return [
         network(config["hidden_layers"], config["batch_size"], config["learning_rate"], small=small)
@@ -143,7 +143,7 @@ def network(widths: Sequence[int], batch_size: int, rate: float = 1e-4, *, small
 
 
 def number(config: Mapping[str, Any], gene: str) -> Any:
-    """Return the value of a gene that is a number; Any, for the genome's type allows others."""
+    """Return the value of a gene that is a number; Any, because the genome's type allows others."""
     return config[gene]
 
 
@@ -158,13 +158,13 @@ def parameters_of(shape: Sequence[int]) -> int:
 
 
 def step_flops(shape: Sequence[int], batch_size: int) -> int:
-    """Return a step's FLOPs in matrix products: forward, gradients of weights, and of inputs except the first's."""
+    """Return a step's FLOPs in matrix products: forward, gradients of weights, and of all inputs but the first."""
     products = [before * after for before, after in itertools.pairwise(shape)]
     return 2 * batch_size * (3 * sum(products) - products[0])
 
 
 def floor_seconds(shape: Sequence[int], batch_size: int, flops: float, bandwidth: float) -> float:
-    """Return the least time of a step: matrix products at the peak, and fused Adam's seven floats a weight."""
+    """Return the least time of a step: matrix products at the peak, and fused Adam's seven floats per weight."""
     return step_flops(shape, batch_size) / flops + 28 * parameters_of(shape) / bandwidth
 
 

@@ -59,10 +59,7 @@ def environment(bench: Bench) -> Results:
     return found | {f"peak_{name}": rate for name, rate in bench.peaks.items()}
 
 
-# ------------------------------------------------------------------------------------------------------- correctness
-
-
-def _cases(bench: Bench) -> dict[str, tuple[str, Genome]]:
+def cases(bench: Bench) -> dict[str, tuple[str, Genome]]:
     """Return model and configuration of the networks that the checks train."""
     widths, steps, channels = ((16,), 20, (4, 8)) if bench.small else ((500, 250), 300, (32, 64))
     perceptron: Genome = {"hidden_layers": widths, "learning_rate": 1e-3, "batch_size": 256 if not bench.small else 32}
@@ -75,11 +72,11 @@ def _cases(bench: Bench) -> dict[str, tuple[str, Genome]]:
 
 
 def correctness(bench: Bench) -> Results:
-    """Whether evo's trainings keep their promises on the device."""
+    """Check that evo's trainings keep their promises on the device."""
     found: Results = {"same_twice": [], "resumed": [], "against_cpu": [], "two_processes": [], "bf16_accuracy": []}
-    cases = _cases(bench)
+    networks = cases(bench)
     every = 10 if bench.small else 50
-    for (name, (model, config)), precision in itertools.product(cases.items(), PRECISIONS):
+    for (name, (model, config)), precision in itertools.product(networks.items(), PRECISIONS):
         trainer = bench.task(precision, model, evaluate_every=every).trainer
         first = trainer.train(config, 3)
         row = {"case": name, "precision": precision, "status": first.status}
@@ -87,12 +84,12 @@ def correctness(bench: Bench) -> Results:
         found["resumed"].append(row | {"equal": _resumed(trainer, config, 3) == first})
     checks: list[tuple[str, Callable[[], Results]]] = []
     for name, tf32 in (("mlp", False), ("cnn", True), ("cnn", False)):
-        checks.append(("against_cpu", partial(_against_cpu, bench, name, *cases[name], tf32)))
+        checks.append(("against_cpu", partial(_against_cpu, bench, name, *networks[name], tf32)))
     pairs: tuple[tuple[str, Precision], ...] = (("mlp", "fp32"), ("mlp", "bf16"), ("cnn", "bf16"))
     for name, precision in pairs:
-        checks.append(("two_processes", partial(_two_processes, bench, name, *cases[name], precision, every)))
+        checks.append(("two_processes", partial(_two_processes, bench, name, *networks[name], precision, every)))
     for name in ("mlp", "cnn"):
-        checks.append(("bf16_accuracy", partial(_bf16_accuracy, bench, name, *cases[name])))
+        checks.append(("bf16_accuracy", partial(_bf16_accuracy, bench, name, *networks[name])))
     for kind, check in checks:
         if bench.left > 0:
             found[kind].append(check())
@@ -115,7 +112,7 @@ def _resumed(trainer: Trainer, config: Genome, seed: int) -> TrainingResult:
 
 
 def eager_losses(trainer: Trainer, config: Genome, seed: int, steps: int) -> tuple[list[float], list[torch.Tensor]]:
-    """Return the losses of evo's first steps, each to the last bit, and the weights after them."""
+    """Return the losses of evo's first steps, unrounded, and the weights after them."""
     training = begin(trainer, config, seed)
     state, losses = training.state, []
     state.model.train()
@@ -156,14 +153,14 @@ def _against_cpu(bench: Bench, name: str, model: str, config: Genome, tf32: bool
 
 
 def outcome(evaluation: Evaluation) -> tuple[object, ...]:
-    """Return all of an evaluation that may not depend on who was trained beside it."""
+    """Return the parts of an evaluation that must not depend on what was trained at the same time."""
     return evaluation.status, evaluation.curve, evaluation.loss, evaluation.fitness, evaluation.error
 
 
 def _two_processes(
     bench: Bench, name: str, model: str, config: Genome, precision: Precision, evaluate_every: int
 ) -> Results:
-    """Compare two trainings in two processes at once with each alone in this process."""
+    """Compare two trainings in two processes at once with the same trainings one by one in this process."""
     config = {**config, "steps": 2 * number(config, "steps")}
     tasks = [Task(number, 0, 7 + number, config) for number in range(2)]
     alone = [bench.task(precision, model, evaluate_every=evaluate_every)(task) for task in tasks]
@@ -196,9 +193,6 @@ def _bf16_accuracy(bench: Bench, name: str, model: str, config: Genome) -> Resul
     row |= {"fp32": statistics.fmean(pair[0] for pair in accuracies)}
     row |= {"bf16": statistics.fmean(pair[1] for pair in accuracies)}
     return row | {"bf16_minus_fp32": mean, "interval_95_half_width": half}
-
-
-# ------------------------------------------------------------------------------------------------- processes and ladder
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from benchmarks.gpu.bench import (
     seconds_per_call,
     step_flops,
 )
-from benchmarks.gpu.checks import _cases, eager_losses, largest_difference, outcome
+from benchmarks.gpu.checks import cases, eager_losses, largest_difference, outcome
 from benchmarks.gpu.ladder import evo_step, population_floor
 from benchmarks.gpu.prototypes import (
     MemberProgram,
@@ -40,7 +40,7 @@ from evo.evaluators import Task
 from evo.individual import Genome
 
 
-def _architectures(bench: Bench) -> list[Genome]:
+def architectures(bench: Bench) -> list[Genome]:
     """Return five networks of the report's space, from the smallest to the largest."""
     lists = ([800, 400, 200, 100, 50], [500, 500], [1000, 500, 250, 100], [2500], [5000])
     return [network(widths, 500, small=bench.small) for widths in lists]
@@ -51,9 +51,9 @@ def _largest_weight_difference(one: Sequence[torch.Tensor], other: Sequence[torc
 
 
 def graphs(bench: Bench) -> Results:
-    """One CUDA graph a member against evo's eager step."""
+    """One CUDA graph per member against evo's eager step."""
     found: Results = {"members": []}
-    networks = _architectures(bench)
+    networks = architectures(bench)
     budget = 0.3 * bench.left / (2 * len(networks) * len(PRECISIONS))
     for precision, config in itertools.product(PRECISIONS, networks):
         found["members"].append(_graph_row(bench, precision, config, budget))
@@ -203,7 +203,7 @@ def stacked(bench: Bench) -> Results:
 
 
 def _stack_exactness(bench: Bench, kind: str, multiple: int) -> Results:
-    """Compare four stacked members with each alone, and one of them beside others."""
+    """Compare four stacked members with each trained alone, and one of them in a different stack."""
     trainer, configs = bench.report_trainer("fp32"), _stack_groups(bench, kind, 4)
     program = stack(trainer, configs, CHECK_STEPS, multiple)
     swapped = stack(trainer, [configs[0], *reversed(configs[1:])], CHECK_STEPS, multiple)
@@ -245,12 +245,12 @@ def _stack_row(
 
 
 def memory(bench: Bench) -> Results:
-    """Bytes that a member takes, next to a simple model; then a network that cannot fit."""
+    """Bytes that a member takes, compared with a simple model; then a network that cannot fit."""
     found: Results = {"members": []}
     for precision in PRECISIONS:
         # cuBLAS takes its workspace at the first step of a process, and keeps it.
-        evo_step(bench.report_trainer(precision), _architectures(bench)[0])()
-    for precision, config in itertools.product(PRECISIONS, _architectures(bench)):
+        evo_step(bench.report_trainer(precision), architectures(bench)[0])()
+    for precision, config in itertools.product(PRECISIONS, architectures(bench)):
         for size in (100, 500, 1000, 4000):
             found["members"].append(_memory_row(bench, precision, {**config, "batch_size": size}))
     return found | {"absurd_network": _absurd_network(bench)}
@@ -281,7 +281,7 @@ def _memory_row(bench: Bench, precision: Precision, config: Genome) -> Results:
 
 
 def simple_memory(shape: Sequence[int], batch_size: int) -> int:
-    """Return the simple model's bytes: weights, gradients and Adam's slots, and two floats an activation and image."""
+    """Return the simple model's bytes: weights, gradients and Adam's slots, and two floats per activation and image."""
     return 16 * parameters_of(shape) + 2 * 4 * batch_size * sum(shape)
 
 
@@ -292,12 +292,12 @@ def _absurd_network(bench: Bench) -> Results:
     # Its weights must stay small: they are drawn in the computer's memory, which is smaller than the device's.
     width = torch.cuda.get_device_properties(bench.device).total_memory // (4 * size)
     absurd: Genome = {"hidden_layers": (8, width), "learning_rate": 1e-3, "batch_size": size, "steps": 2}
-    usual = _cases(bench)["mlp"][1]
+    usual = cases(bench)["mlp"][1]
     before = evaluate(Task(0, 0, 3, usual))
     try:
         evaluate.trainer.train(absurd, 3)
         raised = "nothing"
-    except Exception as problem:  # the type is what is asked for
+    except Exception as problem:  # its type is the result
         raised = f"{type(problem).__module__}.{type(problem).__qualname__}"
     after = evaluate(Task(1, 0, 3, absurd))
     again = evaluate(Task(0, 0, 3, usual))
@@ -345,6 +345,3 @@ def population(bench: Bench) -> Results:
         row = {"members": size, "seconds_per_step_of_all": seconds, "seconds_per_member_step": seconds / size}
         found["growth"].append(row | {"roofline_share": share})
     return found
-
-
-# ------------------------------------------------------------------------------------------------------------- running

@@ -102,7 +102,7 @@ def population_floor(bench: Bench, population: Sequence[Genome], precision: Prec
 
 
 def ladder(bench: Bench) -> Results:
-    """Seconds per member-step of what exists, one change a rung; then whole trainings, in processes too."""
+    """Seconds per member-step of what exists, one change per rung; then whole trainings, also in processes."""
     population = report_population(2 if bench.small else 32, 2019, bench.small)
     found: Results = {"members": len(population), "steps": [], "whole_trainings": []}
     budget = 0.35 * bench.left / (len(population) * 3 * len(PRECISIONS))
@@ -134,7 +134,7 @@ def _whole_trainings(
         bench: Knows how much time is left.
         population: What to train.
         precision: Of all of them.
-        keep: Share of the time left that is for others.
+        keep: Share of the remaining time that is for others.
     """
     ends, steps = bench.left * keep, 10 if bench.small else 300 if bench.left > 60 else 100
     tasks = [Task(number, 0, number, {**config, "steps": steps}) for number, config in enumerate(population)]
@@ -175,6 +175,3 @@ def _whole_row(
         "equal_to_alone": sum(outcome(one) == outcome(two) for one, two in zip(evaluations, alone, strict=True)),
         "complete": sum(evaluation.status == "complete" for evaluation in evaluations),
     }
-
-
-# ----------------------------------------------------------------------------------------------------------- prototypes

@@ -51,7 +51,7 @@ class Program(Protocol):
         ...
 
     def reset(self) -> None:
-        """Go back to before the first step, in place."""
+        """Return to the state before the first step, in place."""
         ...
 
 
@@ -86,7 +86,7 @@ class MemberProgram:
 
     def __init__(self, trainer: Trainer, config: Mapping[str, Any], seed: int, steps: int):
         if config.get("dropout"):
-            raise ValueError("dropout needs a generator of the member's own in the graph, which is not written yet")
+            raise ValueError("dropout needs one generator per member in the graph, which is not written yet")
         training = begin(trainer, config, seed)
         self._trainer, self.batch_size = trainer, training.batch_size
         self.model = training.state.model.train()
@@ -128,17 +128,17 @@ class MemberProgram:
 class Replay:
     """A program's step, captured once as a CUDA graph; on a CPU, where there are no graphs, the step itself.
 
-    It ends where the program began: what the warm-up has trained is undone.
+    Afterwards the program is where it began: what the warm-up trained is undone.
 
     Args:
         program: What to capture.
         device: Where it runs.
-        stream: Where to warm up and capture; by default a new one. cuBLAS has one workspace a stream, which the graph
+        stream: Where to warm up and capture; by default a new one. cuBLAS has one workspace per stream, which the graph
             keeps: two graphs captured on the same stream must never run at the same time.
 
     Attributes:
-        warm_up_seconds: The steps before the capture; libraries and the allocator settle in them.
-        capture_seconds: The capture, graph instantiation included.
+        warm_up_seconds: Seconds of the steps before the capture, in which libraries and the allocator settle.
+        capture_seconds: Seconds of the capture, including graph instantiation.
     """
 
     def __init__(self, program: Program, device: torch.device, stream: torch.cuda.Stream | None = None):
@@ -179,7 +179,7 @@ class Replay:
 
 
 def replay_on_streams(replays: Sequence[Replay], streams: Sequence[torch.cuda.Stream | None], steps: int) -> None:
-    """Do `steps` steps of every member, members dealt out to the streams; does not wait for them."""
+    """Do `steps` steps of every member, members distributed over the streams; does not wait for them."""
     for _ in range(steps):
         for number, replay in enumerate(replays):
             replay(streams[number % len(streams)])
@@ -190,7 +190,7 @@ class StackMember:
     """A member of a stack.
 
     Attributes:
-        layers: Its linear layers, in their true shapes and initialised as they would be alone.
+        layers: Its linear layers, in their true shapes, initialised as if trained alone.
         rate: Learning rate.
         order: The images of its batches, int64, (steps, batch_size).
     """
@@ -299,7 +299,7 @@ class StackProgram:
 
     @torch.no_grad()
     def _update(self) -> None:
-        """Do one fused Adam update a member, on views of the stacked tensors: each has a learning rate of its own."""
+        """Do one fused Adam update per member on views of the stacked tensors, because learning rates differ."""
         for place, member in enumerate(self.members):
             adam(
                 [weight[place] for weight in self.parameters],

@@ -240,7 +240,7 @@ def accuracies_in_full(winner: Run, config: dict[str, Any]) -> dict[str, Any]:
 
 def _operations(config: dict[str, Any]) -> float:
     """Return the floating-point operations of a genome's training in full."""
-    return float(config["steps"]) * config["batch_size"] * _operations_of_an_image(config["hidden_layers"])
+    return float(config["steps"] * config["batch_size"]) * _operations_of_an_image(config["hidden_layers"])
 
 
 @functools.cache

@@ -2,10 +2,10 @@
 
     python -m benchmarks.scaling.cluster_faults --kills 10 --output faults
 
-Everything is a process of its own: a scheduler, workers, the command `evo search`. While it searches, workers are
-killed with SIGKILL at random moments, each followed by a new one. Then the same search is run again and its scheduler
-is killed; the run is resumed in the process pool, and a copy of it on another cluster. The tables must be those of a
-search that nothing disturbed.
+The scheduler, each worker and the command `evo search` are separate processes. During the search, workers are killed
+with SIGKILL at random moments, each replaced by a new one. Then the same search is run again and its scheduler is
+killed; the run is resumed in the process pool, and a copy of it on another cluster. The tables must be those of an
+undisturbed search.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import json
 import random
 import shutil
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -49,13 +48,13 @@ FINALISTS = 3
 
 
 def search(space: Path, run: Path, budget: int) -> list[str]:
-    """Return the words of the command, but where it is evaluated."""
+    """Return the words of the command, except where it is evaluated."""
     words = ["search", space, "--strategy", "ga", "--population", "8", "--budget", budget, "--seed", 3, "--output", run]
     return [str(word) for word in (*words, "--finalists", 1)]
 
 
 def evaluations(run: Path) -> list[dict[str, Any]]:
-    """Return the evaluations in a run's journal, one that was recorded twice as two."""
+    """Return the evaluations in a run's journal; one that was recorded twice counts twice."""
     events = [json.loads(line)["event"] for line in journal_text(run).splitlines()]
     return [event["evaluation"] for event in events if event["kind"] == "evaluation"]
 
@@ -66,7 +65,7 @@ def evaluated(run: Path) -> int:
 
 
 def killed_workers(space: Path, run: Path, budget: int, kills: int, folder: Path) -> dict[str, object]:
-    """Kill workers while a search goes on, and add others."""
+    """Kill workers during a search, and replace them."""
     rng, killed = random.Random(0), []
     with ProcessCluster(folder) as cluster:
         for _ in range(WORKERS):
@@ -103,22 +102,18 @@ def killed_scheduler(space: Path, run: Path, budget: int, folder: Path) -> dict[
         began = time.monotonic()
         cluster.scheduler.kill()
         _, stderr = process.communicate(timeout=120)
-    said = [line for line in stderr.splitlines() if line.startswith(("stopped", "Go on"))]
     return {
         "exit code": process.returncode,
         "seconds until it stopped": round(time.monotonic() - began, 1),
-        "said": said,
+        "said": stderr.splitlines()[-2:],
     }
-
-
-def resumed(run: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """Go on with a run."""
-    return run_command("resume", run, *more)
 
 
 def main() -> None:
     """Run all of it and write what came out."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scaling.cluster_faults", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--budget", type=int, default=48)
     parser.add_argument("--output", type=Path, required=True)
@@ -138,12 +133,14 @@ def main() -> None:
         run, copy = folder / "killed-scheduler", folder / "killed-scheduler-copy"
         found["scheduler killed"] = killed_scheduler(space, run, given.budget, folder)
         shutil.copytree(run, copy)
-        found["resumed locally, exit code"] = resumed(run, "--workers", "2").returncode
+        found["resumed locally, exit code"] = run_command("resume", run, "--workers", "2").returncode
         found["resumed locally, same tables"] = tables(run) == tables(undisturbed)
         (folder / "other").mkdir()
         with ProcessCluster(folder / "other") as cluster:
             cluster.add_worker()
-            found["resumed on another cluster, exit code"] = resumed(copy, "--dask", str(cluster.file)).returncode
+            found["resumed on another cluster, exit code"] = run_command(
+                "resume", copy, "--dask", str(cluster.file)
+            ).returncode
         found["resumed on another cluster, same tables"] = tables(copy) == tables(undisturbed)
     text = json.dumps(found, indent=2)
     print(text)

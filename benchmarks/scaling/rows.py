@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.markdown import table
 from evo.individual import Evaluation
 from evo.training.hardware import processor_name
 
@@ -25,18 +26,18 @@ class Row:
     Attributes:
         kind: "sleeping".
         where: "dask".
-        strategy: How it was searched; `window` stands for `--pending`.
+        strategy: How it searched; `window` stands for `--pending`.
         workers: Trainings at a time.
         trainings: How many there were.
         mean: Seconds of a training.
         seconds: From the start of the first training to the end of the last.
-        speedup: Seconds of all trainings over those.
-        efficiency: Speed-up over workers; how busy they were, the end included, at which ever fewer have work.
-        utilisation: How busy they were until the last training was begun.
+        speedup: Seconds of all trainings divided by `seconds`.
+        efficiency: Speed-up divided by workers: how busy they were, including the end, when fewer and fewer have work.
+        utilisation: How busy they were until the last training started.
         overhead_ms: Median time of a worker between two trainings.
-        overhead_mean_ms: Its mean, waiting for the strategy included.
+        overhead_mean_ms: Its mean, including waiting for the strategy.
         cpu_ms: Processor time of scheduler, workers and search together for one training.
-        load: Of the machine, over the last minute, at the end.
+        load: Load average of the machine over the last minute, at the end.
     """
 
     kind: str
@@ -67,9 +68,9 @@ class RealRow:
         wall_seconds: Of the whole search, with the start of its workers.
         first_start_to_last_end_seconds: From the start of the first training to the end of the last.
         training_seconds: Of all trainings.
-        busy: Those over the workers and over the time from first start to last end.
-        table: Fingerprint of evaluations.csv without times and workers' names: the same for the same table.
-        load: Of the machine, over the last minute, at the end.
+        busy: Training seconds per worker and second from first start to last end.
+        table: Fingerprint of evaluations.csv without times and worker names.
+        load: Load average of the machine over the last minute, at the end.
     """
 
     round: int
@@ -147,27 +148,25 @@ def real_row_of(
 
 
 def save(row: Row | RealRow, output: Path) -> None:
-    """Append a row to scaling.csv or real.csv, and write all rows of that as a table in Markdown beside it."""
+    """Append a row to scaling.csv or real.csv, and write all rows of that file as a Markdown table beside it."""
     output.mkdir(parents=True, exist_ok=True)
-    table = output / ("real.csv" if isinstance(row, RealRow) else "scaling.csv")
+    path = output / ("real.csv" if isinstance(row, RealRow) else "scaling.csv")
     columns = [field.name for field in fields(row)]
-    new = not table.exists()
-    with table.open("a", newline="") as file:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(columns)
         writer.writerow([_text(getattr(row, column)) for column in columns])
-    with table.open(newline="") as file:
+    with path.open(newline="") as file:
         rows = list(csv.reader(file))[1:]
     lines = [
         f"{os.cpu_count()} cores, {processor_name()}; {platform.system()}, Python {platform.python_version()}, "
         + ", ".join(f"{name} {metadata.version(name)}" for name in ("distributed", "torch", "numpy")),
         "",
-        "| " + " | ".join(columns) + " |",
-        "|" + "---|" * len(columns),
-        *("| " + " | ".join(cells) + " |" for cells in rows),
+        *table(columns, rows),
     ]
-    table.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _text(value: object) -> str:

@@ -23,7 +23,7 @@ WIDTH = (16, 512)
 """Of their layers, instead of up to 1024; there are one to five, as in the space."""
 POPULATION = 20
 CLOCK = ("seconds", "worker", "started", "seconds_before")
-"""Columns that say when, where and how fast, and not what came out."""
+"""Columns that say when, where and how fast, not what the result was."""
 
 
 class Sleeper:
@@ -48,7 +48,7 @@ ONE_PROCESS = {
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.active-memory-manager.start": False,
 }
-"""Every Dask worker measures its process fifty times a second: 200 of them in one process do little else."""
+"""Every Dask worker measures its process fifty times a second; 200 of them in one process do little else."""
 
 STRATEGIES: dict[str, Callable[[int], dict[str, Any]]] = {
     "generational (ga)": lambda workers: {"strategy": "ga", "population": max(4, 2 * workers)},
@@ -80,7 +80,7 @@ def sleeping(workers: int, mean: float, rounds: int, strategy: str) -> Row:
 
 @contextmanager
 def in_process_cluster(workers: int) -> Iterator[Any]:
-    """Give a client of a cluster whose workers are threads of this process."""
+    """Yield a client of a cluster whose workers are threads of this process."""
     import dask
     from distributed import Client, LocalCluster
 
@@ -95,7 +95,7 @@ def in_process_cluster(workers: int) -> Iterator[Any]:
 
 
 def real(data_dir: Path, budget: int, rounds: int, counts: Sequence[int]) -> Iterator[RealRow]:
-    """Search `mlp` with few steps on so many workers, in the process pool and on Dask, forwards and back."""
+    """Search `mlp` with few steps on each number of workers, in the process pool and on Dask, forwards and back."""
     space = evo.load_space("mlp")
     genes = {
         **space.genes,

@@ -1,10 +1,10 @@
-"""How good is the genome that a method recommends after so many trainings: evo's strategies against their peers.
+"""How good is the genome that a method recommends after N trainings: evo's strategies and their peers.
 
     python -m benchmarks.search_quality setup --environments DIR [--peers optuna,smac] [--data-dir FOLDER]
     python -m benchmarks.search_quality run --half tuning --methods random,ga,optuna-tpe --seeds 20 --budget 100
     python -m benchmarks.search_quality report --half tuning
 
-A row is kept for every task, method and seed; rows that are there are not made again.
+A row is kept for every task, method and seed; existing rows are not made again.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ def setup(
 
 @app.command()
 def run(
-    methods: Annotated[str, typer.Option(help="Names, separated by commas; name@note for a version of ours.")],
+    methods: Annotated[str, typer.Option(help="Names, separated by commas; name@note for a version of one of evo's.")],
     half: HalfName = "tuning",
     tasks: TaskNames = "",
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds of a task, from 0; the protocol's by default.")
     ] = None,
     budget: Budget = 100,
-    workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="How many runs at a time.")] = 1,
     setting: Annotated[list[str] | None, typer.Option("--set", help="key=value for evo.make_strategy.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Forget these methods' rows on these tasks first.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Delete these methods' rows on these tasks first.")] = False,
     output: Output = OUTPUT,
     environments: Environments = None,
     cache: Cache = None,
 ) -> None:
-    """Make the rows that are not there yet."""
+    """Make the missing rows."""
     labels = _names(methods)
     for label in labels:
         check_method(label)
@@ -94,7 +94,7 @@ def report(
     axis: Annotated[str, typer.Option(help="trainings, or steps (tasks with a gene of steps).")] = "trainings",
     output: Output = OUTPUT,
 ) -> None:
-    """Write the tables and the figure of the rows that are there."""
+    """Write the tables and the figure of the existing rows."""
     from benchmarks.search_quality.report import write_report
 
     rows = store_rows(output, half, tasks, methods, budget, axis)
@@ -115,7 +115,7 @@ def store_rows(output: Path, half: str, tasks: str, methods: str, budget: int, a
         row
         for row in Store(output).rows(tasks_named(_names(tasks), half), _names(methods))
         if row["budget"] == budget
-        # Counted by trainings, many short ones would stand beside as many full ones: only if asked for.
+        # Counted by trainings, many short ones would be compared with as many full ones: only on request.
         and (methods or axis == "steps" or Method(row["method"]).name not in COUNTED_BY_STEPS)
     ]
     if not rows:

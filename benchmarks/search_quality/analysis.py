@@ -43,7 +43,7 @@ class Comparison:
 
 
 def regret_curve(row: Mapping[str, Any], length: int) -> Array:
-    """Return a run's normalised regret after 1 … `length` trainings; a run that ended earlier stays where it was."""
+    """Return a run's normalised regret after 1 … `length` trainings; a run that ended earlier keeps its last value."""
     numbers = [number for number, _ in row["true"]]
     curve: Array = _regrets(row)[np.searchsorted(numbers, np.arange(1, length + 1), side="right") - 1]
     return curve
@@ -52,7 +52,7 @@ def regret_curve(row: Mapping[str, Any], length: int) -> Array:
 def regret_curve_by_steps(row: Mapping[str, Any], length: int) -> Array:
     """Return a run's normalised regret after the steps of 1 … `length` full trainings.
 
-    Before the first training has ended, its own regret holds: nobody can recommend anything yet.
+    Before the first training has ended, its own regret counts: there is nothing else to recommend yet.
     """
     finished = np.searchsorted(np.cumsum(row["steps"]), np.arange(1, length + 1) * row["full_steps"], side="right")
     numbers = [number for number, _ in row["true"]]
@@ -66,7 +66,7 @@ def paired_curves(
     """Return the methods, and their curves on the tasks that all of them have and the seeds that all have there.
 
     Args:
-        rows: One a run.
+        rows: One per run.
         length: Trainings.
         curve: `regret_curve` or `regret_curve_by_steps`.
     """
@@ -121,7 +121,7 @@ def shares_better(runs: Array, at: int) -> Array:
 def resampled(arrays: Sequence[Array], generator: np.random.Generator) -> list[Array]:
     """Return a bootstrap sample: tasks are drawn with replacement, then seeds in each; alike for all methods.
 
-    A task that is drawn twice counts twice, each time with seeds of its own.
+    A task that is drawn twice counts twice, each time with newly drawn seeds.
     """
     samples = []
     for place in generator.integers(len(arrays), size=len(arrays)):
@@ -168,7 +168,7 @@ def _statistics(arrays: Sequence[Array], at: int) -> Array:
 def comparisons(
     methods: Sequence[str], curves: Curves, at: int, *, draws: int = DRAWS, seed: int = 0
 ) -> list[Comparison]:
-    """Return how every method stands against every other one.
+    """Compare every method with every other one.
 
     Args:
         methods: Names, in the order of the curves' first axis.

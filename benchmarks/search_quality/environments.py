@@ -1,4 +1,4 @@
-"""Makes what the search quality benchmark needs: an environment a peer, the converted tables, a small image folder."""
+"""Makes what the benchmark needs: an environment per peer, the converted tables, a small image folder."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ IMAGES = {"train": 1000, "test": 500}
 def set_up(
     names: Sequence[str], places: Places, data_dir: Path | None, notify: Callable[[str], None] = print
 ) -> list[str]:
-    """Make environments, tables and images; what is there already stays.
+    """Make environments, tables and images; what exists is kept.
 
     Args:
         names: Of `ENVIRONMENTS`.
         places: Where to.
         data_dir: An image folder, `train/<class>/…` and `test/<class>/…`; None for no images.
-        notify: Takes a line of progress at a time.
+        notify: Prints a line of progress.
 
     Returns:
         The environments that could not be made, each with its error.
@@ -75,7 +75,7 @@ def make_environment(name: str, places: Places, notify: Callable[[str], None]) -
 
 
 def convert_tables(places: Places, notify: Callable[[str], None]) -> None:
-    """Write the tables as arrays, so that nothing is unpickled in a process of evo."""
+    """Write the tables as arrays, so that no process of evo unpickles anything."""
     sources = [task.source for task in TASKS if isinstance(task.source, Table)]
     missing = [source for source in sources if not places.table(source.suite, source.dataset).is_file()]
     if missing:
@@ -91,7 +91,7 @@ def make_images(data_dir: Path, target: Path, notify: Callable[[str], None]) -> 
     """Copy the first images of every class: a small image folder of the same layout.
 
     Raises:
-        ConfigurationError: `data_dir` is no image folder, or has too few images.
+        ConfigurationError: `data_dir` is not an image folder, or has too few images.
     """
     if target.is_dir():
         return

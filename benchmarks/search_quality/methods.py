@@ -23,7 +23,7 @@ class Peer:
 
     Attributes:
         environment: Where it is installed.
-        script: Its adapter in `benchmarks/peers/`.
+        script: Its adapter in `peers/`.
         variant: Which of the adapter's methods.
     """
 
@@ -46,9 +46,9 @@ PEER_METHODS: dict[str, Peer] = {
 }
 
 COUNTED_BY_STEPS = frozenset({"dehb", "halving"})
-"""Methods of many short trainings, on tasks with a gene of training steps alone.
+"""Methods of many short trainings, only on tasks with a gene of training steps.
 
-Their budget is the steps of as many full trainings, not a number of trainings.
+Their budget is the steps of that many full trainings, not a number of trainings.
 """
 MOST_SHORT_TRAININGS = 30
 """Trainings per full training's worth of steps, at most, of such a method."""
@@ -97,7 +97,7 @@ class Searcher(Protocol):
 
     Attributes:
         versions: Of the packages that propose.
-        shares_curves: Whether a training goes on from a shorter one of the same genes, as evo's searches do.
+        shares_curves: Whether a training continues a shorter one of the same genes, as in evo's searches.
     """
 
     versions: dict[str, str]
@@ -110,7 +110,7 @@ class Searcher(Protocol):
         """Report the value of the last genome."""
 
     def recommend(self) -> Genome | None:
-        """Return the genome that the method holds to be best; None where it leaves that to the best value observed."""
+        """Return the genome that the method considers best; None for that of the best value observed."""
 
 
 class EvoSearcher:
@@ -140,14 +140,14 @@ class EvoSearcher:
         values.append(value)
 
     def recommend(self) -> Genome | None:
-        """Return what a run of evo that ends now would rank first, whether the strategy has learned it yet or not."""
+        """Return what a run of evo that ends now would rank first, whether or not the strategy knows it yet."""
         turns = raced(self.strategy.proposals)
         best, _ = max(self._told.values(), key=lambda told: standing(told[0], told[1], turns[told[0].id]))
         return best.config
 
 
 class PeerSearcher:
-    """A peer in a process of its own; the same process serves one search after another."""
+    """A peer in a separate process, which serves one search after another."""
 
     shares_curves = False
 

@@ -1,4 +1,4 @@
-"""What evaluates the genomes of a task: one noisy value at a time, and the true value for the analysis alone."""
+"""What evaluates the genomes of a task: one noisy value at a time, and the true value, only for the analysis."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from evo.space import SearchSpace
 from evo.space.settings import TrainingSettings
 
 TRUTH_REPLICATES = 3
-"""Trainings on seeds of their own whose mean test accuracy counts as the true value of a real training."""
+"""Trainings on separate seeds whose mean test accuracy counts as the true value of a real training."""
 TRUTH_SEED = -1
 CHANCE = 0.1
-"""What a training counts that diverged: the accuracy of guessing."""
+"""Accuracy that counts for a training that diverged: that of guessing."""
 INSTANCES = 15
 IMAGE_SIZE = 16
 
@@ -48,7 +48,7 @@ class Objective(Protocol):
 
 
 class TableObjective:
-    """A table of trainings with several seeds a cell; the true value of a cell is their mean.
+    """A table of trainings with several seeds per cell; the true value of a cell is their mean.
 
     Args:
         fitness: Shape (choices of gene 1, …, seeds).
@@ -145,7 +145,7 @@ class TrainingObjective:
 
 
 def noise_number(seed: int, genome: Mapping[str, Any], replicate: int) -> int:
-    """Return a number that decides the noise of an evaluation: alike for every method, run by run."""
+    """Return a number that decides the noise of an evaluation: the same for every method in the same run."""
     text = f"{seed}|{genome_key(genome)}|{replicate}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest())
 
@@ -154,7 +154,7 @@ def make_objective(task: Task, seed: int, places: Places) -> Objective:
     """Return what evaluates a task's genomes in a run.
 
     Raises:
-        ConfigurationError: A table, an environment or the images are not there yet.
+        ConfigurationError: A table, an environment or the images do not exist yet.
     """
     source = task.source
     if isinstance(source, Table):
@@ -196,5 +196,5 @@ def _trainer(images: Path) -> Any:
 
     torch.set_num_threads(1)
     dataset = prepare_dataset("imagefolder", images, image_size=IMAGE_SIZE)
-    # Only the last point of the learning curve is of interest.
+    # Only the last point of the learning curve matters.
     return Trainer(dataset, TrainingSettings(evaluate_every=100_000), build)

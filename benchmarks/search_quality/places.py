@@ -1,4 +1,4 @@
-"""Where the search quality benchmark keeps what it needs besides its results, and the lines it exchanges with peers."""
+"""Where the benchmark keeps what it needs besides its results, and the lines that it exchanges with peers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Places:
     """Folders of the benchmark.
 
     Attributes:
-        environments: One virtual environment a peer.
+        environments: One virtual environment per peer.
         cache: Converted tables, the small image folder, and true values that were measured.
     """
 
@@ -66,7 +66,7 @@ class Places:
 
 
 def single_threaded() -> dict[str, str]:
-    """Return this process's environment variables with one thread for numerics, and no bytecode left behind."""
+    """Return this process's environment variables with one thread for numerics, and without writing bytecode."""
     return os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -76,7 +76,7 @@ class Adapter:
     Args:
         places: Where its environment is.
         environment: Its name.
-        script: File in `benchmarks/peers/`.
+        script: File in `peers/`.
     """
 
     def __init__(self, places: Places, environment: str, script: str):

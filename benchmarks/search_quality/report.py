@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.markdown import table
 from benchmarks.search_quality.analysis import (
     Comparison,
     Curves,
@@ -26,7 +27,7 @@ from evo.errors import ConfigurationError
 AXES = {"trainings": regret_curve, "steps": regret_curve_by_steps}
 UNITS = {"trainings": "trainings", "steps": "full trainings' worth of steps"}
 FLOOR = 1e-3
-"""Regrets below are drawn here: a logarithmic axis has no zero."""
+"""Smaller regrets are drawn here: a logarithmic axis has no zero."""
 MARKERS, LINES = ("", "o", "s", "^"), ("-", "--", "-.", ":")
 
 
@@ -43,7 +44,7 @@ def write_report(
     """Write summary, tables and figure; return their paths, the summary's first.
 
     Args:
-        rows: One a run, all of one budget.
+        rows: One per run, all of one budget.
         output: Folder.
         budget: Trainings of a run.
         axis: What is counted: "trainings" or "steps".
@@ -76,9 +77,9 @@ def write_report(
         encoding="utf-8",
     )
     draw(methods, curves, files[1], UNITS[axis])
-    for name, table in tables.items():
+    for name, entries in tables.items():
         files.append(output / f"{name}-{stem}.csv")
-        table.to_csv(files[-1], index=False, float_format="%.6g")
+        entries.to_csv(files[-1], index=False, float_format="%.6g")
     return files
 
 
@@ -90,11 +91,11 @@ def checkpoints(budget: int) -> list[int]:
 def levels_table(
     methods: Sequence[str], curves: Curves, budget: int, rows: Iterable[Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Return each method's mean regret over tasks after some trainings, and its seconds a proposal; the best first."""
+    """Return each method's mean regret over tasks after some trainings, and its seconds per proposal; best first."""
     seconds: dict[str, list[list[float]]] = {}
     for row in rows:
         seconds.setdefault(row["method"], []).append(row["seconds"])
-    table = []
+    entries = []
     for method, estimates in zip(methods, level_estimates(curves, checkpoints(budget)), strict=True):
         entry: dict[str, Any] = {"method": method}
         for number, estimate in zip(checkpoints(budget), estimates, strict=True):
@@ -102,49 +103,49 @@ def levels_table(
             entry |= dict(zip(names, estimate.figures, strict=True))
         entry["seconds_a_proposal"] = float(np.mean([block for run in seconds[method] for block in run]))
         entry["seconds_a_proposal_last_ten"] = float(np.mean([run[-1] for run in seconds[method]]))
-        table.append(entry)
-    return pd.DataFrame(table).sort_values(f"regret_at_{budget}", ignore_index=True)
+        entries.append(entry)
+    return pd.DataFrame(entries).sort_values(f"regret_at_{budget}", ignore_index=True)
 
 
 def tasks_table(methods: Sequence[str], curves: Curves, budget: int) -> pd.DataFrame:
     """Return each method's mean regret on each task at the end, with its interval over seeds."""
-    table = []
+    entries = []
     for number, method in enumerate(methods):
         for task, runs in curves.items():
             mean, low, high = (float(figures[-1]) for figures in band(runs[number]))
             figures = {"regret": mean, "low": low, "high": high, "median": float(np.median(runs[number, :, -1]))}
-            table.append({"method": method, "task": task, "seeds": runs.shape[1], "at": budget} | figures)
-    return pd.DataFrame(table)
+            entries.append({"method": method, "task": task, "seeds": runs.shape[1], "at": budget} | figures)
+    return pd.DataFrame(entries)
 
 
 def comparisons_table(pairs: Iterable[Comparison]) -> pd.DataFrame:
-    """Return a row a pair of methods over all tasks, and one a pair and task."""
-    table: list[dict[str, Any]] = []
+    """Return a row per pair of methods over all tasks, and one per pair and task."""
+    entries: list[dict[str, Any]] = []
     for pair in pairs:
         named = {"method": pair.first, "against": pair.second, "at": pair.at}
         entry: dict[str, Any] = named | {"task": "all"}
         for name in ("better", "evaluations", "evaluations_median"):
             names = (name, f"{name}_low", f"{name}_high")
             entry |= dict(zip(names, getattr(pair, name).figures, strict=True))
-        table.append(entry)
-        table += [
+        entries.append(entry)
+        entries += [
             named | {"task": task, "better": better, "evaluations": evaluations}
             for task, (better, evaluations) in pair.by_task.items()
         ]
-    return pd.DataFrame(table)
+    return pd.DataFrame(entries)
 
 
 def summary(
     curves: Curves,
     pairs: Sequence[Comparison],
-    table: pd.DataFrame,
+    levels: pd.DataFrame,
     tasks: pd.DataFrame,
     budget: int,
     axis: str,
     at: int,
 ) -> list[str]:
     """Return the lines of the summary in Markdown."""
-    order, unit, points = list(table["method"]), UNITS[axis], checkpoints(budget)
+    order, unit, points = list(levels["method"]), UNITS[axis], checkpoints(budget)
     against = [method for method in order if any(pair.second == method for pair in pairs)]
     lines = [
         f"# Search quality at a budget of {budget}",
@@ -156,12 +157,13 @@ def summary(
         "",
         f"## Mean regret after so many {unit}",
         "",
-        *header(["method", *(f"{point}" for point in points), "seconds a proposal", "of the last ten"]),
     ]
-    for _, entry in table.iterrows():
+    rows = []
+    for _, entry in levels.iterrows():
         cells = [bracketed(entry[f"regret_at_{n}"], entry[f"low_at_{n}"], entry[f"high_at_{n}"]) for n in points]
         times = [f"{entry['seconds_a_proposal']:.3f}", f"{entry['seconds_a_proposal_last_ten']:.3f}"]
-        lines.append(line([entry["method"], *cells, *times]))
+        rows.append([entry["method"], *cells, *times])
+    lines += table(["method", *(f"{point}" for point in points), "seconds per proposal", "of the last ten"], rows)
     found = {(pair.first, pair.second): pair for pair in pairs}
     after = f"{unit[0].upper()}{unit[1:]} after which the row's method is where the column's is at {at}"
     for title, part, digits in (
@@ -169,35 +171,26 @@ def summary(
         (f"{after}: mean regret over tasks", "evaluations", 0),
         (f"{after}: median over tasks", "evaluations_median", 0),
     ):
-        lines += ["", f"## {title}", "", *header(["", *against])]
+        rows = []
         for first in order:
             cells = [
                 getattr(found[first, second], part).text(digits) if (first, second) in found else ""
                 for second in against
             ]
-            lines.append(line([first, *cells]))
-    lines += ["", "A dash: not reached within the budget.", "", f"## Mean regret at {budget}, task by task", ""]
-    lines += header(["method", *curves])
+            rows.append([first, *cells])
+        lines += [f"## {title}", "", *table(["", *against], rows)]
+    lines += ["A dash: not reached within the budget.", "", f"## Mean regret at {budget}, task by task", ""]
     cell = tasks.set_index(["method", "task"])
+    rows = []
     for method in order:
         entries = [cell.loc[(method, task)] for task in curves]
-        lines.append(line([method, *(bracketed(entry["regret"], entry["low"], entry["high"]) for entry in entries)]))
-    return [*lines, ""]
+        rows.append([method, *(bracketed(entry["regret"], entry["low"], entry["high"]) for entry in entries)])
+    return [*lines, *table(["method", *curves], rows)]
 
 
 def bracketed(value: float, low: float, high: float) -> str:
     """Return a regret with its interval as text."""
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def line(cells: Iterable[str]) -> str:
-    """Return a line of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
-
-
-def header(cells: Sequence[str]) -> list[str]:
-    """Return the first two lines of a Markdown table."""
-    return [line(cells), "|" + "---|" * len(cells)]
 
 
 def versions(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -211,7 +204,7 @@ def versions(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def draw(methods: Sequence[str], curves: Curves, file: Path, unit: str) -> None:
-    """Draw the anytime curves of all tasks together and of each; line styles tell methods apart in grey, too."""
+    """Draw the anytime curves of all tasks together and of each; line styles distinguish methods in grey, too."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 

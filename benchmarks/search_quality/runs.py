@@ -1,4 +1,4 @@
-"""One row a run of the search quality benchmark: how it is made, where it is kept, and the workers that make many."""
+"""One row per run: how it is made, where it is kept, and the workers that make many."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SAME = 1e-6
 
 @dataclass(frozen=True)
 class Job:
-    """One run that is to be made."""
+    """One run to make."""
 
     task: Task
     method: Method
@@ -47,12 +47,12 @@ class Job:
 
 
 class Recorder:
-    """Collects what a row says while a run goes on.
+    """Collects the values of a row during a run.
 
     Args:
         objective: Gives the true values of what is recommended.
         space: Of the task.
-        shares_curves: Whether a training goes on from a shorter one of the same genes.
+        shares_curves: Whether a training continues a shorter one of the same genes.
     """
 
     def __init__(self, objective: Objective, space: SearchSpace, shares_curves: bool):
@@ -80,7 +80,7 @@ class Recorder:
         return value
 
     def recommend(self, genome: Genome | None) -> None:
-        """Note what the method recommends by now; None for the genome of the best value observed."""
+        """Note what the method recommends now; None for the genome of the best value observed."""
         assert self._incumbent is not None
         self.recommended = genome if genome is not None else self._incumbent[1]
         key = genome_key(self.recommended)
@@ -134,7 +134,7 @@ def run_search(searcher: Searcher, objective: Objective, space: SearchSpace, bud
         value = recorder.evaluate(genome)
         evaluated = time.perf_counter()
         searcher.tell(value)
-        # What a method learns in `tell` it would otherwise do when it is asked.
+        # What a method computes in `tell` it would otherwise compute when asked.
         seconds.append(proposed - started + time.perf_counter() - evaluated)
         recorder.recommend(searcher.recommend())
     row: Row = {
@@ -149,7 +149,7 @@ def run_search(searcher: Searcher, objective: Objective, space: SearchSpace, bud
 
 
 def _check_start(space: SearchSpace, genome: Genome) -> None:
-    """Refuse a method that does not begin with the anchor, for as many steps as it likes: it would not be compared."""
+    """Refuse a method that does not begin with the anchor (its steps are free): it could not be compared."""
     for anchor in space.initial[:1]:
         started = genome | {STEPS: anchor[STEPS]} if STEPS in anchor else genome
         if space.distance(anchor, started) > SAME:
@@ -178,13 +178,13 @@ def make_row(job: Job, places: Places) -> Row:
 
 @functools.cache
 def fingerprint(task: Task) -> str:
-    """Return a text that changes with a task's genes, anchor or source: rows of another one do not count."""
+    """Return a text that changes with a task's genes, anchor or source: rows of a different task do not count."""
     facts = json.dumps(task.space().to_dict(), sort_keys=True) + repr(task.source)
     return hashlib.blake2b(facts.encode(), digest_size=4).hexdigest()
 
 
 class Store:
-    """Rows in a folder, one file of JSON lines a task and method.
+    """Rows in a folder, one file of JSON lines per task and method.
 
     Args:
         folder: The results folder of the benchmark.
@@ -218,7 +218,7 @@ class Store:
             file.write("\n" * torn + json.dumps(row, separators=(",", ":")) + "\n")
 
     def remove(self, tasks: Iterable[Task], labels: Iterable[str]) -> None:
-        """Forget the rows of methods on tasks."""
+        """Delete the rows of methods on tasks."""
         for task in tasks:
             for label in labels:
                 self.path(task.name, label).unlink(missing_ok=True)
@@ -227,7 +227,7 @@ class Store:
 def jobs_of(
     tasks: Sequence[Task], methods: Sequence[Method], seeds: int | None, budget: int, done: Iterable[Row]
 ) -> list[Job]:
-    """Return the runs that are not there yet: method by method, so that a peer's process serves many.
+    """Return the missing runs, method by method, so that a peer's process serves many.
 
     Args:
         tasks: Which tasks.
@@ -235,7 +235,7 @@ def jobs_of(
         seeds: Seeds of a task, from 0; None for as many as the protocol asks for. A task of real trainings has no more
             than its protocol's.
         budget: Trainings of a run.
-        done: Rows that are there.
+        done: Existing rows.
     """
     there = {(row["task"], row["method"], row["seed"], row["budget"]) for row in done}
     jobs = [
@@ -258,7 +258,7 @@ def run_jobs(
         places: Where things are.
         workers: Processes.
         take: Keeps a row.
-        notify: Takes a line of progress at a time.
+        notify: Prints a line of progress.
     """
     os.environ.update(single_threaded())
     failed = []
@@ -286,7 +286,7 @@ def _adapters(places: Places) -> Adapters:
 
 def _read(file: Path) -> Iterator[Row]:
     for line in file.read_text(encoding="utf-8").splitlines():
-        # A kill may have torn a line: that run is made again.
+        # A kill may leave a partial line: that run is made again.
         with contextlib.suppress(json.JSONDecodeError):
             yield json.loads(line)
 

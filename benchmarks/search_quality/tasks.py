@@ -1,8 +1,8 @@
 """The twelve tasks of the search quality benchmark, and which half each belongs to: fixed before anything was tuned.
 
-Knobs of a strategy may be turned on the tuning half alone; what is reported comes from the reporting half. Both halves
-have three tables, two functions and one kind of training, of like size. A table's ordered grid is a gene of places on
-the grid (0, 1, 2, …), which are equally far apart on the scale that the grid was made on, mostly a logarithmic one; so
+A strategy may only be tuned on the tuning half; reports use the reporting half. Both halves have three
+tables, two functions and one kind of training, of similar size. A table's ordered grid is a gene of places on the
+grid (0, 1, 2, …), which are equally far apart on the scale that the grid was made on, mostly a logarithmic one; so
 every method sees the same transform.
 """
 

@@ -1,4 +1,4 @@
-"""Count the structure of a checkout of evo; two checkouts stand beside each other.
+"""Count the structure of a checkout of evo; several checkouts are printed side by side.
 
     python -m benchmarks.structure [CHECKOUT ...]
 
@@ -147,7 +147,9 @@ def counted(checkout: Path) -> dict[str, int]:
 
 def main() -> None:
     """Print the figures of each checkout, and the cycles of the last."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.structure", description=(__doc__ or "").partition("\n")[0]
+    )
     here = Path(__file__).resolve().parents[2]
     parser.add_argument("checkouts", nargs="*", type=Path, default=[here], help="default: this one")
     checkouts = parser.parse_args().checkouts

@@ -1,4 +1,4 @@
-"""How fast evo trains populations, against what users write themselves: python -m benchmarks.throughput --help."""
+"""How fast evo trains populations, compared with what users write themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PEAK_SIZE = {"cpu": 3072, "cuda": 8192}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; return the exit code: 0, 1 if a time is void, 2 for a wrong option, 130 for Ctrl-C."""
+    """Run the benchmark; return the exit code: 0, 1 if a time does not count, 2 for a wrong option, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(words)
     try:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"interrupted; whole populations that were measured until then are in {options.output}", file=sys.stderr)
+        print(f"interrupted; populations that were measured completely are in {options.output}", file=sys.stderr)
         return 130
     for line in results.void:
         print(f"void: {line}", file=sys.stderr)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace, words: list[str]) -> Results:
-    """Do the parts that were asked for, with the files written after each."""
+    """Do the requested parts; the files are written after each."""
     parts, names = _names(options.parts, PARTS, "--parts"), _names(options.populations, tuple(MEMBERS), "--populations")
     if options.quick:
         options.repeats, options.seconds = 1, 1.0
@@ -152,16 +152,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--data-dir", type=Path, help="torchvision's root of CIFAR-10, or a tree of images")
     add("--dataset", choices=("cifar10", "digits", "imagefolder"), help="digits need no --data-dir")
     add("--populations", default=",".join(MEMBERS), help="default: all of %(default)s")
-    add("--parts", default=",".join(PARTS), help="what to measure, of %(default)s; none, for --search-run alone")
-    add("--seconds", type=float, default=60.0, help="about what the slowest rung takes (default: %(default)g)")
+    add("--parts", default=",".join(PARTS), help="what to measure, of %(default)s; none: only --search-run")
+    add("--seconds", type=float, default=60.0, help="about how long the slowest rung takes (default: %(default)g)")
     add("--repeats", type=int, default=3, help="how often each rung is timed (default: %(default)s)")
-    add("--workers", type=int, help="processes of evo and Optuna (default: one a core; on a GPU one)")
+    add("--workers", type=int, help="processes of evo and Optuna (default: one per core; on a GPU one)")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--members", type=int, help="networks of each population, instead of its own number")
+    add("--members", type=int, help="networks per population, instead of its usual number")
     add("--steps", type=int, help="steps of each network, instead of a calibration")
-    add("--quick", action="store_true", help="one repeat, one second: whether it runs, not how fast")
-    add("--search-run", type=Path, help="folder of a finished search, to see where its time went")
+    add("--quick", action="store_true", help="one repeat, one second: shows that it runs, not how fast")
+    add("--search-run", type=Path, help="folder of a finished search: shows where its time went")
     add("--output", type=Path, default=Path("benchmarks/throughput/results/latest"), help="default: %(default)s")
     add("--overwrite", action="store_true", help="replace the files of an earlier benchmark")
     return parser

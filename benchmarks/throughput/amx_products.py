@@ -1,13 +1,14 @@
-"""The three products of a linear layer in bfloat16, one core: as torch asks oneDNN for them, and laid out anew.
+"""The three products of a linear layer in bfloat16, one core: as torch asks oneDNN for them, and rearranged.
 
     python -m benchmarks.throughput.amx_products
 
-The ways take turns, so that other work on the machine slows all of them alike. `evo.training.engines.onednn` rests on
-this measurement where a processor has AMX.
+The variants take turns, so that other work on the machine slows all of them alike. `evo.training.engines.onednn`
+is based on this measurement where a processor has AMX.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -30,12 +31,13 @@ def ways(batch: int, inputs: int, outputs: int) -> dict[str, Callable[[], torch.
         "forward": lambda: torch.nn.functional.linear(images, weight),
         "gradient of the inputs": lambda: gradient @ weight,
         "gradient of the weights, as torch asks": lambda: gradient.t() @ images,
-        "gradient of the weights, laid out anew": lambda: gradient.t().contiguous() @ images,
+        "gradient of the weights, rearranged": lambda: gradient.t().contiguous() @ images,
     }
 
 
 def main() -> None:
     """Print a Markdown table."""
+    argparse.ArgumentParser(prog="python -m benchmarks.throughput.amx_products", description=__doc__).parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
     flags = ", ".join(sorted(flag for flag in processor_flags() if "bf16" in flag))

@@ -12,13 +12,13 @@ import pandas as pd
 
 CONFIDENCE = 0.95
 LOSS_TOLERANCE = 0.2
-"""How far the mean loss of a rung may lie from that of `resident`: the batches come in another order."""
+"""How far the mean loss of a rung may lie from that of `resident`: the batches come in a different order."""
 
 Item = TypeVar("Item")
 
 
 def interleaved(items: Sequence[Item], repeats: int) -> list[list[Item]]:
-    """Return the order of each repeat: A B C, C B A, A B C, …, so that a drift of the machine meets all alike."""
+    """Return the order of each repeat: A B C, C B A, A B C, …, so that a drift of the machine affects all alike."""
     return [list(items) if repeat % 2 == 0 else list(reversed(items)) for repeat in range(repeats)]
 
 
@@ -48,8 +48,8 @@ def ratios_table(timings: pd.DataFrame, bases: Sequence[str]) -> pd.DataFrame:
     """Return how many times as fast as each base a rung is, repeat by repeat of the same population.
 
     Args:
-        timings: Columns `population`, `rung`, `repeat`, `wall_seconds` and `void`; rows with a text in `void` are left
-            out.
+        timings: Columns `population`, `rung`, `repeat`, `wall_seconds` and `void`; others than
+            those with an empty `void` are ignored.
         bases: Rungs to compare with.
     """
     rows: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ def problem_of_work(
     expected: dict[int, tuple[int, int]],
     reference_loss: float | None,
 ) -> str:
-    """Return why a rung's time counts for nothing, or an empty text.
+    """Return why a rung's time does not count, or an empty text.
 
     Args:
         done: Steps, images and mean loss of each member, as the rung counted them.
@@ -93,7 +93,7 @@ def problem_of_work(
 
 
 def overhead_table(evaluations: pd.DataFrame) -> pd.DataFrame:
-    """Return where the workers' time of a search went, in seconds and as share of workers × wall time.
+    """Return where the workers' time of a search went, in seconds and as a share of workers × wall time.
 
     The parts add up to the whole: training; waiting at the end of a generation for its last training; from there to the
     worker's next training (the proposals of the next generation among it); other gaps between two trainings of one

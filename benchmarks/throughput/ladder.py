@@ -1,4 +1,4 @@
-"""Runs populations on the rungs: starts their processes, times them, checks that each did the same work."""
+"""Runs populations on the rungs: starts their processes, times them, checks that all did the same work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from evo.evaluators.base import Task
 from evo.individual import Evaluation
 
 REFERENCE = "resident"
-"""The rung whose mean loss the others are held against."""
+"""The rung with whose mean loss the others are compared."""
 PROBE_STEPS = 2
 SETTLE_SECONDS = 0.5
 GROWTH = (1, 2, 4, 8, 16, 32, 64)
@@ -56,14 +56,14 @@ class Plan:
     Attributes:
         dataset: The images.
         device: "cpu" or "cuda:N".
-        precision: The one that evo would take here, or was told to.
-        engines: Those of evo that can be had here.
+        precision: The one that evo would choose here, or was told to use.
+        engines: Those of evo that are available here.
         workers: Processes of evo's and Optuna's rungs.
-        seconds: About what the slowest rung shall take.
+        seconds: About how long the slowest rung should take.
         repeats: How often each rung is timed.
         steps: Steps of each member; None to calibrate.
         operations: Of one step of each member, by the population's name.
-        say: Takes a line of progress.
+        say: Prints a line of progress.
     """
 
     dataset: PreparedDataset
@@ -78,7 +78,7 @@ class Plan:
     operations: dict[str, list[float]] = field(default_factory=dict)
 
     def order(self, name: str) -> list[int]:
-        """Return the members of a population, costliest first."""
+        """Return the members of a population, most expensive first."""
         costs = self.operations[name]
         return sorted(range(len(costs)), key=lambda place: -costs[place])
 
@@ -90,7 +90,7 @@ class Rig:
         self._evaluator, self.facts, self.startup = evaluator, facts, startup
 
     def run(self, tasks: Sequence[Task]) -> tuple[float, list[Measured]]:
-        """Return the seconds from the first task given to the last one done, and what they measured.
+        """Return the seconds from the first task submitted to the last one done, and what they measured.
 
         Raises:
             SearchError: One of them failed.
@@ -113,7 +113,7 @@ def running(setup: RungSetup | PeakSetup | WorkSetup, workers: int) -> Iterator[
         facts = evaluator.start()
         startup = time.perf_counter() - clock
         if workers > 1:
-            # They pass the barrier together; this takes in the word of the others that they are ready.
+            # They pass the barrier together; this receives the messages of the others that they are ready.
             evaluator.next_completed(SETTLE_SECONDS)
         yield Rig(evaluator, facts, startup)
 
@@ -147,7 +147,7 @@ def measure_peaks(plan: Plan, size: int, repetitions: int) -> list[dict[str, Any
 
 
 def rungs_of(plan: Plan) -> tuple[list[Rung], list[str]]:
-    """Return the rungs that this machine has, and a line for each that is left out."""
+    """Return the rungs that this machine can run, and a line for each that is left out."""
     notes = []
     rungs = [Rung("usual", "usual", "fp32"), Rung("resident", "resident", "fp32")]
     if plan.precision == "bf16":
@@ -165,13 +165,13 @@ def rungs_of(plan: Plan) -> tuple[list[Rung], list[str]]:
 
 
 def climb(plan: Plan, population: Population) -> list[dict[str, Any]]:
-    """Time a population on all rungs, interleaved; return one row a rung and repeat."""
+    """Time a population on all rungs, interleaved; return one row per rung and repeat."""
     rungs, _ = rungs_of(plan)
     steps = plan.steps or calibrate(plan, population, rungs)
     rows: list[dict[str, Any]] = []
     for repeat, order in enumerate(interleaved(rungs, plan.repeats), start=1):
         for rung in order:
-            row = _time(plan, population, rung, steps, watch_memory=repeat == 1)
+            row = time_rung(plan, population, rung, steps, watch_memory=repeat == 1)
             rows.append({"population": population.name, "rung": rung.name, "repeat": repeat, "steps": steps, **row})
             plan.say(f"{population.name}, repeat {repeat}, {rung.name}: {row['wall_seconds']:.2f} s")
         void_wrong_losses(rows[-len(rungs) :])
@@ -186,10 +186,10 @@ def void_wrong_losses(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def calibrate(plan: Plan, population: Population, rungs: Sequence[Rung]) -> int:
-    """Return how many steps of each member take the slower of `usual` and evo's first engine about `plan.seconds`."""
+    """Return how many steps of each member the slower of `usual` and evo's first engine does in `plan.seconds`."""
     paces = []
     for rung in (rungs[0], next(rung for rung in rungs if rung.kind == "evo")):
-        with _rig(plan, population, rung) as rig:
+        with rig_of(plan, population, rung) as rig:
             paces.append(pace_of(rig, lambda steps: population.tasks(steps, plan.order(population.name)), plan.seconds))
     steps = max(1, round(plan.seconds / max(paces)))
     plan.say(f"{population.name}: {steps} steps of each of {len(population.members)} members")
@@ -197,7 +197,7 @@ def calibrate(plan: Plan, population: Population, rungs: Sequence[Rung]) -> int:
 
 
 def pace_of(rig: Rig, tasks: Callable[[int], list[Task]], seconds: float) -> float:
-    """Return the seconds that one step of all members takes; a second look where the first was short."""
+    """Return the seconds that one step of all members takes; measured again where the first time was short."""
     wall, _ = rig.run(tasks(PROBE_STEPS))
     steps = int(PROBE_STEPS * min(seconds, 2.0) / wall)
     if steps > 2 * PROBE_STEPS:
@@ -210,7 +210,7 @@ def grow(plan: Plan, population: Population) -> list[dict[str, Any]]:
     order, rows = plan.order(population.name), []
     sizes = [size for size in GROWTH if size <= len(population.members)]
     rung = Rung("evo", "evo", plan.precision, plan.workers, "auto")
-    with _rig(plan, population, rung) as rig:
+    with rig_of(plan, population, rung) as rig:
         steps = plan.steps or round(plan.seconds / pace_of(rig, lambda n: population.tasks(n, order), plan.seconds))
         for repeat, chosen in enumerate(interleaved(sizes, plan.repeats), start=1):
             for size in chosen:
@@ -230,7 +230,7 @@ def scale_workers(plan: Plan, population: Population, steps: int | None) -> list
     rows: list[dict[str, Any]] = []
     for repeat, order in enumerate(interleaved(rungs, plan.repeats), start=1):
         for rung in order:
-            with _rig(plan, population, rung) as rig:
+            with rig_of(plan, population, rung) as rig:
                 wall, measured = rig.run([tasks[place] for place in plan.order(population.name)])
                 facts = {"engine": rig.facts["engine"], "precision": rig.facts["precision"]}
             trained = {"steps": measured[0].steps_trained, "wall_seconds": wall}
@@ -240,23 +240,24 @@ def scale_workers(plan: Plan, population: Population, steps: int | None) -> list
     return [row | {"times_one_worker": alone[row["repeat"]] / row["wall_seconds"]} for row in rows]
 
 
-def _time(plan: Plan, population: Population, rung: Rung, steps: int, *, watch_memory: bool) -> dict[str, Any]:
+def time_rung(plan: Plan, population: Population, rung: Rung, steps: int, *, watch_memory: bool) -> dict[str, Any]:
+    """Time one rung; return its times and what it did, with the reason in `void` if the time does not count."""
     order = plan.order(population.name)
     tasks = population.tasks(steps, order)
     sampler, load = MemorySampler(), OtherLoad()
     watched: Any = sampler if watch_memory else nullcontext()
     with ExitStack() as stack:
         with watched:
-            rig = stack.enter_context(_rig(plan, population, rung, steps))
+            rig = stack.enter_context(rig_of(plan, population, rung, steps))
         studies = [Task(number, 0, 0, {}) for number in range(rung.workers)]
         load.start()
         wall, results = rig.run(studies if rung.kind == "optuna" else tasks)
         other_cores = load.cores()
-        with watched:  # the same processes at the same work once more, for a while: watching costs time
+        with watched:  # the same work again for a while: watching memory costs time
             _, again = rig.run(population.tasks(max(1, steps // 10), order)) if watch_memory else (0.0, [])
     done = [member for result in results for member in (result.members or (result,)) if member.engine]
     operations = sum(plan.operations[population.name]) * steps
-    return _row(plan, population, rung, steps, done) | {
+    return work_row(plan, population, rung, steps, done) | {
         "wall_seconds": wall,
         "startup_seconds": rig.startup,
         "seconds_per_member_step": wall / (steps * len(tasks)),
@@ -268,7 +269,7 @@ def _time(plan: Plan, population: Population, rung: Rung, steps: int, *, watch_m
     }
 
 
-def _row(plan: Plan, population: Population, rung: Rung, steps: int, done: Sequence[Measured]) -> dict[str, Any]:
+def work_row(plan: Plan, population: Population, rung: Rung, steps: int, done: Sequence[Measured]) -> dict[str, Any]:
     """Return the part of a row that says what was done, and whether it was what was asked for."""
     largest = len(split_train(plan.dataset.train_count)[0])
     images = [population.batch_size(place, largest) * steps for place in range(len(population.members))]
@@ -292,8 +293,8 @@ def _row(plan: Plan, population: Population, rung: Rung, steps: int, done: Seque
 
 
 @contextmanager
-def _rig(plan: Plan, population: Population, rung: Rung, steps: int = 1) -> Iterator[Rig]:
-    """Start a rung; Optuna's has a study of its own in a temporary folder."""
+def rig_of(plan: Plan, population: Population, rung: Rung, steps: int = 1) -> Iterator[Rig]:
+    """Start a rung; for Optuna with a new study in a temporary folder."""
     order = plan.order(population.name)
     [cheapest] = population.tasks(1, order[-1:])
     common: dict[str, Any] = {

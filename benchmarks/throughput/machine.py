@@ -1,4 +1,4 @@
-"""What the machine can do, and what a rung takes of it: matrix products, operations of a step, memory, facts."""
+"""What the machine can do and what a rung uses: matrix products, operations of a step, memory, facts."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class WorkSetup:
         image_shape: (channels, height, width).
         classes: Number of outputs.
         train_count: Images of the training part, the largest batch.
-        device: "auto", "cpu", "cuda" or "cuda:N"; the facts say what it stands for.
-        precision: "auto", "fp32" or "bf16"; so for it.
+        device: "auto", "cpu", "cuda" or "cuda:N"; the facts say what it resolves to.
+        precision: "auto", "fp32" or "bf16"; likewise.
     """
 
     populations: tuple[Population, ...]
@@ -76,14 +76,14 @@ def step_operations(
 ) -> int:
     """Return the floating-point operations of the linear and convolutional layers in one training step.
 
-    Forward, weight gradient and input gradient, two operations a multiply-add; the first layer has no input gradient.
+    Forward, weight gradient and input gradient, two operations per multiply-add; the first layer has no input gradient.
     For linear layers of n inputs and m outputs: 2·batch·(3·Σ n·m − n·m of the first). Biases, activations, batch norm,
     loss and optimiser are left out.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.device("meta"):  # no memory, no arithmetic: shapes alone
+    with torch.device("meta"):  # no memory, no arithmetic: only shapes
         network = load_builder(model)(config, image_shape, classes)
         images = torch.empty((batch_size, *image_shape))
     with FlopCounterMode(display=False) as counter:
@@ -93,7 +93,7 @@ def step_operations(
 
 @dataclass(frozen=True)
 class PeakSetup:
-    """Measures matrix products: a task's configuration says of which `size`, `precision`, `product`, how often.
+    """Measures matrix products; a task's configuration has their `size`, `precision`, `product` and `repetitions`.
 
     Attributes:
         device: "cpu" or "cuda:N".
@@ -144,10 +144,10 @@ def _product_seconds(left: torch.Tensor, right: torch.Tensor, product: str) -> f
 
 
 class MemorySampler:
-    """Watches the memory of this process and its descendants together while it is active; Linux alone.
+    """Watches the memory of this process and its descendants together while it is active; Linux only.
 
-    Proportional set size: a page that k processes share counts 1/k in each. A sample walks through the pages of every
-    process, tens of milliseconds a gigabyte, so it is never taken while the clock runs.
+    Proportional set size: a page that k processes share counts 1/k in each. A sample visits the pages of every
+    process, tens of milliseconds per gigabyte, so none is taken while the clock runs.
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ def _family(root: int) -> list[int]:
             continue  # it has ended
         parents.setdefault(parent, []).append(int(folder.name))
     family = [root]
-    for process in family:  # it grows as it is walked through
+    for process in family:  # it grows during the loop
         family += parents.get(process, [])
     return family
 
@@ -199,14 +199,14 @@ def _proportional_size(process: int) -> int:
 
 
 class OtherLoad:
-    """Measures how many cores other processes take on average between `start` and `cores`; Linux alone."""
+    """Measures how many cores other processes use on average between `start` and `cores`; Linux only."""
 
     def start(self) -> None:
         """Begin to measure."""
         self._clock, self._before = time.perf_counter(), _processor_seconds_of_others()
 
     def cores(self) -> float | None:
-        """Return the mean number of cores since the start; None where the system does not say."""
+        """Return the mean number of cores since the start; None where the system does not tell."""
         now, before = _processor_seconds_of_others(), self._before
         if now is None or before is None:
             return None
@@ -214,7 +214,7 @@ class OtherLoad:
 
 
 def _processor_seconds_of_others() -> float | None:
-    """Return what all processes but this one and its descendants have used since the system's start."""
+    """Return the processor seconds of all processes except this one and its descendants since the system started."""
     try:
         fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     except (OSError, ValueError, IndexError):

@@ -29,7 +29,7 @@ class Population:
         name: One of `MEMBERS`.
         model: A shipped model's name.
         training: What its trainings share.
-        members: One genome a network, without `steps`.
+        members: One genome per network, without `steps`.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Population:
     members: tuple[Genome, ...]
 
     def tasks(self, steps: int, order: Sequence[int] | None = None) -> list[Task]:
-        """Return one training a member, of `steps` optimiser steps each.
+        """Return one training per member, of `steps` optimiser steps each.
 
         Args:
             steps: Steps of each member.
-            order: Places of the members in the order in which they are to be handed out; None for all, as they are.
+            order: Places of the members in the order in which to train them; None for all, in their own order.
         """
         return [
             Task(place, 0, training_seed(SEED, self.members[place], place), self.members[place] | {STEPS: steps})
@@ -50,19 +50,19 @@ class Population:
         ]
 
     def batch_size(self, place: int, largest: int) -> int:
-        """Return the images of a member's batch; a training part of `largest` images has no larger one."""
+        """Return the batch size of a member, at most the `largest` images of the training part."""
         value = self.members[place]["batch_size"]
         assert isinstance(value, int)
         return min(value, largest)
 
 
 def make_population(name: str, members: int | None = None, *, gpu: bool = False) -> Population:
-    """Return a population; a smaller one is the beginning of a larger one.
+    """Return a population; a smaller one is the start of a larger one.
 
     Args:
         name: One of `MEMBERS`.
         members: How many networks; None for the number in `MEMBERS`.
-        gpu: Whether it is for a GPU, which takes more networks to keep busy.
+        gpu: Whether it is for a GPU, which needs more networks to be busy.
     """
     if name not in MEMBERS:
         hint = did_you_mean(name, MEMBERS)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from benchmarks.markdown import table
 from benchmarks.throughput.analysis import ratios_table
 from evo.errors import ConfigurationError
 from evo.files import replacing, write_json, write_text
@@ -20,27 +20,27 @@ RUNGS = {
     "usual": "DataLoader, Adam, loss read at every step, all threads",
     "resident": "standardised images resident in memory, rows taken by index, Adam, all threads",
     "resident-bf16": "`resident` under autocast to bfloat16",
-    "optuna": "an Optuna study (journal file) over `resident`, a process a worker, one thread each",
+    "optuna": "an Optuna study (journal file) over `resident`, one process per worker, one thread each",
     "evo-eager": "evo's worker processes, one thread each, torch's operators",
     "evo-onednn": "the same, linear layers through oneDNN",
     "evo-eager-bf16": "`evo-eager` under autocast to bfloat16",
 }
 QUIET = 0.1
-"""Cores that other processes may take while a clock runs."""
+"""Cores that other processes may use while a rung is timed."""
 GREYS = ("#ffffff", "#f2f2f2", "#cccccc", "#cccccc", "#8c8c8c", "#8c8c8c", "#555555")
 HATCHES = ("", "///", "", "...", "", "xxx", "")
 
 
 @dataclass
 class Results:
-    """All that was measured; empty tables are neither written nor mentioned.
+    """Everything that was measured; empty tables are neither written nor mentioned.
 
     Attributes:
         hardware: Facts about the machine and the command.
-        timings: One row a population, rung and repeat.
-        peaks: One row a matrix product.
-        growth: One row a population size and repeat.
-        workers: One row a number of workers and repeat.
+        timings: One row per population, rung and repeat.
+        peaks: One row per matrix product.
+        growth: One row per population size and repeat.
+        workers: One row per number of workers and repeat.
         overhead: Where the time of a search went.
         notes: What was left out, and why.
     """
@@ -61,39 +61,39 @@ class Results:
 
     @property
     def anything(self) -> bool:
-        """Whether there is a table to write."""
+        """Whether there is any table to write."""
         return any((self.timings, self.peaks, self.growth, self.workers, len(self.overhead)))
 
     @property
     def void(self) -> list[str]:
-        """A line for each time that counts for nothing."""
+        """A line for each time that does not count."""
         rows = (row for row in self.timings if row["void"])
         return [f"{row['population']}, {row['rung']}, repeat {row['repeat']}: {row['void']}" for row in rows]
 
     @property
     def disturbed(self) -> str:
-        """A warning if other processes computed while a clock ran, or an empty text."""
+        """A warning if other processes ran while a rung was timed, or an empty text."""
         loads = [row["other_cores"] for row in self.timings if row["other_cores"] is not None]
         count = sum(load > QUIET for load in loads)
         if not count:
             return ""
         return (
-            f"disturbed: during {count} of {len(loads)} times other processes took more than {QUIET:g} cores (up to "
-            f"{max(loads):.2f}); threads that wait for each other then slow down many times over, so the ratios to "
-            "rungs of all threads are not to be published"
+            f"disturbed: during {count} of {len(loads)} times other processes used more than {QUIET:g} cores (up to "
+            f"{max(loads):.2f}). Threads that wait for each other then become many times slower, so do not publish "
+            "the ratios to rungs that use all threads"
         )
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
-    """Raise ConfigurationError if there is something in the folder that may not be replaced."""
+    """Raise ConfigurationError if the folder holds something that must not be replaced."""
     if folder.exists() and not folder.is_dir():
-        raise ConfigurationError(f"--output: {folder} is no folder")
+        raise ConfigurationError(f"--output: {folder} is not a folder")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise ConfigurationError(f"--output: {folder} is not empty; give another folder, or --overwrite")
 
 
 def write_measurements(results: Results, folder: Path) -> None:
-    """Write what was measured until now; loads no library that would count as memory of the next rung."""
+    """Write what was measured so far, without loading a library that would count as memory of the next rung."""
     tables = {
         "throughput": pd.DataFrame(results.timings),
         "peaks": pd.DataFrame(results.peaks),
@@ -101,14 +101,14 @@ def write_measurements(results: Results, folder: Path) -> None:
         "workers": pd.DataFrame(results.workers),
         "overhead": results.overhead,
     }
-    for name, table in tables.items():
-        if len(table):
-            write_csv(table, folder / f"{name}.csv")
+    for name, measured in tables.items():
+        if len(measured):
+            write_csv(measured, folder / f"{name}.csv")
     write_json(folder / "hardware.json", results.hardware)
 
 
 def write_results(results: Results, folder: Path) -> None:
-    """Write every file that there is something for."""
+    """Write every file for which there are measurements."""
     write_measurements(results, folder)
     ratios = ratios_table(pd.DataFrame(results.timings), BASES)
     write_text(folder / "summary.md", summary(results, ratios))
@@ -133,7 +133,7 @@ def summary(results: Results, ratios: pd.DataFrame) -> str:
     if results.disturbed:
         lines += [f"**{results.disturbed}.**", ""]
     if results.void:
-        lines += ["**These times count for nothing:**", "", *[f"- {line}" for line in results.void], ""]
+        lines += ["**These times do not count:**", "", *[f"- {line}" for line in results.void], ""]
     lines += [f"- {note}" for note in results.notes] + [""] * bool(results.notes)
     if results.timings:
         lines += _ladder_section(results, ratios)
@@ -145,7 +145,7 @@ def summary(results: Results, ratios: pd.DataFrame) -> str:
         cells = [
             [str(row.part), f"{row.worker_seconds:.1f}", f"{row.share:.2%}"] for row in results.overhead.itertuples()
         ]
-        lines += ["## Where the time of a search went", "", *_table(["part", "worker seconds", "share"], cells)]
+        lines += ["## Where the time of a search went", "", *table(["part", "worker seconds", "share"], cells)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -159,7 +159,7 @@ def _ladder_section(results: Results, ratios: pd.DataFrame) -> list[str]:
         head = [
             "rung",
             "wall s (median)",
-            "ms a member-step",
+            "ms per member-step",
             "GFLOP/s",
             "of the peak",
             "start-up s",
@@ -167,29 +167,29 @@ def _ladder_section(results: Results, ratios: pd.DataFrame) -> list[str]:
             "other load",
         ]
         cells = [[str(rung), *_rung_cells(own)] for rung, own in rows.groupby("rung", sort=False)]
-        lines += _table(head, cells)
+        lines += table(head, cells)
         own_ratios = ratios[ratios["population"] == population]
         bases = [base for base in BASES if base in set(own_ratios["base"])]
         names = list(dict.fromkeys(rows["rung"]))
         head = ["times as fast as", *[f"`{base}`" for base in bases]]
-        lines += _table(head, [[name, *[_ratio_cell(own_ratios, base, name) for base in bases]] for name in names])
+        lines += table(head, [[name, *[_ratio_cell(own_ratios, base, name) for base in bases]] for name in names])
     head = ["precision", "product", "processes", "threads each", "size", "GFLOP/s together"]
     order = ("precision", "product", "processes", "threads", "size")
     peaks = [[*[str(row[name]) for name in order], f"{row['gflops']:.0f}"] for row in results.peaks]
-    return lines + (["### Matrix products of this machine", "", *_table(head, peaks)] if peaks else [])
+    return lines + (["### Matrix products of this machine", "", *table(head, peaks)] if peaks else [])
 
 
 _METHOD = (
     "All rungs train the same genomes, from the same initial weights, on the same number of images; each orders its "
     "batches itself. The rungs of a repeat follow one another, forwards and backwards in turn. Wall time runs from the "
-    "first training given out to the last one done; the start of the processes, loading the data and a warm-up come "
-    "before it, as start-up. evo and Optuna get the trainings costliest first. GFLOP/s are those of linear and "
+    "start of the first training to the end of the last; starting the processes, loading the data and a warm-up come "
+    "before it, as start-up. evo and Optuna get the most expensive trainings first. GFLOP/s are those of linear and "
     "convolutional layers (forward, weight gradient, input gradient except for the first layer; for linear layers "
-    "2·batch·(3·Σ inputs·outputs − inputs·outputs of the first)), as share of the fastest matrix product of the same "
+    "2·batch·(3·Σ inputs·outputs − inputs·outputs of the first)), as a share of the fastest matrix product of the same "
     "precision below. Memory is the proportional set size of all processes together, sampled every 0.2 s while they "
-    "start and while they go on for a while after the clock has stopped. Other load is the mean number of cores that "
-    "other processes took while the clock ran, of the worst repeat: where it is not near 0, the times are not to be "
-    "relied on, least of all those of all threads. Ratios: geometric mean over the repeats, in "
+    "start and while they continue for a while after the clock has stopped. Other load is the mean number of cores "
+    "that other processes used while the clock ran, for the worst repeat: where it is not near 0, do not rely on the "
+    "times, least of all on those of rungs that use all threads. Ratios: geometric mean over the repeats, in "
     "brackets the 95 % interval (Student's t over the logarithms), then smallest and largest.",
 )
 
@@ -235,7 +235,7 @@ def _growth_section(growth: pd.DataFrame) -> list[str]:
         ]
         for size, rows in growth.groupby("members")
     ]
-    return lines + _table(["networks", "wall s", "s a network", "smallest–largest"], cells)
+    return lines + table(["networks", "wall s", "s per network", "smallest–largest"], cells)
 
 
 def _workers_section(workers: pd.DataFrame) -> list[str]:
@@ -255,16 +255,11 @@ def _workers_section(workers: pd.DataFrame) -> list[str]:
         ]
         for count, rows in workers.groupby("workers")
     ]
-    return lines + _table(["workers", "wall s (median)", "times as fast as one", "smallest–largest"], cells)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return [*("| " + " | ".join(line) + " |" for line in lines), ""]
+    return lines + table(["workers", "wall s (median)", "times as fast as one", "smallest–largest"], cells)
 
 
 def ladder_figure(ratios: pd.DataFrame) -> Any:
-    """Return bars of the speed relative to `usual`, a group a population."""
+    """Return bars of the speed relative to `usual`, one group per population."""
     from matplotlib.figure import Figure
 
     own = ratios[ratios["base"] == "usual"]
@@ -288,7 +283,7 @@ def ladder_figure(ratios: pd.DataFrame) -> Any:
 
 
 def growth_figure(growth: pd.DataFrame) -> Any:
-    """Return the seconds a network against the size of the population: every repeat as a dot, medians as a line."""
+    """Return the seconds per network against the size of the population: a dot per repeat, the medians as a line."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 3.8), layout="constrained")
@@ -299,7 +294,7 @@ def growth_figure(growth: pd.DataFrame) -> Any:
     axes.set_xscale("log", base=2)
     axes.set_xticks(medians.index, [str(size) for size in medians.index])
     axes.set_xlabel("networks in the population")
-    axes.set_ylabel("seconds a network")
+    axes.set_ylabel("seconds per network")
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="small", frameon=False)
     return figure

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16"]
 Barrier = Any
-"""A barrier of multiprocessing, on which workers wait for each other; None where there is but one."""
+"""A barrier of multiprocessing, on which workers wait for each other; None where there is only one."""
 PATIENCE = 300.0
 """Seconds that a worker waits for the others to be ready."""
 WARM_UP_STEPS = 3
@@ -40,7 +40,7 @@ class Measured(Evaluation):
     Attributes:
         images: Images that were trained on, repetitions counted.
         device_memory: Bytes in use on the whole GPU at the end of the training; 0 on a CPU.
-        members: Instead, the trainings that one task did (Optuna hands them out itself).
+        members: The trainings that one task did, where Optuna hands them out itself.
     """
 
     images: int = 0
@@ -50,7 +50,7 @@ class Measured(Evaluation):
 
 @dataclass(frozen=True)
 class RungSetup(ABC):
-    """What every rung needs; travels to the worker.
+    """What every rung needs; it is sent to the worker.
 
     Attributes:
         dataset: The images.
@@ -58,7 +58,7 @@ class RungSetup(ABC):
         model: A shipped model's name.
         device: "cpu" or "cuda:N".
         precision: "fp32", or "bf16" for automatic mixed precision.
-        warm_up: A training that is done before the clock starts.
+        warm_up: A training to do before the clock starts.
         barrier: See `Barrier`.
     """
 
@@ -83,7 +83,7 @@ class RungSetup(ABC):
         """Return what trains a task, and facts about it."""
 
     def meet(self) -> None:
-        """Wait until all workers are here: none may begin before the clock's start, or be late for it."""
+        """Wait for all workers: none may start before the clock, or late."""
         if self.barrier is not None:
             self.barrier.wait(PATIENCE)
 
@@ -167,7 +167,7 @@ class OptunaSetup(LoopSetup):
 
 @dataclass
 class _Optimise:
-    """Carries out the study in one process; a task with a configuration is trained as it is."""
+    """Runs the study in one process; a task that has a configuration is trained directly."""
 
     study: optuna.Study
     tasks: tuple[Task, ...]
@@ -181,7 +181,7 @@ class _Optimise:
         done: list[Measured] = []
 
         def objective(trial: optuna.Trial) -> float:
-            if trial.number >= len(self.tasks):  # all that were enqueued have been taken
+            if trial.number >= len(self.tasks):  # all that were enqueued are taken
                 trial.study.stop()
                 raise optuna.TrialPruned
             measured = self.evaluate(self.tasks[trial.suggest_int("member", 0, len(self.tasks) - 1)])
@@ -198,7 +198,7 @@ class _Optimise:
 
 @dataclass
 class Measure:
-    """Trains a task by a function and makes a `Measured` of what it did, whatever happens.
+    """Trains a task with a function and returns a `Measured`, also if it fails.
 
     Attributes:
         train: Trains; returns the sum of the steps' losses, the steps and the images.
@@ -211,7 +211,7 @@ class Measure:
     precision: Precision
 
     def __call__(self, task: Task) -> Evaluation:
-        """Do the task with torch's generators seeded, and restored afterwards."""
+        """Train with torch's generators seeded, and restore them afterwards."""
         import torch
 
         started, clock = time.time(), time.perf_counter()

@@ -3,7 +3,7 @@
     python -m benchmarks.throughput.step_profile --data-dir DIR [--population small] [--steps 200]
 
 Torch's profiler sums up what each operator takes itself; what no operator accounts for is Python and torch's dispatch.
-The profiler itself slows small operators, so the shares are of its own total; the time of a step is taken without it.
+The profiler slows small operators, so the shares are of its own total; the time of a step is measured without it.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ def main() -> None:
     for member in population.members:
         torch.manual_seed(0)
         seconds, shares = profile(task.trainer.begin({**member, "steps": options.steps}, 0), options.steps)
-        print(f"{seconds * 1e3:8.3f} ms a step: {member}")
+        print(f"{seconds * 1e3:8.3f} ms per step: {member}")
         for group, share in shares.items():
             times[group] += share * seconds
     total = sum(times.values())
     mean = total / len(population.members)
-    print(f"{population.name} on {facts['device_name']}, one thread: {mean * 1e3:.2f} ms a step")
+    print(f"{population.name} on {facts['device_name']}, one thread: {mean * 1e3:.2f} ms per step")
     for group, seconds in times.items():
         print(f"{seconds / total:6.1%}  {group}")
 

@@ -1,1 +1,1 @@
-"""Adapters of the peers: each runs alone in its peer's environment and imports nothing of evo."""
+"""Adapters of the peers: each runs in its peer's environment and imports nothing of evo."""

@@ -18,7 +18,7 @@ import cocoex
 import numpy as np
 
 POINTS = 2001
-"""Random points whose median stands for what a search without any knowledge begins with."""
+"""Random points whose median stands for the start of a search without any knowledge."""
 
 
 @functools.cache

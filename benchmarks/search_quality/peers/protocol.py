@@ -1,4 +1,4 @@
-"""What every adapter of a peer shares: lines of JSON on standard input and output; the standard library alone.
+"""What every adapter of a peer shares: lines of JSON on standard input and output; only the standard library.
 
 A line in is one of
     {"start": {"parameters": [...], "anchor": {...}, "seed": 0, "budget": 100, "variant": "...", "fidelity": null}}
@@ -52,7 +52,7 @@ def serve(begin: Callable[[dict[str, Any]], Search], packages: list[str]) -> Non
         begin: Makes a search of what "start" holds.
         packages: Names of the distributions whose versions are reported.
     """
-    # What a peer prints must not end up among the answers.
+    # What a peer prints must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     versions = {name: version(name) for name in packages}
@@ -72,7 +72,7 @@ def serve(begin: Callable[[dict[str, Any]], Search], packages: list[str]) -> Non
                 search.tell(float(message["tell"]))
                 answer = {"told": True}
         except Exception:
-            # The other side raises it, with the job's name; this process may go on with another search.
+            # The other side raises it, with the job's name; this process can serve another search.
             search, answer = None, {"error": traceback.format_exc()}
         answers.write(json.dumps(answer, default=_plain) + "\n")
 

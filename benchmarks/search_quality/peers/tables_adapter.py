@@ -26,14 +26,14 @@ SMALLEST_LOSS = 1e-12
 
 
 class DataOnly(pickle.Unpickler):
-    """Reads numbers, texts, lists and dictionaries, and refuses whatever would run code."""
+    """Reads numbers, texts, lists and dictionaries, and refuses everything that would run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"the table holds {module}.{name}, which is no plain data")
+        raise pickle.UnpicklingError(f"the table holds {module}.{name}, which is not plain data")
 
 
 def fitness_of(suite: str, row: dict[str, list[float]]) -> list[float]:
-    """Return the fitness of a configuration, one a seed."""
+    """Return the fitness of a configuration, one per seed."""
     if suite == "hpolib":
         return [-math.log10(max(loss, SMALLEST_LOSS)) for loss in row["val_loss"]]
     return [value / 100 if suite == "nasbench201" else value for value in row["val_acc"]]
