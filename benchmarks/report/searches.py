@@ -168,11 +168,17 @@ def winners(
 
 
 def report(output: Output) -> None:
-    """Write `comparison.csv` and the figure `comparison`: what each search found, next to the report's result."""
+    """Write `comparison.csv` and the figure `comparison`: what each search found, next to the report's result.
+
+    Raises:
+        ConfigurationError: The folder holds no searches.
+    """
     from evo.reports.progress_figures import progress_figure
     from evo.reports.search_data import SearchData
     from evo.reports.style import save_figure
 
+    if not (output / "machine.json").is_file():
+        raise ConfigurationError(f"{output}: holds no searches; make them with run")
     divisor = json.loads((output / "machine.json").read_text(encoding="utf-8"))["divisor"]
     searches = {strategy: evo.load(output / strategy) for strategy in STRATEGIES if (output / strategy).is_dir()}
     rows = [comparison_row(strategy, found, output, divisor) for strategy, found in searches.items()]

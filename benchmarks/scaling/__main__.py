@@ -7,8 +7,8 @@
 *Sleeping* trainings compute nothing. They take the times of 24 measured trainings (`cifar10_searches/results/mlp-24`),
 scaled to a mean, and their workers are threads of one process. So they show what scheduling costs and how long
 strategies leave workers idle, for more workers than there are cores; they show nothing of memory, disks and networks.
-*Real* trainings are those of the space `mlp` with fewer steps, on worker processes of this machine: the process pool and a
-Dask cluster, forwards and back in every round. Sleeping ones give rows of `scaling.csv`, real ones of `real.csv`.
+*Real* trainings are those of the space `mlp` with fewer steps, on worker processes of this machine: the process pool
+and a Dask cluster, forwards and back in every round. Sleeping ones give rows of `scaling.csv`, real ones of `real.csv`.
 
     python -m benchmarks.scaling.cluster_faults --kills 10 --output scaling
 
