@@ -69,6 +69,7 @@ def test_a_search_killed_twice_and_once_among_its_finalists_ends_with_the_same_t
     assert len(tables(run)["finalists"]) == 6
 
 
+@pytest.mark.slow
 def test_another_number_of_workers_gives_the_same_tables(uninterrupted: Path, tmp_path: Path) -> None:
     finished = run_command(*SEARCH_DIGITS, "--workers", "1", "--output", tmp_path / "run")
     assert finished.returncode == 0, finished.stderr
@@ -147,6 +148,7 @@ width = [60, 64]
 """
 
 
+@pytest.mark.slow
 def test_a_training_in_flight_is_saved_by_a_signal_and_goes_on(tmp_path: Path) -> None:
     space, run, whole = tmp_path / "long.toml", tmp_path / "run", tmp_path / "whole"
     space.write_text(LONG_TRAINING)

@@ -52,6 +52,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_command_does_what_the_readme_says(tmp_path: Path, images: Path) -> None:
     for kind, text in BLOCKS:
         name = re.match(r"# (\S+\.(?:toml|py))\n", text)

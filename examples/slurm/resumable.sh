@@ -2,8 +2,8 @@
 #
 # SLURM sends USR1 to the batch script before the time limit (#SBATCH --signal=B:USR1@60). It is passed on to the
 # command, which saves what is in flight and ends with the exit code 75: the job is then queued again under its own
-# number, and the command is run again. So it is if the signal ends the command before this can hear it (138 = 128 +
-# USR1), for then nothing has begun. Every other end of the command is the end of the job.
+# number, and the command is run again. The same happens if the signal ends the command before it can handle it
+# (138 = 128 + USR1), because then nothing has begun. Any other exit of the command ends the job.
 
 resumable() {
     local command="" warned="" signalled="" code=0
@@ -33,7 +33,7 @@ pass_on() {
     [ -z "$command" ] || kill -s "$1" "$command" 2>/dev/null
 }
 
-# Begin a search, or go on with it: search_or_resume RUN_FOLDER [arguments of evo search]
+# Start a search, or resume it: search_or_resume RUN_FOLDER [arguments of evo search]
 search_or_resume() {
     local run=$1
     shift

@@ -52,6 +52,7 @@ def test_a_fake_search_killed_at_random_moments(folder: Path, figure: Callable[[
     )
 
 
+@pytest.mark.slow
 def test_a_search_on_the_digits_killed_at_random_moments(folder: Path, figure: Callable[[str], None]) -> None:
     wanted = times(long=100, short=2)
     killed, whole = (DigitsSearch(folder / f"digits {name}", 4 * wanted + 8) for name in ("killed", "whole"))

@@ -69,6 +69,7 @@ def test_a_fake_search_stopped_at_random_moments(folder: Path, figure: Callable[
     figure(f"SIGINT, SIGTERM, SIGUSR1, fake trainings: {check_stops(stopped, whole, wanted)}")
 
 
+@pytest.mark.slow
 def test_a_search_on_the_digits_stopped_at_random_moments(folder: Path, figure: Callable[[str], None]) -> None:
     wanted = times(long=50, short=1)
     stopped, whole = (DigitsSearch(folder / f"digits {name}", 4 * wanted + 8) for name in ("stopped", "whole"))
@@ -111,6 +112,7 @@ log = true
 """
 
 
+@pytest.mark.slow
 def test_a_chain_of_jobs_with_a_time_limit_is_one_long_job(folder: Path, figure: Callable[[str], None]) -> None:
     """Each training takes longer than a job: only one that goes on in the next job ever ends."""
     jobs = times(long=10, short=2)

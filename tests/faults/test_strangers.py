@@ -33,6 +33,12 @@ COMMANDS = {
 }
 """What a person does with a run folder that came from elsewhere."""
 
+some_commands = pytest.mark.parametrize(
+    "commands",
+    [("watch", "resume"), pytest.param(("compare", "report", "replay"), marks=pytest.mark.slow)],
+    ids="-".join,
+)
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
@@ -130,11 +136,12 @@ SETTINGS: dict[str, tuple[str, Any]] = {
 }
 
 
+@some_commands
 @pytest.mark.parametrize("place", SETTINGS, ids=lambda name: name.replace(" ", "-"))
-def test_hostile_settings(stranger: Path, place: str) -> None:
+def test_hostile_settings(stranger: Path, place: str, commands: tuple[str, ...]) -> None:
     set_value(stranger, *SETTINGS[place])
-    for arguments in COMMANDS.values():
-        invoke(*arguments(stranger))
+    for command in commands:
+        invoke(*COMMANDS[command](stranger))
 
 
 def test_settings_that_nest_without_end(stranger: Path) -> None:
@@ -200,11 +207,12 @@ EVENTS: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
 }
 
 
+@some_commands
 @pytest.mark.parametrize("place", EVENTS, ids=lambda name: name.replace(" ", "-"))
-def test_hostile_journals(stranger: Path, place: str) -> None:
+def test_hostile_journals(stranger: Path, place: str, commands: tuple[str, ...]) -> None:
     change_event(stranger, *EVENTS[place])
-    for arguments in COMMANDS.values():
-        invoke(*arguments(stranger))
+    for command in commands:
+        invoke(*COMMANDS[command](stranger))
     for table in stranger.glob("*.csv"):
         check_inert(table)
     check_page(stranger)
@@ -275,6 +283,7 @@ class Marker:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.slow
 def test_no_file_is_read_as_a_pickle(stranger: Path, tmp_path: Path) -> None:
     marker = tmp_path / "EXECUTED"
     hostile = pickle.dumps(Marker(marker))

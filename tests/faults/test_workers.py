@@ -81,6 +81,7 @@ def test_a_worker_that_hangs(search: Callable[..., Run], figure: Callable[[str],
     )
 
 
+@pytest.mark.slow
 def test_a_worker_that_closes_its_pipe_and_lives(search: Callable[..., Run]) -> None:
     run = search(objectives.closes_its_pipe, budget=2, seed=1)
     statuses = {e.seed % 2: (e.status, e.error) for e in run.search_evaluations}
@@ -89,6 +90,7 @@ def test_a_worker_that_closes_its_pipe_and_lives(search: Callable[..., Run]) -> 
     assert "closed connection" in statuses[1][1]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_of_real_trainings(tmp_path: Path, figure: Callable[[str], None]) -> None:
     kills, killed = times(long=20, short=2), 0
     whole, search = DigitsSearch(tmp_path / "whole", 4 * kills), DigitsSearch(tmp_path / "killed", 4 * kills)
