@@ -189,7 +189,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "layers with bounds and choices": (
         gene('type = "layers"\nchoices = [[8]]\nlog = true'),
-        ["genes.x: choices stand instead of depth, width, log and step: give one or the other"],
+        ["genes.x: choices replace depth, width, log and step: give one or the other"],
     ),
     "empty layer lists": (gene('type = "layers"\nchoices = [[8], []]'), ["genes.x.choices.1: must not be empty"]),
     "steps off the curve's grid": (
