@@ -168,7 +168,8 @@ def test_watching_changes_nothing(written: Run) -> None:
     assert (progress.done, progress.total, progress.busy, status) == (1, 8, 0, "being written now")
     written.close()
     progress, status = now(written.path)
-    assert status == f"stopped: nobody writes this run now. Go on with:  evo resume {shlex.quote(str(written.path))}"
+    command = f"evo resume {shlex.quote(str(written.path))}"
+    assert status == f"stopped: no process is writing this run. Resume it with:  {command}"
     assert contents(written.path) == before
 
 
