@@ -24,7 +24,7 @@ BATCH_NORM_KINDS = ("torch", "automatic", "manual")
 
 
 class GeneRule(NamedTuple):
-    """What a gene must be for those who read it.
+    """What a gene must be where it is read.
 
     Attributes:
         kinds: The kinds of gene, as a space file names them.

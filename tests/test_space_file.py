@@ -65,8 +65,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         [f"genes.x.type: unknown kind ['float']. Did you mean \"float\"? {KINDS}"],
     ),
     "no kind": (gene("low = 1"), [f"genes.x.type: missing. {KINDS}"]),
-    "genes that are no table": ("genes = 3", ["genes: must be [genes.NAME] tables, got 3"]),
-    "a gene that is no table": ("[genes]\nx = 3", ["genes.x: must be a table with a type, got 3"]),
+    "genes that are not a table": ("genes = 3", ["genes: must be [genes.NAME] tables, got 3"]),
+    "a gene that is not a table": ("[genes]\nx = 3", ["genes.x: must be a table with a type, got 3"]),
     "a misspelt key of a gene": (
         gene('type = "float"\nlow = 0.0\nhihg = 1.0'),
         ["genes.x.high: missing", 'genes.x.hihg: unknown key. Did you mean "high"?'],
@@ -122,8 +122,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         gene(BOOLEAN) + '[search]\nstrategy = "ga"\nobjectives = { fitness = "maximise", loss = "minimise" }',
         ['search.objectives: only the strategy "pareto" takes them, and strategy is "ga"; remove one of them'],
     ),
-    "a section that is no table": ("training = 5\n" + gene(BOOLEAN), ["training: must be a table, got 5"]),
-    "a model that is no text": ("model = 3\n" + gene(BOOLEAN), ["model: must be a text, got 3"]),
+    "a section that is not a table": ("training = 5\n" + gene(BOOLEAN), ["training: must be a table, got 5"]),
+    "a model that is not a text": ("model = 3\n" + gene(BOOLEAN), ["model: must be a text, got 3"]),
     "low above high": (
         gene('type = "float"\nlow = 1.0\nhigh = 0.0') + gene('type = "integer"\nlow = 2\nhigh = 1', "y"),
         [
@@ -145,7 +145,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "genes.x.high: must be a finite number, got inf",
         ],
     ),
-    "bounds that are no whole numbers": (
+    "bounds that are not whole numbers": (
         gene('type = "integer"\nlow = 1.5\nhigh = "a"'),
         [
             "genes.x.low: must be a valid integer, got 1.5",
@@ -168,7 +168,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         gene('type = "categorical"\nchoices = ["a", "a"]') + gene('type = "categorical"\nchoices = [1, true]', "y"),
         ["genes.x.choices: must all differ, got ['a', 'a']", "genes.y.choices: must all differ, got [1, True]"],
     ),
-    "choices that are no scalars": (
+    "choices that are not scalars": (
         gene('type = "categorical"\nchoices = [nan, [1]]'),
         [
             "genes.x.choices.0: must be a text, a finite number, true or false, got nan",
@@ -206,7 +206,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "got low=100, step=50 (or set step = 1)"
         ],
     ),
-    "a gene that nobody reads": (
+    "a gene that nothing reads": (
         MLP.replace("learning_rate", "learning_rat"),
         [
             'genes.learning_rat: neither the training nor the model "mlp" reads it. '
@@ -224,7 +224,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "Known: torch, automatic, manual",
         ],
     ),
-    "a name that is no categorical gene": (
+    "a name that is not a categorical gene": (
         MLP + gene(BOOLEAN, "batch_norm_kind"),
         ["genes.batch_norm_kind.type: must be categorical for this model, got boolean"],
     ),
@@ -252,7 +252,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         gene(BOOLEAN + "\nwhen = { y = 0.5 }") + gene(UNIT, "y"),
         ["genes.x.when.y: a condition needs a boolean, categorical or integer gene"],
     ),
-    "a condition that is no table": (
+    "a condition that is not a table": (
         gene(BOOLEAN + "\nwhen = true"),
         ["genes.x.when: must be a valid dictionary, got True"],
     ),
@@ -273,7 +273,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "initial[1].steps: 250 is not in 100 to 600 (step 100)",
         ],
     ),
-    "known configurations that are no tables": (
+    "known configurations that are not tables": (
         "initial = 5\n" + gene(BOOLEAN),
         ["initial: must be [[initial]] tables, one for each known configuration"],
     ),
@@ -307,7 +307,7 @@ def test_the_text_that_the_mistakes_vary_has_none() -> None:
     assert list(space_from_text(MLP, name="mine").genes) == ["hidden_layers", "learning_rate", "batch_size", "steps"]
 
 
-def test_a_text_that_is_no_toml_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_text_that_is_not_toml_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "space.toml"
     path.write_text("model = mlp\n")
     with pytest.raises(ConfigurationError, match=r"space\.toml: not a TOML file: .*line 1"):

@@ -82,9 +82,10 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
     problems = [
         f"{key}: unknown key.{did_you_mean(key, TOP_LEVEL_KEYS)}" for key in values if key not in TOP_LEVEL_KEYS
     ]
-    if is_reference(_text(values.get("model"))):
+    model, dataset = _text(values.get("model")), _text(values.get("dataset"))
+    if is_reference(model):
         problems.append("model: a file cannot name a function; give your own model by --model or from Python")
-        values = {**values, "model": None}
+        model = None
     for key in ("model", "dataset", "description"):
         if not isinstance(values.get(key), str | None):
             problems.append(f"{key}: must be a text, got {values[key]!r}")
@@ -100,13 +101,7 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
     space = None
     try:
         space = SearchSpace(
-            genes,
-            name=name,
-            model=_text(values.get("model")),
-            dataset=_text(values.get("dataset")),
-            training=training,
-            search=search,
-            initial=initial,
+            genes, name=name, model=model, dataset=dataset, training=training, search=search, initial=initial
         )
     except SpaceError as error:
         given = values.get("genes")
