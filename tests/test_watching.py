@@ -169,7 +169,7 @@ def test_watching_changes_nothing(written: Run) -> None:
     written.close()
     progress, status = now(written.path)
     command = f"evo resume {shlex.quote(str(written.path))}"
-    assert status == f"stopped: no process is writing this run. Resume it with:  {command}"
+    assert status == f"stopped: no process writes this run. Resume it:  {command}"
     assert contents(written.path) == before
 
 

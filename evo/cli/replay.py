@@ -58,6 +58,6 @@ def _print_spread(others: tuple[Evaluation, ...], console: Console) -> None:
         if len(known) > 1:
             text += f", standard deviation {statistics.stdev(known):.4f}, {min(known):.4f} to {max(known):.4f}"
         console.print(text, markup=False)
-        console.print("The recorded training is not included: the search may have chosen it for its luck.", style="dim")
+        console.print("The recorded training is excluded: the search may have chosen it for its luck.", style="dim")
     for evaluation in failed:
         console.print(f"seed {evaluation.seed}: {evaluation.status}: {evaluation.error}", markup=False, style="yellow")

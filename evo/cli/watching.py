@@ -204,7 +204,7 @@ def status_of(run: Run, state: str) -> str:
     if state != "stopped":
         return "finished" if state == "finished" else ""
     command = f"evo resume {shlex.quote(str(run.path))}{model_option(run.settings)}"
-    return f"stopped: no process is writing this run. Resume it with:  {command}"
+    return f"stopped: no process writes this run. Resume it:  {command}"
 
 
 def wait_for(path: Path, stop_check: StopCheck) -> None:
