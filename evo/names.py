@@ -23,6 +23,8 @@ OPTIMISERS = ("adam", "sgd")
 SCHEDULES = ("constant",)
 PREPROCESSING = ("standardise", "subtract_mean_image")
 FITNESS_PARTS = ("validation", "test")
+TRAINING_MODES = ("whole", "batches")
+"""How the measurement of the 2019 report takes the held-out part: as one batch, or in batches."""
 
 
 def check_name(where: str, name: str, known: Sequence[str], *, hint: str = "") -> str:

@@ -1,4 +1,4 @@
-"""A terminal as small as can be: what of a program's output a person would see at the end."""
+"""A minimal terminal: shows what a person would see of a program's output at the end."""
 
 from __future__ import annotations
 

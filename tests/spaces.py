@@ -1,4 +1,4 @@
-"""Search spaces to test with: one that has everything, and random ones."""
+"""Search spaces for tests: one with every kind of gene, and random ones."""
 
 from __future__ import annotations
 

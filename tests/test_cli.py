@@ -96,10 +96,10 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
         ["genes.learning_rate: needed unconditionally"],
     ),
     "a function in a file": (["search", "function.toml"], ["function.toml", "a file cannot name a function"]),
-    "a column as a gene": (["check", "column.toml"], ["column.toml", "genes.loss: a name", "not a column's"]),
+    "a column as a gene": (["check", "column.toml"], ["column.toml", "genes.loss: a name", "not a column of"]),
     "a misspelt strategy in a file": (
         ["search", "strategy.toml"],
-        ["strategy.toml", "search.strategy: must be", "got 'gaa'", 'Did you mean "ga"?'],
+        ["strategy.toml", 'search.strategy: unknown strategy "gaa"', 'Did you mean "ga"?'],
     ),
     "unknown strategy": (["search", "digits", "--strategy", "randm"], ['"randm"', 'Did you mean "random"']),
     "unknown device": (["search", "digits", "--device", "cdua"], ["--device", '"cdua"', 'Did you mean "cuda"']),

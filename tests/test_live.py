@@ -1,4 +1,4 @@
-"""What a person sees of a running search is what its tables say, fits the terminal, and leaves nothing behind."""
+"""The live view of a search agrees with its tables, fits the terminal, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def objective(config: dict[str, Any], seed: int) -> float:
 
 
 class Checking(Nobody):
-    """Keeps the numbers as the terminal's observer does, and compares them with the run after every evaluation."""
+    """Keeps the numbers as the terminal's observer does; compares them with the run after every evaluation."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
@@ -91,12 +91,12 @@ def test_the_numbers_are_those_of_the_runs_own_tables(strategy: str) -> None:
     assert progress.population.diversity == pytest.approx(last["diversity"])
     assert progress.generation == run.table["generation"].max()
     assert set(watcher.stages) == {"search", "finalist"}
-    assert progress.finalists_done == progress.finalists_total == 9
-    assert progress.failures["failed"] > 0, "the test is to have failures"
+    assert progress.counts == [("evaluations", 40, 40), ("finalists", 9, 9)]
+    assert progress.failures["failed"] > 0, "this test needs failures"
     assert [row.individual for row in progress.recent] == [e.individual for e in list(run.evaluations.values())[-5:]]
 
 
-def test_numbers_of_a_run_that_was_there_are_those_of_one_that_was_watched() -> None:
+def test_the_numbers_of_a_loaded_run_are_those_of_a_watched_one() -> None:
     watcher = Checking()
     run = evo.search(SPACE, objective, budget=30, population=6, seed=2, observer=watcher)
     assert watcher.progress is not None
@@ -105,7 +105,7 @@ def test_numbers_of_a_run_that_was_there_are_those_of_one_that_was_watched() -> 
         assert getattr(afresh, name) == getattr(watcher.progress, name), name
 
 
-def test_a_race_moves_those_who_wait_for_their_turn_too() -> None:
+def test_a_race_also_moves_individuals_that_wait_for_their_turn() -> None:
     run = Run.create(make_settings())
     for number, fitness in enumerate((0.9, 0.8, 0.7)):
         run.record_proposal(individual(number, x=number / 10))
@@ -291,7 +291,7 @@ def test_a_terminal_that_is_resized_shows_one_table(widths: tuple[int, int]) -> 
     assert re.search(r"a\s+note$", screen.text)
 
 
-def test_the_clock_goes_on_between_evaluations() -> None:
+def test_the_clock_runs_between_evaluations() -> None:
     screen = Screen(80)
 
     def actions(observer: TerminalObserver, run: Run) -> None:
@@ -306,7 +306,7 @@ def test_the_clock_goes_on_between_evaluations() -> None:
 
 
 @pytest.mark.parametrize("how", ["pipe", "force color", "dumb"])
-def test_there_is_no_animation_where_no_terminal_is(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_animation_without_a_terminal(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if how == "dumb":
         monkeypatch.setenv("TERM", "dumb")
         file: io.StringIO = Screen(200)
@@ -332,7 +332,7 @@ def test_no_color_has_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codes <= {"0", "1", "2", "39", "49"}, "bold, dim, and back to what was before"
 
 
-def test_quiet_shows_warnings_alone() -> None:
+def test_quiet_shows_only_warnings() -> None:
     screen = Screen(80)
 
     def actions(observer: TerminalObserver, run: Run) -> None:

@@ -192,7 +192,7 @@ def test_wrong_settings_of_a_space_made_in_python_are_named_at_once() -> None:
         SearchSpace({"x": Boolean()}, training={"optimizer": "adam"}, search={"population": 0})
     assert str(caught.value).splitlines()[1:] == [
         '  - training.optimizer: unknown key. Did you mean "optimiser"?',
-        "  - search.population: input should be greater than or equal to 1, got 0",
+        "  - search.population: must be greater than or equal to 1, got 0",
     ]
 
 
@@ -206,7 +206,7 @@ def test_wrong_settings_of_a_space_made_in_python_are_named_at_once() -> None:
 def test_a_name_that_no_column_of_a_gene_may_have_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         SearchSpace({name: Boolean(), "x": Boolean()})
-    assert f"genes.{name}: a name is made of letters, digits and _" in str(caught.value)
+    assert f"genes.{name}: a name consists of letters, digits and _" in str(caught.value)
     assert "1 mistake" in str(caught.value)
 
 
@@ -215,7 +215,7 @@ def test_what_is_no_gene_and_what_is_no_name_are_refused() -> None:
         SearchSpace({"x": (0, 1)})  # type: ignore[dict-item]
     with pytest.raises(ConfigurationError, match=r"genes 1: must be evo\.Float"):
         SearchSpace({1: (0, 1)})  # type: ignore[dict-item]
-    with pytest.raises(ConfigurationError, match=r"genes\.1: a name is made of letters"):
+    with pytest.raises(ConfigurationError, match=r"genes\.1: a name consists of letters"):
         SearchSpace({1: Boolean()})  # type: ignore[dict-item]
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evo import names
 from evo.errors import ConfigurationError
+from evo.models import MODEL_GENES
 from evo.space.file import load_space, shipped_spaces, space_from_dict, space_from_text
-from evo.space.settings import SearchDefaults
 from evo.strategies import strategy_names
 
 UNKNOWN_MODEL = (
     'model: unknown model "mpl". Did you mean "mlp"? Known: mlp, cnn, numpy_mlp; '
-    "a function of your own is given as --model package.module:function"
+    "give your own function as --model package.module:function"
 )
 MLP = """
 model = "mlp"
@@ -40,6 +41,7 @@ low = 100
 high = 600
 """
 KINDS = "Known: float, integer, categorical, boolean, layers"
+BAD_NAME = "a name consists of letters, digits and _, begins with a letter, and is not a column of the results tables"
 READ_BY_MLP = (
     "Known: activation, batch_norm, batch_norm_kind, batch_size, dropout, hidden_layers, "
     "learning_rate, steps, weight_decay"
@@ -63,8 +65,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         [f"genes.x.type: unknown kind ['float']. Did you mean \"float\"? {KINDS}"],
     ),
     "no kind": (gene("low = 1"), [f"genes.x.type: missing. {KINDS}"]),
-    "genes that are no table": ("genes = 3", ["genes: must be [genes.NAME] tables, got 3"]),
-    "a gene that is no table": ("[genes]\nx = 3", ["genes.x: must be a table with a type, got 3"]),
+    "genes that are not a table": ("genes = 3", ["genes: must be [genes.NAME] tables, got 3"]),
+    "a gene that is not a table": ("[genes]\nx = 3", ["genes.x: must be a table with a type, got 3"]),
     "a misspelt key of a gene": (
         gene('type = "float"\nlow = 0.0\nhihg = 1.0'),
         ["genes.x.high: missing", 'genes.x.hihg: unknown key. Did you mean "high"?'],
@@ -88,35 +90,40 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "a column as a gene": (
         gene(BOOLEAN, "loss") + gene(BOOLEAN, '"=cmd|x"'),
         [
-            "genes.loss: a name is made of letters, digits and _, begins with a letter, and is not a column's of the "
-            "results tables",
-            "genes.=cmd|x: a name is made of letters, digits and _, begins with a letter, and is not a column's of the "
-            "results tables",
+            f"genes.loss: {BAD_NAME}",
+            f"genes.=cmd|x: {BAD_NAME}",
         ],
     ),
     "a function as a model": (
         MLP.replace('"mlp"', '"os:system"'),
-        ["model: a file cannot name a function; give a model of your own by --model or from Python"],
+        ["model: a file cannot name a function; give your own model by --model or from Python"],
     ),
     "an unknown strategy": (
         gene(BOOLEAN) + '[search]\nstrategy = "gaa"',
         [
-            "search.strategy: must be 'surrogate', 'halving', 'ga', 'ageing', 'pareto', 'cma', 'random', "
-            "'report2019' or 'report2019-fixed', got 'gaa'. "
-            'Did you mean "ga"?'
+            'search.strategy: unknown strategy "gaa". Did you mean "ga"? Known: surrogate, halving, ga, ageing, '
+            "pareto, cma, random, report2019, report2019-fixed"
         ],
     ),
     "unknown settings": (
         gene(BOOLEAN) + '[training]\npreprocess = "standardize"\noptimiser = "adamw"\nevaluate_every = 0',
         [
-            "training.preprocess: must be 'standardise' or 'subtract_mean_image', got 'standardize'. "
-            'Did you mean "standardise"?',
-            "training.optimiser: must be 'adam' or 'sgd', got 'adamw'. Did you mean \"adam\"?",
-            "training.evaluate_every: input should be greater than or equal to 1, got 0",
+            'training.preprocess: unknown preprocess "standardize". Did you mean "standardise"? '
+            "Known: standardise, subtract_mean_image",
+            'training.optimiser: unknown optimiser "adamw". Did you mean "adam"? Known: adam, sgd',
+            "training.evaluate_every: must be greater than or equal to 1, got 0",
         ],
     ),
-    "a section that is no table": ("training = 5\n" + gene(BOOLEAN), ["training: must be a table, got 5"]),
-    "a model that is no text": ("model = 3\n" + gene(BOOLEAN), ["model: must be a text, got 3"]),
+    "wrong objectives": (
+        gene(BOOLEAN) + '[search]\nobjectives = { fitness = "maximise", loss = "min" }',
+        ['search.objectives.loss: must be "maximise" or "minimise", got "min"'],
+    ),
+    "objectives of another strategy": (
+        gene(BOOLEAN) + '[search]\nstrategy = "ga"\nobjectives = { fitness = "maximise", loss = "minimise" }',
+        ['search.objectives: only the strategy "pareto" takes them, and strategy is "ga"; remove one of them'],
+    ),
+    "a section that is not a table": ("training = 5\n" + gene(BOOLEAN), ["training: must be a table, got 5"]),
+    "a model that is not a text": ("model = 3\n" + gene(BOOLEAN), ["model: must be a text, got 3"]),
     "low above high": (
         gene('type = "float"\nlow = 1.0\nhigh = 0.0') + gene('type = "integer"\nlow = 2\nhigh = 1', "y"),
         [
@@ -134,26 +141,26 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "bounds that are not finite": (
         gene('type = "float"\nlow = nan\nhigh = inf'),
         [
-            "genes.x.low: input should be a finite number, got nan",
-            "genes.x.high: input should be a finite number, got inf",
+            "genes.x.low: must be a finite number, got nan",
+            "genes.x.high: must be a finite number, got inf",
         ],
     ),
-    "bounds that are no whole numbers": (
+    "bounds that are not whole numbers": (
         gene('type = "integer"\nlow = 1.5\nhigh = "a"'),
         [
-            "genes.x.low: input should be a valid integer, got 1.5",
-            "genes.x.high: input should be a valid integer, got 'a'",
+            "genes.x.low: must be a valid integer, got 1.5",
+            "genes.x.high: must be a valid integer, got 'a'",
         ],
     ),
     "a bound that no float holds": (
         gene('type = "integer"\nlow = 0\nhigh = 99999999999999999'),
-        ["genes.x.high: input should be less than or equal to 9007199254740992, got 99999999999999999"],
+        ["genes.x.high: must be less than or equal to 9007199254740992, got 99999999999999999"],
     ),
     "steps of zero": (
         gene(UNIT + "\nstep = 0.0") + gene('type = "integer"\nlow = 0\nhigh = 9\nstep = 0', "y"),
         [
-            "genes.x.step: input should be greater than 0, got 0.0",
-            "genes.y.step: input should be greater than or equal to 1, got 0",
+            "genes.x.step: must be greater than 0, got 0.0",
+            "genes.y.step: must be greater than or equal to 1, got 0",
         ],
     ),
     "no choices": (gene('type = "categorical"\nchoices = []'), ["genes.x.choices: must not be empty"]),
@@ -161,7 +168,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         gene('type = "categorical"\nchoices = ["a", "a"]') + gene('type = "categorical"\nchoices = [1, true]', "y"),
         ["genes.x.choices: must all differ, got ['a', 'a']", "genes.y.choices: must all differ, got [1, True]"],
     ),
-    "choices that are no scalars": (
+    "choices that are not scalars": (
         gene('type = "categorical"\nchoices = [nan, [1]]'),
         [
             "genes.x.choices.0: must be a text, a finite number, true or false, got nan",
@@ -170,7 +177,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "a width of zero": (
         gene('type = "layers"\ndepth = [1, 2]\nwidth = [0, 8]'),
-        ["genes.x.width.0: input should be greater than or equal to 1, got 0"],
+        ["genes.x.width.0: must be greater than or equal to 1, got 0"],
     ),
     "a depth upside down": (
         gene('type = "layers"\ndepth = [2, 1]\nwidth = [1, 8]'),
@@ -182,7 +189,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "layers with bounds and choices": (
         gene('type = "layers"\nchoices = [[8]]\nlog = true'),
-        ["genes.x: choices stand instead of depth, width, log and step: give one or the other"],
+        ["genes.x: choices replace depth, width, log and step: give one or the other"],
     ),
     "empty layer lists": (gene('type = "layers"\nchoices = [[8], []]'), ["genes.x.choices.1: must not be empty"]),
     "steps off the curve's grid": (
@@ -199,7 +206,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "got low=100, step=50 (or set step = 1)"
         ],
     ),
-    "a gene that nobody reads": (
+    "a gene that nothing reads": (
         MLP.replace("learning_rate", "learning_rat"),
         [
             'genes.learning_rat: neither the training nor the model "mlp" reads it. '
@@ -217,9 +224,9 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "Known: torch, automatic, manual",
         ],
     ),
-    "a name that is no categorical gene": (
+    "a name that is not a categorical gene": (
         MLP + gene(BOOLEAN, "batch_norm_kind"),
-        ["genes.batch_norm_kind.type: must be categorical for this model"],
+        ["genes.batch_norm_kind.type: must be categorical for this model, got boolean"],
     ),
     "a gene that cannot be read is not missing": (
         MLP.replace('"layers"', '"layer"') + "[[initial]]\nhidden_layers = [8]",
@@ -245,9 +252,9 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         gene(BOOLEAN + "\nwhen = { y = 0.5 }") + gene(UNIT, "y"),
         ["genes.x.when.y: a condition needs a boolean, categorical or integer gene"],
     ),
-    "a condition that is no table": (
+    "a condition that is not a table": (
         gene(BOOLEAN + "\nwhen = true"),
-        ["genes.x.when: input should be a valid dictionary, got True"],
+        ["genes.x.when: must be a valid dictionary, got True"],
     ),
     "a circle of conditions": (
         gene(BOOLEAN + "\nwhen = { y = true }") + gene(BOOLEAN + "\nwhen = { x = true }", "y"),
@@ -266,9 +273,9 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "initial[1].steps: 250 is not in 100 to 600 (step 100)",
         ],
     ),
-    "known configurations that are no tables": (
+    "known configurations that are not tables": (
         "initial = 5\n" + gene(BOOLEAN),
-        ["initial: must be [[initial]] tables, one a known configuration"],
+        ["initial: must be [[initial]] tables, one for each known configuration"],
     ),
     "mistakes everywhere": (
         'model = "mpl"\nseed = 1\n[training]\npreproces = "x"\n'
@@ -300,7 +307,7 @@ def test_the_text_that_the_mistakes_vary_has_none() -> None:
     assert list(space_from_text(MLP, name="mine").genes) == ["hidden_layers", "learning_rate", "batch_size", "steps"]
 
 
-def test_a_text_that_is_no_toml_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_text_that_is_not_toml_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "space.toml"
     path.write_text("model = mlp\n")
     with pytest.raises(ConfigurationError, match=r"space\.toml: not a TOML file: .*line 1"):
@@ -372,7 +379,6 @@ def test_no_content_ends_in_another_error(values: dict[str, Any]) -> None:
         assert space.problems(space.sample(random.Random(0))) == []
 
 
-def test_a_file_can_name_every_strategy_and_no_other() -> None:
-    [names, none] = get_args(SearchDefaults.model_fields["strategy"].annotation)
-    assert get_args(names) == strategy_names()
-    assert none is type(None)
+def test_a_file_can_name_every_strategy_and_model_and_no_other() -> None:
+    assert strategy_names() == names.STRATEGIES
+    assert tuple(MODEL_GENES) == names.MODELS

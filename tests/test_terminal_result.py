@@ -1,4 +1,4 @@
-"""A finished run ends with its best genome, what that is worth with its interval, what it cost, and how to go on."""
+"""A finished run ends with its best genome, what that is worth with its interval, what it cost, and what to do next."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_objective_has_a_fitness_and_no_test() -> None:
     assert re.search(r"fitness in the search +-6\.", text)
     assert "accuracy" not in text
     assert "interval" not in text
-    assert "Next" not in text, "there is no folder to go on with"
+    assert "Next" not in text, "there is no folder to resume"
 
 
 def test_a_search_of_several_objectives_says_how_many_genomes_none_beats() -> None:
@@ -177,7 +177,7 @@ def test_a_space_in_which_nothing_new_is_left_says_so_and_proposes_no_larger_bud
     assert "evo resume" not in text
 
 
-def test_a_space_with_points_left_can_be_gone_on_with(tmp_path: Path) -> None:
+def test_a_space_with_points_left_can_be_resumed(tmp_path: Path) -> None:
     space = evo.SearchSpace({"x": evo.Integer(1, 21)})
     run = evo.search(space, lambda config: 0.1 * config["x"], budget=20, finalists=0, output=tmp_path / "run")
     text = printed(print_result, run, None)

@@ -47,7 +47,7 @@ def add(run: Run, number: int) -> None:
 
 
 class Shown:
-    """Notes what it is to show; can end the watching."""
+    """Remembers what it should show."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
@@ -127,7 +127,7 @@ def test_a_damaged_line_is_an_error(written: Run) -> None:
         follower.poll()
 
 
-def test_the_lock_is_asked_for_and_never_in_the_writers_way(written: Run) -> None:
+def test_asking_for_the_lock_never_blocks_the_writer(written: Run) -> None:
     assert written.path is not None
     file = written.path / "journal.jsonl"
     assert is_written(file)
@@ -152,7 +152,7 @@ def test_the_lock_is_asked_for_and_never_in_the_writers_way(written: Run) -> Non
             thread.join()
 
 
-def test_a_writer_tries_again_where_somebody_only_asks(written: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_tries_again_while_another_process_asks(written: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert written.path is not None
     written.close()
     asking = os.open(written.path / "journal.jsonl", os.O_RDONLY)
@@ -168,11 +168,12 @@ def test_watching_changes_nothing(written: Run) -> None:
     assert (progress.done, progress.total, progress.busy, status) == (1, 8, 0, "being written now")
     written.close()
     progress, status = now(written.path)
-    assert status == f"stopped: nobody writes this run now. Go on with:  evo resume {shlex.quote(str(written.path))}"
+    command = f"evo resume {shlex.quote(str(written.path))}"
+    assert status == f"stopped: no process writes this run. Resume it:  {command}"
     assert contents(written.path) == before
 
 
-def test_workers_are_busy_while_proposals_wait_and_somebody_writes(written: Run) -> None:
+def test_workers_are_busy_while_proposals_wait_and_the_run_is_written(written: Run) -> None:
     assert written.path is not None
     written.settings.workers = 2
     written.settings.save(written.path)
@@ -343,7 +344,7 @@ def test_no_run_is_an_error_at_once(tmp_path: Path, cli: CliRunner) -> None:
     assert "is no run folder" in cli.invoke(app, ["watch", str(tmp_path / "empty"), "--once"]).stderr
 
 
-def test_the_command_waits_follows_and_is_interrupted_alone(tmp_path: Path) -> None:
+def test_the_command_waits_follows_and_is_interrupted_without_the_search(tmp_path: Path) -> None:
     path = tmp_path / "run"
     watcher = subprocess.Popen(
         [sys.executable, "-m", "evo", "watch", str(path), "--wait"],

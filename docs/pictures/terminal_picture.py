@@ -1,6 +1,6 @@
-"""Make docs/pictures/terminal.svg: `evo demo` on a terminal, in the middle of its search and at its end.
+"""Makes docs/pictures/terminal.svg: `evo demo` on a terminal, in the middle of its search and at its end.
 
-A real search, watched by the observer of the command line; what it shows goes to a console that records.
+A real search with the observer of the command line, which prints to a recording console.
 
     python docs/pictures/terminal_picture.py
 """
@@ -42,7 +42,7 @@ THEME = TerminalTheme(
     ],
 )
 SVG = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-"""Without the fonts that rich would fetch from the network."""
+"""Without the fonts that rich would load from the network."""
 
 
 class Photographer(TerminalObserver):
@@ -53,7 +53,7 @@ class Photographer(TerminalObserver):
         self._picture = console
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
-        """Take in an evaluation; draw in the middle of the search."""
+        """Learn of an evaluation; draw the table in the middle of the search."""
         assert self.progress is not None
         self.progress.take(evaluation, seconds_left)
         if self.progress.done == MIDDLE and self.progress.stage == "search":
@@ -61,7 +61,7 @@ class Photographer(TerminalObserver):
             self._picture.print("[dim]… and at the end:[/dim]\n")
 
     def notify(self, message: str) -> None:
-        """Write a note as on a terminal; those after the table would stand in the middle of the picture."""
+        """Write a note as on a terminal; after the table it would be in the middle of the picture."""
         if self.progress is None or self.progress.done < MIDDLE:
             super().notify(message)
 

@@ -1,4 +1,4 @@
-"""The report that fits what runs are: searches, trainings that nobody evolved, or the 2019 report's Table 1."""
+"""Writes the report for any kind of run: searches, listed trainings, or the 2019 report's Table 1."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
     """Write the report of runs.
 
     Args:
-        runs: Searches, which share one page; or trainings and reproductions of Table 1, which have a page each.
-        output: Its folder; None for that of the run, of the first of several searches.
+        runs: Searches, which share one page, or trainings and reproductions of Table 1, which have a page each.
+        output: The folder of the page; None for the folder of the (first) run.
 
     Returns:
         The HTML files.
 
     Raises:
-        ConfigurationError: Searches and others at once, or an output folder for what has a page in each run's own.
+        ConfigurationError: Searches are mixed with others, or there is an output folder for pages that belong in the
+            folder of each run.
     """
     listed = [run for run in runs if run.settings.strategy == LISTED]
     if not listed:
         return [write_report(runs, output or _folder(runs[0]))]
-    from evo.report2019.table1 import NAME  # here: the report of a search need not wait for what trains
+    from evo.report2019.table1 import NAME  # here: it imports torch, which the report of a search does not need
 
     if len(listed) < len(runs):
         names = ", ".join(run.name for run in listed)
-        raise ConfigurationError(f"report: {names}: nothing was searched there; report it apart from the searches")
+        raise ConfigurationError(f"report: {names}: not a search; report it separately from the searches")
     tables = [run for run in listed if run.settings.space_name == NAME]
     if output is not None and (len(listed) > 1 or tables):
         raise ConfigurationError(
             f"--output {output}: {', '.join(run.name for run in tables or listed)}: the pages of `evo table1` and of "
-            "several trainings are written to their own folders; leave out --output"
+            "several trainings are written to their own folders; remove --output"
         )
     return [_page_of(run, output) for run in listed]
 

@@ -1,4 +1,4 @@
-"""What `evo compare` prints for people: genomes, groups of runs, and what follows from them."""
+"""Prints what `evo compare` found: genomes, groups of runs, and what follows from them."""
 
 from __future__ import annotations
 
@@ -20,34 +20,22 @@ from evo.reports.run_groups import Grouping
 from evo.reports.statistics import Estimate
 
 GENOME_COLUMN_FROM = 110
-"""Columns that a terminal needs for the genome to stand in the table rather than below it."""
-NUMBERS = (
-    "#",
-    "validation",
-    "fitness",
-    "test",
-    "new seeds",
-    "n",
-    "gap",
-    "trainings",
-    "seconds",
-    "runs",
-    "mean outcome",
-)
-"""Columns that stand on the right."""
+"""From this many columns, the table has a column for genomes; in fewer, they go below the table."""
+TEXTS = ("run", "genome", "group")
+"""Columns that are aligned to the left; the others hold numbers."""
 
 
 def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Console) -> None:
-    """Print a comparison; the genome has a column where the terminal is wide enough, and a line where it is not."""
+    """Print a comparison; genomes are in a column if the terminal is wide enough, else on lines of their own."""
     by_name = dict(zip(names_of(runs), runs, strict=True))
     _print_genomes(by_name, comparison.table, console)
     for name, run in by_name.items():
         if not run.ranked():
             console.print(f"{name}: no training is complete; see evaluations.csv for the reasons", markup=False)
         elif not is_finished(run):
-            console.print(f"{name}: not finished{_winner_text(run)}; evo resume goes on with it", markup=False)
+            console.print(f"{name}: not finished{_winner_text(run)}; evo resume continues it", markup=False)
     if len({str(variant) for variant in comparison.table["dataset"]}) > 1:
-        console.print("These runs are on different data: their accuracies do not compare.", style="bold yellow")
+        console.print("These runs are on different data: their accuracies cannot be compared.", style="bold yellow")
     measured = "test" if _tested(comparison.table) else "new seeds"
     before = " before the test set was read" if measured == "test" else ""
     gap = " gap: the search's accuracy minus test." if measured == "test" else ""
@@ -62,7 +50,7 @@ def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Conso
 
 
 def _winner_text(run: Run) -> str:
-    """Return what an unfinished run has for a winner, as the end of a clause."""
+    """Return which winner an unfinished run has, as the end of a clause."""
     if run.winner is not None:
         return ", so its winner is that of the shorter search"
     return ", so no winner yet" if run.settings.finalists and run.settings.retrainable else ""
@@ -75,24 +63,23 @@ def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Consol
     first = "validation" if any(run.settings.objective is None for run in runs.values()) else "fitness"
     measured = ("test", "n", "gap") if tested else ("new seeds",)
     view = _view("run", "#", *(["genome"] if wide else []), first, *measured, *cost)
+    below = []
     for row in table.to_dict("records"):
-        run = runs[row["run"]]
-        validation = row["validation_accuracy"] if run.settings.objective is None else row["fitness"]
-        view.add_row(
-            escape(str(row["run"])),
-            f"{row['individual']}{'*' if row['winner'] else ''}",
-            *([escape(genome_text(run, row["individual"]))] if wide else []),
-            _number(validation),
-            *([_interval(row, "test_accuracy", "test"), str(row["n"]), _number(row["gap"])] if tested else []),
-            *([] if tested else [_interval(row, "retrained_fitness", "retrained")]),
-            *(str(row[name]) for name in cost),
-        )
+        name, number, run = row["run"], row["individual"], runs[row["run"]]
+        genome = genome_text(run, number)
+        below.append(f"{name} #{number}: {genome}")
+        cells = [name, f"{number}{'*' if row['winner'] else ''}", *([genome] if wide else [])]
+        cells.append(_number(row["validation_accuracy"] if run.settings.objective is None else row["fitness"]))
+        if tested:
+            cells += [_interval(row, "test_accuracy", "test"), str(row["n"]), _number(row["gap"])]
+        else:
+            cells.append(_interval(row, "retrained_fitness", "retrained"))
+        view.add_row(*map(escape, cells), *(str(row[column]) for column in cost))
     console.print(view)
     if wide:
         return
-    for row in table.to_dict("records"):
-        genome = genome_text(runs[row["run"]], row["individual"])
-        console.print(f"{row['run']} #{row['individual']}: {genome}", markup=False)
+    for line in below:
+        console.print(line, markup=False)
     for name, run in runs.items():
         evaluations = run.search_evaluations
         seconds = sum(evaluation.seconds for evaluation in evaluations)
@@ -115,8 +102,8 @@ def _print_groups(grouping: Grouping, console: Console) -> None:
 def _view(*headings: str) -> Table:
     view = Table(show_edge=False, pad_edge=False)
     for heading in headings:
-        number = heading in NUMBERS
-        view.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
+        text = heading in TEXTS
+        view.add_column(heading, justify="left" if text else "right", overflow="fold", no_wrap=not text)
     return view
 
 

@@ -1,4 +1,4 @@
-"""The live table of a run on a terminal, and one line an evaluation where there is none."""
+"""The live table of a run on a terminal, and one line per evaluation elsewhere."""
 
 from __future__ import annotations
 
@@ -21,26 +21,35 @@ from rich.segment import ControlType, Segment, SegmentLines
 from rich.table import Table
 from rich.text import Text
 
-from evo.cli.progress import Progress, Row, duration, line_of, model_option, printable, seconds_text, title_of
+from evo.cli.progress import (
+    Progress,
+    Row,
+    duration,
+    line_of,
+    model_option,
+    printable,
+    seconds_text,
+    title_of,
+)
 from evo.individual import Evaluation
 from evo.loop.search_loop import Stage
 from evo.record.run import Run
 
 REFRESHES_PER_SECOND = 2
 FRAMED_FROM = 60
-"""Columns from which the table has a frame, and its last evaluations their genomes."""
+"""From this many columns, the table has a frame and shows the genomes of the last evaluations."""
 WIDEST = 120
 FACT_WIDTH = 34
-"""Columns of a label with its value."""
+"""Columns for a label with its value."""
 GENOME_LINES = 3
 
 
 class LiveTable:
-    """Shows a run's progress within the width and height of the terminal: what does not fit is left out, not cut.
+    """Shows a run's progress within the size of the terminal; leaves out what does not fit.
 
     Args:
         progress: The numbers.
-        status: A word about the run, such as whether it is being written; empty for none.
+        status: A note about the run, such as whether it is being written; may be empty.
     """
 
     def __init__(self, progress: Progress, status: str = ""):
@@ -79,36 +88,31 @@ class LiveTable:
 
 def bar(progress: Progress, width: int) -> RenderableType:
     """Return how much of the stage is done: a count and a bar."""
-    if progress.stage == "search":
-        noun, done, total = _noun(progress), progress.done, progress.total
-    else:
-        noun, done, total = "finalists", progress.finalists_done, progress.finalists_total
+    noun, done, total = progress.counts[-1]
     share = f"{done / total:.0%}" if total else ""
-    grid = Table.grid(padding=(0, 1), expand=False)
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    count = f"{done} of {total}"
-    left = width - len(noun) - len(count) - len(share) - 3
-    head = Text.assemble((noun, "dim"), " ", (count, "bold"))
-    grid.add_row(head, _bar(done, total, max(1, left)), share)
+    head = Text.assemble((noun, "dim"), " ", (f"{done} of {total}", "bold"))
+    room = max(1, width - len(head) - len(share) - 2)
+    filled = ProgressBar(max(1, total), done, width=room, complete_style="green", finished_style="green")
+    grid = _grid(3, gap=1)
+    grid.add_row(head, filled, share)
     return grid
 
 
-def _bar(done: int, total: int, width: int) -> ProgressBar:
-    return ProgressBar(total=max(1, total), completed=done, width=width, complete_style="green", finished_style="green")
+def _grid(columns: int, gap: int) -> Table:
+    grid = Table.grid(padding=(0, gap, 0, 0))
+    for _ in range(columns):
+        grid.add_column(no_wrap=True)
+    return grid
 
 
 def facts_of(progress: Progress, now: float) -> list[tuple[str, str]]:
     """Return the numbers of a run with their labels."""
-    left = progress.seconds_left(now)
-    median = progress.median_seconds
+    left, median, population = progress.seconds_left(now), progress.median_seconds, progress.population
     failures = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in progress.failures.most_common())
     facts = [_stage(progress)]
     if progress.listed:
         facts.append(("networks", f"{progress.configurations_done} of {len(progress.run.configurations)} done"))
     else:
-        population = progress.population
         diversity = population.diversity if population else None
         facts += [
             ("population", f"{population.mean:.4f} ± {population.deviation:.4f}" if population else "–"),
@@ -136,16 +140,10 @@ def _stage(progress: Progress) -> tuple[str, str]:
     return ("stage", last) if last.startswith("race") else ("generation", str(progress.generation))
 
 
-def _noun(progress: Progress) -> str:
-    return "evaluations" if progress.run.settings.objective is not None else "trainings"
-
-
 def fact_grid(facts: list[tuple[str, str]], columns: int) -> Table:
     """Return facts in columns, read from top to bottom."""
-    grid = Table.grid(padding=(0, 3, 0, 0))
+    grid = _grid(columns, gap=3)
     rows = math.ceil(len(facts) / columns)
-    for _ in range(columns):
-        grid.add_column(no_wrap=True)
     label_width = max(len(label) for label, _ in facts)
     cells = [Text.assemble((f"{label:<{label_width}}  ", "dim"), value) for label, value in facts]
     cells += [Text()] * (rows * columns - len(cells))
@@ -155,13 +153,13 @@ def fact_grid(facts: list[tuple[str, str]], columns: int) -> Table:
 
 
 def best_lines(progress: Progress, width: int, most: int) -> list[Text]:
-    """Return the leader: its fitness, its number, and as much of its genome as fits in so many lines."""
+    """Return the leader: its fitness, its id, and as much of its genome as fits into so many lines."""
     if progress.best is None or progress.listed or most < 1:
         return []
     best = progress.best
     head = Text.assemble(("best ", "dim"), (f"{best.fitness:.4f}", "bold green"), (f" (#{best.individual})", "dim"))
     indent = len(head) + 2
-    if width - indent < FACT_WIDTH:  # the genome stands below
+    if width - indent < FACT_WIDTH:  # the genome goes below
         lines = _wrapped(best.genome, width - 2, most - 1)
         return [head, *(Text("  " + line) for line in lines)]
     first, *others = _wrapped(best.genome, width - indent, most) or [""]
@@ -175,12 +173,9 @@ def _wrapped(text: str, width: int, lines: int) -> list[str]:
 
 
 def row_grid(rows: list[Row], width: int, *, genomes: bool) -> Table:
-    """Return the last evaluations, newest last; with their genomes, or the reasons why they failed, where they fit."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, justify="right")
-    grid.add_column(no_wrap=True)
+    """Return the last evaluations, newest last; if asked, with their genomes or the reasons why they failed."""
+    grid = _grid(4, gap=2)
+    grid.columns[2].justify = "right"
     heads = [
         (f"#{row.individual}", row.result, "" if row.seconds is None else seconds_text(row.seconds)) for row in rows
     ]
@@ -193,14 +188,12 @@ def row_grid(rows: list[Row], width: int, *, genomes: bool) -> Table:
 
 
 def print_progress(console: Console, progress: Progress, status: str) -> None:
-    """Print how a run stands: the table of the live display on a terminal, plain lines elsewhere."""
+    """Print the state of a run: the live table on a terminal, plain lines elsewhere."""
     if console.is_interactive:
         console.print(LiveTable(progress, status))
         return
     lines = [("run", str(progress.run.path)), ("state", status), ("what", title_of(progress.run))]
-    lines.append((_noun(progress), f"{progress.done} of {progress.total}"))
-    if progress.stage != "search":
-        lines.append(("finalists", f"{progress.finalists_done} of {progress.finalists_total}"))
+    lines += [(noun, f"{done} of {total}") for noun, done, total in progress.counts]
     if progress.best is not None and not progress.listed:
         best = progress.best
         lines.append(("best", f"{best.fitness:.4f} (#{best.individual})  {best.genome}"))
@@ -209,16 +202,16 @@ def print_progress(console: Console, progress: Progress, status: str) -> None:
 
 
 class TerminalObserver:
-    """Shows a run on stderr while it goes on: a live table on a terminal, one line an evaluation elsewhere.
+    """Shows a running run on stderr: a live table on a terminal, one line per evaluation elsewhere.
 
     Args:
         console: Writes to stderr.
-        quiet: Show nothing but what a person must know.
+        quiet: Show only warnings.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False):
         self._console, self._quiet = console, quiet
-        # FORCE_COLOR makes any console a terminal for rich; a log file wants no animation.
+        # With FORCE_COLOR, rich takes any console for a terminal; a log file needs no animation.
         self._animated = not quiet and console.is_interactive and console.file.isatty()
         self.path: Path | None = None
         self.model_option = ""
@@ -237,7 +230,7 @@ class TerminalObserver:
             self._live.stop()
 
     def started(self, run: Run, total: int) -> None:
-        """Take the run's folder and its number of trainings, and say what goes on."""
+        """Say what the run does, and show its numbers from now on."""
         settings = run.settings
         if settings.objective is not None:
             what = f"the objective {settings.objective}"
@@ -251,12 +244,10 @@ class TerminalObserver:
         assert self.progress is not None
         if self.progress.done:
             left = len(run.unevaluated())
-            more = f", {left} more were proposed" if not self.progress.listed else ""
-            self.notify(f"going on: {self.progress.done} of {total} trainings are done{more}")
+            more = f", {left} more are proposed" if not self.progress.listed else ""
+            self.notify(f"resuming: {self.progress.done} of {total} trainings are done{more}")
         if settings.fitness == "test" and not self.progress.listed:
-            self.warn(
-                "fitness is TEST accuracy (--fitness test): the test set selects, so it will not judge the result"
-            )
+            self.warn("fitness is TEST accuracy (--fitness test): the test set selects, so it cannot judge the result")
 
     def show(self, progress: Progress) -> None:
         """Show a run's numbers from now on."""
@@ -274,13 +265,13 @@ class TerminalObserver:
             self._live.start(refresh=True)
 
     def working(self, stage: Stage, busy: int) -> None:
-        """Take in what the run is at."""
+        """Learn what the run is doing."""
         if self._table is not None and not self._quiet:
             with self._table.lock:
                 self._table.progress.work(stage, busy)
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
-        """Take an evaluation into the live table, or write its line."""
+        """Show an evaluation in the live table, or write its line."""
         if self._quiet or self._table is None:
             return
         with self._table.lock:
@@ -290,7 +281,7 @@ class TerminalObserver:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def status(self, text: str) -> None:
-        """Show a word about the run in the live table; where there is none, write it if it is new."""
+        """Show a note about the run in the live table; without a table, write it if it is new."""
         if self._table is None or self._table.status == text:
             return
         with self._table.lock:
@@ -304,7 +295,7 @@ class TerminalObserver:
             self.warn(message)
 
     def warn(self, message: str) -> None:
-        """Write a line above the live table, also when quiet."""
+        """Write a line above the live table, even in quiet mode."""
         self._console.print(message, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
     def _frame(self) -> RenderableType:
@@ -312,11 +303,11 @@ class TerminalObserver:
         assert self._table is not None
         width = self._console.width
         lines = self._console.render_lines(self._table, pad=False)
-        # A narrower terminal has wrapped the lines that are there: rich erases as many as it has written.
+        # A terminal that got narrower has wrapped the lines: rich erases only as many as it wrote.
         wrapped = sum(math.ceil(length / width) - 1 for length in self._drawn if length > width)
         if wrapped:
             up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
             self._console.control(Control(ControlType.CARRIAGE_RETURN, *up * wrapped))
-        lines.append([])  # for the cursor: the "^C" that a terminal shows must not break the last line in two
+        lines.append([])  # for the cursor: the "^C" that a terminal echoes must not break the last line
         self._drawn = [Segment.get_line_length(line) for line in lines]
         return SegmentLines(lines, new_lines=True)

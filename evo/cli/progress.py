@@ -1,8 +1,7 @@
-"""The numbers of a run that a person watches, kept up to date one evaluation at a time, and their texts."""
+"""The numbers of a watched run, updated with every evaluation, and their texts."""
 
 from __future__ import annotations
 
-import bisect
 import math
 import statistics
 import time
@@ -17,16 +16,16 @@ from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
 
 RECENT = 5
-"""Evaluations that are remembered for the rows under the summary."""
+"""Evaluations that have a row under the summary."""
 DIVERSITY_OF = 100
-"""Members of the largest population whose diversity is computed while a search runs: it costs their square."""
+"""The largest population whose diversity is computed during a search: the time grows with its square."""
 
 LINE_ENDS = str.maketrans("\t\n\r", "   ")
 
 
 @dataclass(frozen=True)
 class Best:
-    """The individual that leads, as `Run.ranked` has it."""
+    """The individual that leads, as in `Run.ranked`."""
 
     individual: int
     fitness: float
@@ -35,7 +34,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Population:
-    """The last whole population, as in generations.csv; before the first, everybody who was evaluated."""
+    """The last complete population, as in generations.csv; before the first, all that were evaluated."""
 
     mean: float
     deviation: float
@@ -44,15 +43,15 @@ class Population:
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation as a person reads it.
+    """An evaluation as texts.
 
     Attributes:
         individual: Its id.
         stage: See `stage_of`.
         result: The fitness, or the status of an evaluation that is not complete.
         reason: Why it is not complete; empty if it is.
-        seconds: Of its training; None where nothing was trained for it.
-        genome: As one line.
+        seconds: Time of its training; None if nothing was trained for it.
+        genome: The genome on one line.
     """
 
     individual: int
@@ -67,21 +66,21 @@ class Progress:
     """What a run has done and found.
 
     Args:
-        run: What it holds already is taken in.
-        total: Trainings of the search at most.
-        began: When what is watched began, in seconds since the epoch; None for now.
+        run: The run; may hold evaluations already.
+        total: Most trainings of the search.
+        began: When the clock started, in seconds since the epoch; None for now.
 
     Attributes:
-        stage: What the run is at.
-        busy: Evaluations that run at this moment.
+        stage: What the run is doing.
+        busy: Evaluations that are running.
         done: Evaluations of the search.
-        best: The leader, or the winner once it is named; None before the first complete evaluation.
-        population: Mean, spread and diversity; None before the first.
-        generation: That of the newest individual that was evaluated.
-        failures: Evaluations that are not complete, by status, the finalists' included.
+        best: The leader, or the winner once there is one; None before the first complete evaluation.
+        population: Mean, spread and diversity; None before the first complete evaluation.
+        generation: The latest generation of an evaluated individual.
+        failures: Evaluations that are not complete, by status; includes the finalists'.
         recent: The last evaluations, oldest first.
-        ended: When it ended or stopped; None while it goes on.
-        ends: When it is expected to end; None if one cannot say.
+        ended: When it ended or stopped; None while it is running.
+        ends: When it is expected to end; None if unknown.
         finished: Whether nothing is left to do.
     """
 
@@ -109,7 +108,7 @@ class Progress:
         self.recent.extend(row_of(run, evaluation) for evaluation in list(run.evaluations.values())[-RECENT:])
 
     def take(self, evaluation: Evaluation, seconds_left: float | None = None) -> None:
-        """Take in an evaluation that the run has recorded."""
+        """Learn of an evaluation that the run has recorded."""
         self._count(evaluation)
         self.recent.append(row_of(self.run, evaluation))
         self.ends = None if seconds_left is None else time.time() + seconds_left
@@ -118,7 +117,7 @@ class Progress:
         self._measure_population()
 
     def work(self, stage: Stage, busy: int) -> None:
-        """Take in what the run is at, and how many evaluations run at this moment."""
+        """Learn what the run is doing, and how many evaluations are running."""
         self.stage, self.busy = stage, busy
         if self.run.generations:
             self._measure_population()
@@ -128,43 +127,40 @@ class Progress:
 
     @property
     def listed(self) -> bool:
-        """Whether nothing is searched: the run trains a list of configurations."""
+        """Whether the run trains a list of configurations instead of searching."""
         return self.run.settings.strategy == LISTED
 
     @property
     def configurations_done(self) -> int:
         """Listed configurations that are trained on every seed."""
-        return sum(len(known) >= self.run.settings.seeds for known in list(self._fitnesses.values()))
+        return sum(len(known) >= self.run.settings.seeds for known in self._fitnesses.values())
 
     @property
-    def finalists_done(self) -> int:
-        """Trainings of the finalists that are done."""
-        return len(self.run.finalist_evaluations)
-
-    @property
-    def finalists_total(self) -> int:
-        """Trainings of the finalists."""
-        return len(self.run.finalists) * self.run.settings.finalist_seeds
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Evaluations that are done and their total: those of the search and, once it is over, of the finalists."""
+        settings = self.run.settings
+        counts = [(noun_of(self.run), self.done, self.total)]
+        if self.stage != "search":
+            total = len(self.run.finalists) * settings.finalist_seeds
+            counts.append(("finalists", len(self.run.finalist_evaluations), total))
+        return counts
 
     @property
     def median_seconds(self) -> float | None:
-        """The median time of the trainings; of rows that were read from a curve there is none."""
-        place, odd = divmod(len(self._seconds), 2)
-        if not self._seconds:
-            return None
-        return self._seconds[place] if odd else (self._seconds[place - 1] + self._seconds[place]) / 2
+        """The median time of the complete trainings; evaluations that were read from a curve have none."""
+        return statistics.median(self._seconds) if self._seconds else None
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds since the beginning, until the end if there was one."""
+        """Return the seconds from the beginning until now, or until the end if there was one."""
         return max(0.0, (now if self.ended is None else self.ended) - self.began)
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the seconds until the expected end; None if one cannot say, or nothing goes on."""
+        """Return the seconds until the expected end; None if that is unknown, or nothing is running."""
         return None if self.ends is None or self.ended is not None else max(0.0, self.ends - now)
 
     def _count(self, evaluation: Evaluation) -> None:
         if evaluation.shared_with is None and evaluation.complete:
-            bisect.insort(self._seconds, evaluation.seconds)
+            self._seconds.append(evaluation.seconds)
         if not evaluation.complete:
             self.failures[evaluation.status] += 1
         if evaluation.replicate < FIRST_FINALIST_REPLICATE:
@@ -174,7 +170,7 @@ class Progress:
             self.generation = max(self.generation, self.run.individuals[evaluation.individual].generation)
 
     def _rank(self, changed: set[int]) -> None:
-        """Find the leader again, looking at those alone whose standing may have changed."""
+        """Update the leader; only these individuals and those in a race may have a new standing."""
         turns = raced(self.run.proposals)
         changed |= (set(turns) | set(self._turns)) & set(self._fitnesses)
         self._turns = turns
@@ -198,8 +194,8 @@ class Progress:
         if members is not None and members == self._members:
             return
         self._members = members
-        everybody = range(len(self.run.individuals)) if members is None else members
-        first = (self.run.evaluations.get((member, 0)) for member in everybody)
+        everyone = range(len(self.run.individuals)) if members is None else members
+        first = (self.run.evaluations.get((member, 0)) for member in everyone)
         known = [entry.fitness for entry in first if entry and entry.complete and entry.fitness is not None]
         if not known:
             return
@@ -210,7 +206,7 @@ class Progress:
 
 
 def row_of(run: Run, evaluation: Evaluation) -> Row:
-    """Return an evaluation as a person reads it."""
+    """Return an evaluation as texts."""
     return Row(
         evaluation.individual,
         stage_of(run, evaluation),
@@ -222,7 +218,7 @@ def row_of(run: Run, evaluation: Evaluation) -> Row:
 
 
 def stage_of(run: Run, evaluation: Evaluation) -> str:
-    """Return the part of the run that an evaluation belongs to: a generation, the race, a seed of a finalist."""
+    """Return which part of the run an evaluation belongs to: a generation, the race, a seed of a finalist."""
     if evaluation.replicate >= FIRST_FINALIST_REPLICATE:
         return f"finalist, seed {evaluation.replicate - FIRST_FINALIST_REPLICATE + 1}"
     if run.settings.strategy == LISTED:
@@ -233,37 +229,41 @@ def stage_of(run: Run, evaluation: Evaluation) -> str:
 
 
 def line_of(progress: Progress, evaluation: Evaluation) -> str:
-    """Return the line that an evaluation writes where there is no live table."""
+    """Return the line of an evaluation where there is no live table."""
     row = row_of(progress.run, evaluation)
     cost = f"on the curve of #{evaluation.shared_with}" if row.seconds is None else f"in {row.seconds:.1f} s"
     best, left = progress.best, progress.seconds_left(time.time())
-    best_text = f" | best {best.fitness:.4f} (#{best.individual})" if best and not progress.listed else ""
-    left_text = f" | {duration(left)} left" if left is not None else ""
     result = row.result if evaluation.complete else f"{evaluation.status}: {row.reason}"
-    return f"#{row.individual} {row.stage}: {result} {cost}{best_text}{left_text} | {row.genome}"
+    parts = [f"#{row.individual} {row.stage}: {result} {cost}"]
+    parts += [f"best {best.fitness:.4f} (#{best.individual})"] if best and not progress.listed else []
+    parts += [f"{duration(left)} left"] if left is not None else []
+    return " | ".join([*parts, row.genome])
 
 
 def title_of(run: Run) -> str:
     """Return what a run does, in a few words."""
     settings = run.settings
     if settings.strategy == LISTED:
-        return counted(len(run.configurations), settings.seeds)
+        return f"training {_counted('configuration', len(run.configurations))} on {_counted('seed', settings.seeds)}"
     return f"{settings.strategy} on the space {settings.space_name}"
 
 
-def counted(configurations: int, seeds: int) -> str:
-    """Return how many trainings of listed configurations there are, in words."""
-    whose = "one configuration" if configurations == 1 else f"{configurations} configurations"
-    return f"training {whose} on {'one seed' if seeds == 1 else f'{seeds} seeds'}"
+def _counted(noun: str, count: int) -> str:
+    return f"one {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def noun_of(run: Run) -> str:
+    """Return what an evaluation of a run is called."""
+    return "trainings" if run.settings.objective is None else "evaluations"
 
 
 def model_option(settings: Settings) -> str:
-    """Return what a command that goes on with a run needs beside its folder: a model of the user's own, named again."""
+    """Return the option that a command on a run needs for a user-defined model, which must be named again."""
     return f" --model {settings.model}" if settings.model is not None and ":" in settings.model else ""
 
 
 def genome_text(run: Run, individual: int) -> str:
-    """Return a genome as one line: gene=value gene=value."""
+    """Return a genome on one line: gene=value gene=value."""
     genome = run.config_of(individual)
     return printable(
         " ".join(f"{name}={short(run.space.genes[name].to_text(value))}" for name, value in genome.items())
@@ -271,12 +271,12 @@ def genome_text(run: Run, individual: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text as one line that no terminal obeys: a run folder may be somebody else's."""
+    """Return a text on one line, without control characters: a run folder may come from someone else."""
     return made_plain(text).translate(LINE_ENDS)
 
 
 def short(text: str) -> str:
-    """Return a number's text with three significant digits where it has a fraction; other text as it is."""
+    """Return a number's text with three significant digits if it has a fraction; return other text as it is."""
     try:
         number = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What `evo replay` prints: the recorded result beside that of now, its spread over seeds, and how to load weights."""
+"""Prints what `evo replay` found: the recorded result beside the new one, and its spread over seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evo.reports.statistics import mean_estimate
 
 
 def print_replay(replay: Replay, console: Console) -> None:
-    """Print what was recorded and what came out now, and what follows."""
+    """Print the recorded result, the new one, and whether they agree."""
     recorded, again = replay.recorded, replay.again
     replicate = f", replicate {recorded.replicate}" if recorded.replicate else ""
     console.print(
@@ -34,11 +34,11 @@ def _result(evaluation: Evaluation) -> str:
 
 
 def _verdict(replay: Replay) -> str:
-    """Return whether the result came back; NOT is said of one that did not, in capitals."""
+    """Return whether the result was reproduced; in capitals if it was not."""
     if replay.same:
         return "the same, to the last bit"
     if not replay.changed:
-        return "NOT the same, though versions, processor and settings are those of the recording"
+        return "NOT the same, although versions, processor and settings are those of the recording"
     why = f"last digits may differ: {'; '.join(replay.changed)}"
     if replay.recorded.fitness is None or replay.again.fitness is None:
         return f"{'the same status' if replay.came_back else 'NOT the same'} ({why})"
@@ -58,6 +58,6 @@ def _print_spread(others: tuple[Evaluation, ...], console: Console) -> None:
         if len(known) > 1:
             text += f", standard deviation {statistics.stdev(known):.4f}, {min(known):.4f} to {max(known):.4f}"
         console.print(text, markup=False)
-        console.print("The recorded training is left out: the search may have chosen it for its luck.", style="dim")
+        console.print("The recorded training is excluded: the search may have chosen it for its luck.", style="dim")
     for evaluation in failed:
         console.print(f"seed {evaluation.seed}: {evaluation.status}: {evaluation.error}", markup=False, style="yellow")

@@ -1,4 +1,4 @@
-"""What a finished run ends with: its best genome, what it is worth, what it cost, and what to do next."""
+"""Prints a finished run: its best genome, what that is worth, what it cost, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -16,7 +16,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from evo.cli.progress import duration, genome_text, model_option, printable, short
+from evo.cli.progress import duration, genome_text, model_option, noun_of, printable, short
 from evo.cli.terminal import SELECTED_ON_TEST, nothing_complete, output_console
 from evo.errors import SearchError
 from evo.individual import Evaluation, genome_key
@@ -28,26 +28,23 @@ from evo.reports.statistics import mean_estimate
 
 LABEL_WIDTH = 34
 STACKED_BELOW = 72
-"""Columns under which a value stands below its label."""
+"""In fewer columns, a value that does not fit goes below its label."""
 WIDEST = 100
 CAUSES = 5
-"""Most causes of failure that are shown, the most frequent first."""
+"""Causes of failure that are shown, the most frequent first."""
 
-
-@dataclass
-class Section:
-    """Labels with their values, under a heading."""
-
-    heading: str = ""
-    rows: list[tuple[str, str]] = field(default_factory=list)
+Rows: TypeAlias = list[tuple[str, str]]
+"""Labels with their values."""
+Section: TypeAlias = tuple[str, Rows]
+"""A heading, which may be empty, with the rows below it."""
 
 
 def print_result(run: Run, console: Console | None = None) -> None:
     """Print the best genome of a finished run, what it cost, where its results are, and what to do next.
 
     Args:
-        run: Finished.
-        console: Where; by default stdout.
+        run: A finished run.
+        console: Where to print; by default stdout.
 
     Raises:
         SearchError: No training was complete.
@@ -60,47 +57,43 @@ def print_result(run: Run, console: Console | None = None) -> None:
     genes.insert(0, ("individual", str(best.id)))
     title = f"Best of {len(run.search_evaluations)} {noun_of(run)}"
     worth, interval = _worth(run)
-    _print_box(console, title, [Section(rows=genes), Section(rows=worth), Section(rows=_cost(run))], interval)
+    _print_box(console, title, [("", genes), ("", worth), ("", _cost(run))], interval)
     if run.settings.fitness == "test":
         console.print(SELECTED_ON_TEST, style="bold yellow")
     exhausted = _nothing_new_left(run)
     if exhausted:
         console.print("Nothing new is left to try in the search space.")
-    if run.path is None:
-        return
     files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
-    folder, model = shlex.quote(str(run.path)), model_option(run.settings)
-    next_commands = [
-        (f"evo compare {folder}", "the best genomes, validation and test side by side"),
-        (f"evo report {folder}", "figures and tables of the whole search, as one page"),
-        (f"evo replay {folder} {best.id}{model}", "train the best again and compare"),
+    model = model_option(run.settings)
+    commands = [
+        ("compare", "", "the best genomes, validation and test side by side"),
+        ("report", "", "figures and tables of the whole search, as one page"),
+        ("replay", f" {best.id}{model}", "train the best again and compare"),
     ]
     if not exhausted:
-        more = f"evo resume {folder} --budget {2 * len(run.search_evaluations)}{model}"
-        next_commands.insert(2, (more, f"go on with twice the {noun_of(run)}"))
-    _print_next(console, f"{run.path}/{', '.join(files)}", next_commands)
+        more = f" --budget {2 * len(run.search_evaluations)}{model}"
+        commands.insert(2, ("resume", more, f"resume with twice the {noun_of(run)}"))
+    _print_next(console, run, files, commands)
 
 
 def print_trainings(run: Run, console: Console | None = None) -> None:
-    """Print what listed configurations have reached, mean and interval over their seeds, and where it is.
+    """Print the results of listed configurations, mean and interval over their seeds, and where to find them.
 
     Args:
-        run: Finished.
-        console: Where; by default stdout.
+        run: A finished run.
+        console: Where to print; by default stdout.
 
     Raises:
         SearchError: No training was complete.
     """
     console = console or output_console()
     part = run.settings.fitness
-    sections, several = [], False
+    sections: list[Section] = []
+    several = False
     for individual in run.individuals:
         evaluations = [e for e in run.search_evaluations if e.individual == individual.id]
         complete = [evaluation for evaluation in evaluations if evaluation.complete]
-        section = Section(genome_text(run, individual.id))
-        section.rows += [
-            (f"seed {e.replicate + 1}", f"{e.status}: {printable(e.error)}") for e in evaluations if not e.complete
-        ]
+        rows = [(f"seed {e.replicate + 1}", f"{e.status}: {printable(e.error)}") for e in evaluations if not e.complete]
         for label, values, within in (
             (f"{part} accuracy", [e.fitness for e in complete], (0.0, 1.0)),
             ("train accuracy", [e.train_accuracy for e in complete], (0.0, 1.0)),
@@ -110,28 +103,24 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
             known = [value for value in values if value is not None]
             several |= len(known) > 1
             if known:
-                section.rows.append((label, mean_text(known, within)))
-        sections.append(section)
-    sections.append(Section(rows=_cost(run)))
+                rows.append((label, mean_text(known, within)))
+        sections.append((genome_text(run, individual.id), rows))
+    sections.append(("", _cost(run)))
     count = len(run.search_evaluations)
     _print_box(console, f"{count} training{'s' if count > 1 else ''}", sections, several)
     if not run.ranked():
         raise SearchError(nothing_complete(run))
-    folder, model = shlex.quote(str(run.path)), model_option(run.settings)
-    more = f"evo resume {folder} --seeds {min(run.settings.seeds + 2, FIRST_FINALIST_REPLICATE - 1)}{model}"
-    _print_next(console, f"{run.path}/evaluations.csv, curves.csv, figures/", [(more, "train on more seeds")])
+    seeds = min(run.settings.seeds + 2, FIRST_FINALIST_REPLICATE - 1)
+    more = f" --seeds {seeds}{model_option(run.settings)}"
+    files = ["evaluations.csv", "curves.csv", "figures/"]
+    _print_next(console, run, files, [("resume", more, "train on more seeds")])
 
 
 def _nothing_new_left(run: Run) -> bool:
-    """Return whether a finished run has tried the whole space, or ended before its budget, which has no other cause."""
+    """Return whether a finished run has tried the whole space; a run ends before its budget for no other reason."""
     if run.settings.generations is None and len(run.proposals) < (run.settings.budget or 0):
         return True
     return len({genome_key(individual.genome) for individual in run.individuals}) >= run.space.points
-
-
-def noun_of(run: Run) -> str:
-    """Return what an evaluation of a run is called."""
-    return "trainings" if run.settings.objective is None else "evaluations"
 
 
 def mean_text(values: Sequence[float], within: tuple[float, float]) -> str:
@@ -141,8 +130,8 @@ def mean_text(values: Sequence[float], within: tuple[float, float]) -> str:
     return f"{estimate.value:.4f}{interval}"
 
 
-def _worth(run: Run) -> tuple[list[tuple[str, str]], bool]:
-    """Return what was measured of the best genome, and whether an interval is among it."""
+def _worth(run: Run) -> tuple[Rows, bool]:
+    """Return what was measured of the best genome, and whether there is an interval."""
     settings, best = run.settings, run.best
     label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
     seeds = f" (n = {len(best.replicates)})" if best.replicates else ""
@@ -160,8 +149,8 @@ def _worth(run: Run) -> tuple[list[tuple[str, str]], bool]:
     return rows, len(found.fitness) > 1
 
 
-def _cost(run: Run) -> list[tuple[str, str]]:
-    """Return what a run took, and what failed in it."""
+def _cost(run: Run) -> Rows:
+    """Return what a run took, and what failed."""
     everything = [*run.search_evaluations, *run.finalist_evaluations]
     count = f"{len(run.search_evaluations)}"
     if run.finalist_evaluations:
@@ -183,12 +172,12 @@ def _cost(run: Run) -> list[tuple[str, str]]:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a time as 4.2 s, and from a minute on as 12:07 or 1:02:03."""
+    """Return a time below a minute as 4.2 s, a longer one as 12:07 or 1:02:03."""
     return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
 
 
 def busy_seconds(evaluations: Iterable[Evaluation]) -> float:
-    """Return for how many seconds at least one of the evaluations ran: pauses between two commands do not count."""
+    """Return how many seconds at least one evaluation was running; pauses between two commands do not count."""
     total, until = 0.0, -math.inf
     for started, ended in sorted((e.started, e.ended) for e in evaluations if e.started):
         total += max(0.0, ended - max(started, until))
@@ -197,34 +186,33 @@ def busy_seconds(evaluations: Iterable[Evaluation]) -> float:
 
 
 def _print_box(console: Console, title: str, sections: Sequence[Section], interval: bool) -> None:
-    """Print sections in a frame on a terminal, as plain lines elsewhere."""
+    """Print sections: in a frame on a terminal, as plain lines elsewhere."""
     note = "[low, high]: 95 % interval of the mean over n seeds (Student's t)" if interval else ""
     if not console.is_interactive:
         console.print(f"{title}:", markup=False, soft_wrap=True)
-        for section in sections:
-            if section.heading:
-                console.print(section.heading, markup=False, soft_wrap=True)
-            for label, value in section.rows:
+        for heading, rows in sections:
+            if heading:
+                console.print(heading, markup=False, soft_wrap=True)
+            for label, value in rows:
                 console.print(f"  {label:<{LABEL_WIDTH}} {value}", markup=False, soft_wrap=True)
         if note:
             console.print(f"  {note}", markup=False, soft_wrap=True)
         return
     width = min(console.width, WIDEST)
     parts: list[RenderableType] = []
-    for section in sections:
-        if parts:
-            parts.append(Rule(style="dim"))
-        if section.heading:
-            parts.append(Text(section.heading, style="bold"))
-        parts.append(_grid(section.rows, width - 4))
+    for heading, rows in sections:
+        parts += [Text(heading, style="bold")] if heading else []
+        parts += [_grid(rows, width - 4), Rule(style="dim")]
     if note:
-        parts += [Rule(style="dim"), Text(note, style="dim")]
-    heading = Text(title, style="bold green")
-    console.print(Panel(Group(*parts), title=heading, title_align="left", box=box.ROUNDED, width=width))
+        parts.append(Text(note, style="dim"))
+    else:
+        parts.pop()
+    top = Text(title, style="bold green")
+    console.print(Panel(Group(*parts), title=top, title_align="left", box=box.ROUNDED, width=width))
 
 
-def _grid(rows: Sequence[tuple[str, str]], width: int) -> RenderableType:
-    """Return labels beside their values; on a narrow terminal a value that has no room there stands below."""
+def _grid(rows: Rows, width: int) -> RenderableType:
+    """Return labels beside their values; on a narrow terminal, a value that does not fit goes below its label."""
     if width >= STACKED_BELOW:
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(no_wrap=True, min_width=LABEL_WIDTH)
@@ -242,9 +230,12 @@ def _grid(rows: Sequence[tuple[str, str]], width: int) -> RenderableType:
     return Group(*lines)
 
 
-def _print_next(console: Console, results: str, commands: Sequence[tuple[str, str]]) -> None:
-    """Print where results are, and commands to go on with: outside the frame, so that they can be copied."""
-    console.print(f"\nResults: {results}", markup=False, soft_wrap=True)
+def _print_next(console: Console, run: Run, files: Sequence[str], commands: Sequence[tuple[str, str, str]]) -> None:
+    """Print where the results are and what can be done with the folder: outside the frame, so it can be copied."""
+    if run.path is None:
+        return
+    console.print(f"\nResults: {run.path}/{', '.join(files)}", markup=False, soft_wrap=True)
     console.print("Next:")
-    for command, purpose in commands:
-        console.print(f"  {escape(command)}   [dim]# {purpose}[/dim]", soft_wrap=True)
+    for command, options, purpose in commands:
+        text = escape(f"evo {command} {shlex.quote(str(run.path))}{options}")
+        console.print(f"  {text}   [dim]# {purpose}[/dim]", soft_wrap=True)

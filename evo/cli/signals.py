@@ -1,4 +1,4 @@
-"""Signals that end a search in an orderly way: Ctrl-C, a scheduler's TERM, its warning USR1."""
+"""Signals that end a search in an orderly way: Ctrl-C, a scheduler's TERM, and its warning USR1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REASONS = {
 class StopOnSignals:
     """While active, the first signal makes `check` raise `Stop`; a second Ctrl-C ends everything at once.
 
-    Before the first `check`, that is before there is anything to save, Ctrl-C acts as usual.
+    Before the first `check` there is nothing to save, and Ctrl-C acts as usual.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class StopOnSignals:
             signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raise `Stop` if a signal has come."""
+        """Raise `Stop` if a signal was received."""
         self._checked = True
         if self._received is not None:
             raise Stop(REASONS[self._received], EXIT_CODES[self._received])

@@ -1,4 +1,4 @@
-"""What commands print on stdout: the consoles, Table 1, search spaces."""
+"""The consoles of stdout and stderr, and what commands print there: Table 1 and search spaces."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from evo.record.settings import FINALIST_SEEDS, FINALISTS
 from evo.space import SearchSpace
 
 WIDE = 200
-"""Columns of a table that no terminal shows: wide enough that nothing is cut off."""
+"""Columns of a table that is not printed on a terminal: wide enough for everything."""
 SELECTED_ON_TEST = (
-    "Fitness is TEST accuracy (--fitness test): the test set chose these genomes, so it no longer judges them."
+    "Fitness is TEST accuracy (--fitness test): the test set chose these genomes, so it cannot judge them."
 )
 
 
@@ -35,7 +35,7 @@ def error_console() -> Console:
 
 
 def print_table1(run: Run) -> None:
-    """Print the reproduction of Table 1: the report's accuracies beside ours, measured in both ways."""
+    """Print the reproduction of Table 1: the report's accuracies beside ours, measured both ways."""
     from evo.report2019.table import table1_table
 
     console = output_console()
@@ -70,7 +70,7 @@ def print_table1(run: Run) -> None:
 
 
 def nothing_complete(run: Run) -> str:
-    """Return why a run has no result: the reasons of its failures, the most frequent first."""
+    """Return why a run has no result: the causes of its failures, the most frequent first."""
     reasons = Counter(f"{evaluation.status}: {evaluation.error}" for evaluation in run.search_evaluations)
     heading = f"none of {len(run.search_evaluations)} trainings was complete (all rows: {run.path}/evaluations.csv):"
     return listed([f"{count} × {reason}" for reason, count in reasons.most_common(5)], heading)
@@ -103,7 +103,7 @@ def print_space(space: SearchSpace) -> None:
         view.add_column(heading, overflow="fold")
     for name, gene in space.genes.items():
         condition = " and ".join(f"{parent} = {wanted}" for parent, wanted in (gene.when or {}).items())
-        cells = (name, type(gene).__name__.lower(), gene.describe(), f"if {condition}" if condition else "always")
+        cells = (name, gene.type, gene.describe(), f"if {condition}" if condition else "always")
         view.add_row(*map(escape, cells))
     console.print(
         f"{space.name}: {space.model or 'no model'} on {space.dataset or 'no dataset'}; it is valid.", markup=False

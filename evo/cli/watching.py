@@ -1,4 +1,4 @@
-"""Following a run from outside: its journal is read as it grows; the writer is never disturbed."""
+"""Follows a run from outside: reads its journal as it grows and never disturbs the writer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from evo.loop.dispatch import Twins, cost_of, predicted_seconds
 from evo.loop.finished import is_finished, total_of
 from evo.loop.search_loop import Stage, StopCheck
 from evo.record.folder import is_run
+from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.journal import is_written
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
@@ -23,22 +24,22 @@ POLL_SECONDS = 0.5
 PREDICTION_SECONDS = 5.0
 """How long a prediction of the end is kept at least."""
 PREDICTION_SHARE = 0.01
-"""Most of the time that predictions take: fitting the cost model to thousands of trainings takes a while."""
+"""The largest share of the time for predictions: a cost model of thousands of trainings takes a while to fit."""
 STAGES: dict[str, Stage] = {"proposal": "search", "finalists": "finalist", "winner": "test"}
-"""What a run is at after such an event."""
+"""What a run is doing after such an event."""
 
 
 class Display(Protocol):
-    """Who shows a run that is followed."""
+    """Shows a run that is followed."""
 
     def show(self, progress: Progress) -> None:
         """Show a run's numbers from now on."""
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
-        """Take in an evaluation."""
+        """Show an evaluation."""
 
     def status(self, text: str) -> None:
-        """Show a word about the run; nothing while it is being written."""
+        """Show a note about the run; an empty one while it is being written."""
 
 
 class Follower:
@@ -48,9 +49,9 @@ class Follower:
         path: The run folder.
 
     Attributes:
-        run: As far as it has been read.
-        total: Trainings of the search at most.
-        stage: What it is at.
+        run: The run, as far as it has been read.
+        total: Most trainings of the search.
+        stage: What the run is doing.
 
     Raises:
         RunError: The folder holds no run, or a damaged one.
@@ -63,12 +64,11 @@ class Follower:
     def _load(self) -> None:
         self._journal = self._path / "journal.jsonl"
         self._settings_file = self._path / "settings.json"
-        self._settings_seen = self._stamp(self._settings_file)
-        self._file = self._identity()
+        self._settings_seen = _stamp(self._settings_file)
+        self._file, self._size = _stamp(self._journal)[:2], -1
         self.run = Run.load(self._path)
         self.total = total_of(self.run)
         self.stage: Stage = _stage_of(self.run)
-        self._size = -1
         self._predict_after = -math.inf
         self._ends: float | None = None
         self._judged, self._finished = -1, False
@@ -77,16 +77,17 @@ class Follower:
         """Read what is new; return the new evaluations.
 
         Raises:
-            RunError: The run is damaged, or gone.
+            RunError: The run is damaged or gone.
         """
-        if self._identity() != self._file:
-            self._load()  # another run has taken its place
+        *file, size, _ = _stamp(self._journal)
+        if tuple(file) != self._file:
+            self._load()  # another run has replaced it
             return []
-        if (seen := self._stamp(self._settings_file)) != self._settings_seen:
+        if (seen := _stamp(self._settings_file)) != self._settings_seen:
             self._settings_seen = seen
             self.run.settings = Settings.load(self._path)
             self.total = total_of(self.run)
-        if (size := self._stamp(self._journal)) == self._size:
+        if size == self._size:
             return []
         self._size = size
         new = []
@@ -100,7 +101,7 @@ class Follower:
         return new
 
     def look(self, progress: Progress) -> str:
-        """Bring what no evaluation tells up to date; return "written", "stopped" or "finished"."""
+        """Update what no evaluation tells; return "written", "stopped" or "finished"."""
         written = is_written(self._journal)
         progress.total = self.total
         progress.work(self.stage, self.busy if written else 0)
@@ -108,26 +109,29 @@ class Follower:
         if written:
             return "written"
         events = len(self.run.proposals) + len(self.run.evaluations) + len(self.run.tests)
-        if events != self._judged:  # it takes the strategy through the whole run
+        if events != self._judged:  # it replays the whole run
             self._judged, self._finished = events, is_finished(self.run)
         progress.finished = self._finished
         return "finished" if self._finished else "stopped"
 
     @property
     def busy(self) -> int:
-        """Evaluations that run now, as far as the journal shows it: as many as wait, the number of workers at most."""
-        if self.stage == "test":
-            return 1
-        missing = len(self.run.unevaluated())
-        if self.stage == "finalist":
-            settings = self.run.settings
-            missing = len(self.run.finalists) * settings.finalist_seeds - len(self.run.finalist_evaluations)
-        elif self.run.settings.strategy == LISTED:
-            missing = self.total - len(self.run.evaluations)
-        return min(missing, self.run.settings.workers)
+        """Evaluations that are running, judging by the journal: those that wait, at most the number of workers."""
+        return 1 if self.stage == "test" else min(len(self._waiting()), self.run.settings.workers)
+
+    def _waiting(self) -> list[int]:
+        """Return the individual of every evaluation that is still missing in this stage, as far as it is known."""
+        run, settings = self.run, self.run.settings
+        if self.stage == "search" and settings.strategy != LISTED:
+            return [individual.id for individual in run.unevaluated()]
+        individuals, first, seeds = tuple(range(len(run.individuals))), 0, settings.seeds
+        if self.stage != "search":
+            individuals, first, seeds = run.finalists, FIRST_FINALIST_REPLICATE, settings.finalist_seeds
+        replicates = range(first, first + seeds)
+        return [number for number in individuals for place in replicates if (number, place) not in run.evaluations]
 
     def seconds_left(self) -> float | None:
-        """Return how long the rest takes; None if one cannot say. Predicted anew every few seconds."""
+        """Return how long the rest takes; None if unknown. Predicts anew every few seconds."""
         now = time.monotonic()
         if now >= self._predict_after:
             seconds = self._predict()
@@ -136,44 +140,31 @@ class Follower:
         return None if self._ends is None else max(0.0, self._ends - now)
 
     def _predict(self) -> float | None:
-        run, settings = self.run, self.run.settings
+        run, workers = self.run, self.run.settings.workers
         cost = cost_of(run, Twins(run))
         if not cost.trainings:
             return None
-        if self.stage == "search" and settings.strategy != LISTED:
-            return predicted_seconds(run, cost, run.unevaluated(), self.total, run.settings.workers)
-        if self.stage == "search":
-            seconds = [cost.seconds(individual.genome) for individual in run.individuals]
-            left = sum(seconds) * settings.seeds - sum(seconds[number] for number, _ in run.evaluations)
-        else:
-            done = [evaluation.individual for evaluation in run.finalist_evaluations]
-            missing = [number for number in run.finalists for _ in range(settings.finalist_seeds - done.count(number))]
-            left = sum(cost.seconds(run.config_of(number)) for number in missing)
-        return max(0.0, left) / settings.workers
+        if self.stage == "search" and run.settings.strategy != LISTED:
+            return predicted_seconds(run, cost, run.unevaluated(), self.total, workers)
+        return sum(cost.seconds(run.config_of(number)) for number in self._waiting()) / workers
 
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._journal)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
 
-    @staticmethod
-    def _stamp(path: Path) -> int:
-        try:
-            status = os.stat(path)
-        except OSError:
-            return 0
-        return status.st_mtime_ns if path.suffix == ".json" else status.st_size
+def _stamp(path: Path) -> tuple[int, int, int, int]:
+    """Return what identifies a file and its content: device, inode, size and time of its last change."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0, 0, 0
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def follow(path: Path, display: Display, stop_check: StopCheck = lambda: None) -> Run:
-    """Show a run until it is finished; one that is stopped may be resumed meanwhile.
+    """Show a run until it is finished; a stopped run may be resumed in the meantime.
 
     Args:
         path: The run folder.
-        display: Shows it.
-        stop_check: Called often; raises to end it.
+        display: Shows the run.
+        stop_check: Called often; raises an exception to stop.
 
     Returns:
         The finished run.
@@ -201,7 +192,7 @@ def follow(path: Path, display: Display, stop_check: StopCheck = lambda: None) -
 
 
 def now(path: Path) -> tuple[Progress, str]:
-    """Return the numbers of a run as they are now, and a word about it; see `follow`."""
+    """Return the present numbers of a run, and a note about it; see `follow`."""
     follower = Follower(path)
     progress = progress_of(follower)
     state = follower.look(progress)
@@ -209,11 +200,11 @@ def now(path: Path) -> tuple[Progress, str]:
 
 
 def status_of(run: Run, state: str) -> str:
-    """Return what there is to say of a run; nothing while it is being written."""
+    """Return a note about a run; an empty one while it is being written."""
     if state != "stopped":
         return "finished" if state == "finished" else ""
-    words = f"evo resume {shlex.quote(str(run.path))}{model_option(run.settings)}"
-    return f"stopped: nobody writes this run now. Go on with:  {words}"
+    command = f"evo resume {shlex.quote(str(run.path))}{model_option(run.settings)}"
+    return f"stopped: no process writes this run. Resume it:  {command}"
 
 
 def wait_for(path: Path, stop_check: StopCheck) -> None:
@@ -224,7 +215,7 @@ def wait_for(path: Path, stop_check: StopCheck) -> None:
 
 
 def progress_of(follower: Follower) -> Progress:
-    """Return the numbers of a run that is followed; its clock begins with its first training."""
+    """Return the numbers of a run that is followed; its clock starts with its first training."""
     began = min((entry.started for entry in follower.run.evaluations.values() if entry.started), default=None)
     progress = Progress(follower.run, follower.total, began)
     progress.work(follower.stage, 0)
@@ -234,7 +225,7 @@ def progress_of(follower: Follower) -> Progress:
 
 
 def _stage_of(run: Run) -> Stage:
-    """Return what a run is at, from all that it holds; an extended search has proposals after its old finalists."""
+    """Return what a run is doing; an extended search has proposals after its old finalists."""
     if not run.finalists or run.unevaluated():
         return "search"
     return "finalist" if run.winner is None else "test"

@@ -3,7 +3,7 @@
 from evo.data.cache import cache_root
 from evo.data.prepared import PreparedDataset, detect_dataset, prepare_dataset
 from evo.data.splits import split_train
-from evo.space.settings import DATASETS
+from evo.names import DATASETS
 
 __all__ = [
     "DATASETS",

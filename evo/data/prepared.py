@@ -17,7 +17,7 @@ from evo.data.cifar10 import cifar10_source
 from evo.data.digits import digits_source
 from evo.data.image_folder import LAYOUT, image_folder_source
 from evo.errors import ConfigurationError, did_you_mean
-from evo.space.settings import DATASETS
+from evo.names import DATASETS
 
 DEFAULT_IMAGE_SIZE = 32
 

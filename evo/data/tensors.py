@@ -77,7 +77,7 @@ def load_part(
     return Part(images.to(device), labels.to(device), indices.to(device))
 
 
-def fit_preprocessing(kind: Literal["standardise", "subtract_mean_image"], part: Part) -> Preprocessing:
+def fit_preprocessing(kind: str, part: Part) -> Preprocessing:
     """Return the preprocessing fitted on `part`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Search space files: finding, reading and checking them, with every mistake named at once."""
+"""Finds, reads and checks search space files; names every mistake at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, did_you_mean, listed
+from evo.names import DATASETS
 from evo.space import SearchSpace
 from evo.space.genes import GENE_KINDS, Gene
 from evo.space.genes.base import GeneError
 from evo.space.problems import Absent, SpaceError, is_reference
-from evo.space.settings import DATASETS, SearchDefaults, TrainingSettings, section_problems
+from evo.space.settings import SearchDefaults, TrainingSettings, read_section
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -81,33 +82,26 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
     problems = [
         f"{key}: unknown key.{did_you_mean(key, TOP_LEVEL_KEYS)}" for key in values if key not in TOP_LEVEL_KEYS
     ]
-    if is_reference(_text(values.get("model"))):
-        problems.append("model: a file cannot name a function; give a model of your own by --model or from Python")
-        values = {**values, "model": None}
+    model, dataset = _text(values.get("model")), _text(values.get("dataset"))
+    if is_reference(model):
+        problems.append("model: a file cannot name a function; give your own model by --model or from Python")
+        model = None
     for key in ("model", "dataset", "description"):
         if not isinstance(values.get(key), str | None):
             problems.append(f"{key}: must be a text, got {values[key]!r}")
-    broken: set[str] = set()
-    for key, settings in (("training", TrainingSettings), ("search", SearchDefaults)):
-        if found := section_problems(settings, values.get(key, {}), key):
-            problems += found
-            broken.add(key)
+    training, wrong = read_section(TrainingSettings, values.get("training", {}), "training")
+    search, others = read_section(SearchDefaults, values.get("search", {}), "search")
+    problems += [*wrong, *others]
     initial = values.get("initial", [])
     if not isinstance(initial, list) or not all(isinstance(entry, Mapping) for entry in initial):
-        problems.append("initial: must be [[initial]] tables, one a known configuration")
+        problems.append("initial: must be [[initial]] tables, one for each known configuration")
         initial = []
     genes, gene_problems = _read_genes(values.get("genes", {}))
     problems += gene_problems
     space = None
     try:
         space = SearchSpace(
-            genes,
-            name=name,
-            model=_text(values.get("model")),
-            dataset=_text(values.get("dataset")),
-            training=None if "training" in broken else values.get("training"),
-            search=None if "search" in broken else values.get("search"),
-            initial=initial,
+            genes, name=name, model=model, dataset=dataset, training=training, search=search, initial=initial
         )
     except SpaceError as error:
         given = values.get("genes")
@@ -119,7 +113,7 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
 
 
 def _read_genes(tables: Any) -> tuple[dict[str, Gene], list[str]]:
-    """Return the genes that could be read and what is wrong with the others."""
+    """Return the genes that could be read, and what is wrong with the others."""
     genes: dict[str, Gene] = {}
     problems: list[str] = []
     if not isinstance(tables, Mapping):
@@ -131,13 +125,11 @@ def _read_genes(tables: Any) -> tuple[dict[str, Gene], list[str]]:
             continue
         kind = table.get("type")
         if not isinstance(kind, str) or kind not in GENE_KINDS:
-            known = f"Known: {', '.join(GENE_KINDS)}"
-            hint = did_you_mean(str(kind), GENE_KINDS)
-            problems.append(f"{path}.type: {'missing' if kind is None else f'unknown kind {kind!r}'}.{hint} {known}")
+            what = f"unknown kind {kind!r}.{did_you_mean(str(kind), GENE_KINDS)}" if "type" in table else "missing."
+            problems.append(f"{path}.type: {what} Known: {', '.join(GENE_KINDS)}")
             continue
-        cls = GENE_KINDS[kind]
         try:
-            genes[name] = cls(**table)
+            genes[name] = GENE_KINDS[kind](**table)
         except GeneError as error:
             problems += error.problems(path)
     return genes, problems

@@ -2,69 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import STEPS
-from evo.models import ACTIVATIONS, BATCH_NORM_KINDS, MODEL_GENES, REQUIRED_GENES
-from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
-from evo.space.settings import DATASETS, TrainingSettings
+from evo.models import GENE_RULES, MODEL_GENES, REQUIRED_GENES, GeneRule
+from evo.names import DATASETS
+from evo.space.genes import Boolean, Categorical, Gene, Integer, Number
+from evo.space.settings import TRAINING_GENES, TrainingSettings
 
-TRAINING_GENES = frozenset({"learning_rate", "batch_size", STEPS, "weight_decay"})
-"""The genes that every training reads, whatever its model."""
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size", STEPS)
-
-_DOMAINS: dict[str, tuple[tuple[type[Gene], ...], float, float]] = {
-    "learning_rate": ((Float, Categorical), 0.0, math.inf),
-    "weight_decay": ((Float, Categorical), 0.0, math.inf),
-    "dropout": ((Float, Categorical), 0.0, 1.0),
-    "batch_size": ((Integer, Categorical), 1, math.inf),
-    STEPS: ((Integer, Categorical), 1, math.inf),
-    "single_blocks": ((Integer, Categorical), 0, math.inf),
-}
-"""The kinds of number genes that trainings and shipped models read, with their smallest and largest value."""
-
-_NAMES: dict[str, tuple[str, ...]] = {"activation": ACTIVATIONS, "batch_norm_kind": BATCH_NORM_KINDS}
-"""The categorical genes that shipped models read, with the values that they know."""
 
 RESERVED = frozenset(
     {
-        "individual",
-        "replicate",
-        "generation",
-        "parents",
-        "operator",
-        "seed",
-        "status",
-        "fitness",
-        "validation_accuracy",
-        "train_accuracy",
-        "test_accuracy",
-        "loss",
-        "test_loss",
-        "parameters",
-        "steps_trained",
-        "seconds",
-        "seconds_before",
-        "worker",
-        "started",
-        "engine",
-        "precision",
-        "shared_with",
-        "error",
-        "rank",
-        "rung",
-        "replicates",
-        "winner",
+        *("individual", "replicate", "generation", "parents", "operator", "rung", "seed", "status", "fitness"),
+        *("validation_accuracy", "train_accuracy", "test_accuracy", "loss", "test_loss", "parameters"),
+        *("steps_trained", "seconds", "seconds_before", "worker", "started", "engine", "precision"),
+        *("shared_with", "error", "rank", "replicates", "winner"),
     }
 )
-"""The columns that stand beside the genes in the tables of a run."""
+"""The other columns of the tables that have a column per gene."""
 
 
 class Absent(str):
-    """A problem that only says that a gene is not there: no news where the gene was given but could not be read."""
+    """A problem that only says that a gene is missing: not worth repeating if the gene is there but unreadable."""
 
     gene: str
 
@@ -75,7 +37,7 @@ class Absent(str):
 
 
 class SpaceError(ConfigurationError):
-    """A search space that does not fit together; keeps its problems one by one."""
+    """A search space whose parts do not fit together; keeps its problems one by one."""
 
     def __init__(self, name: str, problems: list[str]):
         super().__init__(listed(problems, f"search space {name}: {len(problems)} mistake{'s' * (len(problems) != 1)}"))
@@ -85,10 +47,10 @@ class SpaceError(ConfigurationError):
 def space_problems(
     genes: Mapping[str, Gene], model: str | None, dataset: str | None, training: TrainingSettings
 ) -> list[str]:
-    """Return what does not fit together in a space's genes, conditions, model and dataset, one text a problem."""
+    """Return what does not fit together in a space's genes, conditions, model and dataset, one text per problem."""
     problems: list[str] = [] if genes else [Absent("genes: at least one [genes.NAME] is needed", "")]
     problems += [
-        f"genes.{name}: a name is made of letters, digits and _, begins with a letter, and is not a column's of the "
+        f"genes.{name}: a name consists of letters, digits and _, begins with a letter, and is not a column of the "
         "results tables"
         for name in genes
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", str(name)) or name in RESERVED
@@ -97,49 +59,31 @@ def space_problems(
     if model is not None:
         problems += _model_problems(genes, model, training)
     if dataset is not None and dataset not in DATASETS:
-        problems.append(
-            f'dataset: unknown dataset "{dataset}".{did_you_mean(dataset, DATASETS)} Known: {", ".join(DATASETS)}'
-        )
+        problems.append(f"dataset: {_unknown('dataset', dataset, DATASETS)}")
     return problems
 
 
-def _domain_problems(genes: Mapping[str, Gene]) -> list[str]:
-    """Return the genes whose values a training or a shipped model cannot take."""
-    problems = []
-    for name, (kinds, low, high) in _DOMAINS.items():
-        gene = genes.get(name)
-        if gene is None:
-            continue
-        if not isinstance(gene, kinds):
-            wanted = " or ".join(kind.__name__.lower() for kind in kinds)
-            problems.append(f"genes.{name}.type: must be {wanted} for this model, got {type(gene).__name__.lower()}")
-            continue
-        values = gene.choices if isinstance(gene, Categorical) else (gene.low, gene.high)  # type: ignore[attr-defined]
-        problems += [
-            f"genes.{name}: must lie in [{low:g}, {high:g}], got {value!r}"
-            for value in values
-            if isinstance(value, bool | str)
-            or not low <= value <= high
-            or (Integer in kinds and not isinstance(value, int))
-        ]
-    for name, kind in (
-        ("hidden_layers", Layers),
-        ("channels", Layers),
-        ("batch_norm", Boolean),
-        *((name, Categorical) for name in _NAMES),
-    ):
-        if name in genes and not isinstance(genes[name], kind):
-            problems.append(f"genes.{name}.type: must be {kind.__name__.lower()} for this model")
-    for name, known in _NAMES.items():
-        named = genes.get(name)
-        if isinstance(named, Categorical):
-            problems += [
-                f'genes.{name}.choices: unknown {name} "{choice}".{did_you_mean(str(choice), known)} '
-                f"Known: {', '.join(known)}"
-                for choice in named.choices
-                if choice not in known
-            ]
-    return problems
+def _unknown(what: str, name: object, known: Iterable[str]) -> str:
+    return f'unknown {what} "{name}".{did_you_mean(str(name), known)} Known: {", ".join(known)}'
+
+
+def _rule_problems(name: str, gene: Gene, rule: GeneRule) -> list[str]:
+    """Return the values of a gene that a training or a shipped model cannot take."""
+    if gene.type not in rule.kinds:
+        return [f"genes.{name}.type: must be {' or '.join(rule.kinds)} for this model, got {gene.type}"]
+    if rule.known:
+        texts = gene.choices if isinstance(gene, Categorical) else ()
+        return [f"genes.{name}.choices: {_unknown(name, text, rule.known)}" for text in texts if text not in rule.known]
+    values = (
+        gene.choices if isinstance(gene, Categorical) else (gene.low, gene.high) if isinstance(gene, Number) else ()
+    )
+    return [
+        f"genes.{name}: must lie in [{rule.low:g}, {rule.high:g}], got {value!r}"
+        for value in values
+        if isinstance(value, bool | str)
+        or not rule.low <= value <= rule.high
+        or ("integer" in rule.kinds and not isinstance(value, int))
+    ]
 
 
 def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
@@ -148,12 +92,8 @@ def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
         for parent, wanted in (gene.when or {}).items():
             path = f"genes.{name}.when.{parent}"
             if parent not in genes:
-                problems.append(
-                    Absent(
-                        f"{path}: no such gene.{did_you_mean(parent, [other for other in genes if other != name])}",
-                        parent,
-                    )
-                )
+                hint = did_you_mean(parent, [other for other in genes if other != name])
+                problems.append(Absent(f"{path}: no such gene.{hint}", parent))
             elif not isinstance(genes[parent], Boolean | Categorical | Integer):
                 problems.append(f"{path}: a condition needs a boolean, categorical or integer gene")
             else:
@@ -180,44 +120,41 @@ def _cycles(genes: Mapping[str, Gene]) -> list[str]:
     return []
 
 
+def is_reference(model: str | None) -> bool:
+    """Return whether a model is a user-defined function, "package.module:function"."""
+    return model is not None and ":" in model
+
+
 def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSettings) -> list[str]:
-    """Return the genes that nobody reads, those that are missing, and a steps gene off the curve's grid."""
-    if is_reference(model):
-        return _training_problems(genes, model, training, REQUIRED_FOR_TRAINING)
+    """Return the genes that nothing reads, that are missing, or whose values the model or the training cannot take."""
+    if is_reference(model):  # only the model knows its genes
+        return _training_problems(genes, training, REQUIRED_FOR_TRAINING, TRAINING_GENES)
     if model not in MODEL_GENES:
-        hint = did_you_mean(model, MODEL_GENES)
-        known = ", ".join(MODEL_GENES)
-        own = "a function of your own is given as --model package.module:function"
-        return [f'model: unknown model "{model}".{hint} Known: {known}; {own}']
+        known = _unknown("model", model, MODEL_GENES)
+        return [f"model: {known}; give your own function as --model package.module:function"]
     conditions = {parent for gene in genes.values() for parent in gene.when or {}}
-    readable = MODEL_GENES[model] | TRAINING_GENES
+    readable = MODEL_GENES[model] | TRAINING_GENES.keys()
     problems = [
         f'genes.{name}: neither the training nor the model "{model}" reads it.{did_you_mean(name, readable)} '
         f"Known: {', '.join(sorted(readable))}"
         for name in genes
         if name not in readable | conditions
     ]
-    return problems + _training_problems(genes, model, training, [*REQUIRED_FOR_TRAINING, *REQUIRED_GENES[model]])
-
-
-def is_reference(model: str | None) -> bool:
-    """Return whether a model is a function of the user's own, "package.module:function"."""
-    return model is not None and ":" in model
+    required = [*REQUIRED_FOR_TRAINING, *REQUIRED_GENES[model]]
+    return problems + _training_problems(genes, training, required, TRAINING_GENES | GENE_RULES)
 
 
 def _training_problems(
-    genes: Mapping[str, Gene], model: str, training: TrainingSettings, required: Iterable[str]
+    genes: Mapping[str, Gene], training: TrainingSettings, required: Iterable[str], rules: Mapping[str, GeneRule]
 ) -> list[str]:
-    """Return the genes that a training needs and does not get, and those whose values it cannot take."""
     problems: list[str] = []
     for name in required:
         fixed = getattr(training, name, None) is not None
         if not fixed and (name not in genes or genes[name].when):
             place = f" or training.{name}" if name in REQUIRED_FOR_TRAINING else ""
             problems.append(Absent(f"genes.{name}: needed unconditionally (a gene{place})", name))
-    # What a model of the user's own makes of its genes is for that model to say.
-    own = is_reference(model)
-    problems += _domain_problems({name: genes[name] for name in genes if not own or name in TRAINING_GENES})
+    for name, rule in rules.items():
+        problems += _rule_problems(name, genes[name], rule) if name in genes else []
     steps, every = genes.get(STEPS), training.evaluate_every
     if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):
         problems.append(

@@ -1,7 +1,8 @@
-"""The search space: named genes with their conditions, and the fixed settings that go with them."""
+"""The search space: named genes with their conditions, and the fixed settings beside them."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,24 +11,24 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from evo.errors import ConfigurationError
+from evo.errors import ConfigurationError, listed
 from evo.individual import STEPS, GeneValue, Genome, genome_from_json
 from evo.space.genes import Gene, Integer
 from evo.space.problems import Absent, SpaceError, is_reference, space_problems
-from evo.space.settings import SearchDefaults, TrainingSettings, read_settings
+from evo.space.settings import SearchDefaults, TrainingSettings, read_section
 
 
 class SearchSpace:
-    """Named genes, their conditions, and what is fixed.
+    """Named genes, their conditions, and the fixed settings.
 
     Args:
         genes: Gene by name, in the order of the results table.
-        name: Used in messages and for the name of the output folder.
+        name: Used in messages and in the name of the output folder.
         model: A shipped model's name, "package.module:function", or None for an objective.
         dataset: A dataset's name, or None.
         training: Fixed settings (`TrainingSettings`) or a mapping of them.
         search: Defaults of the search (`SearchDefaults`) or a mapping of them.
-        initial: Known configurations for the first population; genes they leave out are drawn.
+        initial: Known configurations for the first population; missing genes are drawn.
 
     Raises:
         ConfigurationError: Genes, conditions or configurations that do not fit together; every problem is named.
@@ -45,11 +46,14 @@ class SearchSpace:
         initial: Iterable[Mapping[str, Any]] = (),
     ):
         self.name, self.model, self.dataset = name, model, dataset
-        self.training, self.search = read_settings(training, search)
+        self.training, wrong = read_section(TrainingSettings, training or {}, "training")
+        self.search, others = read_section(SearchDefaults, search or {}, "search")
+        if wrong or others:
+            raise ConfigurationError(listed([*wrong, *others], "search space: wrong settings"))
         self.genes: dict[str, Gene] = dict(genes)
-        if wrong := [name for name, gene in self.genes.items() if not isinstance(gene, Gene)]:
+        if strange := [str(name) for name, gene in self.genes.items() if not isinstance(gene, Gene)]:
             raise ConfigurationError(
-                f"genes {', '.join(map(str, wrong))}: must be evo.Float, Integer, Categorical, Boolean or Layers"
+                f"genes {', '.join(strange)}: must be evo.Float, Integer, Categorical, Boolean or Layers"
             )
         if model is not None:
             self._put_steps_on_the_grid()
@@ -90,7 +94,7 @@ class SearchSpace:
         return tuple(order)
 
     def with_model(self, model: str) -> SearchSpace:
-        """Return the same space for another model, checked against what that one reads.
+        """Return the same space for another model, checked against the genes that it reads.
 
         Args:
             model: A shipped model's name, or "package.module:function".
@@ -98,18 +102,10 @@ class SearchSpace:
         Raises:
             ConfigurationError: The genes do not fit it.
         """
-        return SearchSpace(
-            self.genes,
-            name=self.name,
-            model=model,
-            dataset=self.dataset,
-            training=self.training,
-            search=self.search,
-            initial=self.initial,
-        )
+        return self._copy(model=model)
 
     def with_most_steps(self) -> SearchSpace:
-        """Return the same space with one value of the gene `steps`, its most.
+        """Return the same space with the gene `steps` fixed at its largest value.
 
         Raises:
             ConfigurationError: There is no such integer gene.
@@ -118,20 +114,19 @@ class SearchSpace:
         if not isinstance(gene, Integer):
             raise ConfigurationError(f'--free-steps: the space "{self.name}" has no integer gene steps')
         most = int(gene.scale.high)
-        return SearchSpace(
-            {**self.genes, STEPS: replace(gene, low=most, high=most, log=False)},
-            name=self.name,
-            model=self.model,
-            dataset=self.dataset,
-            training=self.training,
-            search=self.search,
+        return self._copy(
+            genes={**self.genes, STEPS: replace(gene, low=most, high=most, log=False)},
             initial=[{name: value for name, value in values.items() if name != STEPS} for values in self.initial],
         )
+
+    def _copy(self, **changes: Any) -> SearchSpace:
+        names = ("genes", "name", "model", "dataset", "training", "search", "initial")
+        return SearchSpace(**{name: getattr(self, name) for name in names} | changes)
 
     # Genomes.
 
     def sample(self, rng: random.Random) -> Genome:
-        """Draw a genome; genes whose condition does not hold are left out."""
+        """Draw a genome; it has no genes whose condition does not hold."""
         return self.complete({}, rng)
 
     def complete(self, partial: Mapping[str, GeneValue], rng: random.Random) -> Genome:
@@ -144,11 +139,11 @@ class SearchSpace:
         return {name: genome[name] for name in self.genes if name in genome}
 
     def problems(self, genome: Mapping[str, Any], *, complete: bool = True) -> list[str]:
-        """Return what is wrong with a genome, one text a problem; empty for a legal one.
+        """Return what is wrong with a genome, one text per problem; nothing for a legal one.
 
         Args:
             genome: Gene values by name.
-            complete: Whether every active gene must be there.
+            complete: Whether every active gene must be present.
         """
         found: list[str] = [Absent(f"{name}: no such gene", name) for name in genome if name not in self.genes]
         for name, gene in self.genes.items():
@@ -162,18 +157,16 @@ class SearchSpace:
         return found
 
     def repair(self, values: Mapping[str, Any]) -> Genome:
-        """Return the legal values nearest to `values`; unknown genes and impossible values are dropped."""
+        """Return the nearest legal values; unknown genes and impossible values are dropped."""
         repaired: Genome = {}
         for name, value in values.items():
             if name in self.genes:
-                try:
+                with contextlib.suppress(ValueError):
                     repaired[name] = self.genes[name].repair(value)
-                except ValueError:
-                    continue
         return repaired
 
     def distance(self, first: Mapping[str, GeneValue], second: Mapping[str, GeneValue]) -> float:
-        """Return the mean distance of two genomes' genes, in [0, 1]; active against inactive counts as 1."""
+        """Return the mean distance of two genomes' genes, in [0, 1]; active and inactive are 1 apart."""
         total = 0.0
         for name, gene in self.genes.items():
             if name in first and name in second:
@@ -186,7 +179,7 @@ class SearchSpace:
         """Return the mean distance of all pairs of genomes, in [0, 1]; 0 for fewer than two."""
         first, second = np.tril_indices(len(genomes), -1)
         totals = np.zeros(len(first))
-        for name, gene in self.genes.items():  # gene by gene: each value's place is worked out once, not in every pair
+        for name, gene in self.genes.items():  # gene by gene: the place of each value is computed once, not per pair
             active = np.array([name in genome for genome in genomes], dtype=bool)
             row = np.cumsum(active) - 1
             places = [gene.place(genome[name]) for genome in genomes if name in genome]
@@ -194,7 +187,7 @@ class SearchSpace:
             apart = (active[first] != active[second]).astype(float)
             apart[both] = gene.all_apart(places, row[first[both]], row[second[both]])
             totals += apart
-        # One after the other, as they would be without arrays: numpy adds in another order, to other last bits.
+        # Python's sum adds in order; numpy would add in another order, which changes the last bits.
         return sum((totals / len(self.genes)).tolist()) / len(totals) if len(totals) else 0.0
 
     @property
@@ -218,11 +211,11 @@ class SearchSpace:
     def to_dict(self) -> dict[str, Any]:
         """Return the space as the values of a space file; `evo.space.file.space_from_dict` reads it back."""
         genes = {
-            name: TypeAdapter(type(gene)).dump_python(gene, mode="json", exclude_defaults=True) | {"type": gene.type}  # type: ignore[attr-defined]  # every kind has its literal
+            name: TypeAdapter(type(gene)).dump_python(gene, mode="json", exclude_defaults=True) | {"type": gene.type}
             for name, gene in self.genes.items()
         }
         return {
-            # A function of the user's own is no part of a space; the run's settings name it.
+            # A user-defined function is not part of a space; the run's settings name it.
             "model": None if is_reference(self.model) else self.model,
             "dataset": self.dataset,
             "training": self.training.model_dump(mode="json", exclude_none=True),

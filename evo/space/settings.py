@@ -1,52 +1,71 @@
-"""The fixed settings of a search space file: the sections [training] and [search], and how mistakes are worded."""
+"""The fixed settings of a search space: the sections [training] and [search], and how mistakes in them are worded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from evo.errors import ConfigurationError, did_you_mean, listed
-from evo.individual import MEASURES
+from evo.errors import ConfigurationError, did_you_mean
+from evo.individual import MEASURES, STEPS
+from evo.models import GeneRule
+from evo.names import OPTIMISERS, PREPROCESSING, STRATEGIES, TRAINING_MODES, check_name
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-DATASETS: tuple[str, ...] = ("cifar10", "digits", "imagefolder")
-"""The datasets by the name that a space file and `--dataset` give."""
+Section = TypeVar("Section", bound=BaseModel)
 
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveCount = Annotated[int, Field(ge=1)]
 
 
+def _one_of(known: Sequence[str]) -> AfterValidator:
+    """Return a validator that accepts only these names."""
+
+    def check(name: str, info: ValidationInfo) -> str:
+        return check_name(str(info.field_name), name, known)
+
+    return AfterValidator(check)
+
+
 class TrainingSettings(BaseModel):
-    """What every training of a space shares.
+    """What all trainings of a space share.
 
     Attributes:
         preprocess: "standardise" (per channel, by the training part) or the report's "subtract_mean_image".
         optimiser: "adam" with torch's defaults, or plain "sgd".
         evaluate_every: Steps between two points of the learning curve; also the grid of a `steps` gene.
-        learning_rate: Used where no gene of that name is active; so for the other three.
-        batch_size: Images a step.
+        learning_rate: Used where no gene of that name is active, as are the next three.
+        batch_size: Images per step.
         steps: Optimiser steps.
         weight_decay: Decoupled (AdamW) for adam.
         image_size: Side in pixels that the images of an image folder are resized to.
         training_mode: Also measure as the 2019 report did, without leaving training mode: the last minibatch, and the
-            held-out part "whole", as one batch, or in "batches" of the batch size.
+            held-out part, either "whole" as one batch or in "batches" of the batch size.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    preprocess: Literal["standardise", "subtract_mean_image"] = "standardise"
-    optimiser: Literal["adam", "sgd"] = "adam"
+    preprocess: Annotated[str, _one_of(PREPROCESSING)] = "standardise"
+    optimiser: Annotated[str, _one_of(OPTIMISERS)] = "adam"
     evaluate_every: PositiveCount = 100
     learning_rate: PositiveNumber | None = None
     batch_size: PositiveCount | None = None
     steps: PositiveCount | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     image_size: PositiveCount = 32
-    training_mode: Literal["whole", "batches"] | None = None
+    training_mode: Annotated[str, _one_of(TRAINING_MODES)] | None = None
+
+
+TRAINING_GENES: dict[str, GeneRule] = {
+    "learning_rate": GeneRule(("float", "categorical"), low=0.0),
+    "batch_size": GeneRule(("integer", "categorical"), low=1),
+    STEPS: GeneRule(("integer", "categorical"), low=1),
+    "weight_decay": GeneRule(("float", "categorical"), low=0.0),
+}
+"""The settings of a training that may be genes instead, whatever the model."""
 
 
 class SearchDefaults(BaseModel):
@@ -54,113 +73,75 @@ class SearchDefaults(BaseModel):
 
     Attributes:
         strategy: The algorithm.
-        population: Individuals of a generation.
+        population: Individuals per generation.
         generations: Most generations.
         budget: Most trainings.
         finalists: Genomes that are trained again after the search; 0 for none.
-        pending: Of strategies that propose one individual at a time: proposals whose results are not awaited.
-        objectives: Of `pareto`: "maximise" or "minimise" by what is measured.
+        pending: For strategies that propose one individual at a time: proposals whose results are not awaited.
+        objectives: For `pareto`: "maximise" or "minimise" by the name of the measure.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    strategy: (
-        Literal[
-            "surrogate",
-            "halving",
-            "ga",
-            "ageing",
-            "pareto",
-            "cma",
-            "random",
-            "report2019",
-            "report2019-fixed",
-        ]
-        | None
-    ) = None
+    strategy: Annotated[str, _one_of(STRATEGIES)] | None = None
     population: PositiveCount | None = None
     generations: PositiveCount | None = None
     budget: PositiveCount | None = None
     finalists: Annotated[int, Field(ge=0)] | None = None
     pending: PositiveCount | None = None
-    objectives: dict[str, Literal["maximise", "minimise"]] | None = None
+    objectives: dict[str, str] | None = None
 
     @field_validator("objectives")
     @classmethod
-    def are_measured(cls, objectives: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
-        if objectives is None:
-            return None
+    def _check_objectives(cls, objectives: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
         strategy = info.data.get("strategy")
-        if strategy not in (None, "pareto"):
-            raise ValueError(f'are of strategy "pareto" alone, and strategy is "{strategy}"; leave one of them out')
-        check_objectives(objectives)
+        if objectives is not None and strategy not in (None, "pareto"):
+            raise ValueError(f'only the strategy "pareto" takes them, and strategy is "{strategy}"; remove one of them')
+        if objectives is not None:
+            check_objectives(objectives)
         return objectives
 
 
-def read_settings(
-    training: TrainingSettings | Mapping[str, Any] | None, search: SearchDefaults | Mapping[str, Any] | None
-) -> tuple[TrainingSettings, SearchDefaults]:
-    """Return the two sections as models.
+def read_section(section: type[Section], values: Any, path: str) -> tuple[Section, list[str]]:
+    """Return a section of a space file, and what is wrong with it; a section with mistakes is replaced by its defaults.
 
-    Raises:
-        ConfigurationError: Unknown keys or wrong values; every problem is named.
+    Args:
+        section: `TrainingSettings` or `SearchDefaults`.
+        values: A mapping, or a section that has been read already.
+        path: The section's name, for messages.
     """
-    problems: list[str] = []
-    if isinstance(training, Mapping):
-        problems += section_problems(TrainingSettings, training, "training")
-    if isinstance(search, Mapping):
-        problems += section_problems(SearchDefaults, search, "search")
-    if problems:
-        raise ConfigurationError(listed(problems, "search space: wrong settings"))
-    return (
-        training if isinstance(training, TrainingSettings) else TrainingSettings(**(training or {})),
-        search if isinstance(search, SearchDefaults) else SearchDefaults(**(search or {})),
-    )
-
-
-def section_problems(model: type[BaseModel], values: Any, path: str) -> list[str]:
-    """Return what is wrong with one table of a file, each problem with its key path."""
     try:
-        model.model_validate(values)
+        return section.model_validate(dict(values) if isinstance(values, Mapping) else values), []
     except ValidationError as error:
-        return reworded(error, path, model.model_fields)
-    return []
+        return section(), reworded(error, path, list(section.model_fields))
 
 
-def reworded(error: ValidationError, path: str, fields: Iterable[str]) -> list[str]:
-    """Return pydantic's errors as lines of ours: key path, rule, value."""
-    # A list whose items are wrong is also reported as empty; only the items are news.
+def reworded(error: ValidationError, path: str, fields: Sequence[str]) -> list[str]:
+    """Return pydantic's errors as lines that name the key path, the rule and the value."""
+    # pydantic also calls a list empty if all of its items are wrong.
     details = [detail for detail in error.errors() if detail["type"] != "too_short" or not detail["input"]]
-    # A value that fits neither a scalar nor a list is news once.
-    details = [detail for detail in details if detail["type"] != "list_type" or "[" not in str(detail["loc"][-1])]
-    return list(dict.fromkeys(_line(detail, path, fields) for detail in details))
+    return [_line(detail, path, fields) for detail in details]
 
 
-def _line(detail: ErrorDetails, path: str, fields: Iterable[str]) -> str:
-    loc = [part for part in detail["loc"] if not isinstance(part, str) or "[" not in part]
-    scalar = len(loc) > 2 and loc[-1] in ("bool", "int", "float", "str")
-    if loc and isinstance(loc[0], int) and loc[0] < len(list(fields)):
-        loc[0] = list(fields)[loc[0]]  # an argument that was given by its place
-    where = ".".join([path, *map(str, loc[:-1] if scalar else loc)])
-    kind, message = detail["type"], detail["msg"].removeprefix("Value error, ").removeprefix("objectives: ")
-    if scalar:
-        return f"{where}: must be a text, a finite number, true or false, got {detail['input']!r}"
-    if kind == "model_type":
-        return f"{where}: must be a table, got {detail['input']!r}"
+def _line(detail: ErrorDetails, path: str, fields: Sequence[str]) -> str:
+    keys = list(detail["loc"])
+    if keys and isinstance(keys[0], int) and keys[0] < len(fields):
+        keys[0] = fields[keys[0]]  # a positional argument
+    where = ".".join([path, *map(str, keys)])
+    kind, message = detail["type"], detail["msg"]
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigurationError):  # its text begins with the key
+        return f"{path}.{cause}"
+    if cause is not None:
+        return f"{where}: {cause}"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: unknown key.{did_you_mean(str(detail['loc'][-1]), fields)}"
+        return f"{where}: unknown key.{did_you_mean(str(keys[-1]), fields)}"
     if kind in ("missing", "missing_argument"):
         return f"{where}: missing"
     if kind == "too_short":
         return f"{where}: must not be empty"
-    if kind == "value_error":
-        return f"{where}: {message}"
-    if kind == "literal_error":
-        expected = str(detail["ctx"]["expected"])
-        known = [name.strip(" '") for name in expected.replace(" or ", ",").split(",")]
-        hint = did_you_mean(str(detail["input"]), known)
-        return f"{where}: must be {expected}, got {detail['input']!r}.{hint}"
-    return f"{where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}"
+    rule = "must be a table" if kind == "model_type" else message.replace("Input should", "must", 1)
+    return f"{where}: {rule[0].lower()}{rule[1:]}, got {detail['input']!r}"
 
 
 FITNESS = "fitness"

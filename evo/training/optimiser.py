@@ -7,7 +7,6 @@ of a hundred units; its functional form computes the same bits.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import torch
 from torch.optim.adam import adam
@@ -27,7 +26,7 @@ class Optimiser:
         decay: Weight decay: decoupled with "adam" (Loshchilov and Hutter, 2019), added to the gradient with "sgd".
     """
 
-    def __init__(self, kind: Literal["adam", "sgd"], weights: Sequence[torch.Tensor], rate: float, decay: float = 0.0):
+    def __init__(self, kind: str, weights: Sequence[torch.Tensor], rate: float, decay: float = 0.0):
         self.weights = [weight for weight in weights if weight.requires_grad]
         self._kind, self._rate, self._decay = kind, rate, decay
         self._slots: dict[str, list[torch.Tensor]] = {}

@@ -175,7 +175,7 @@ def test_descriptions_name_bounds_steps_and_scale() -> None:
         ((2,), {"high": 1}, "Float.high: must not be below low, got low=2.0, high=1.0"),
         ((0.0, 1.0, True), {}, "Float.log: log scale needs low > 0, got low=0.0"),
         ((0.0,), {}, "Float.high: missing"),
-        (("a", 1.0), {}, "Float.low: input should be a valid number, got 'a'"),
+        (("a", 1.0), {}, "Float.low: must be a valid number, got 'a'"),
         ((0.0, 1.0), {"hihg": 2.0}, 'Float.hihg: unknown key. Did you mean "high"?'),
         ((0.0, 1.0, False, None, None, "float", 7), {}, "Float.6: unexpected positional argument, got 7"),
     ],

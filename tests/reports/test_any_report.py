@@ -44,7 +44,7 @@ def test_the_page_of_trainings_has_the_mean_over_the_seeds_and_no_search(
 def test_what_cannot_share_a_page_is_refused_before_anything_is_written(
     trained: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigurationError, match="trained: nothing was searched there"):
+    with pytest.raises(ConfigurationError, match="trained: not a search"):
         write_any_report([Run.load(trained), Run.load(uninterrupted)], tmp_path / "both")
     table = Run.load(trained)
     table.settings.space_name = NAME

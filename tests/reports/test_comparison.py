@@ -274,4 +274,4 @@ def test_a_run_that_is_being_extended_is_said_to_be_unfinished(tmp_path: Path) -
     assert "not finished" not in printed()
     with pytest.raises(evo.Stop):
         evo.resume(folder, objective, budget=9, stop_check=StopAfter(2))
-    assert "run: not finished, so its winner is that of the shorter search; evo resume goes on with it" in printed()
+    assert "run: not finished, so its winner is that of the shorter search; evo resume continues it" in printed()

@@ -141,7 +141,7 @@ def test_objectives_that_cannot_be_are_refused(objectives: dict[str, str], messa
         ('objectives = { fitness = "maximise" }', "search.objectives: must be fitness and at least one of"),
         (
             'strategy = "ga"\nobjectives = { fitness = "maximise", loss = "minimise" }',
-            'search.objectives: are of strategy "pareto" alone, and strategy is "ga"',
+            'search.objectives: only the strategy "pareto" takes them, and strategy is "ga"',
         ),
     ],
     ids=["not measured", "only one", "another strategy"],

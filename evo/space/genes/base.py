@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,16 +11,27 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, PlainValidator, ValidationError
 
 from evo.errors import ConfigurationError
 from evo.individual import GeneValue
 from evo.space.settings import reworded
 
-Scalar: TypeAlias = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
-Condition: TypeAlias = dict[str, Scalar | list[Scalar]]
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"must be a text, a finite number, true or false, got {value!r}")
+
+
+def _scalars(value: Any) -> Any:
+    return [_scalar(entry) for entry in value] if isinstance(value, list) else _scalar(value)
+
+
+Scalar: TypeAlias = Annotated[bool | int | float | str, PlainValidator(_scalar)]
+Condition: TypeAlias = dict[str, Annotated[Any, PlainValidator(_scalars)]]
 EXACT = 2**53
-"""Up to here every whole number is a float, too."""
+"""Up to here every whole number is also a float."""
 Rows: TypeAlias = npt.NDArray[np.intp]
 Distances: TypeAlias = npt.NDArray[np.float64]
 Positive: TypeAlias = Annotated[int, Field(ge=1, le=EXACT)]
@@ -30,19 +42,19 @@ STRICT = ConfigDict(strict=True, extra="forbid")
 
 
 class GeneError(ConfigurationError):
-    """A gene that cannot be; `problems` words every mistake for the place where the gene stands."""
+    """A gene with impossible arguments; `problems` names every mistake with the key path of the gene."""
 
     def __init__(self, kind: str, error: ValidationError, fields: Sequence[str]):
         self.error, self.fields = error, fields
         super().__init__("\n".join(self.problems(kind)))
 
     def problems(self, path: str) -> list[str]:
-        """Return one text a mistake, each beginning with its key path below `path`."""
+        """Return one text per mistake; each begins with its key path below `path`."""
         return reworded(self.error, path, self.fields)
 
 
 def worded(kind: type[Kind]) -> type[Kind]:
-    """Let a kind of gene say in our words what is wrong with its arguments: a decorator over pydantic's dataclass."""
+    """Decorate a kind of gene, a pydantic dataclass, to raise `GeneError` for wrong arguments."""
     original = kind.__init__
     names = list(kind.__dataclass_fields__)  # type: ignore[attr-defined]  # every kind is a dataclass
 
@@ -60,6 +72,7 @@ def worded(kind: type[Kind]) -> type[Kind]:
 class Gene(ABC):
     """One hyperparameter: the values it allows. Variation operators live in `evo.strategies.variation`."""
 
+    type: str
     when: Condition | None
 
     @abstractmethod
@@ -79,28 +92,28 @@ class Gene(ABC):
         """
 
     def distance(self, first: Any, second: Any) -> float:
-        """Return how far two legal values are apart, in [0, 1]."""
+        """Return the distance of two legal values, in [0, 1]."""
         return self.apart(self.place(first), self.place(second))
 
     def place(self, value: Any) -> Any:
-        """Return what `apart` takes for a legal value: worked out once where it is compared with many."""
+        """Return what `apart` takes for a legal value; computed once for a value that is compared with many."""
         return value
 
     def apart(self, first: Any, second: Any) -> float:
-        """Return how far two places are apart, in [0, 1]; values without an order are alike, or they are not."""
+        """Return the distance of two places, in [0, 1]; for values without an order, 0 if they are equal, else 1."""
         return float(first != second)
 
     def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
-        """Return `apart` of many pairs, to the last bit; a kind that has its own `apart` has its own of this, too.
+        """Return `apart` for many pairs, to the last bit; a kind that overrides `apart` must override this too.
 
         Args:
-            places: Of as many values as one likes.
-            first: Of each pair, the number of one place.
-            second: Of each pair, the number of the other.
+            places: The places of all values.
+            first: For each pair, the index of one place.
+            second: For each pair, the index of the other.
         """
-        numbers: dict[Any, int] = {}
-        alike = np.array([numbers.setdefault(place, len(numbers)) for place in places])
-        return np.asarray(alike[first] != alike[second], dtype=float)
+        codes: dict[Any, int] = {}
+        coded = np.array([codes.setdefault(place, len(codes)) for place in places])
+        return np.asarray(coded[first] != coded[second], dtype=float)
 
     @property
     @abstractmethod
@@ -112,7 +125,7 @@ class Gene(ABC):
         """Return the domain in words for tables and messages."""
 
     def to_text(self, value: Any) -> str:
-        """Return `value` as it stands in a CSV cell; `from_text` is the inverse."""
+        """Return the text of `value` in a CSV cell; `from_text` is the inverse."""
         return str(value)
 
     @abstractmethod
@@ -120,9 +133,8 @@ class Gene(ABC):
         """Read a value from a CSV cell."""
 
     def is_active(self, genome: Mapping[str, GeneValue]) -> bool:
-        """Return whether the gene's condition holds in `genome` (that of no condition always does)."""
+        """Return whether the gene's condition holds in `genome`; without a condition, a gene is always active."""
         for name, wanted in (self.when or {}).items():
-            options = wanted if isinstance(wanted, list) else [wanted]
-            if name not in genome or genome[name] not in options:
+            if name not in genome or genome[name] not in (wanted if isinstance(wanted, list) else (wanted,)):
                 return False
         return True

@@ -30,7 +30,7 @@ class Categorical(Gene):
     @field_validator("choices")
     @classmethod
     def _check_choices(cls, choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-        # 1 and "1" are written alike; 1, 1.0 and true compare equal.
+        # 1 and "1" have the same text; 1, 1.0 and true compare equal.
         if len({str(choice) for choice in choices}) < len(choices) or len(set(choices)) < len(choices):
             raise ValueError(f"must all differ, got {list(choices)}")
         if any(isinstance(choice, str) and not is_plain(choice) for choice in choices):

@@ -1,4 +1,4 @@
-"""The gene of a network's layers: a list of widths whose length evolves, too."""
+"""The gene of a network's layers: a list of widths whose length evolves too."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Choice: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1, strict=F
 @worded
 @dataclass(frozen=True, config=STRICT)
 class Layers(Gene):
-    """A list of layer widths: of varying length within bounds, or one of a list of lists.
+    """A list of layer widths: of a length within bounds, or one of several given lists.
 
     Attributes:
         depth: Fewest and most layers.
         width: Narrowest and widest layer.
         log: Draw and vary widths in log space.
-        step: Distance of the grid of widths; None stands for 1.
+        step: Spacing of the grid of widths; None means 1.
         choices: Instead of depth and width: the lists to choose from.
         when: Active only where these other genes have these values.
     """
@@ -62,18 +62,13 @@ class Layers(Gene):
     def _check_form(self) -> Layers:
         if self.choices is None and (self.depth is None or self.width is None):
             raise ValueError("needs depth = [fewest, most] and width = [narrowest, widest], or choices")
-        if self.choices is not None and (self.depth, self.width, self.log, self.step) != (
-            None,
-            None,
-            False,
-            None,
-        ):
-            raise ValueError("choices stand instead of depth, width, log and step: give one or the other")
+        if self.choices is not None and (self.depth or self.width or self.log or self.step):
+            raise ValueError("choices replace depth, width, log and step: give one or the other")
         return self
 
     @cached_property
     def widths(self) -> Integer:
-        """The gene of one layer's width (only without `choices`)."""
+        """The gene of one layer's width; only without `choices`."""
         low, high = self.width or (1, 1)
         return Integer(low, high, log=self.log, step=self.step)
 

@@ -1,4 +1,4 @@
-"""Genes that are numbers: real or whole, on a linear or a logarithmic scale, continuous or on a grid."""
+"""Number genes: real or whole, on a linear or a logarithmic scale, continuous or on a grid."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Whole: TypeAlias = Annotated[int, Field(ge=-EXACT, le=EXACT)]
 class Scale:
     """Maps the legal numbers between two bounds to [0, 1] and back, in linear or log space.
 
-    On a grid (`step`) every legal number owns an interval of [0, 1]; on a linear scale all are of equal length,
-    so that a uniform draw gives every number the same probability, the bounds included.
+    On a grid (`step`) every legal number owns an interval of [0, 1]. On a linear scale the intervals have equal
+    lengths, so a uniform draw gives every number the same probability, the bounds included.
     """
 
     def __init__(self, low: float, high: float, log: bool, step: float | None):
@@ -36,13 +36,13 @@ class Scale:
         self.start, self.end = (math.log(lower), math.log(upper)) if log else (lower, upper)
 
     def to_unit(self, value: float) -> float:
-        """Return the place of `value` in [0, 1]; numbers beyond the bounds count as the nearer bound."""
+        """Return the place of `value` in [0, 1]; numbers outside the bounds count as the nearer bound."""
         value = min(max(value, self.low), self.high)
         place = math.log(value) if self.log else value
         return (place - self.start) / (self.end - self.start) if self.end > self.start else 0.5
 
     def from_unit(self, unit: float) -> float:
-        """Return the legal number at `unit`; reflects at 0 and 1, so that a step over a bound comes back."""
+        """Return the legal number at `unit`, reflecting at 0 and 1: a step over a bound comes back."""
         unit = abs(unit) % 2.0
         unit = 2.0 - unit if unit > 1.0 else unit
         place = self.start + unit * (self.end - self.start)
@@ -54,7 +54,7 @@ class Scale:
             return min(max(value, self.low), self.high)
         cell = min(max(round((value - self.low) / self.step), 0), self.cells)
         exact = self.low + cell * self.step
-        # Twelve digits: 0.1 + 2 * 0.1 is written 0.3. Bounds with more digits stay as they are.
+        # Twelve digits turn 0.1 + 2 * 0.1 into 0.3. Bounds with more digits stay as they are.
         return exact if isinstance(exact, int) else min(max(float(f"{exact:.12g}"), self.low), self.high)
 
     def holds(self, value: float) -> bool:
@@ -65,7 +65,7 @@ class Scale:
 
 
 class Number(Gene):
-    """What real and whole numbers share: a scale, and a place on it for every value."""
+    """What real and whole numbers share: a scale, on which every value has a place."""
 
     low: float
     high: float
@@ -73,9 +73,9 @@ class Number(Gene):
     step: float | None
 
     @cached_property
-    @abstractmethod
     def scale(self) -> Scale:
         """The map of the legal values to [0, 1]."""
+        return Scale(self.low, self.high, self.log, self.step or (1 if self.type == "integer" else None))
 
     @abstractmethod
     def from_unit(self, unit: float) -> float:
@@ -103,6 +103,10 @@ class Number(Gene):
         table = np.array(places, dtype=float)
         return np.asarray(np.abs(table[first] - table[second]), dtype=float)
 
+    @property
+    def points(self) -> float:
+        return self.scale.cells + 1 if self.scale.step or self.low == self.high else math.inf
+
     def describe(self) -> str:
         notes = [f"step {self.step:g}"] if self.step not in (None, 1) else []
         notes += ["log"] if self.log else []
@@ -129,8 +133,8 @@ class Float(Number):
     Attributes:
         low: Smallest value.
         high: Largest value.
-        log: Draw and vary it in log space; needs low > 0.
-        step: Distance of the grid low, low + step, …; None for a continuous gene.
+        log: Draw and vary values in log space; needs low > 0.
+        step: Spacing of the grid low, low + step, …; None for a continuous gene.
         when: Active only where these other genes have these values.
     """
 
@@ -144,11 +148,6 @@ class Float(Number):
     check_high = field_validator("high")(_check_high)
     check_log = field_validator("log")(_check_log)
 
-    @cached_property
-    def scale(self) -> Scale:
-        """The map of the legal values to [0, 1]."""
-        return Scale(self.low, self.high, self.log, self.step)
-
     def from_unit(self, unit: float) -> float:
         return float(self.scale.from_unit(unit))
 
@@ -157,12 +156,6 @@ class Float(Number):
 
     def contains(self, value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and self.scale.holds(value)
-
-    @property
-    def points(self) -> float:
-        if self.low == self.high:
-            return 1
-        return self.scale.cells + 1 if self.step else math.inf
 
     def from_text(self, text: str) -> float:
         return float(text)
@@ -176,9 +169,9 @@ class Integer(Number):
     Attributes:
         low: Smallest value.
         high: Largest value.
-        log: Draw and vary it in log space; needs low > 0.
-        step: Distance of the grid low, low + step, …; None stands for 1, or, for the gene `steps` of a space that
-            trains networks, for the grid of the learning curve (`evaluate_every`).
+        log: Draw and vary values in log space; needs low > 0.
+        step: Spacing of the grid low, low + step, …. None means 1; for the gene `steps` of a space that trains
+            networks, it means the grid of the learning curve (`evaluate_every`).
         when: Active only where these other genes have these values.
     """
 
@@ -192,11 +185,6 @@ class Integer(Number):
     check_high = field_validator("high")(_check_high)
     check_log = field_validator("log")(_check_log)
 
-    @cached_property
-    def scale(self) -> Scale:
-        """The map of the legal values to [0, 1]."""
-        return Scale(self.low, self.high, self.log, self.step or 1)
-
     def from_unit(self, unit: float) -> int:
         return round(self.scale.from_unit(unit))
 
@@ -207,10 +195,6 @@ class Integer(Number):
         if not isinstance(value, int) or isinstance(value, bool):
             return False
         return self.low <= value <= self.high and (value - self.low) % (self.step or 1) == 0
-
-    @property
-    def points(self) -> float:
-        return self.scale.cells + 1
 
     def from_text(self, text: str) -> int:
         return int(text)
