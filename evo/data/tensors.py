@@ -55,7 +55,7 @@ class Preprocessing:
 
 def load_part(
     dataset: PreparedDataset,
-    part: Literal["train", "validation", "all_train", "test"],
+    part: str,
     device: torch.device,
 ) -> Part:
     """Map a part of a dataset into memory; on a GPU, copy it there.

@@ -214,13 +214,13 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
         return None
     steps = individual.genome.get(STEPS)
     for place, point in enumerate(evaluation.curve):
-        accuracy = getattr(point, f"{run.settings.fitness}_accuracy")
-        if point.step == steps and accuracy is not None and point.loss is not None:
+        accuracy, loss = (point.values.get(name) for name in (f"{run.settings.fitness}_accuracy", "loss"))
+        if point.step == steps and accuracy is not None and loss is not None:
             return replace(
                 evaluation,
                 status="complete",
                 fitness=accuracy,
-                loss=point.loss,
+                loss=loss,
                 train_accuracy=None,
                 steps_trained=point.step,
                 curve=evaluation.curve[: place + 1],

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import STEPS
-from evo.models import ACTIVATIONS, BATCH_NORM_KINDS, MODEL_GENES, REQUIRED_GENES
+from evo.models import ACTIVATIONS, BATCH_NORM_KINDS, MODELS
 from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
 from evo.space.settings import DATASETS, TrainingSettings
 
@@ -184,20 +184,20 @@ def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSet
     """Return the genes that nobody reads, those that are missing, and a steps gene off the curve's grid."""
     if is_reference(model):
         return _training_problems(genes, model, training, REQUIRED_FOR_TRAINING)
-    if model not in MODEL_GENES:
-        hint = did_you_mean(model, MODEL_GENES)
-        known = ", ".join(MODEL_GENES)
+    if model not in MODELS:
+        hint = did_you_mean(model, MODELS)
+        known = ", ".join(MODELS)
         own = "a function of your own is given as --model package.module:function"
         return [f'model: unknown model "{model}".{hint} Known: {known}; {own}']
     conditions = {parent for gene in genes.values() for parent in gene.when or {}}
-    readable = MODEL_GENES[model] | TRAINING_GENES
+    readable = MODELS[model].genes | TRAINING_GENES
     problems = [
         f'genes.{name}: neither the training nor the model "{model}" reads it.{did_you_mean(name, readable)} '
         f"Known: {', '.join(sorted(readable))}"
         for name in genes
         if name not in readable | conditions
     ]
-    return problems + _training_problems(genes, model, training, [*REQUIRED_FOR_TRAINING, *REQUIRED_GENES[model]])
+    return problems + _training_problems(genes, model, training, [*REQUIRED_FOR_TRAINING, *MODELS[model].required])
 
 
 def is_reference(model: str | None) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import MEASURES
+from evo.names import CURVE_HOOKS, PREFIX_EXACT, CurveHook
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -47,6 +48,20 @@ class TrainingSettings(BaseModel):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     image_size: PositiveCount = 32
     training_mode: Literal["whole", "batches"] | None = None
+    schedule: ClassVar[str] = "constant"
+
+    @property
+    def curve_hooks(self) -> list[CurveHook]:
+        """What else is measured at each point of a learning curve."""
+        return [hook for key, hook in CURVE_HOOKS.items() if getattr(self, key) is not None]
+
+    @property
+    def prefix_exact(self) -> bool:
+        """Whether a shorter training is a prefix of a longer one, to the last bit of every point of the curve.
+
+        It is not where the learning rate depends on the number of steps, or a hook measures more at the last points.
+        """
+        return self.schedule in PREFIX_EXACT and not self.curve_hooks
 
 
 class SearchDefaults(BaseModel):
