@@ -202,7 +202,7 @@ def test_an_empty_run_has_tables_without_rows() -> None:
 def test_points_of_a_curve_follow_their_steps() -> None:
     run = Run.create(make_settings())
     run.record_proposal(individual(0))
-    run.record(evaluation(0, 0.5, curve=tuple(CurvePoint(step, 1.0, 0.1, 0.1) for step in (10, 20, 25))))
+    run.record(evaluation(0, 0.5, curve=tuple(CurvePoint(step, {"loss": 0.1}) for step in (10, 20, 25))))
     assert list(run.curves["step"]) == [10, 20, 25]
 
 

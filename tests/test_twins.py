@@ -39,7 +39,7 @@ def make_run(*genomes: Genome, **changes: Any) -> Run:
 
 
 def point(step: int, part: str = "validation") -> CurvePoint:
-    return CurvePoint(step, 1 / step, step / 200, loss=2 / step, **{f"{part}_accuracy": step / 100})
+    return CurvePoint(step, {"train_loss": 1 / step, f"{part}_accuracy": step / 100, "loss": 2 / step})
 
 
 def trained(run: Run, number: int, status: Status = "complete", ended: int | None = None, **more: Any) -> Evaluation:

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import STEPS, Evaluation, Individual, training_seed
@@ -215,6 +216,7 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
     steps = individual.genome.get(STEPS)
     for place, point in enumerate(evaluation.curve):
         accuracy, loss = (point.values.get(name) for name in (f"{run.settings.fitness}_accuracy", "loss"))
+        measured: dict[str, Any] = {f"{run.settings.fitness}_accuracy": accuracy}
         if point.step == steps and accuracy is not None and loss is not None:
             return replace(
                 evaluation,
@@ -225,7 +227,7 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
                 steps_trained=point.step,
                 curve=evaluation.curve[: place + 1],
                 error="",
-                **{f"{run.settings.fitness}_accuracy": accuracy},
+                **measured,
             )
     ended = evaluation.steps_trained
     on_the_grid = ended is not None and ended % run.space.training.evaluate_every == 0

@@ -25,14 +25,16 @@ class EagerEngine:
 
     def train(self, jobs: Sequence[Job], report: Report) -> Iterator[TrainingResult]:
         for job in jobs:
-            with self._trainer.own_randomness(job.seed):
-                training = self._trainer.begin(job)
-                while training.running:
-                    report((training,))
-                    step(training)
-                    training.measure_point()
-                result = training.finish()
-            yield result
+            yield self._train(job, report)
+
+    def _train(self, job: Job, report: Report) -> TrainingResult:
+        with self._trainer.own_randomness(job.seed):
+            training = self._trainer.begin(job)
+            while training.running:
+                report((training,))
+                step(training)
+                training.measure_point()
+            return training.finish()
 
 
 def step(training: Training) -> None:
