@@ -23,6 +23,7 @@ from evo.space.settings import TrainingSettings
 from evo.training.batches import batches
 from evo.training.engines.onednn import usable
 from evo.training.jobs import Job, TrainingResult
+from evo.training.schedules import SCHEDULES
 from evo.training.trainer import Trainer
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -173,10 +174,10 @@ def every_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def asked_for(trainer: Trainer, config: dict[str, Any], seed: int = 1, **files: Path) -> tuple[TrainingResult, int]:
+def asked_for(trainer: Trainer, config: dict[str, Any], seed: int = 1, **more: Any) -> tuple[TrainingResult, int]:
     """Return a training's result and how many steps it did."""
     asked = After(10**6)
-    return trainer.train(config, seed, interrupted=asked, **files), 10**6 - asked.left
+    return trainer.train(config, seed, interrupted=asked, **more), 10**6 - asked.left
 
 
 @pytest.mark.usefixtures("every_state")
@@ -193,6 +194,37 @@ def test_a_longer_training_goes_on_from_a_shorter_one_and_equals_one_from_the_fi
         result, steps_done = asked_for(one, config, last_state=path)
         assert steps_done == done, "off the grid no state is kept"
         assert result == one.train(config, 1)
+
+
+@pytest.mark.usefixtures("every_state")
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_paused_training_continues_from_its_state_and_equals_one_that_never_paused(
+    digits: PreparedDataset, tmp_path: Path, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exact:
+        monkeypatch.setattr(TrainingSettings, "schedule", "falling")
+        monkeypatch.setitem(SCHEDULES, "falling", lambda step, steps: 1 - step / steps)
+    one, config, path = trainer(digits, "mlp"), CONFIGS["mlp"] | {"steps": 40}, tmp_path / "states" / "1.safetensors"
+    assert one.settings.prefix_exact == exact
+    for until, done in ((10, 10), (20, 10), (20, 20), (40, 20)):
+        result, steps_done = asked_for(one, config, last_state=path, until=until)
+        assert steps_done == done, "a state of as many steps is of no use"
+        assert result == one.train(config, 1, until=until)
+    assert result == one.train(config, 1)
+    _, steps_done = asked_for(one, config | {"steps": 60}, last_state=path)
+    assert steps_done == (20 if exact else 60)
+
+
+@pytest.mark.usefixtures("every_state")
+def test_where_a_hook_measures_more_at_the_last_points_no_shorter_training_is_continued(
+    digits: PreparedDataset, tmp_path: Path
+) -> None:
+    settings = TrainingSettings(evaluate_every=10, training_mode="whole")
+    one, path = Trainer(digits, settings, mlp.build), tmp_path / "state"
+    one.train(CONFIGS["mlp"] | {"steps": 40}, 1, last_state=path)
+    result, done = asked_for(one, CONFIGS["mlp"] | {"steps": 80}, last_state=path)
+    assert done == 80
+    assert result == one.train(CONFIGS["mlp"] | {"steps": 80}, 1)
 
 
 @pytest.mark.usefixtures("every_state")

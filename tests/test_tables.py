@@ -206,6 +206,21 @@ def test_points_of_a_curve_follow_their_steps() -> None:
     assert list(run.curves["step"]) == [10, 20, 25]
 
 
+def test_whatever_else_a_curve_measures_has_a_column_in_the_order_of_first_appearance() -> None:
+    run = Run.create(make_settings())
+    curves = [[{"margin": 0.1}, {"loss": 0.2, "depth": 0.3}], [{"depth": 0.4, "area": 0.5, "margin": 0.6}]]
+    for number, points in enumerate(curves):
+        run.record_proposal(individual(number))
+        curve = tuple(CurvePoint(step, values) for step, values in enumerate(points, start=1))
+        run.record(evaluation(number, 0.5, curve=curve))
+    assert list(run.curves)[2:] == [
+        *("step", "train_loss", "train_accuracy", "validation_accuracy", "loss"),
+        *("margin", "depth", "area"),
+    ]
+    assert list(run.curves["margin"].dropna()) == [0.1, 0.6]
+    assert run.curves["train_loss"].isna().all()
+
+
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("fitness", ["validation", "test"])
 def test_every_column_beside_the_genes_is_a_name_that_no_gene_may_have(

@@ -17,6 +17,7 @@ from evo.data import PreparedDataset
 from evo.loop.execution import Execution
 from evo.loop.listed import space_of, train_configurations
 from evo.models import cnn, mlp
+from evo.names import CURVE_HOOKS, load
 from evo.report2019.training_mode import WHOLE_TRAIN_POINTS, as_reported
 from evo.space.settings import TrainingSettings
 from evo.training.batches import batches
@@ -64,6 +65,12 @@ def test_it_is_there_only_where_it_is_asked_for(digits: PreparedDataset, measure
     plain = make_trainer(digits, None).train(CONFIG, seed=3)
     assert not any(name in point.values for point in plain.curve for name in EXTRA)
     assert all(name in point.values for point in measured.curve for name in EXTRA[:-1])
+
+
+def test_what_is_measured_are_the_hooks_names_and_columns(measured: TrainingResult) -> None:
+    hook = CURVE_HOOKS["training_mode"]
+    assert load(hook.reference) is as_reported
+    assert tuple(measured.curve[-1].values)[-len(EXTRA) :] == hook.measures == EXTRA
 
 
 def test_dropout_and_batch_norm_stay_on_in_it(measured: TrainingResult) -> None:

@@ -87,7 +87,7 @@ def curve(tests: list[float], **more: Any) -> tuple[CurvePoint, ...]:
 
 def record(run: Run, row: Row, replicate: int, points: tuple[CurvePoint, ...], status: Status = "complete") -> None:
     number = next(entry.id for entry in run.individuals if entry.genome == row.genome)
-    fitness = points[-1].test_accuracy if status == "complete" else None
+    fitness = points[-1].values["test_accuracy"] if status == "complete" else None
     run.record(Evaluation(number, replicate, 1, status, fitness, seconds=100.0, curve=points))
 
 
