@@ -143,7 +143,7 @@ def test_an_engine_gives_the_results_of_its_jobs_in_their_order(digits: Prepared
     jobs = [Job(PLAIN, 3), Job(PLAIN, 4, until=20), Job(PLAIN | {"steps": 10}, 3)]
     found = list(trainer.train_jobs(jobs, lambda: False))
     assert found == [trainer.train(job.config, job.seed, until=job.until) for job in jobs]
-    assert engines.batch_of(engine, jobs[0], jobs[1:]) == jobs[:1]
+    assert engines.ENGINES[engine].batch(jobs[0], jobs[1:]) == jobs[:1]
 
 
 def test_a_task_that_fails_costs_the_others_of_its_batch_nothing(trainer: Trainer) -> None:

@@ -17,7 +17,7 @@ from evo.individual import Evaluation, Status
 from evo.models import MODELS, ModelBuilder, builder_of
 from evo.names import AUTO, check_name, load
 from evo.space.settings import TrainingSettings
-from evo.training.engines import batch_of
+from evo.training.engines import ENGINES
 from evo.training.hardware import (
     free_memory,
     keep_freed_memory,
@@ -68,7 +68,7 @@ class TrainingSetup(Setup):
         return replace(self, device=facts["device"], precision=facts["precision"], engine=facts["engine"])
 
     def batch(self, first: Task, waiting: Sequence[Task]) -> list[Task]:
-        return [first] if self.engine == AUTO else batch_of(self.engine, first, waiting)
+        return [first] if self.engine == AUTO else ENGINES[self.engine].batch(first, waiting)
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         # cuBLAS is reproducible over several streams only with a workspace of this kind; it is read once, at its start.
@@ -137,11 +137,11 @@ class TrainingTask:
                 yield self._evaluation(left.pop(0), started, {"seconds": time.perf_counter() - clock, **values})
         except StorageError:
             raise
-        except (torch.OutOfMemoryError, MemoryError) as problem:
-            status, reason = "out_of_memory", reason_of(problem)
         except Exception as problem:  # a training that fails becomes a row with its reason
             exhausted = any(sign in str(problem) for sign in OUT_OF_MEMORY)
-            status, reason = "out_of_memory" if exhausted else "failed", reason_of(problem)
+            if exhausted or isinstance(problem, torch.OutOfMemoryError | MemoryError):
+                status = "out_of_memory"
+            reason = reason_of(problem)
         if len(left) == 1:
             values = {"status": status, "error": reason, "seconds": time.perf_counter() - clock}
             yield self._evaluation(left[0], started, values)
@@ -172,17 +172,14 @@ class TrainingTask:
         )
 
     def _trained(self, task: Task, result: TrainingResult) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            "status": result.status,
-            "error": result.error,
-            "parameters": result.parameters,
-            "steps_trained": result.steps,
-            "curve": result.curve,
-            "seconds": result.seconds,
-            "seconds_before": result.seconds_before,
-        }
-        best = self._best_checkpoint(result) if self.free_steps and task.phase == "search" else {}
-        return values | self._metrics(result) | best
+        reported = ("status", "error", "parameters", "curve", "seconds", "seconds_before")
+        values = {name: getattr(result, name) for name in reported} | {"steps_trained": result.steps}
+        if result.held_out is None or result.train is None:
+            return values
+        accuracy = result.held_out.accuracy
+        values |= {"fitness": accuracy, f"{self.trainer.fitness}_accuracy": accuracy, "loss": result.held_out.loss}
+        values["train_accuracy"] = result.train.accuracy
+        return values | (self._best_checkpoint(result) if self.free_steps and task.phase == "search" else {})
 
     def _best_checkpoint(self, result: TrainingResult) -> dict[str, Any]:
         """Return the metrics of the best point of a learning curve, the first of equals: more steps did no good."""
@@ -195,16 +192,6 @@ class TrainingTask:
         if best.step == result.steps:
             return values
         return {**values, "train_accuracy": best.values.get("whole_train_accuracy")}
-
-    def _metrics(self, result: TrainingResult) -> dict[str, Any]:
-        if result.held_out is None or result.train is None:
-            return {}
-        return {
-            "fitness": result.held_out.accuracy,
-            f"{self.trainer.fitness}_accuracy": result.held_out.accuracy,
-            "loss": result.held_out.loss,
-            "train_accuracy": result.train.accuracy,
-        }
 
     def _test(self, task: Task) -> dict[str, Any]:
         from evo.training.tensor_file import DamagedFileError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch.optim.adam import adam
@@ -38,7 +38,8 @@ class Optimiser:
         chosen = [(number, weight.grad) for number, weight in enumerate(self.weights) if weight.grad is not None]
         weights, gradients = [self.weights[number] for number, _ in chosen], [gradient for _, gradient in chosen]
         slots = [[tensors[number] for number, _ in chosen] for tensors in self._slots.values()]
-        self._rule.update(weights, gradients, slots, rate, self._decay)
+        shared = {"lr": rate, "weight_decay": self._decay, "fused": True, "maximize": False}
+        self._rule.update(weights, gradients, slots, **shared)
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
@@ -59,40 +60,15 @@ def _slot(slot: str, weight: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(weight, requires_grad=False)
 
 
-def _adam(weights: Tensors, gradients: Tensors, slots: Sequence[Tensors], rate: float, decay: float) -> None:
+def _adam(weights: Tensors, gradients: Tensors, slots: Sequence[Tensors], **shared: Any) -> None:
+    update = adamw if shared["weight_decay"] else adam
     first, second, steps = slots
-    update = adamw if decay else adam
-    update(
-        weights,
-        gradients,
-        first,
-        second,
-        [],
-        steps,
-        fused=True,
-        amsgrad=False,
-        beta1=0.9,
-        beta2=0.999,
-        lr=rate,
-        weight_decay=decay,
-        eps=1e-8,
-        maximize=False,
-    )
+    moments: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
+    update(weights, gradients, first, second, [], steps, **moments, **shared)
 
 
-def _sgd(weights: Tensors, gradients: Tensors, slots: Sequence[Tensors], rate: float, decay: float) -> None:
-    sgd(
-        weights,
-        gradients,
-        [],
-        fused=True,
-        weight_decay=decay,
-        momentum=0.0,
-        lr=rate,
-        dampening=0.0,
-        nesterov=False,
-        maximize=False,
-    )
+def _sgd(weights: Tensors, gradients: Tensors, slots: Sequence[Tensors], **shared: Any) -> None:
+    sgd(weights, gradients, [], momentum=0.0, dampening=0.0, nesterov=False, **shared)
 
 
 @dataclass(frozen=True)
@@ -101,15 +77,12 @@ class Rule:
 
     Attributes:
         slots: The names of what it keeps for each weight: a tensor of its shape, or its number of steps ("step").
-        update: Changes weights and slots in place, from the gradients, the learning rate and the weight decay.
+        update: Changes weights and slots in place; gets weights, gradients, slots, and what all kernels of torch take.
     """
 
     slots: tuple[str, ...]
-    update: Callable[[Tensors, Tensors, Sequence[Tensors], float, float], None]
+    update: Callable[..., None]
 
 
-OPTIMISERS = {
-    "adam": Rule(("exp_avg", "exp_avg_sq", "step"), _adam),
-    "sgd": Rule((), _sgd),
-}
+OPTIMISERS = {"adam": Rule(("exp_avg", "exp_avg_sq", "step"), _adam), "sgd": Rule((), _sgd)}
 """Adam (Kingma and Ba, 2015), which is AdamW where there is weight decay, and plain gradient descent."""

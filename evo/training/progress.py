@@ -13,7 +13,7 @@ from evo.individual import CurvePoint, Status
 from evo.training.batches import batches
 from evo.training.checkpoint import Keeper, TrainingState
 from evo.training.jobs import Job, Metrics, TrainingResult
-from evo.training.schedules import SCHEDULES, Schedule
+from evo.training.schedules import SCHEDULES
 from evo.training.tensor_file import write_tensors
 from evo.training.workbench import Workbench
 
@@ -59,13 +59,9 @@ class Training:
         """The images of each step from here on."""
         return batches(self.bench.train_part.indices, self.batch_size, self.job.seed, skip=self.state.step)
 
-    @cached_property
-    def _schedule(self) -> Schedule:
-        return SCHEDULES[self.bench.settings.schedule]
-
     def rate_at(self, step: int) -> float:
         """Return the learning rate of the step that follows so many."""
-        return self.rate * self._schedule(step, self.steps)
+        return self.rate * SCHEDULES[self.bench.settings.schedule](step, self.steps)
 
     def measure_point(self) -> None:
         """Add a point to the learning curve if it is due: on the grid, and at the end."""

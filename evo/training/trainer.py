@@ -18,9 +18,10 @@ from evo.data.tensors import load_part
 from evo.errors import Interrupted
 from evo.individual import STEPS
 from evo.models import ModelBuilder
+from evo.names import load
 from evo.space.settings import TrainingSettings
 from evo.training.checkpoint import Keeper, TrainingState
-from evo.training.engines import load_engine
+from evo.training.engines import ENGINES, Engine
 from evo.training.jobs import Job, Metrics, TrainingResult
 from evo.training.optimiser import Optimiser
 from evo.training.progress import Training
@@ -50,7 +51,7 @@ class Trainer(Workbench):
     ):
         super().__init__(dataset, settings, **shared)
         self.build, self.engine = build, engine
-        self._engine = load_engine(engine, self)
+        self._engine: Engine = load(ENGINES[engine].reference)(self)
 
     def train(
         self,
@@ -58,14 +59,10 @@ class Trainer(Workbench):
         seed: int,
         *,
         interrupted: Callable[[], bool] = lambda: False,
-        until: int | None = None,
-        weights: Path | None = None,
-        checkpoint: Path | None = None,
-        last_state: Path | None = None,
+        **more: Any,
     ) -> TrainingResult:
         """Train one network: see `train_jobs`, and `Job` for the other arguments."""
-        job = Job(config, seed, until, weights, checkpoint, last_state)
-        [result] = self.train_jobs([job], interrupted)
+        [result] = self.train_jobs([Job(config, seed, **more)], interrupted)
         return result
 
     def train_jobs(self, jobs: Sequence[Job], interrupted: Callable[[], bool]) -> Iterator[TrainingResult]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from evo.names import load
 from evo.training.jobs import Job, TrainingResult
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from evo.training.progress import Training
 
-T = TypeVar("T")
 Report: TypeAlias = "Callable[[Sequence[Training]], None]"
 """Called before every step with the trainings that it belongs to; raises `Interrupted` to stop them."""
 
@@ -31,6 +30,14 @@ class Engine(Protocol):
         ...
 
 
+def _nothing_wrong(device: str, precision: str) -> str:
+    return ""
+
+
+def _alone(first: Any, waiting: Sequence[Any]) -> list[Any]:
+    return [first]
+
+
 @dataclass(frozen=True)
 class Entry:
     """What is known of an engine before it is loaded.
@@ -42,39 +49,18 @@ class Entry:
     """
 
     reference: str
-    problem: Callable[[str, str], str]
-    batch: Callable[[Any, Sequence[Any]], list[Any]]
+    problem: Callable[[str, str], str] = _nothing_wrong
+    batch: Callable[[Any, Sequence[Any]], list[Any]] = _alone
 
 
-def load_engine(name: str, trainer: Any) -> Engine:
-    """Return an engine for the jobs of a trainer."""
-    engine: Engine = load(ENGINES[name].reference)(trainer)
-    return engine
-
-
-def batch_of(engine: str, first: T, waiting: Sequence[T]) -> list[T]:
-    """Return which of the waiting tasks an engine trains together with the first, the first included."""
-    return ENGINES[engine].batch(first, waiting)
-
-
-def _alone(first: T, waiting: Sequence[T]) -> list[T]:
-    return [first]
-
-
-def _everywhere(device: str, precision: str) -> str:
-    return ""
-
-
-def _where_onednn_computes(device: str, precision: str) -> str:
+def _problem_of_onednn(device: str, precision: str) -> str:
     if device != "cpu":
         return f"computes only on a CPU, this is {device}; give --device cpu, or --engine auto"
-    if precision == "bf16":
-        return ""
-    usable: bool = load("evo.training.engines.onednn:usable")()
+    usable = precision == "bf16" or load("evo.training.engines.onednn:usable")()
     return "" if usable else "this build of torch has no oneDNN product; give --engine eager"
 
 
 ENGINES = {
-    "eager": Entry("evo.training.engines.eager:EagerEngine", _everywhere, _alone),
-    "onednn": Entry("evo.training.engines.onednn:OneDnnEngine", _where_onednn_computes, _alone),
+    "eager": Entry("evo.training.engines.eager:EagerEngine"),
+    "onednn": Entry("evo.training.engines.onednn:OneDnnEngine", _problem_of_onednn),
 }
