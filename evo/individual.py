@@ -79,41 +79,40 @@ class Individual:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One row of a learning curve.
+    """One point of a learning curve: a step, and what was measured there.
 
     Attributes:
         step: Optimiser steps done.
-        train_loss: Mean over the minibatches since the point before, as seen in training.
-        train_accuracy: The same mean, of the accuracy; a fraction in [0, 1].
-        validation_accuracy: In evaluation mode, on the validation part; None where a run has none.
-        test_accuracy: The same on the test part; only with `--fitness test`.
-        loss: Cross-entropy on the part that the accuracy was measured on, in evaluation mode.
-        minibatch_accuracy: Of the last minibatch alone, in training mode; this and the rest only where the settings
-            ask for `training_mode`, the measurement of the 2019 report.
-        minibatch_loss: Cross-entropy of that minibatch.
-        training_mode_accuracy: On the held-out part, without leaving training mode.
-        training_mode_loss: Cross-entropy there.
-        whole_train_accuracy: On the whole training part, in evaluation mode; of the last points only.
+        values: What was measured, by name; what was not is absent. Trainings measure `train_loss` and `train_accuracy`
+            (means over the minibatches since the point before, as seen in training), and on the held-out part in
+            evaluation mode `validation_accuracy` or `test_accuracy` (with `--fitness test`) and `loss`. Accuracies are
+            fractions in [0, 1], losses cross-entropies.
     """
 
     step: int
-    train_loss: float
-    train_accuracy: float
-    validation_accuracy: float | None = None
-    test_accuracy: float | None = None
-    loss: float | None = None
-    minibatch_accuracy: float | None = None
-    minibatch_loss: float | None = None
-    training_mode_accuracy: float | None = None
-    training_mode_loss: float | None = None
-    whole_train_accuracy: float | None = None
+    values: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was measured, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return JSON values; `from_dict` is the inverse."""
+        return {"step": self.step, **self.values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CurvePoint:
+        """Build a point from what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        measured = {name: value for name, value in values.items() if name != "step" and value is not None}
+        for name, value in measured.items():
+            if not name.isidentifier() or name in ("individual", "replicate"):
+                raise ValueError(f"{name!r} cannot be the name of a measure")
+            if not _is_number(value):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+        return cls(_count(values["step"], "step"), measured)
 
 
-_COUNTS = ("individual", "replicate", "seed", "parameters", "steps_trained", "shared_with", "step")
+_COUNTS = ("individual", "replicate", "seed", "parameters", "steps_trained", "shared_with")
 END_OF_TIME = 2.5e11
 """Seconds since 1970 in the year 9892: tables and calendars end soon after."""
 _TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve")
@@ -129,8 +128,8 @@ class Evaluation:
         individual: Id of the individual.
         replicate: 0 for its evaluation in the search; others are trainings of the same genome on other seeds.
         seed: Seed of the training.
-        status: How it ended; `fitness` is a number only when it is "complete".
-        fitness: Higher is better. None where the training failed.
+        status: How it ended; "partial" is a training that was paused before its last step.
+        fitness: Higher is better; of a paused training its last value. None where the training failed.
         loss: Cross-entropy on the part that `fitness` was measured on.
         parameters: Trainable parameters of the network.
         seconds: Wall-clock time of the training, that of all its parts if it was interrupted and resumed.
@@ -163,16 +162,14 @@ class Evaluation:
     seconds_before: float = 0.0
 
     def __post_init__(self) -> None:
-        strange = _not_finite(self)
+        strange = _not_finite(vars(self))
         reasons = [f"{name} was {value}" for name, value in strange.items()]
         curve: list[CurvePoint] = []
         for point in self.curve:
-            missing = _not_finite(point)
+            missing = _not_finite(point.values)
             reasons += [f"{name} was {value} at step {point.step}" for name, value in missing.items()]
-            if not missing:
-                curve.append(point)
-            elif not {"train_loss", "train_accuracy"} & missing.keys():  # every point has these
-                curve.append(CurvePoint(**{name: v for name, v in vars(point).items() if name not in missing}))
+            known = {name: value for name, value in point.values.items() if name not in missing}
+            curve += [replace(point, values=known)] if known else []
         if not reasons:
             return
         more = f", and {len(reasons) - 1} more like it" if len(reasons) > 1 else ""
@@ -209,27 +206,24 @@ class Evaluation:
             KeyError, TypeError, ValueError: It is something else.
         """
         fields = dict(values)
-        for point in (values, *values["curve"]):
-            for name, value in point.items():
-                if name in _COUNTS and value is not None:
-                    _count(value, name)
-                elif name not in _TEXTS and not (value is None or _is_number(value)):
-                    raise TypeError(f"{name} must be a number, got {value!r}")
+        for name, value in values.items():
+            if name in _COUNTS and value is not None:
+                _count(value, name)
+            elif name not in _TEXTS and not (value is None or _is_number(value)):
+                raise TypeError(f"{name} must be a number, got {value!r}")
         if not (0 <= values["started"] < END_OF_TIME and values["seconds"] >= 0):
             raise ValueError(f"a time out of all bounds: started {values['started']}, seconds {values['seconds']}")
         if not 0 <= values.get("seconds_before", 0) <= values["seconds"]:
             raise ValueError(f"seconds_before {values['seconds_before']} is not within seconds {values['seconds']}")
         if values["status"] not in get_args(Status):
             raise ValueError(f"unknown status {values['status']!r}")
-        fields["curve"] = tuple(CurvePoint(**point) for point in fields["curve"])
+        fields["curve"] = tuple(map(CurvePoint.from_dict, fields["curve"]))
         return cls(**fields)
 
 
-def _not_finite(measured: Evaluation | CurvePoint) -> dict[str, float]:
-    """Return the measures that are infinite or not a number, by name."""
-    return {
-        name: value for name, value in vars(measured).items() if isinstance(value, float) and not math.isfinite(value)
-    }
+def _not_finite(measured: Mapping[str, Any]) -> dict[str, float]:
+    """Return the measures that are infinite or not a number."""
+    return {name: value for name, value in measured.items() if isinstance(value, float) and not math.isfinite(value)}
 
 
 def _count(value: Any, name: str) -> int:

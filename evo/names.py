@@ -6,7 +6,9 @@ these lists, so a name is typed as `str` and checked where it is read.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from evo.errors import ConfigurationError, did_you_mean
 
@@ -21,10 +23,45 @@ ENGINES = ("eager", "onednn")
 PRECISIONS = ("fp32", "bf16")
 OPTIMISERS = ("adam", "sgd")
 SCHEDULES = ("constant",)
+PREFIX_EXACT = ("constant",)
+"""Schedules that give each step the same rate however many steps follow: a shorter training is a prefix of a longer."""
 PREPROCESSING = ("standardise", "subtract_mean_image")
 FITNESS_PARTS = ("validation", "test")
 TRAINING_MODES = ("whole", "batches")
 """How the measurement of the 2019 report takes the held-out part: as one batch, or in batches."""
+
+
+class CurveHook(NamedTuple):
+    """What measures more at each point of a learning curve.
+
+    Attributes:
+        reference: "module:function"; the function gets the training in progress and returns named values.
+        measures: Their names, in the order of the columns of `curves.csv`.
+    """
+
+    reference: str
+    measures: tuple[str, ...]
+
+
+CURVE_HOOKS = {
+    "training_mode": CurveHook(
+        "evo.report2019.training_mode:as_reported",
+        (
+            "minibatch_accuracy",
+            "minibatch_loss",
+            "training_mode_accuracy",
+            "training_mode_loss",
+            "whole_train_accuracy",
+        ),
+    )
+}
+"""The hooks by the key of `[training]` that asks for them."""
+
+
+def load(reference: str) -> Any:
+    """Return what a reference names: "module:attribute"."""
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def check_name(where: str, name: str, known: Sequence[str], *, hint: str = "") -> str:

@@ -6,15 +6,49 @@ of shape (batch, *input_shape) and returning logits of shape (batch, classes).
 
 from __future__ import annotations
 
+import importlib
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-MODEL_GENES: dict[str, frozenset[str]] = {
-    "mlp": frozenset({"hidden_layers", "activation", "dropout", "batch_norm", "batch_norm_kind"}),
-    "cnn": frozenset({"channels", "single_blocks", "batch_norm", "dropout"}),
-    "numpy_mlp": frozenset({"hidden_layers"}),
+from evo.models import workload
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ModelBuilder: TypeAlias = "Callable[[Mapping[str, Any], workload.Shape, int], nn.Module]"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is known of a shipped model without building it.
+
+    Attributes:
+        genes: Those that it reads.
+        required: Those that it cannot be built without.
+        workload: Counts what a training computes, from configuration, shape of the images and number of classes.
+    """
+
+    genes: frozenset[str]
+    required: frozenset[str]
+    workload: Callable[[Mapping[str, Any], workload.Shape, int], workload.Workload]
+
+
+MODELS: dict[str, Model] = {
+    "mlp": Model(
+        frozenset({"hidden_layers", "activation", "dropout", "batch_norm", "batch_norm_kind"}),
+        frozenset({"hidden_layers"}),
+        workload.mlp,
+    ),
+    "cnn": Model(
+        frozenset({"channels", "single_blocks", "batch_norm", "dropout"}),
+        frozenset({"channels"}),
+        workload.cnn,
+    ),
+    "numpy_mlp": Model(frozenset({"hidden_layers"}), frozenset({"hidden_layers"}), workload.numpy_mlp),
 }
-"""The genes that each shipped model reads, by the model's name."""
+"""The shipped models by name; each is built by the module of that name."""
 
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 """The activations that `mlp` knows."""
@@ -50,9 +84,8 @@ GENE_RULES = {
 }
 """What the genes of shipped models must be, by the gene's name."""
 
-REQUIRED_GENES: dict[str, frozenset[str]] = {
-    "mlp": frozenset({"hidden_layers"}),
-    "cnn": frozenset({"channels"}),
-    "numpy_mlp": frozenset({"hidden_layers"}),
-}
-"""The genes without which each shipped model cannot be built."""
+
+def builder_of(model: str) -> ModelBuilder:
+    """Return the function that builds a shipped model."""
+    build: ModelBuilder = importlib.import_module(f"evo.models.{model}").build
+    return build

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -82,11 +82,3 @@ def cnn(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Workload
 def numpy_mlp(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Workload:
     """Count the network of `evo.models.numpy_mlp`: that of `mlp` without its options."""
     return mlp({"hidden_layers": config["hidden_layers"]}, input_shape, classes)
-
-
-WORKLOADS: dict[str, Callable[[Mapping[str, Any], Shape, int], Workload]] = {
-    "mlp": mlp,
-    "cnn": cnn,
-    "numpy_mlp": numpy_mlp,
-}
-"""The count of each shipped model, by the model's name."""

@@ -20,10 +20,11 @@ from evo.evaluators.base import StopRequest, Task
 from evo.evaluators.training_task import TrainingTask
 from evo.models import cnn, mlp
 from evo.space.settings import TrainingSettings
-from evo.training.checkpoint import TrainingState
+from evo.training.batches import batches
 from evo.training.engines.onednn import usable
-from evo.training.hardware import Engine
-from evo.training.trainer import Trainer, TrainingResult, batches
+from evo.training.jobs import Job, TrainingResult
+from evo.training.schedules import SCHEDULES
+from evo.training.trainer import Trainer
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden_layers": (16, 8), "dropout": 0.3, "batch_norm": True, "learning_rate": 1e-2, "batch_size": 200},
@@ -33,7 +34,7 @@ STEPS = 23
 
 
 def trainer(
-    digits: PreparedDataset, model: str, optimiser: str = "adam", decay: float = 0.0, engine: Engine = "eager"
+    digits: PreparedDataset, model: str, optimiser: str = "adam", decay: float = 0.0, engine: str = "eager"
 ) -> Trainer:
     settings = TrainingSettings(evaluate_every=10, optimiser=optimiser, weight_decay=decay)  # type: ignore[arg-type]
     return Trainer(digits, settings, {"mlp": mlp, "cnn": cnn}[model].build, engine=engine)
@@ -72,7 +73,7 @@ def in_parts(trainer: Trainer, config: dict[str, Any], path: Path, steps: int, p
     ],
 )
 def test_a_training_in_parts_equals_one_that_was_never_interrupted(
-    digits: PreparedDataset, tmp_path: Path, model: str, optimiser: str, decay: float, engine: Engine, steps: int
+    digits: PreparedDataset, tmp_path: Path, model: str, optimiser: str, decay: float, engine: str, steps: int
 ) -> None:
     config = CONFIGS[model] | {"steps": STEPS}
     whole = trainer(digits, model, optimiser, decay, engine).train(config, 1)
@@ -97,15 +98,14 @@ def test_a_resumed_training_has_not_ended_in_the_future(digits: PreparedDataset,
     config = CONFIGS["mlp"] | {"steps": STEPS}
     with pytest.raises(Interrupted):
         one.train(config, 1, checkpoint=path, interrupted=After(12))
-    own = one.train
-    began = time.time()
+    own, began = one.train_jobs, time.time()
 
-    def train(*arguments: Any, **named: Any) -> TrainingResult:
-        result = own(*arguments, **named)
-        return replace(result, seconds=result.seconds + 3600, seconds_before=result.seconds_before + 3600)
+    def train_jobs(*arguments: Any) -> Iterator[TrainingResult]:
+        for result in own(*arguments):
+            yield replace(result, seconds=result.seconds + 3600, seconds_before=result.seconds_before + 3600)
 
-    one.train = train  # type: ignore[method-assign]
-    evaluation = TrainingTask(one, StopRequest())(Task(0, 0, 1, config, checkpoint=str(path)))
+    one.train_jobs = train_jobs  # type: ignore[method-assign]
+    evaluation = TrainingTask(one, StopRequest()).evaluate(Task(0, 0, 1, config, checkpoint=str(path)))
     assert evaluation.seconds > 3600
     assert began <= evaluation.started <= evaluation.ended <= time.time()
 
@@ -141,7 +141,7 @@ def test_without_a_checkpoint_an_interruption_ends_the_training(digits: Prepared
 def test_a_long_training_keeps_its_state_now_and_then(
     digits: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evo.training.trainer.KEEP_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("evo.training.checkpoint.KEEP_EVERY_SECONDS", 0.0)
     one, path = trainer(digits, "mlp"), tmp_path / "state"
     config = CONFIGS["mlp"] | {"steps": STEPS}
     whole = one.train(config, 1, checkpoint=path)
@@ -167,17 +167,17 @@ def test_skipped_batches_are_those_that_came_first(skip: int) -> None:
 @pytest.fixture
 def every_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the state also of trainings that take no time; train on one thread, as workers do."""
-    monkeypatch.setattr("evo.training.trainer._Keeper.seconds", property(lambda self: 3600.0))
+    monkeypatch.setattr("evo.training.checkpoint.Keeper.seconds", property(lambda self: 3600.0))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def asked_for(trainer: Trainer, config: dict[str, Any], seed: int = 1, **files: Path) -> tuple[TrainingResult, int]:
+def asked_for(trainer: Trainer, config: dict[str, Any], seed: int = 1, **more: Any) -> tuple[TrainingResult, int]:
     """Return a training's result and how many steps it did."""
     asked = After(10**6)
-    return trainer.train(config, seed, interrupted=asked, **files), 10**6 - asked.left
+    return trainer.train(config, seed, interrupted=asked, **more), 10**6 - asked.left
 
 
 @pytest.mark.usefixtures("every_state")
@@ -194,6 +194,37 @@ def test_a_longer_training_goes_on_from_a_shorter_one_and_equals_one_from_the_fi
         result, steps_done = asked_for(one, config, last_state=path)
         assert steps_done == done, "off the grid no state is kept"
         assert result == one.train(config, 1)
+
+
+@pytest.mark.usefixtures("every_state")
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_paused_training_continues_from_its_state_and_equals_one_that_never_paused(
+    digits: PreparedDataset, tmp_path: Path, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exact:
+        monkeypatch.setattr(TrainingSettings, "schedule", "falling")
+        monkeypatch.setitem(SCHEDULES, "falling", lambda step, steps: 1 - step / steps)
+    one, config, path = trainer(digits, "mlp"), CONFIGS["mlp"] | {"steps": 40}, tmp_path / "states" / "1.safetensors"
+    assert one.settings.prefix_exact == exact
+    for until, done in ((10, 10), (20, 10), (20, 20), (40, 20)):
+        result, steps_done = asked_for(one, config, last_state=path, until=until)
+        assert steps_done == done, "a state of as many steps is of no use"
+        assert result == one.train(config, 1, until=until)
+    assert result == one.train(config, 1)
+    _, steps_done = asked_for(one, config | {"steps": 60}, last_state=path)
+    assert steps_done == (20 if exact else 60)
+
+
+@pytest.mark.usefixtures("every_state")
+def test_where_a_hook_measures_more_at_the_last_points_no_shorter_training_is_continued(
+    digits: PreparedDataset, tmp_path: Path
+) -> None:
+    settings = TrainingSettings(evaluate_every=10, training_mode="whole")
+    one, path = Trainer(digits, settings, mlp.build), tmp_path / "state"
+    one.train(CONFIGS["mlp"] | {"steps": 40}, 1, last_state=path)
+    result, done = asked_for(one, CONFIGS["mlp"] | {"steps": 80}, last_state=path)
+    assert done == 80
+    assert result == one.train(CONFIGS["mlp"] | {"steps": 80}, 1)
 
 
 @pytest.mark.usefixtures("every_state")
@@ -228,7 +259,7 @@ def test_the_last_state_of_another_training_is_not_taken_up(
     else:
         other = trainer(digits, "mlp", "sgd")
     if change == "engine":
-        assert not TrainingState.restore(other.begin(config, seed).state, path, other._identity(config, seed), below=40)
+        assert other.begin(Job(config, seed, last_state=path)).state.step == 0
         return
     result, done = asked_for(other, config, seed, last_state=path)
     assert done == 40
@@ -296,9 +327,7 @@ def test_a_state_that_cannot_be_written_costs_no_result(digits: PreparedDataset,
 @pytest.mark.usefixtures("every_state")
 def test_the_seconds_of_the_shorter_training_are_not_counted_again(digits: PreparedDataset, tmp_path: Path) -> None:
     one, path = trainer(digits, "mlp"), tmp_path / "state"
-    training = one.begin(CONFIGS["mlp"] | {"steps": 20}, 1)
     one.train(CONFIGS["mlp"] | {"steps": 10}, 1, last_state=path)
-    identity = one._identity(CONFIGS["mlp"] | {"steps": 20}, 1)
     with torch.random.fork_rng():
-        assert training.state.restore(path, identity, below=20)
+        training = one.begin(Job(CONFIGS["mlp"] | {"steps": 20}, 1, last_state=path))
     assert (training.state.step, training.state.seconds) == (10, 0.0)

@@ -159,7 +159,7 @@ def test_bad_input_is_refused_with_what_where_and_remedy_and_nothing_is_written(
 IN_WORKERS: dict[str, tuple[list[str], list[str]]] = {
     "missing package": (["--model", "no_such_package:build"], ["--model", "no_such_package"]),
     "missing function": (["--model", "evo.models.mlp:biuld"], ["--model", "biuld"]),
-    "no function": (["--model", "evo.models.mlp:__name__"], ["--model", "__name__", "no function"]),
+    "no function": (["--model", "evo.models.mlp:__name__"], ["--model", "__name__", "not a function"]),
     "missing GPU": (["--device", f"cuda:{torch.cuda.device_count()}"], ["--device", "this machine has no", "cpu"]),
 }
 

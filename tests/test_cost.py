@@ -24,7 +24,7 @@ from evo.loop.cost import (
     rates_name,
     rates_name_of,
 )
-from evo.models.workload import WORKLOADS
+from evo.models import MODELS
 from evo.space.settings import TrainingSettings
 from tests.test_run import make_settings
 
@@ -153,7 +153,7 @@ def test_a_training_costs_more_with_more_of_anything() -> None:
 def test_memory_grows_with_parameters_and_batch() -> None:
     plain = {"hidden_layers": (32,), "batch_size": 64, "steps": 1000}
     found = model()
-    work = WORKLOADS["mlp"](plain, SHAPE, CLASSES)
+    work = MODELS["mlp"].workload(plain, SHAPE, CLASSES)
     assert found.memory(plain) > 4 * (4 * work.parameters + 64 * work.activations)
     assert found.memory(plain | {"hidden_layers": (64,)}) > found.memory(plain)
     assert found.memory(plain | {"batch_size": 128}) > found.memory(plain)

@@ -17,17 +17,19 @@ import evo
 from evo.data import PreparedDataset
 from evo.errors import RunError
 from evo.evaluators import Evaluator, InProcessEvaluator, Task
-from evo.evaluators.base import Evaluate, StopRequest
+from evo.evaluators.base import Evaluate, Setup, StopRequest
 from evo.evaluators.planner import Planner
 from evo.evaluators.training_task import TrainingTask
 from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
 from evo.loop.cost import CostModel, known_rates, rates_name_of
 from evo.loop.dispatch import Dispatch, Twins, cost_of
 from evo.loop.search_loop import Nobody, Stop, run_search
-from evo.models import mlp
+from evo.models import ModelBuilder, mlp
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
-from evo.training.trainer import ModelBuilder, Trainer, Training
+from evo.training.engines import eager
+from evo.training.progress import Training
+from evo.training.trainer import Trainer
 from tests.test_run import make_settings
 from tests.test_twins import LARGE, SMALL, genome, make_run
 
@@ -74,10 +76,8 @@ def carry_out(run: Run, evaluator: Evaluator) -> None:
 # Trainings.
 
 
-class Given:
+class Given(Setup):
     """Evaluates by a trainer that is there already."""
-
-    needs_main = False
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
@@ -114,14 +114,14 @@ def steps_done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Count the optimiser steps, and keep the state of every training; on one thread, as workers train."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr("evo.training.trainer._Keeper.seconds", property(lambda self: 3600.0))
-    counted, step = [0], Training.step
+    monkeypatch.setattr("evo.training.checkpoint.Keeper.seconds", property(lambda self: 3600.0))
+    counted, step = [0], eager.step
 
-    def counting(self: Training) -> None:
+    def counting(training: Training) -> None:
         counted[0] += 1
-        step(self)
+        step(training)
 
-    monkeypatch.setattr(Training, "step", counting)
+    monkeypatch.setattr(eager, "step", counting)
     yield counted
     torch.set_num_threads(threads)
 
@@ -144,7 +144,8 @@ def check_as_alone(run: Run, trainer: Trainer) -> None:
     alone = TrainingTask(trainer, StopRequest())
     for individual in run.individuals:
         seed = training_seed(run.settings.seed, individual.genome, 0)
-        found, own = run.evaluations[individual.id, 0], alone(Task(individual.id, 0, seed, individual.config))
+        found = run.evaluations[individual.id, 0]
+        own = alone.evaluate(Task(individual.id, 0, seed, individual.config))
         part = found.shared_with is not None and found.train_accuracy is None
         but = (*OWN, "train_accuracy") if part else OWN
         assert values(found, but) == values(own, but), individual
@@ -307,7 +308,7 @@ def outcome(task: Task) -> Evaluation:
             error = f"nan by step {step}"
             return Evaluation(status="diverged", error=error, curve=tuple(curve), steps_trained=step, **base)
         accuracy = random.Random(f"{seed} {step}").random()
-        curve.append(CurvePoint(step, 0.5, 0.5, validation_accuracy=accuracy, loss=1 - accuracy))
+        curve.append(CurvePoint(step, {"train_loss": 0.5, "validation_accuracy": accuracy, "loss": 1 - accuracy}))
     measured = {"fitness": accuracy, "validation_accuracy": accuracy, "loss": 1 - accuracy, "train_accuracy": 0.5}
     return Evaluation(status="complete", curve=tuple(curve), steps_trained=steps, **base | measured)
 

@@ -18,7 +18,8 @@ from evo.loop.search_loop import Stop
 from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.journal import Journal
 from evo.record.run import Run
-from evo.training.trainer import Metrics, Trainer
+from evo.training.jobs import Metrics
+from evo.training.trainer import Trainer
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, name="line")
 

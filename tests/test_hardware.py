@@ -10,10 +10,8 @@ import pytest
 import torch
 
 from evo.errors import ConfigurationError
+from evo.names import AUTO, ENGINES, PRECISIONS
 from evo.training.hardware import (
-    ENGINES,
-    PRECISIONS,
-    Precision,
     check_names,
     free_memory,
     processor_flags,
@@ -52,7 +50,7 @@ def on(processor: dict[str, str], monkeypatch: pytest.MonkeyPatch, usable: bool 
 )
 def test_the_automatic_engine_is_onednn_on_amd_with_avx512_in_fp32_and_with_amx_in_bf16_alone(
     processor: dict[str, str],
-    precision: Precision,
+    precision: str,
     device: str,
     usable: bool,
     expected: str,
@@ -75,7 +73,7 @@ def test_an_engine_that_was_asked_for_and_fits_is_taken_on_any_processor(
 
 @pytest.mark.parametrize(("device", "precision"), [("cuda:0", "fp32"), ("cuda:1", "bf16")])
 def test_onednn_is_refused_where_it_does_not_fit_with_what_is_there(
-    device: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
+    device: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on(ZEN5, monkeypatch)
     with pytest.raises(ConfigurationError, match=f"--engine onednn: .*this is {device}"):
@@ -103,8 +101,8 @@ def test_names_that_do_not_exist_are_refused_with_what_there_is(names: tuple[str
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:7"])
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("precision", [AUTO, *PRECISIONS])
+@pytest.mark.parametrize("engine", [AUTO, *ENGINES])
 def test_names_that_exist_are_taken(device: str, precision: str, engine: str) -> None:
     check_names(device, precision, engine)
 

@@ -109,7 +109,9 @@ def loaded_after(statement: str) -> set[str]:
     return {name.partition(".")[0] for name in finished.stdout.split()}
 
 
-@pytest.mark.parametrize("statement", ["import evo", "import evo.cli.app", "import evo.models"])
+@pytest.mark.parametrize(
+    "statement", ["import evo", "import evo.cli.app", "import evo.models", "import evo.training.hardware"]
+)
 def test_importing_loads_nothing_heavy(statement: str) -> None:
     assert loaded_after(statement) & set(LIGHT) == set()
 

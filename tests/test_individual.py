@@ -39,7 +39,7 @@ def test_an_individual_survives_json(space: SearchSpace, seed: int) -> None:
 
 
 def test_an_evaluation_survives_json() -> None:
-    curve = (CurvePoint(100, 2.3, 0.1, 0.12), CurvePoint(200, 1.9, 0.2))
+    curve = (CurvePoint(100, {"train_loss": 2.3, "validation_accuracy": 0.12}), CurvePoint(200, {"anything": 1.9}))
     evaluation = Evaluation(3, 1, 42, "diverged", None, 0.1, 0.2, loss=9.5, error="loss is NaN", curve=curve)
     assert Evaluation.from_dict(json.loads(json.dumps(evaluation.to_dict()))) == evaluation
 
@@ -183,11 +183,12 @@ def test_earlier_parts_take_no_more_time_than_all(before: object) -> None:
 
 
 def test_a_measure_that_is_not_finite_is_none_and_the_reason_is_kept() -> None:
-    lost = CurvePoint(20, 0.5, 0.25, 0.75, training_mode_loss=math.inf, minibatch_loss=math.nan)
-    evaluation = Evaluation(0, 0, 0, "complete", 0.5, loss=math.nan, curve=(CurvePoint(10, 0.5, 0.25, 0.75), lost))
+    whole, lost = {"train_loss": 0.5, "loss": 0.75}, {"training_mode_loss": math.inf, "minibatch_loss": math.nan}
+    curve = (CurvePoint(10, whole), CurvePoint(20, whole | lost))
+    evaluation = Evaluation(0, 0, 0, "complete", 0.5, loss=math.nan, curve=curve)
     assert evaluation.complete
     assert evaluation.loss is None
-    assert evaluation.curve == (CurvePoint(10, 0.5, 0.25, 0.75), CurvePoint(20, 0.5, 0.25, 0.75))
+    assert evaluation.curve == (CurvePoint(10, whole), CurvePoint(20, whole))
     assert evaluation.error == "loss was nan, and 2 more like it"
     assert Evaluation.from_dict(json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))) == evaluation
 
@@ -199,7 +200,28 @@ def test_a_fitness_that_is_not_finite_is_a_failure() -> None:
     assert (diverged.status, diverged.error) == ("diverged", "the loss was nan by step 10")
 
 
-def test_a_point_of_the_curve_without_a_loss_in_training_is_left_out() -> None:
-    evaluation = Evaluation(0, 0, 0, "complete", 0.5, curve=(CurvePoint(10, math.nan, 0.25), CurvePoint(20, 0.5, 0.25)))
-    assert evaluation.curve == (CurvePoint(20, 0.5, 0.25),)
+def test_a_point_of_the_curve_without_a_finite_value_is_left_out() -> None:
+    curve = (CurvePoint(10, {"train_loss": math.nan}), CurvePoint(20, {"train_loss": 0.5}))
+    evaluation = Evaluation(0, 0, 0, "complete", 0.5, curve=curve)
+    assert evaluation.curve == curve[1:]
     assert evaluation.error == "train_loss was nan at step 10"
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        {"loss": 0.5},
+        {"step": -1, "loss": 0.5},
+        {"step": 1.5, "loss": 0.5},
+        {"step": 10, "loss": "0.5"},
+        {"step": 10, "loss": math.inf},
+        {"step": 10, "replicate": 0.5},
+        {"step": 10, "a formula": 0.5},
+        {"step": 10, "=1+1": 0.5},
+    ],
+    ids=str,
+)
+def test_a_point_of_the_curve_has_a_step_and_finite_numbers_with_plain_names(point: dict[str, object]) -> None:
+    values = Evaluation(0, 0, 0, "complete", 0.5).to_dict() | {"curve": [point]}
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Evaluation.from_dict(values)

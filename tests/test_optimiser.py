@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 
 from evo.training.optimiser import Optimiser
 
-KINDS: dict[str, tuple[Literal["adam", "sgd"], float, type[torch.optim.Optimizer], dict[str, Any]]] = {
+KINDS: dict[str, tuple[str, float, type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": ("adam", 0.0, torch.optim.Adam, {}),
     "adam with decay": ("adam", 0.1, torch.optim.AdamW, {"weight_decay": 0.1}),
     "sgd": ("sgd", 0.0, torch.optim.SGD, {}),
@@ -38,17 +38,17 @@ def set_gradients(weights: list[nn.Parameter], step: int, but: tuple[int, ...] =
 
 @EVERY_KIND
 def test_every_step_is_torchs_to_the_last_bit(
-    kind: Literal["adam", "sgd"], decay: float, reference: type[torch.optim.Optimizer], options: dict[str, Any]
+    kind: str, decay: float, reference: type[torch.optim.Optimizer], options: dict[str, Any]
 ) -> None:
     ours, torchs = make_weights(), make_weights()
-    optimiser = Optimiser(kind, ours, 0.03, decay)
+    optimiser = Optimiser(kind, ours, decay)
     other = reference(torchs, lr=0.03, fused=True, **options)  # type: ignore[call-arg]
     for step in range(8):
         missing = (1,) if step in (2, 3) else ()  # a weight whose own count of steps falls behind
         set_gradients(ours, step, missing)
         set_gradients(torchs, step, missing)
         before = [weight.detach().clone() for weight in ours]
-        optimiser.step()
+        optimiser.step(0.03)
         other.step()
         for number, (mine, theirs) in enumerate(zip(ours, torchs, strict=True)):
             assert torch.equal(mine, theirs), f"weight {number} after step {step}"
@@ -58,11 +58,11 @@ def test_every_step_is_torchs_to_the_last_bit(
 
 @EVERY_KIND
 def test_a_weight_that_never_has_a_gradient_is_never_touched(
-    kind: Literal["adam", "sgd"], decay: float, reference: type[torch.optim.Optimizer], options: dict[str, Any]
+    kind: str, decay: float, reference: type[torch.optim.Optimizer], options: dict[str, Any]
 ) -> None:
     weights = make_weights()
-    optimiser = Optimiser(kind, weights, 0.03, decay)
-    optimiser.step()
+    optimiser = Optimiser(kind, weights, decay)
+    optimiser.step(0.03)
     for number, (weight, fresh) in enumerate(zip(weights, make_weights(), strict=True)):
         assert torch.equal(weight, fresh), number
     assert all(not slot.any() for _, slot in optimiser.state())
@@ -71,31 +71,31 @@ def test_a_weight_that_never_has_a_gradient_is_never_touched(
 def test_frozen_weights_are_left_out() -> None:
     weights = make_weights()
     weights[0].requires_grad_(False)
-    optimiser = Optimiser("adam", weights, 0.03)
+    optimiser = Optimiser("adam", weights)
     assert len(optimiser.weights) == 3
     assert all(kept is given for kept, given in zip(optimiser.weights, weights[1:], strict=True))
     assert {name for name, _ in optimiser.state()} == {
         f"{number}.{slot}" for number in range(3) for slot in ("exp_avg", "exp_avg_sq", "step")
     }
     set_gradients(weights[1:], 0)
-    optimiser.step()
+    optimiser.step(0.03)
     assert torch.equal(weights[0], make_weights()[0])
     assert not torch.equal(weights[1], make_weights()[1])
 
 
 def test_dropped_gradients_are_gone_and_the_next_step_does_nothing() -> None:
     weights = make_weights()
-    optimiser = Optimiser("adam", weights, 0.03, 0.1)
+    optimiser = Optimiser("adam", weights, 0.1)
     set_gradients(weights, 0)
     optimiser.zero_grad()
     assert [weight.grad for weight in weights] == [None] * 4
-    optimiser.step()
+    optimiser.step(0.03)
     assert all(torch.equal(weight, fresh) for weight, fresh in zip(weights, make_weights(), strict=True))
 
 
 def test_a_slot_lies_in_memory_as_its_weight_does_and_needs_no_gradient() -> None:
     weights = make_weights()
-    state = dict(Optimiser("adam", weights, 0.03).state())
+    state = dict(Optimiser("adam", weights).state())
     for number, weight in enumerate(weights):
         for slot in ("exp_avg", "exp_avg_sq"):
             assert state[f"{number}.{slot}"].stride() == weight.stride()
@@ -103,4 +103,4 @@ def test_a_slot_lies_in_memory_as_its_weight_does_and_needs_no_gradient() -> Non
 
 
 def test_plain_gradient_descent_has_no_state() -> None:
-    assert list(Optimiser("sgd", make_weights(), 0.03, 0.1).state()) == []
+    assert list(Optimiser("sgd", make_weights(), 0.1).state()) == []

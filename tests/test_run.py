@@ -38,6 +38,9 @@ def make_settings(**changes: Any) -> Settings:
     return Settings(**values | changes)
 
 
+CURVE = (CurvePoint(10, {"train_loss": 0.5, "train_accuracy": 0.25, "validation_accuracy": 0.75, "loss": 1.5}),)
+
+
 def individual(number: int, x: float = 0.5) -> Individual:
     return Individual(number, {"x": x, "layers": (3, 4)}, generation=number // 2, parents=(0,) if number else ())
 
@@ -50,7 +53,7 @@ def evaluation(number: int, fitness: float | None, replicate: int = 0, **more: A
 def fill(run: Run) -> None:
     for number, fitness in enumerate((0.2, 0.9, None, 0.4)):
         run.record_proposal(individual(number, x=number / 10))
-        run.record(evaluation(number, fitness, curve=(CurvePoint(10, 0.5, 0.25, 0.75, loss=1.5),)))
+        run.record(evaluation(number, fitness, curve=CURVE))
     run.record_proposal(individual(4, x=0.4))
     run.record_generation(0, [0, 1])
     run.record_generation(1, [1, 3])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evo import names
 from evo.errors import ConfigurationError
-from evo.models import MODEL_GENES
+from evo.models import MODELS
 from evo.space.file import load_space, shipped_spaces, space_from_dict, space_from_text
 from evo.strategies import strategy_names
 
@@ -381,4 +381,4 @@ def test_no_content_ends_in_another_error(values: dict[str, Any]) -> None:
 
 def test_a_file_can_name_every_strategy_and_model_and_no_other() -> None:
     assert strategy_names() == names.STRATEGIES
-    assert tuple(MODEL_GENES) == names.MODELS
+    assert tuple(MODELS) == names.MODELS

@@ -202,8 +202,23 @@ def test_an_empty_run_has_tables_without_rows() -> None:
 def test_points_of_a_curve_follow_their_steps() -> None:
     run = Run.create(make_settings())
     run.record_proposal(individual(0))
-    run.record(evaluation(0, 0.5, curve=tuple(CurvePoint(step, 1.0, 0.1, 0.1) for step in (10, 20, 25))))
+    run.record(evaluation(0, 0.5, curve=tuple(CurvePoint(step, {"loss": 0.1}) for step in (10, 20, 25))))
     assert list(run.curves["step"]) == [10, 20, 25]
+
+
+def test_whatever_else_a_curve_measures_has_a_column_in_the_order_of_first_appearance() -> None:
+    run = Run.create(make_settings())
+    curves = [[{"margin": 0.1}, {"loss": 0.2, "depth": 0.3}], [{"depth": 0.4, "area": 0.5, "margin": 0.6}]]
+    for number, points in enumerate(curves):
+        run.record_proposal(individual(number))
+        curve = tuple(CurvePoint(step, values) for step, values in enumerate(points, start=1))
+        run.record(evaluation(number, 0.5, curve=curve))
+    assert list(run.curves)[2:] == [
+        *("step", "train_loss", "train_accuracy", "validation_accuracy", "loss"),
+        *("margin", "depth", "area"),
+    ]
+    assert list(run.curves["margin"].dropna()) == [0.1, 0.6]
+    assert run.curves["train_loss"].isna().all()
 
 
 @pytest.mark.usefixtures("in_process")

@@ -6,6 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,23 @@ import pytest
 import torch
 from torch import nn
 
+from evo import names
 from evo.data import PreparedDataset
 from evo.data.tensors import fit_preprocessing, load_part
 from evo.errors import ConfigurationError
-from evo.evaluators.base import StopRequest
-from evo.evaluators.training_task import TrainingSetup, load_builder
-from evo.models import cnn, mlp
+from evo.evaluators.base import StopRequest, Task
+from evo.evaluators.training_task import TrainingSetup, TrainingTask, load_builder
+from evo.models import MODELS, ModelBuilder, cnn, mlp
 from evo.space.settings import TrainingSettings
+from evo.training import engines
+from evo.training.batches import batches
+from evo.training.engines.eager import step
 from evo.training.engines.onednn import usable
-from evo.training.hardware import Engine, resolve_device, resolve_precision
-from evo.training.trainer import ModelBuilder, Trainer, TrainingResult, batches
+from evo.training.hardware import resolve_device, resolve_precision
+from evo.training.jobs import Job, TrainingResult
+from evo.training.optimiser import OPTIMISERS
+from evo.training.schedules import SCHEDULES
+from evo.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 PLAIN = {"hidden_layers": (16,), "learning_rate": 0.01, "batch_size": 64, "steps": 40}
@@ -34,8 +42,8 @@ CONFIGS: dict[str, tuple[ModelBuilder, dict[str, Any]]] = {
     "weight decay": (mlp.build, PLAIN | {"weight_decay": 0.1}),
 }
 EVERY_CONFIG = pytest.mark.parametrize(("build", "config"), CONFIGS.values(), ids=CONFIGS)
-ENGINES = ("eager", *["onednn"] * usable())
-EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES)
+USABLE = ("eager", *["onednn"] * usable())
+EVERY_ENGINE = pytest.mark.parametrize("engine", USABLE)
 
 
 def make_trainer(dataset: PreparedDataset, build: ModelBuilder = mlp.build, **arguments: Any) -> Trainer:
@@ -51,7 +59,7 @@ def trainer(digits: PreparedDataset) -> Trainer:
 @EVERY_ENGINE
 @EVERY_CONFIG
 def test_the_same_configuration_and_seed_give_the_same_result_to_the_last_bit(
-    digits: PreparedDataset, build: ModelBuilder, config: dict[str, Any], engine: Engine
+    digits: PreparedDataset, build: ModelBuilder, config: dict[str, Any], engine: str
 ) -> None:
     trainer = make_trainer(digits, build, engine=engine)
     first = trainer.train(config, seed=3)
@@ -65,7 +73,7 @@ def test_the_same_configuration_and_seed_give_the_same_result_to_the_last_bit(
 @EVERY_ENGINE
 @EVERY_CONFIG
 def test_a_long_training_passes_through_every_shorter_one(
-    digits: PreparedDataset, build: ModelBuilder, config: dict[str, Any], engine: Engine
+    digits: PreparedDataset, build: ModelBuilder, config: dict[str, Any], engine: str
 ) -> None:
     trainer = make_trainer(digits, build, engine=engine)
     long = trainer.train(config | {"steps": 40}, seed=3)
@@ -81,15 +89,84 @@ def test_the_last_point_is_after_the_last_step_also_off_the_grid(trainer: Traine
     assert result.curve[:2] == trainer.train(PLAIN | {"steps": 20}, seed=3).curve
 
 
+@pytest.mark.parametrize(("until", "status"), [(20, "partial"), (25, "partial"), (40, "complete"), (99, "complete")])
+def test_a_training_that_is_paused_is_the_beginning_of_the_whole_one(trainer: Trainer, until: int, status: str) -> None:
+    paused, whole = trainer.train(PLAIN, seed=3, until=until), trainer.train(PLAIN, seed=3)
+    assert (paused.status, paused.steps) == (status, min(until, 40))
+    as_long = trainer.train(PLAIN | {"steps": paused.steps}, seed=3)
+    assert (paused.curve, paused.train, paused.held_out) == (as_long.curve, as_long.train, as_long.held_out)
+    assert paused.curve[: until // 10] == whole.curve[: until // 10]
+
+
+def test_a_pause_writes_no_weights(trainer: Trainer, tmp_path: Path) -> None:
+    trainer.train(PLAIN, seed=3, until=20, weights=tmp_path / "weights")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_optimiser_takes_the_rate_of_each_step(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = make_trainer(digits).train(PLAIN, seed=3)
+    asked: list[tuple[int, int]] = []
+
+    def half_then_none(step: int, steps: int) -> float:
+        asked.append((step, steps))
+        return 0.5 if step < 20 else 0.0
+
+    monkeypatch.setitem(SCHEDULES, "constant", half_then_none)
+    found = make_trainer(digits).train(PLAIN | {"learning_rate": 0.02}, seed=3)
+    assert asked == [(step, 40) for step in range(40)]
+    assert found.curve[:2] == plain.curve[:2]
+    assert found.curve[-1].values["loss"] == found.curve[1].values["loss"]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_is_prefix_exact_if_its_rates_do_not_depend_on_the_steps_to_come(name: str) -> None:
+    rates = {steps: [SCHEDULES[name](step, steps) for step in range(50)] for steps in (50, 100, 1000)}
+    assert (rates[50] == rates[100] == rates[1000]) == (name in names.PREFIX_EXACT)
+
+
+@pytest.mark.parametrize(
+    ("listed", "registry"),
+    [
+        (names.ENGINES, engines.ENGINES),
+        (names.MODELS, MODELS),
+        (names.OPTIMISERS, OPTIMISERS),
+        (names.SCHEDULES, SCHEDULES),
+    ],
+)
+def test_every_name_stands_for_code(listed: tuple[str, ...], registry: Mapping[str, object]) -> None:
+    assert listed == tuple(registry)
+
+
+@EVERY_ENGINE
+def test_an_engine_gives_the_results_of_its_jobs_in_their_order(digits: PreparedDataset, engine: str) -> None:
+    trainer = make_trainer(digits, engine=engine)
+    jobs = [Job(PLAIN, 3), Job(PLAIN, 4, until=20), Job(PLAIN | {"steps": 10}, 3)]
+    found = list(trainer.train_jobs(jobs, lambda: False))
+    assert found == [trainer.train(job.config, job.seed, until=job.until) for job in jobs]
+    assert engines.ENGINES[engine].batch(jobs[0], jobs[1:]) == jobs[:1]
+
+
+def test_a_task_that_fails_costs_the_others_of_its_batch_nothing(trainer: Trainer) -> None:
+    tasks = [Task(number, 0, 3, PLAIN) for number in range(4)]
+    tasks[1] = replace(tasks[1], config={**PLAIN, "activation": "none"})
+    tasks[2] = replace(tasks[2], until=20)
+    found = list(TrainingTask(trainer, StopRequest())(tasks))
+    assert [evaluation.individual for evaluation in found] == [0, 1, 2, 3]
+    assert [evaluation.status for evaluation in found] == ["complete", "failed", "partial", "complete"]
+    assert found[1].error.startswith("KeyError")
+    assert found[2].fitness == found[0].curve[1].values["validation_accuracy"]
+    assert found[2].steps_trained == 20
+
+
 def test_a_result_says_what_was_measured(trainer: Trainer) -> None:
     result = trainer.train(PLAIN, seed=3)
     assert result.status == "complete"
     assert result.train is not None
     assert result.held_out is not None
-    assert result.held_out.accuracy == result.curve[-1].validation_accuracy
-    assert result.curve[-1].test_accuracy is None
+    assert result.held_out.accuracy == result.curve[-1].values["validation_accuracy"]
+    assert "test_accuracy" not in result.curve[-1].values
     assert result.parameters == 65 * 16 + 17 * 10
-    assert result.curve[-1].train_loss < result.curve[0].train_loss
+    assert result.curve[-1].values["train_loss"] < result.curve[0].values["train_loss"]
     assert result.held_out.accuracy > 0.5
 
 
@@ -131,7 +208,7 @@ def test_bf16_trains_and_differs_from_fp32_a_little(digits: PreparedDataset, tra
     half, full = make_trainer(digits, precision="bf16").train(PLAIN, seed=3), trainer.train(PLAIN, seed=3)
     assert half.status == "complete"
     assert half.curve != full.curve
-    assert half.curve[-1].train_loss == pytest.approx(full.curve[-1].train_loss, rel=0.1)
+    assert half.curve[-1].values["train_loss"] == pytest.approx(full.curve[-1].values["train_loss"], rel=0.1)
     assert make_trainer(digits, precision="bf16").train(PLAIN, seed=3) == half
 
 
@@ -234,8 +311,8 @@ def test_the_parts_are_those_that_fitness_asks_for(digits: PreparedDataset, trai
     assert (len(on_test.train_part), len(on_test.held_out_part)) == (1500, 297)
     result = on_test.train(PLAIN, seed=3)
     assert result.held_out is not None
-    assert result.curve[-1].test_accuracy == result.held_out.accuracy
-    assert result.curve[-1].validation_accuracy is None
+    assert result.curve[-1].values["test_accuracy"] == result.held_out.accuracy
+    assert "validation_accuracy" not in result.curve[-1].values
 
 
 def test_standardised_images_have_mean_0_and_deviation_1_a_channel_on_the_training_part(
@@ -324,10 +401,10 @@ def test_a_training_counts_the_steps_it_did_and_the_weights_it_trained(digits: P
         return model
 
     trainer = make_trainer(digits, frozen)
-    training = trainer.begin(PLAIN, seed=3)
+    training = trainer.begin(Job(PLAIN, 3))
     before = [weight.detach().clone() for weight in training.state.model.parameters()]
     for _ in range(3):
-        training.step()
+        step(training)
     assert (training.state.step, training.state.since, training.steps) == (3, 3, 40)
     changed = [
         not torch.equal(weight, old) for weight, old in zip(training.state.model.parameters(), before, strict=True)

@@ -27,7 +27,9 @@ from evo.errors import Interrupted
 from evo.evaluators import ProcessPoolEvaluator, Task, TrainingSetup
 from evo.individual import Evaluation, Genome
 from evo.training.batches import batches
-from evo.training.trainer import Trainer, TrainingResult
+from evo.training.engines.eager import step
+from evo.training.jobs import TrainingResult
+from evo.training.trainer import Trainer
 
 
 def environment(bench: Bench) -> Results:
@@ -118,7 +120,7 @@ def eager_losses(trainer: Trainer, config: Genome, seed: int, steps: int) -> tup
     state.model.train()
     for _ in range(steps):
         state.sums.zero_()
-        training.step()
+        step(training)
         losses.append(state.sums[0].clone())
     return torch.stack(losses).tolist(), [weight.detach().clone() for weight in state.model.parameters()]
 
@@ -163,7 +165,7 @@ def _two_processes(
     """Compare two trainings in two processes at once with the same trainings one by one in this process."""
     config = {**config, "steps": 2 * number(config, "steps")}
     tasks = [Task(number, 0, 7 + number, config) for number in range(2)]
-    alone = [bench.task(precision, model, evaluate_every=evaluate_every)(task) for task in tasks]
+    alone = [bench.task(precision, model, evaluate_every=evaluate_every).evaluate(task) for task in tasks]
     with ready_pool(bench.setup(precision, model, evaluate_every=evaluate_every), 2, config) as pool:
         together = run_tasks(pool, tasks)
     ends = [evaluation.ended for evaluation in together]

@@ -7,6 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as evo's workers have it; cuBLAS reads it at its start
@@ -33,6 +34,7 @@ from benchmarks.gpu.prototypes import (
 from evo.evaluators import Task
 from evo.individual import Evaluation, Genome
 from evo.training.batches import batches
+from evo.training.engines import eager
 from evo.training.trainer import Trainer
 
 
@@ -78,7 +80,7 @@ def evo_step(trainer: Trainer, config: Genome) -> Callable[[], object]:
     """Return the step of evo's trainer."""
     training = begin(trainer, config, 0)
     training.state.model.train()
-    return training.step
+    return partial(eager.step, training)
 
 
 def _host_images(trainer: Trainer) -> TensorDataset:
@@ -140,7 +142,7 @@ def _whole_trainings(
     tasks = [Task(number, 0, number, {**config, "steps": steps}) for number, config in enumerate(population)]
     settings: dict[str, Any] = {"preprocess": "subtract_mean_image", "evaluate_every": 10**6}
     started = time.perf_counter()
-    alone = [bench.task(precision, **settings)(task) for task in tasks]
+    alone = [bench.task(precision, **settings).evaluate(task) for task in tasks]
     base = time.perf_counter() - started
     row = {"precision": precision, "steps": steps}
     floor = population_floor(bench, population, precision) * steps

@@ -25,7 +25,9 @@ from torch.nn import functional
 from torch.optim.adam import adam
 
 from evo.training.batches import batches
-from evo.training.trainer import Trainer, Training
+from evo.training.jobs import Job
+from evo.training.progress import Training
+from evo.training.trainer import Trainer
 
 WARM_UP_STEPS = 3
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -66,7 +68,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def begin(trainer: Trainer, config: Mapping[str, Any], seed: int) -> Training:
     """Return evo's training before its first step, initialised as `Trainer.train` initialises it."""
     with seeded(seed, trainer.device):
-        return trainer.begin(config, seed)
+        return trainer.begin(Job(config, seed))
 
 
 def order_table(trainer: Trainer, batch_size: int, seed: int, steps: int) -> torch.Tensor:

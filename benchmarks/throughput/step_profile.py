@@ -20,7 +20,9 @@ from evo.data import prepare_dataset
 from evo.evaluators import TrainingSetup
 from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingTask
-from evo.training.trainer import Training
+from evo.training.engines.eager import step
+from evo.training.jobs import Job
+from evo.training.progress import Training
 
 GROUPS = {
     "matrix products and convolutions": ("mm", "addmm", "mkldnn_convolution", "convolution_backward"),
@@ -49,15 +51,15 @@ GROUPS = {
 def profile(training: Training, steps: int) -> tuple[float, dict[str, float]]:
     """Return the seconds of a step, and the share of each group of operators in the profiler's total."""
     for _ in range(10):
-        training.step()
+        step(training)
     clock = time.perf_counter()
     for _ in range(steps):
-        training.step()
+        step(training)
     seconds = (time.perf_counter() - clock) / steps
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         clock = time.perf_counter()
         for _ in range(steps):
-            training.step()
+            step(training)
         total = time.perf_counter() - clock
     group_of = {f"aten::{name}": group for group, names in GROUPS.items() for name in names}
     shares: dict[str, float] = defaultdict(float)
@@ -82,7 +84,7 @@ def main() -> None:
     times: dict[str, float] = defaultdict(float)
     for member in population.members:
         torch.manual_seed(0)
-        seconds, shares = profile(task.trainer.begin({**member, "steps": options.steps}, 0), options.steps)
+        seconds, shares = profile(task.trainer.begin(Job({**member, "steps": options.steps}, 0)), options.steps)
         print(f"{seconds * 1e3:8.3f} ms per step: {member}")
         for group, share in shares.items():
             times[group] += share * seconds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
@@ -55,7 +54,7 @@ class Preprocessing:
 
 def load_part(
     dataset: PreparedDataset,
-    part: Literal["train", "validation", "all_train", "test"],
+    part: str,
     device: torch.device,
 ) -> Part:
     """Map a part of a dataset into memory; on a GPU, copy it there.

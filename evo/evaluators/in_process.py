@@ -33,7 +33,7 @@ class InProcessEvaluator(Evaluator):
         if self._evaluate is None:
             self.start()
         assert self._evaluate is not None
-        evaluation = self._evaluate(self._tasks[0])
+        [evaluation] = self._evaluate([self._tasks[0]])
         self._tasks.popleft()
         return evaluation
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evo.evaluators.base import Evaluate, StopRequest, Task, cell_text, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, cell_text, one_by_one, reason_of
 from evo.individual import Evaluation, Status
 
 Objective = Callable[..., Any]
@@ -37,7 +37,7 @@ def name_of(objective: Objective) -> str:
 
 
 @dataclass(frozen=True)
-class ObjectiveSetup:
+class ObjectiveSetup(Setup):
     """Calls the user's function and makes an `Evaluation` of what it returns or raises."""
 
     objective: Objective
@@ -45,7 +45,7 @@ class ObjectiveSetup:
     needs_main = True
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
-        return self._evaluate, {"device": "", "precision": "", "engine": "objective", "threads": None}
+        return one_by_one(self._evaluate), {"device": "", "precision": "", "engine": "objective", "threads": None}
 
     def _evaluate(self, task: Task) -> Evaluation:
         started, clock = time.time(), time.perf_counter()

@@ -290,7 +290,7 @@ def _work(connection: Connection, setup: Setup, name: str) -> None:
             task = connection.recv()
             stop.busy = True
             try:
-                connection.send(("evaluation", evaluate(task)))
+                connection.send(("evaluation", next(evaluate([task]))))
             except StorageError as error:  # no fault of the task's: the parent ends the search, to be resumed
                 connection.send(("error", error))
             stop.busy = False

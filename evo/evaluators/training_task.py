@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from evo.data import PreparedDataset
-from evo.errors import ConfigurationError, StorageError, did_you_mean
-from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
-from evo.individual import Evaluation
-from evo.models import MODEL_GENES
+from evo.errors import ConfigurationError, StorageError
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, reason_of
+from evo.individual import Evaluation, Status
+from evo.models import MODELS, ModelBuilder, builder_of
+from evo.names import AUTO, check_name, load
 from evo.space.settings import TrainingSettings
+from evo.training.engines import ENGINES
 from evo.training.hardware import (
     free_memory,
     keep_freed_memory,
@@ -25,17 +26,17 @@ from evo.training.hardware import (
     resolve_engine,
     resolve_precision,
 )
+from evo.training.jobs import Job, TrainingResult
 
 if TYPE_CHECKING:
-    from evo.training.trainer import ModelBuilder, Trainer, TrainingResult
-
+    from evo.training.trainer import Trainer
 
 OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""What errors say that are none of torch's own kind for it."""
+"""What errors say that are not of torch's own type for it."""
 
 
 @dataclass(frozen=True)
-class TrainingSetup:
+class TrainingSetup(Setup):
     """Everything that a worker needs to train configurations of a run.
 
     Attributes:
@@ -43,9 +44,9 @@ class TrainingSetup:
         training: The space's fixed settings.
         model: A shipped model's name, or "package.module:function".
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "fp32" or "bf16": see `evo.training.hardware`.
-        engine: "auto", "eager" or "onednn": see `evo.training.hardware`.
-        fitness: See `Trainer`.
+        precision: "auto" or a name: see `evo.training.hardware`; so for the engine.
+        engine: How trainings compute.
+        fitness: See `Workbench`.
         threads: Threads a training on a CPU; part of what makes its result.
         free_steps: Whether the best checkpoint of a search's training is its result.
         data_dir: Where the dataset was asked for, for workers on other machines; None for its own place.
@@ -54,19 +55,20 @@ class TrainingSetup:
     dataset: PreparedDataset
     training: TrainingSettings
     model: str
-    device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    engine: Literal["auto", "eager", "onednn"] = "auto"
-    fitness: Literal["validation", "test"] = "validation"
+    device: str = AUTO
+    precision: str = AUTO
+    engine: str = AUTO
+    fitness: str = "validation"
     threads: int = 1
     free_steps: bool = False
     data_dir: str | None = None
 
-    needs_main = False
-
     def decided(self, facts: Mapping[str, Any]) -> TrainingSetup:
         """Return the setup with device, precision and engine as one worker's facts have them, for all others."""
         return replace(self, device=facts["device"], precision=facts["precision"], engine=facts["engine"])
+
+    def batch(self, first: Task, waiting: Sequence[Task]) -> list[Task]:
+        return [first] if self.engine == AUTO else ENGINES[self.engine].batch(first, waiting)
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         # cuBLAS is reproducible over several streams only with a workspace of this kind; it is read once, at its start.
@@ -109,86 +111,87 @@ class TrainingSetup:
 
 @dataclass
 class TrainingTask:
-    """Trains the configuration of a task and makes an `Evaluation` of the result, whatever happens."""
+    """Trains the configurations of a batch and makes an `Evaluation` of each result, whatever happens."""
 
     trainer: Trainer
     stop: StopRequest
     free_steps: bool = False
 
-    def __call__(self, task: Task) -> Evaluation:
-        """Do the task; an error of the training becomes the evaluation's status and reason.
+    def evaluate(self, task: Task) -> Evaluation:
+        """Do one task."""
+        return next(self([task]))
+
+    def __call__(self, tasks: Sequence[Task]) -> Iterator[Evaluation]:
+        """Do the tasks of a batch; an error of a training becomes the status and the reason of its evaluation.
 
         Raises:
-            StorageError: The weights cannot be written, which is no fault of the configuration's.
+            StorageError: Weights cannot be written, which is not a fault of the configuration.
         """
         import torch
 
-        started, clock = time.time(), time.perf_counter()
-        values: dict[str, Any]
+        started, clock, left = time.time(), time.perf_counter(), list(tasks)
+        status: Status = "failed"
+        reason = ""
         try:
-            values = self._test(task) if task.measure == "test" else self._train(task)
+            for values in self._values(tasks):
+                yield self._evaluation(left.pop(0), started, {"seconds": time.perf_counter() - clock, **values})
         except StorageError:
             raise
-        except (torch.OutOfMemoryError, MemoryError) as problem:
-            values = {"status": "out_of_memory", "error": reason_of(problem)}
         except Exception as problem:  # a training that fails becomes a row with its reason
             exhausted = any(sign in str(problem) for sign in OUT_OF_MEMORY)
-            values = {"status": "out_of_memory" if exhausted else "failed", "error": reason_of(problem)}
+            if exhausted or isinstance(problem, torch.OutOfMemoryError | MemoryError):
+                status = "out_of_memory"
+            reason = reason_of(problem)
+        if len(left) == 1:
+            values = {"status": status, "error": reason, "seconds": time.perf_counter() - clock}
+            yield self._evaluation(left[0], started, values)
+        else:  # each again by itself, to tell which one fails
+            yield from map(self.evaluate, left)
+
+    def _values(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
+        jobs = [_job_of(task) for task in tasks if task.measure == "train"]
+        results = self.trainer.train_jobs(jobs, lambda: self.stop.requested)
+        for task in tasks:
+            yield self._test(task) if task.measure == "test" else self._trained(task, next(results))
+
+    def _evaluation(self, task: Task, started: float, values: dict[str, Any]) -> Evaluation:
         if self.trainer.device.type == "cuda":
-            torch.cuda.empty_cache()  # what this process keeps, no other can have
+            import torch
+
+            torch.cuda.empty_cache()  # memory that this process caches is lost to all others
         return Evaluation(
             individual=task.individual,
             replicate=task.replicate,
             seed=task.seed,
             phase=task.phase,
             started=started,
-            seconds=values.pop("seconds", time.perf_counter() - clock),
             worker="main",
             engine=self.trainer.engine,
             precision=self.trainer.precision,
             **values,
         )
 
-    def _train(self, task: Task) -> dict[str, Any]:
-        result = self.trainer.train(
-            task.config,
-            task.seed,
-            weights=Path(task.weights) if task.weights else None,
-            checkpoint=Path(task.checkpoint) if task.checkpoint else None,
-            last_state=Path(task.state) if task.state else None,
-            interrupted=lambda: self.stop.requested,
-        )
-        values: dict[str, Any] = {
-            "status": result.status,
-            "error": result.error,
-            "parameters": result.parameters,
-            "steps_trained": result.steps,
-            "curve": result.curve,
-            "seconds": result.seconds,
-            "seconds_before": result.seconds_before,
-        }
-        best = self._best_checkpoint(result) if self.free_steps and task.phase == "search" else {}
-        return values | self._metrics(result) | best
+    def _trained(self, task: Task, result: TrainingResult) -> dict[str, Any]:
+        reported = ("status", "error", "parameters", "curve", "seconds", "seconds_before")
+        values = {name: getattr(result, name) for name in reported} | {"steps_trained": result.steps}
+        if result.held_out is None or result.train is None:
+            return values
+        accuracy = result.held_out.accuracy
+        values |= {"fitness": accuracy, f"{self.trainer.fitness}_accuracy": accuracy, "loss": result.held_out.loss}
+        values["train_accuracy"] = result.train.accuracy
+        return values | (self._best_checkpoint(result) if self.free_steps and task.phase == "search" else {})
 
     def _best_checkpoint(self, result: TrainingResult) -> dict[str, Any]:
         """Return the metrics of the best point of a learning curve, the first of equals: more steps did no good."""
         column = f"{self.trainer.fitness}_accuracy"
         if result.status != "complete":
             return {}
-        best = max(result.curve, key=lambda point: getattr(point, column))
-        accuracy = getattr(best, column)
-        values = {"fitness": accuracy, column: accuracy, "loss": best.loss, "steps_trained": best.step}
-        return values if best.step == result.steps else {**values, "train_accuracy": best.whole_train_accuracy}
-
-    def _metrics(self, result: TrainingResult) -> dict[str, Any]:
-        if result.held_out is None or result.train is None:
-            return {}
-        return {
-            "fitness": result.held_out.accuracy,
-            f"{self.trainer.fitness}_accuracy": result.held_out.accuracy,
-            "loss": result.held_out.loss,
-            "train_accuracy": result.train.accuracy,
-        }
+        best = max(result.curve, key=lambda point: point.values[column])
+        accuracy = best.values[column]
+        values = {"fitness": accuracy, column: accuracy, "loss": best.values["loss"], "steps_trained": best.step}
+        if best.step == result.steps:
+            return values
+        return {**values, "train_accuracy": best.values.get("whole_train_accuracy")}
 
     def _test(self, task: Task) -> dict[str, Any]:
         from evo.training.tensor_file import DamagedFileError
@@ -203,28 +206,29 @@ class TrainingTask:
         return {"status": "complete", "test_accuracy": metrics.accuracy, "loss": metrics.loss}
 
 
+def _job_of(task: Task) -> Job:
+    weights, checkpoint, last_state = (
+        Path(file) if file else None for file in (task.weights, task.checkpoint, task.state)
+    )
+    return Job(task.config, task.seed, task.until, weights, checkpoint, last_state)
+
+
 def load_builder(model: str) -> ModelBuilder:
     """Return the function that builds a model: of a shipped name, or of "package.module:function".
 
     Raises:
         ConfigurationError: There is no such model, module or function.
     """
-    if model in MODEL_GENES:
-        builder: ModelBuilder = importlib.import_module(f"evo.models.{model}").build
-        return builder
-    module, colon, function = model.partition(":")
-    if not colon:
-        known = ", ".join(MODEL_GENES)
-        raise ConfigurationError(
-            f'--model: unknown model "{model}".{did_you_mean(model, MODEL_GENES)} '
-            f"Known: {known}; or package.module:function for one of your own."
-        )
+    if model in MODELS:
+        return builder_of(model)
+    if ":" not in model:
+        check_name("--model", model, tuple(MODELS), hint="; or package.module:function for a user-defined one")
     try:
-        # Only where the user has named a module of his own is the folder he works in searched for modules.
+        # Only where the user has named a module is the working directory searched for modules.
         sys.path.append(os.getcwd())
-        builder = getattr(importlib.import_module(module), function)
-    except Exception as error:  # the user's module may raise anything while it is imported
+        builder: ModelBuilder = load(model)
+    except Exception as error:  # a user-defined module may raise anything while it is imported
         raise ConfigurationError(f'--model: cannot load "{model}": {type(error).__name__}: {error}') from None
     if not callable(builder):
-        raise ConfigurationError(f'--model: "{model}" is no function, but {type(builder).__name__}')
+        raise ConfigurationError(f'--model: "{model}" is not a function, but {type(builder).__name__}')
     return builder

@@ -20,7 +20,7 @@ from typing import Any
 from evo.data.cache import cache_root
 from evo.data.splits import validation_count
 from evo.files import write_json
-from evo.models.workload import WORKLOADS
+from evo.models import MODELS
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.space.settings import TrainingSettings
@@ -162,9 +162,9 @@ def counter(
         setting = {**fixed, **config}
         steps, batch = int(setting["steps"]), min(int(setting["batch_size"]), images)
         measured = images + held_out * -(-steps // training.evaluate_every)
-        if model not in WORKLOADS:
+        if model not in MODELS:
             return Count((steps * batch + measured / 3, steps, 1.0))
-        work = WORKLOADS[model](config, (channels, height, width), classes)
+        work = MODELS[model].workload(config, (channels, height, width), classes)
         amounts = (
             steps * batch * work.training_operations + measured * work.operations,
             steps * work.parameters,
@@ -207,7 +207,7 @@ def known_rates(name: str) -> tuple[tuple[float, ...] | None, int]:
 
 def keep_rates(settings: Settings, model: CostModel) -> None:
     """Leave a shipped model's rates for later runs on this machine and for `evo check`."""
-    if settings.model not in WORKLOADS or not model.trainings:
+    if settings.model not in MODELS or not model.trainings:
         return
     entry = {"rates": model.rates, "trainings": min(REMEMBERED, model.known_from + model.trainings)}
     with suppress(OSError, ValueError):  # a cache that cannot be written is no loss

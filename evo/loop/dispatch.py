@@ -7,6 +7,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import STEPS, Evaluation, Individual, training_seed
@@ -214,18 +215,19 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
         return None
     steps = individual.genome.get(STEPS)
     for place, point in enumerate(evaluation.curve):
-        accuracy = getattr(point, f"{run.settings.fitness}_accuracy")
-        if point.step == steps and accuracy is not None and point.loss is not None:
+        accuracy, loss = (point.values.get(name) for name in (f"{run.settings.fitness}_accuracy", "loss"))
+        measured: dict[str, Any] = {f"{run.settings.fitness}_accuracy": accuracy}
+        if point.step == steps and accuracy is not None and loss is not None:
             return replace(
                 evaluation,
                 status="complete",
                 fitness=accuracy,
-                loss=point.loss,
+                loss=loss,
                 train_accuracy=None,
                 steps_trained=point.step,
                 curve=evaluation.curve[: place + 1],
                 error="",
-                **{f"{run.settings.fitness}_accuracy": accuracy},
+                **measured,
             )
     ended = evaluation.steps_trained
     on_the_grid = ended is not None and ended % run.space.training.evaluate_every == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from evo.errors import ConfigurationError, RunError
 from evo.individual import RUNG, STEPS, Evaluation, Genome, Individual, genome_key, raced, standing
-from evo.models import MODEL_GENES
+from evo.models import MODELS
 from evo.record.journal import Event
 from evo.record.settings import Settings
 from evo.space import SearchSpace
@@ -173,15 +173,15 @@ class History:
 
     @property
     def shares_curves(self) -> bool:
-        """Whether a long training passes through every shorter one: known of the shipped models alone.
+        """Whether the row of a shorter training can be read from the curve of a longer one of the same genes.
 
-        A model of the user's own may read the steps, or hold state that is in none of its tensors. What a curve does
-        not show, or the rest of a training would falsify, must not be asked for: its train accuracy, its time, and
-        what `training_mode` measures at its last points.
+        Known only of shipped models: a user-defined model may read the steps, or hold state outside its tensors. And
+        only if no objective needs what a curve does not show (the train accuracy) or the longer training would falsify
+        (the time).
         """
         asked = {"seconds", "train_accuracy"} & set(self.settings.objectives or {})
-        shows_all = not asked and self.space.training.training_mode is None
-        return shows_all and self.settings.model in MODEL_GENES and STEPS in self.space.genes
+        trainable = self.settings.model in MODELS and STEPS in self.space.genes
+        return self.space.training.prefix_exact and trainable and not asked
 
 
 def space_of(settings: Settings) -> SearchSpace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,15 +21,6 @@ COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters",
 
 FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a spreadsheet compute a cell that begins so; the last four are full-width."""
-
-TRAINING_MODE_COLUMNS = [
-    "minibatch_accuracy",
-    "minibatch_loss",
-    "training_mode_accuracy",
-    "training_mode_loss",
-    "whole_train_accuracy",
-]
-"""Columns of the learning curves where the settings ask for the 2019 report's measurement."""
 
 
 def evaluations_table(run: History) -> pd.DataFrame:
@@ -96,13 +88,14 @@ def curves_table(run: History) -> pd.DataFrame:
     """Return all learning curves, the finalists' included (replicates from 101 on)."""
     columns = ["individual", "replicate", "step", "train_loss", "train_accuracy", "validation_accuracy"]
     columns += [*_test_column(run), "loss"]
-    columns += TRAINING_MODE_COLUMNS if run.space.training.training_mode else []
+    for hook in run.space.training.curve_hooks:
+        columns += hook.measures
     rows = [
-        {"individual": individual, "replicate": replicate} | {name: getattr(point, name) for name in columns[2:]}
+        {"individual": individual, "replicate": replicate, **point.to_dict()}
         for (individual, replicate), evaluation in sorted(run.evaluations.items())
         for point in evaluation.curve
     ]
-    return _frame(rows, columns)
+    return _frame(rows, list(dict.fromkeys(itertools.chain(columns, *rows))))
 
 
 def hall_of_fame_table(run: History) -> pd.DataFrame:

@@ -24,7 +24,7 @@ QUANTITIES = {
     ("test", AS_REPORTED): "training_mode_accuracy",
     ("test", EVALUATION_MODE): "test_accuracy",
 }
-"""The attribute of `CurvePoint` that holds each measurement."""
+"""The name of each measurement in a learning curve."""
 TEST_TOLERANCE = 0.02
 ROUNDING = 1e-9
 """A difference that is the tolerance itself is within it, whatever the last digit of a float says."""
@@ -86,15 +86,16 @@ def count_spikes(curve: Curve) -> int:
     """Return how often the mean training loss rose above 0.5 after it had fallen below 0.1."""
     spikes, low = 0, False
     for point in curve:
-        if point.train_loss < SPIKE_AFTER:
+        loss = point.values.get("train_loss", math.nan)
+        if loss < SPIKE_AFTER:
             low = True
-        elif point.train_loss > SPIKE_ABOVE and low:
+        elif loss > SPIKE_ABOVE and low:
             spikes, low = spikes + 1, False
     return spikes
 
 
 def _median(points: Curve, quantity: str) -> float | None:
-    known = [value for point in points if (value := getattr(point, quantity)) is not None]
+    known = [value for point in points if (value := point.values.get(quantity)) is not None]
     return statistics.median(known) if known else None
 
 

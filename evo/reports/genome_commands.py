@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evo.individual import GeneValue, Genome
-from evo.models import MODEL_GENES
+from evo.models import MODELS
 from evo.record.run import Run
 from evo.space.settings import TrainingSettings
 
@@ -47,7 +47,8 @@ def genome_text(run: Run, config: Genome) -> str:
     usual = TrainingSettings().model_dump()
     if run.settings.model is None or any(fixed[name] != usual[name] for name in NO_OPTION):
         return json.dumps(config)
-    known = MODEL_GENES.get(run.settings.model, frozenset(config)) | set(OPTIONS[3:])
+    model = MODELS.get(run.settings.model)
+    known = {*OPTIONS[3:], *(config if model is None else model.genes)}
     setting: dict[str, Any] = {
         name: value for name, value in fixed.items() if value is not None and (name in NEEDED or value != usual[name])
     }

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from evo.errors import RunError
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
-from evo.models import MODEL_GENES
+from evo.models import MODELS
 from evo.record.run import Run
 from evo.reports.style import COLOURS, STYLES, plain, plain_log_axis, save_figure, styled
 
@@ -41,7 +41,7 @@ class Line:
     """One line of a figure.
 
     Attributes:
-        quantity: The attribute of `CurvePoint` that it shows.
+        quantity: The measure of the curve's points that it shows.
         label: What the legend says.
         place: Chooses colour, line style and marker.
     """
@@ -124,7 +124,7 @@ def lines_of(run: Run, genome: Genome, kind: Kind) -> list[Line]:
 
 def changes_with_mode(run: Run, genome: Genome) -> bool:
     """Return whether a network answers differently in training mode: it has dropout or batch norm, or may have."""
-    if run.settings.model not in MODEL_GENES:
+    if run.settings.model not in MODELS:
         return True
     return bool(genome.get("dropout")) or bool(genome.get("batch_norm", run.settings.model == "cnn"))
 
@@ -216,7 +216,8 @@ def _figure(run: Run, panels: Sequence[tuple[Individual, list[Evaluation]]], kin
 
 def _network_text(run: Run, individual: Individual) -> str:
     """Return which network a panel shows: the model, and the genes that it reads."""
-    known = MODEL_GENES.get(run.settings.model or "", frozenset(individual.genome))
+    model = MODELS.get(run.settings.model or "")
+    known = model.genes if model is not None else individual.genome
     genes = [
         f"{name} {run.space.genes[name].to_text(value)}" for name, value in individual.genome.items() if name in known
     ]
@@ -229,6 +230,6 @@ def _by_step(curves: Sequence[Curve], quantity: str) -> tuple[list[int], list[li
     found: dict[int, list[float]] = defaultdict(list)
     for curve in curves:
         for point in curve:
-            if (value := getattr(point, quantity)) is not None:
+            if (value := point.values.get(quantity)) is not None:
                 found[point.step].append(value)
     return sorted(found), [found[step] for step in sorted(found)]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import STEPS
-from evo.models import GENE_RULES, MODEL_GENES, REQUIRED_GENES, GeneRule
+from evo.models import GENE_RULES, MODELS, GeneRule
 from evo.names import DATASETS
 from evo.space.genes import Boolean, Categorical, Gene, Integer, Number
 from evo.space.settings import TRAINING_GENES, TrainingSettings
@@ -129,18 +129,17 @@ def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSet
     """Return the genes that nothing reads, that are missing, or whose values the model or the training cannot take."""
     if is_reference(model):  # only the model knows its genes
         return _training_problems(genes, training, REQUIRED_FOR_TRAINING, TRAINING_GENES)
-    if model not in MODEL_GENES:
-        known = _unknown("model", model, MODEL_GENES)
-        return [f"model: {known}; give your own function as --model package.module:function"]
+    if model not in MODELS:
+        return [f"model: {_unknown('model', model, MODELS)}; give your own function as --model package.module:function"]
     conditions = {parent for gene in genes.values() for parent in gene.when or {}}
-    readable = MODEL_GENES[model] | TRAINING_GENES.keys()
+    readable = MODELS[model].genes | TRAINING_GENES.keys()
     problems = [
         f'genes.{name}: neither the training nor the model "{model}" reads it.{did_you_mean(name, readable)} '
         f"Known: {', '.join(sorted(readable))}"
         for name in genes
         if name not in readable | conditions
     ]
-    required = [*REQUIRED_FOR_TRAINING, *REQUIRED_GENES[model]]
+    required = [*REQUIRED_FOR_TRAINING, *MODELS[model].required]
     return problems + _training_problems(genes, training, required, TRAINING_GENES | GENE_RULES)
 
 

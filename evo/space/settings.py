@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from evo.errors import ConfigurationError, did_you_mean
 from evo.individual import MEASURES, STEPS
 from evo.models import GeneRule
-from evo.names import OPTIMISERS, PREPROCESSING, STRATEGIES, TRAINING_MODES, check_name
+from evo.names import (
+    CURVE_HOOKS,
+    OPTIMISERS,
+    PREFIX_EXACT,
+    PREPROCESSING,
+    STRATEGIES,
+    TRAINING_MODES,
+    CurveHook,
+    check_name,
+)
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -57,6 +66,20 @@ class TrainingSettings(BaseModel):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     image_size: PositiveCount = 32
     training_mode: Annotated[str, _one_of(TRAINING_MODES)] | None = None
+    schedule: ClassVar[str] = "constant"
+
+    @property
+    def curve_hooks(self) -> list[CurveHook]:
+        """What else is measured at each point of a learning curve."""
+        return [hook for key, hook in CURVE_HOOKS.items() if getattr(self, key) is not None]
+
+    @property
+    def prefix_exact(self) -> bool:
+        """Whether a shorter training is a prefix of a longer one, to the last bit of every point of the curve.
+
+        It is not if the learning rate depends on the number of steps, or if a hook measures more at the last points.
+        """
+        return self.schedule in PREFIX_EXACT and not self.curve_hooks
 
 
 TRAINING_GENES: dict[str, GeneRule] = {

@@ -1,8 +1,10 @@
-"""A training that was interrupted: everything it needs to go on as if nothing had happened, in one safetensors file."""
+"""The state of a training in one safetensors file: all that it needs to continue as if it had never stopped."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +13,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from evo.files import STATES_BYTES
 from evo.individual import CurvePoint
+from evo.training.jobs import Job
 from evo.training.optimiser import Optimiser
 from evo.training.tensor_file import DamagedFileError, read_tensors, write_tensors
 
 FORMAT = "3"
+KEEP_EVERY_SECONDS = 60.0
+"""Most of a training that a kill costs."""
+WORTH_BYTES = 5e6
+"""A state of so many bytes is kept for each second that its training took: writing it takes about 2 % of that."""
 
 
 @dataclass
@@ -42,7 +50,7 @@ class TrainingState:
 
     @property
     def bytes(self) -> int:
-        """About what a file of the state takes."""
+        """Approximate size of a file of the state."""
         tensors = [*self.model.state_dict().values(), *(tensor for _, tensor in self.optimiser.state())]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
@@ -52,7 +60,7 @@ class TrainingState:
         Args:
             path: The file.
             identity: Names the training; `restore` refuses the state of another.
-            seconds: Time that the training took until now.
+            seconds: Time to count for the training so far.
             durable: Whether the file must survive a crash of the machine.
 
         Raises:
@@ -73,15 +81,15 @@ class TrainingState:
         write_tensors(path, dict(self._tensors()), facts, durable=durable)
 
     def restore(self, path: Path, identity: str, *, below: int) -> bool:
-        """Take up the state of a file.
+        """Read the state of a file.
 
         Args:
             path: The file.
             identity: As `save` wrote it.
-            below: A state of so many steps or more is of no use.
+            below: A state of so many steps or more is not used.
 
         Returns:
-            False, and nothing has changed, if it is not there, damaged, another's, or of too many steps.
+            False, and nothing has changed, if the file is missing, damaged, another training's, or of too many steps.
         """
         try:
             tensors, facts = read_tensors(path)
@@ -96,7 +104,6 @@ class TrainingState:
         return True
 
     def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield all tensors by name."""
         for name, value in self.model.state_dict().items():
             yield f"model.{name}", value
         for name, tensor in self.optimiser.state():
@@ -110,7 +117,7 @@ class TrainingState:
         ours = dict(self._tensors())
         if {name: tensor.shape for name, tensor in tensors.items()} != {n: t.shape for n, t in ours.items()}:
             raise ValueError("the state of another network")
-        curve = [CurvePoint(**point) for point in values["curve"]]
+        curve = [CurvePoint.from_dict(point) for point in values["curve"]]
         step, since, seconds = int(values["step"]), int(values["since"]), float(values["seconds"])
         self.model.load_state_dict(
             {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
@@ -122,3 +129,45 @@ class TrainingState:
         if self.sums.is_cuda:
             torch.cuda.set_rng_state(tensors["generator.cuda"], self.sums.device)
         self.step, self.since, self.seconds, self.curve = step, since, seconds, curve
+
+
+class Keeper:
+    """Saves the state of a training when it is asked to stop, now and then, and at the end.
+
+    Args:
+        job: Has the files.
+        identity: See `TrainingState.save`.
+    """
+
+    def __init__(self, job: Job, identity: str):
+        self._job, self._identity = job, identity
+        self._began = self._kept = time.monotonic()
+        self.before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time that the training took until now, its earlier parts included."""
+        return self.before + time.monotonic() - self._began
+
+    def restore(self, state: TrainingState, *, below: int) -> None:
+        """Continue from the saved state of this training, or else from that of a shorter one, if there is one."""
+        for path in (self._job.checkpoint, self._job.last_state):
+            if path is not None and state.restore(path, self._identity, below=below):
+                self.before = state.seconds
+                return
+
+    def keep(self, state: TrainingState, *, now: bool) -> None:
+        """Save the state if it is time to, or if the training is about to stop."""
+        path = self._job.checkpoint
+        if path is not None and (now or time.monotonic() - self._kept > KEEP_EVERY_SECONDS):
+            with contextlib.suppress(Exception):  # a full disk must not end a training that could continue
+                state.save(path, self._identity, self.seconds)
+            self._kept = time.monotonic()
+
+    def keep_last(self, state: TrainingState) -> None:
+        """Save the state at the end, unless training again costs little compared with the file."""
+        path = self._job.last_state
+        if path is None or state.bytes > STATES_BYTES or self.seconds < 1.0 + state.bytes / WORTH_BYTES:
+            return
+        with contextlib.suppress(Exception):  # it saves time, and no result depends on it
+            state.save(path, self._identity, seconds=0.0, durable=False)

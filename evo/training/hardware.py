@@ -7,45 +7,40 @@ import ctypes
 import math
 import os
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
 
 from evo.errors import ConfigurationError, did_you_mean
+from evo.names import AUTO, ENGINES, PRECISIONS, check_name
+from evo.training import engines
 
-Precision: TypeAlias = Literal["fp32", "bf16"]
-Engine: TypeAlias = Literal["eager", "onednn"]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names for two settings of `mallopt`, in bytes (malloc.h)."""
 CONTROL_GROUP = Path("/sys/fs/cgroup")
-PRECISIONS = ("auto", *get_args(Precision))
-ENGINES = ("auto", *get_args(Engine))
 
 
 def check_names(device: str, precision: str, engine: str) -> None:
     """Check what can be checked before a worker looks at the machine.
 
     Raises:
-        ConfigurationError: There is nothing of that name.
+        ConfigurationError: A name is unknown.
     """
     kind, _, number = device.partition(":")
-    if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
-        hint = did_you_mean(device, ("auto", "cpu", "cuda"))
+    if device not in (AUTO, "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
+        hint = did_you_mean(device, (AUTO, "cpu", "cuda"))
         raise ConfigurationError(f'--device: unknown device "{device}".{hint} Known: auto, cpu, cuda, cuda:N')
-    for option, given, known in (("precision", precision, PRECISIONS), ("engine", engine, ENGINES)):
-        if given not in known:
-            hint = did_you_mean(str(given), known)
-            raise ConfigurationError(f'--{option}: unknown {option} "{given}".{hint} Known: {", ".join(known)}')
+    check_name("--precision", precision, (AUTO, *PRECISIONS))
+    check_name("--engine", engine, (AUTO, *ENGINES))
 
 
 def resolve_device(device: str) -> str:
     """Return the device that "auto" stands for, or `device` if this machine has it.
 
     Raises:
-        ConfigurationError: It has not.
+        ConfigurationError: It does not.
     """
     import torch
 
     available = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-    if device == "auto":
+    if device == AUTO:
         return "cuda:0" if len(available) > 1 else "cpu"
     if device == "cuda":
         device = "cuda:0"
@@ -54,9 +49,9 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: str) -> Precision:
+def resolve_precision(precision: str, device: str) -> str:
     """Return the precision that "auto" stands for: bfloat16 where the hardware computes in it."""
-    if precision != "auto":
+    if precision != AUTO:
         return precision
     if device == "cpu":
         return "bf16" if processor_flags() & {"avx512_bf16", "amx_bf16"} else "fp32"
@@ -65,31 +60,21 @@ def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: str) -
     return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
 
 
-def resolve_engine(engine: Literal["auto", "eager", "onednn"], device: str, precision: Precision) -> Engine:
+def resolve_engine(engine: str, device: str, precision: str) -> str:
     """Return the engine that "auto" stands for, or `engine` if it can be had here.
 
     "onednn" is taken where torch's own products leave much of the machine unused: in float32 on AMD processors with
-    AVX-512, in bfloat16 on processors with AMX (see `evo.training.engines.onednn`). Everywhere else it is "eager":
-    torch's operators, one after another.
+    AVX-512, in bfloat16 on processors with AMX (see `evo.training.engines.onednn`). Everywhere else it is "eager".
 
     Raises:
-        ConfigurationError: The engine does not fit the device, or this torch has no oneDNN product.
+        ConfigurationError: The engine does not fit the device or this build of torch.
     """
-    if engine == "eager" or (engine == "auto" and not _gains_from_onednn(device, precision)):
-        return "eager"
-    if device != "cpu":
-        raise ConfigurationError(
-            f"--engine onednn: computes on a CPU alone, this is {device}; give --device cpu, or --engine auto"
-        )
-    if precision == "bf16":
-        return "onednn"
-    from evo.training.engines.onednn import usable
-
-    if engine == "auto":
-        return "onednn" if usable() else "eager"
-    if not usable():
-        raise ConfigurationError("--engine onednn: this build of torch has no oneDNN product; give --engine eager")
-    return "onednn"
+    if engine == AUTO:
+        wanted = "onednn" if _gains_from_onednn(device, precision) else "eager"
+        return "eager" if engines.ENGINES[wanted].problem(device, precision) else wanted
+    if problem := engines.ENGINES[engine].problem(device, precision):
+        raise ConfigurationError(f"--engine {engine}: {problem}")
+    return engine
 
 
 def visible_gpus() -> list[str]:
@@ -154,7 +139,7 @@ def processor_name() -> str:
     return _cpuinfo("model name")
 
 
-def _gains_from_onednn(device: str, precision: Precision) -> bool:
+def _gains_from_onednn(device: str, precision: str) -> bool:
     flags = processor_flags() if device == "cpu" else set()
     return "amx_bf16" in flags if precision == "bf16" else "avx512f" in flags and _is_amd()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import nn
 from evo.data.tensors import Preprocessing
 from evo.errors import ConfigurationError
 from evo.individual import genome_from_json
-from evo.models import MODEL_GENES
+from evo.models import MODELS, ModelBuilder, builder_of
 from evo.training.tensor_file import DamagedFileError, read_tensors, write_tensors
 
 FORMAT = 1
@@ -70,12 +69,12 @@ def save_model(
     write_tensors(path, tensors, {FACTS: text})
 
 
-def load_model(path: str | Path, build: Callable[..., nn.Module] | None = None) -> tuple[SavedModel, dict[str, Any]]:
+def load_model(path: str | Path, build: ModelBuilder | None = None) -> tuple[SavedModel, dict[str, Any]]:
     """Read a network that `evo replay --save` wrote. No code is read from the file.
 
     Args:
         path: The file.
-        build: For a model of your own, the function that builds it: f(config, input_shape, classes).
+        build: For a user-defined model, the function that builds it: f(config, input_shape, classes).
 
     Returns:
         The network, on the CPU and in evaluation mode, which takes pixels from 0 to 255 of shape (batch, channels,
@@ -91,7 +90,7 @@ def load_model(path: str | Path, build: Callable[..., nn.Module] | None = None) 
         tensors, header = read_tensors(Path(path))
         facts = json.loads(header[FACTS])
         found = facts["format"]
-        config, shape = genome_from_json(facts["config"]), tuple(map(int, facts["input_shape"]))
+        config, (channels, height, width) = genome_from_json(facts["config"]), map(int, facts["input_shape"])
         model, classes = str(facts["model"]), len(facts["classes"])
         preprocessing = Preprocessing(tensors.pop(SHIFT), tensors.pop(SCALE, None))
     except (DamagedFileError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -100,9 +99,9 @@ def load_model(path: str | Path, build: Callable[..., nn.Module] | None = None) 
         raise ConfigurationError(f"{path}: has format {found}, this version of evo reads format {FORMAT}; update evo")
     builder = build or _shipped(path, model)
     try:
-        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and nobody else's draws may change
-            network = builder(config, shape, classes)
-    except Exception as error:  # a stranger's configuration, or the user's own function: it may raise anything
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn; no other draws may change
+            network = builder(config, (channels, height, width), classes)
+    except Exception as error:  # an untrusted configuration or a user-defined function may raise anything
         raise ConfigurationError(
             f"{path}: {model} builds no network of its configuration ({type(error).__name__}: {error}); "
             "the file is damaged, or the function is not the one that it was trained with"
@@ -128,11 +127,10 @@ def loading_code(path: Path, model: str) -> str:
     )
 
 
-def _shipped(path: str | Path, model: str) -> Callable[..., nn.Module]:
-    if model not in MODEL_GENES:
+def _shipped(path: str | Path, model: str) -> ModelBuilder:
+    if model not in MODELS:
         raise ConfigurationError(
-            f"{path}: was trained with a model of one's own, {model}, which is not kept in the file; "
+            f"{path}: was trained with a user-defined model, {model}, which is not kept in the file; "
             f"give its function: evo.load_model({str(path)!r}, build=…)"
         )
-    builder: Callable[..., nn.Module] = importlib.import_module(f"evo.models.{model}").build
-    return builder
+    return builder_of(model)

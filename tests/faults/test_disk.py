@@ -155,8 +155,8 @@ def test_trainings_on_a_disk_that_breaks_at_any_call(
     """States and weights of trainings are written, too: no training fails because they cannot be."""
     space = tmp_path / "tiny.toml"
     space.write_text(TINY_SPACE)
-    monkeypatch.setattr("evo.training.trainer.KEEP_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("evo.training.trainer.WORTH_BYTES", 1e12)
+    monkeypatch.setattr("evo.training.checkpoint.KEEP_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("evo.training.checkpoint.WORTH_BYTES", 1e12)
 
     def train(folder: Path) -> Run:
         return evo.search(space, population=3, budget=4, seed=5, finalists=1, output=folder)

@@ -167,5 +167,5 @@ def test_a_training_of_every_kind_goes_as_torchs(kind: str, digits: PreparedData
     assert ours == trainer.train(config | {"batch_norm_kind": kind}, seed=1)
     assert ours.parameters == torchs.parameters
     for mine, expected in zip(ours.curve, torchs.curve, strict=True):
-        assert mine.train_loss == pytest.approx(expected.train_loss, rel=0.02)
-        assert mine.loss == pytest.approx(expected.loss, rel=0.02)
+        assert mine.values["train_loss"] == pytest.approx(expected.values["train_loss"], rel=0.02)
+        assert mine.values["loss"] == pytest.approx(expected.values["loss"], rel=0.02)

@@ -249,7 +249,7 @@ def test_training_lowers_the_loss_and_is_the_same_again(digits: PreparedDataset)
     assert result.status == "complete"
     assert result.train is not None
     assert result.train.accuracy > 0.9
-    assert result.curve[-1].train_loss < 0.5 < 2.0 < result.curve[0].train_loss
+    assert result.curve[-1].values["train_loss"] < 0.5 < 2.0 < result.curve[0].values["train_loss"]
     assert result == trainer.train(CONFIG, seed=1)
     assert result != trainer.train(CONFIG, seed=2)
 
@@ -268,8 +268,8 @@ def test_training_goes_as_that_of_torchs_network(digits: PreparedDataset, monkey
     monkeypatch.setattr(NumpyMLP, "forward", in_torch)
     torchs = trainer.train(config, seed=1)
     for mine, expected in zip(ours.curve, torchs.curve, strict=True):
-        assert mine.train_loss == pytest.approx(expected.train_loss, rel=1e-3)
-        assert mine.loss == pytest.approx(expected.loss, rel=1e-3)
+        assert mine.values["train_loss"] == pytest.approx(expected.values["train_loss"], rel=1e-3)
+        assert mine.values["loss"] == pytest.approx(expected.values["loss"], rel=1e-3)
 
 
 def test_every_precision_and_engine_of_a_processor_train_it_alike(digits: PreparedDataset) -> None:

@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from evo.models import BATCH_NORM_KINDS, MODEL_GENES, cnn, mlp, numpy_mlp
-from evo.models.workload import WORKLOADS
+from evo.models import BATCH_NORM_KINDS, MODELS, cnn, mlp, numpy_mlp
 
 BUILDERS: dict[str, Callable[..., nn.Sequential]] = {"mlp": mlp.build, "cnn": cnn.build}
 BATCH = 2
@@ -56,7 +55,7 @@ def test_parameters_and_operations_are_torchs(
     model_and_config: tuple[str, dict[str, Any]], shape: tuple[int, int, int], classes: int
 ) -> None:
     name, config = model_and_config
-    work, model = WORKLOADS[name](config, shape, classes), BUILDERS[name](config, shape, classes)
+    work, model = MODELS[name].workload(config, shape, classes), BUILDERS[name](config, shape, classes)
     assert work.parameters == sum(weight.numel() for weight in model.parameters())
     model.eval()  # batch norm does not train on one value a channel; its products are the same
     assert BATCH * work.operations == operations(model, shape, classes, backward=False)
@@ -71,7 +70,7 @@ def test_every_operator_of_a_forward_pass_is_called_once(
     name, config = model_and_config
     layers = BUILDERS[name](config, shape, classes)
     free = (nn.Flatten, cnn.ChannelsLast)
-    assert WORKLOADS[name](config, shape, classes).calls == sum(not isinstance(layer, free) for layer in layers)
+    assert MODELS[name].workload(config, shape, classes).calls == sum(not isinstance(layer, free) for layer in layers)
 
 
 @settings(max_examples=40)
@@ -86,25 +85,21 @@ def test_activations_are_what_every_layer_leaves(
     for layer in model:
         images = layer(images)
         left += images.numel() * (not isinstance(layer, nn.Flatten | cnn.ChannelsLast))
-    assert WORKLOADS[name](config, shape, classes).activations == left
+    assert MODELS[name].workload(config, shape, classes).activations == left
 
 
 @pytest.mark.parametrize("widths", [(7,), (7, 5)])
 def test_the_numpy_networks_count_is_that_of_the_same_network_in_torch(widths: tuple[int, ...]) -> None:
     config, shape = {"hidden_layers": widths}, (3, 4, 4)
-    work = WORKLOADS["numpy_mlp"](config, shape, 10)
-    assert work == WORKLOADS["mlp"](config, shape, 10)
+    work = MODELS["numpy_mlp"].workload(config, shape, 10)
+    assert work == MODELS["mlp"].workload(config, shape, 10)
     assert work.parameters == sum(weight.numel() for weight in numpy_mlp.build(config, shape, 10).parameters())
 
 
-def test_every_shipped_model_has_a_count() -> None:
-    assert WORKLOADS.keys() == MODEL_GENES.keys()
-
-
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", MODELS)
 def test_counts_are_whole_numbers(name: str) -> None:
     config = {"hidden_layers": (3, 2), "channels": (3, 2), "dropout": 0.1, "batch_norm": True}
-    work = WORKLOADS[name](config, (1, 8, 8), 10)
+    work = MODELS[name].workload(config, (1, 8, 8), 10)
     for value in (work.operations, work.parameters, work.activations, work.calls, work.training_operations):
         assert isinstance(value, int)
         assert value > 0

@@ -76,7 +76,7 @@ def line_of(length: int, output: Path) -> Run:
     evaluations = [
         Evaluation(
             n, 0, training_seed(0, {"x": n}, 0), "complete", n / length, seconds=1.0, worker=f"worker-{n % 2}",
-            started=1e9 + n, curve=(CurvePoint(1, 0.5, 0.5, n / length),),
+            started=1e9 + n, curve=(CurvePoint(1, {"train_loss": 0.5, "validation_accuracy": n / length}),),
         )
         for n in range(length)
     ]  # fmt: skip

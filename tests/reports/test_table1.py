@@ -67,18 +67,18 @@ def make_run(
 
 def point(step: int, test: float, train: float = 0.5, loss: float = 1.0, *, mode: float = 0.0) -> CurvePoint:
     """Return a point whose measurements all differ; `mode` is what evaluation mode adds."""
-    return CurvePoint(
-        step,
-        train_loss=loss,
-        train_accuracy=0.111,
-        test_accuracy=test + mode,
-        loss=1.25,
-        minibatch_accuracy=train,
-        minibatch_loss=loss,
-        training_mode_accuracy=test,
-        training_mode_loss=1.5,
-        whole_train_accuracy=train + mode,
-    )
+    values = {
+        "train_loss": loss,
+        "train_accuracy": 0.111,
+        "test_accuracy": test + mode,
+        "loss": 1.25,
+        "minibatch_accuracy": train,
+        "minibatch_loss": loss,
+        "training_mode_accuracy": test,
+        "training_mode_loss": 1.5,
+        "whole_train_accuracy": train + mode,
+    }
+    return CurvePoint(step, values)
 
 
 def curve(tests: list[float], **more: Any) -> tuple[CurvePoint, ...]:
@@ -87,7 +87,7 @@ def curve(tests: list[float], **more: Any) -> tuple[CurvePoint, ...]:
 
 def record(run: Run, row: Row, replicate: int, points: tuple[CurvePoint, ...], status: Status = "complete") -> None:
     number = next(entry.id for entry in run.individuals if entry.genome == row.genome)
-    fitness = points[-1].test_accuracy if status == "complete" else None
+    fitness = points[-1].values["test_accuracy"] if status == "complete" else None
     run.record(Evaluation(number, replicate, 1, status, fitness, seconds=100.0, curve=points))
 
 
@@ -259,7 +259,7 @@ def test_an_unfinished_run_has_empty_cells(proposed: bool, tmp_path: Path) -> No
 def test_a_run_that_measured_in_evaluation_mode_alone_shows_that() -> None:
     space = replace_training(table1_space(), training_mode=None)
     run = make_run(space=space)
-    record(run, GA1, 0, (CurvePoint(100, 1.0, 0.5, test_accuracy=0.5, loss=1.0),))
+    record(run, GA1, 0, (CurvePoint(100, {"train_loss": 1.0, "test_accuracy": 0.5, "loss": 1.0}),))
     table = table1_table(run)
     assert cell(table, GA1, "test")["n"] == 0
     assert (cell(table, GA1, "test", EVALUATION)["n"], cell(table, GA1, "test", EVALUATION)["ours"]) == (1, 0.5)

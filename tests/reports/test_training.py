@@ -54,7 +54,8 @@ def listed_run(
 
 
 def point(step: int, accuracy: float, loss: float = 1.0, **more: float) -> CurvePoint:
-    return CurvePoint(step, loss, accuracy, validation_accuracy=accuracy / 2, loss=2 * loss, **more)
+    values = {"train_loss": loss, "train_accuracy": accuracy, "validation_accuracy": accuracy / 2, "loss": 2 * loss}
+    return CurvePoint(step, values | more)
 
 
 def record(run: Run, individual: int, replicate: int, *curve: CurvePoint, status: Any = "complete") -> None:
@@ -139,14 +140,16 @@ def test_where_the_modes_differ_both_are_shown(dropout: float) -> None:
 
 def test_a_run_that_was_measured_on_the_test_set_says_so() -> None:
     run = listed_run(fitness="test")
-    record(run, 0, 0, CurvePoint(10, 1.0, 0.5, test_accuracy=0.25, loss=1.0))
+    record(run, 0, 0, CurvePoint(10, {"train_accuracy": 0.5, "test_accuracy": 0.25, "loss": 1.0}))
     assert lines(training_figures(run)["accuracy"].axes[0])["test"] == [0.25]
 
 
 @pytest.mark.parametrize(("lowest", "scale"), [(0.011, "linear"), (0.009, "log"), (0.0, "linear")])
 def test_a_loss_over_more_than_two_decades_has_a_logarithmic_axis(lowest: float, scale: str) -> None:
     run = listed_run()
-    record(run, 0, 0, CurvePoint(10, 1.0, 0.5, loss=1.0), CurvePoint(20, lowest, 0.5, loss=1.0))
+    record(
+        run, 0, 0, *(CurvePoint(step, {"train_loss": loss, "loss": 1.0}) for step, loss in ((10, 1.0), (20, lowest)))
+    )
     assert training_figures(run)["loss"].axes[0].get_yscale() == scale
 
 

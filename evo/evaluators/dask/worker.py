@@ -213,7 +213,7 @@ def evaluate(search: str, task: Task, away: bool = False, weights: bytes | None 
     def work() -> Evaluation:
         ready.stop.given_up = given_up
         worker.log_event(topic_of(search), key)
-        return ready.evaluate(mine)
+        return next(ready.evaluate([mine]))
 
     try:
         with _own_weights(task, weights) if away else nullcontext(task) as mine:

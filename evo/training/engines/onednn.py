@@ -1,8 +1,8 @@
-"""Linear layers that give oneDNN their products in a way that is faster than torch's own on some processors.
+"""The eager engine with linear layers whose products oneDNN computes, faster than torch's own on some processors.
 
 In float32, on AMD processors with AVX-512, torch's default product (MKL) does not use the full width: 97 to 100
-GFLOP/s a core against oneDNN's 208 to 212 at the same precision on a Zen 5. That operator is no public API of torch, so
-`usable` tries it and compares its results before anything relies on it.
+GFLOP/s a core against oneDNN's 208 to 212 at the same precision on a Zen 5. That operator is not a public API of torch,
+so `usable` tries it and compares its results before anything relies on it.
 
 In bfloat16, on processors with AMX, torch gives oneDNN the gradient of the weights as a product whose left side is
 transposed; laid out anew before, it takes half to two thirds of the time where a layer has many inputs, and about the
@@ -18,15 +18,24 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from evo.training.engines.eager import EagerEngine
+
 TOLERANCE = 1e-5
 """Largest difference to torch's own products, relative to the largest number of the result."""
+
+
+class OneDnnEngine(EagerEngine):
+    """Computes the linear layers of a network with oneDNN, on a CPU."""
+
+    def prepare(self, model: nn.Module) -> None:
+        use_onednn(model)
 
 
 class OneDnnLinear(nn.Linear):
     """A linear layer whose three products, forward and backward, are oneDNN's."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Return (…, outputs) for (…, inputs); off the CPU and in other types it goes torch's own way."""
+        """Return (…, outputs) for (…, inputs); off the CPU and in other types torch computes it."""
         if input.device.type != "cpu" or input.dtype == torch.float64:  # autocast leaves float64 alone
             return super().forward(input)
         if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:

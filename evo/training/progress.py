@@ -1,0 +1,111 @@
+"""A training in progress, whatever engine does its steps: its batches, its rate, its learning curve, its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from evo.individual import CurvePoint, Status
+from evo.training.batches import batches
+from evo.training.checkpoint import Keeper, TrainingState
+from evo.training.jobs import Job, Metrics, TrainingResult
+from evo.training.schedules import SCHEDULES
+from evo.training.tensor_file import write_tensors
+from evo.training.workbench import Workbench
+
+
+@dataclass
+class Training:
+    """A training in progress.
+
+    Attributes:
+        bench: The data that it trains on.
+        job: What was asked for.
+        state: Where it stands.
+        keeper: Saves its state.
+        steps: Those of the whole training.
+        batch_size: Images of a batch.
+        rate: Learning rate, before the schedule.
+        end: The step to stop at.
+        last: Loss and right answers of the last minibatch, (2,).
+    """
+
+    bench: Workbench
+    job: Job
+    state: TrainingState
+    keeper: Keeper
+    steps: int
+    batch_size: int
+    rate: float
+    end: int = field(init=False)
+    last: torch.Tensor = field(init=False)
+    _held_out: Metrics | None = field(init=False, default=None)
+    _divergence: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        self.end = self.steps if self.job.until is None else min(self.job.until, self.steps)
+
+    @property
+    def running(self) -> bool:
+        """Whether there are steps to do."""
+        return self.state.step < self.end and not self._divergence
+
+    @cached_property
+    def batches(self) -> Iterator[torch.Tensor]:
+        """The images of each step from here on."""
+        return batches(self.bench.train_part.indices, self.batch_size, self.job.seed, skip=self.state.step)
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of the step that follows so many."""
+        return self.rate * SCHEDULES[self.bench.settings.schedule](step, self.steps)
+
+    def measure_point(self) -> None:
+        """Add a point to the learning curve if it is due: on the grid, and at the end."""
+        bench, state = self.bench, self.state
+        if state.step % bench.settings.evaluate_every and state.step < self.end:
+            return
+        count = state.since * torch.tensor([1, self.batch_size], device=bench.device)
+        loss, accuracy = (state.sums / count).tolist()
+        state.sums.zero_()
+        state.since = 0
+        if not math.isfinite(loss):
+            self._divergence = f"the loss was {loss} by step {state.step}"
+            return
+        self._held_out = held_out = bench.measure(state.model, bench.held_out_part)
+        if not math.isfinite(held_out.loss):
+            self._divergence = f"the loss was {held_out.loss} by step {state.step}"
+            return
+        values = {"train_loss": loss, "train_accuracy": accuracy}
+        values |= {f"{bench.fitness}_accuracy": held_out.accuracy, "loss": held_out.loss}
+        for hook in bench.hooks:
+            values |= hook(self)
+        state.curve.append(CurvePoint(state.step, values))
+
+    def finish(self) -> TrainingResult:
+        """Measure the training part, save what the job asks for, and return the result."""
+        state, keeper = self.state, self.keeper
+        train: Metrics | None = None
+        status: Status = "diverged"
+        if not self._divergence:
+            status = "complete" if self.end == self.steps else "partial"
+            if self.end % self.bench.settings.evaluate_every == 0:
+                keeper.keep_last(state)  # off the grid the curve has a point that longer trainings do not have
+            train = self.bench.measure(state.model, self.bench.train_part)
+        result = TrainingResult(
+            status,
+            tuple(state.curve),
+            train,
+            self._held_out if train is not None else None,
+            sum(weight.numel() for weight in state.optimiser.weights),
+            state.step,
+            keeper.seconds,
+            self._divergence,
+            keeper.before,
+        )
+        if self.job.weights is not None and status == "complete":
+            write_tensors(self.job.weights, state.model.state_dict(), {})
+        return result

@@ -1,0 +1,84 @@
+"""What all trainings on a device share: images, preprocessing, precision, and how a network is measured."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from evo.data.prepared import PreparedDataset
+from evo.data.tensors import Part, fit_preprocessing, load_part
+from evo.names import load
+from evo.space.settings import TrainingSettings
+from evo.training.jobs import Metrics
+
+EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
+"""Images of a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
+
+
+class Workbench:
+    """The data of trainings on one device, loaded once.
+
+    Args:
+        dataset: The images.
+        settings: What all trainings share.
+        device: "cpu", "cuda" or "cuda:N".
+        precision: "fp32", or "bf16" for automatic mixed precision.
+        fitness: "validation" divides the training set; "test" trains on all of it and measures on the test set.
+    """
+
+    def __init__(
+        self,
+        dataset: PreparedDataset,
+        settings: TrainingSettings,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        fitness: str = "validation",
+    ):
+        self.dataset, self.settings = dataset, settings
+        self.device, self.precision, self.fitness = torch.device(device), precision, fitness
+        self.train_part = load_part(dataset, "all_train" if fitness == "test" else "train", self.device)
+        self.held_out_part = load_part(dataset, fitness, self.device)
+        self.preprocess = fit_preprocessing(settings.preprocess, self.train_part)
+        self.hooks = [load(hook.reference) for hook in settings.curve_hooks]
+
+    @torch.inference_mode()
+    def measure(
+        self, model: nn.Module, part: Part, *, training_mode: bool = False, chunk: int | None = None
+    ) -> Metrics:
+        """Return a network's metrics on a part; the network's mode is restored.
+
+        Args:
+            model: The network.
+            part: The images.
+            training_mode: Leave dropout and batch norm as they are in training, instead of evaluation mode.
+            chunk: Images of a forward pass; by default what is fast.
+        """
+        mode = model.training
+        model.train(training_mode)
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for indices in torch.split(part.indices, chunk or EVALUATION_BATCH.get(self.device.type, 1000)):
+            with self.autocast():
+                logits = model(self.preprocess(part.images.index_select(0, indices)))
+            labels = part.labels.index_select(0, indices)
+            totals[0] += (logits.argmax(dim=1) == labels).sum()
+            totals[1] += functional.cross_entropy(logits.float(), labels, reduction="sum")
+        model.train(mode)
+        accuracy, loss = (totals / len(part)).tolist()
+        return Metrics(accuracy, loss)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which networks compute in the precision that was asked for."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    @contextlib.contextmanager
+    def own_randomness(self, seed: int) -> Iterator[None]:
+        """Seed torch's global generators, which initialisation and dropout use, and restore them afterwards."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield
