@@ -28,7 +28,7 @@ from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.connection import connect
 from evo.evaluators.dask.link import Link
 from evo.evaluators.dask.worker import _check_precision, _data_here, evaluate
-from evo.loop.execution import make_cluster_evaluator
+from evo.loop.execution import Execution, make_cluster_evaluator
 from evo.loop.search_loop import Nobody
 from evo.record.run import Run
 from evo.space.settings import TrainingSettings
@@ -300,7 +300,9 @@ def test_a_cluster_on_this_machine_has_one_worker_a_gpu(
     monkeypatch.setattr("evo.loop.execution.visible_gpus", lambda: ["0", "1"])
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(5)))
     monkeypatch.setattr("evo.loop.execution.connect", lambda dask, workers, warn, gpus: asked.append((workers, gpus)))
-    evaluator: Any = make_cluster_evaluator(setup, "local", workers, None, device, Nobody(), lambda: None)
+    evaluator: Any = make_cluster_evaluator(
+        setup, Execution(dask="local", workers=workers, device=device), Nobody(), lambda: None
+    )
     evaluator._connect()
     assert asked == [expected]
 

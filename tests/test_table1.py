@@ -260,8 +260,8 @@ def test_the_command_that_goes_on_asks_for_no_more_than_the_one_that_was_stopped
         folder = tmp_path / f"run{len(figures)}"
         stopped = cli.invoke(app, ["table1", *options, *figures, "--time-budget", "0.001s", "-o", str(folder)])
         assert stopped.exit_code == 75, stopped.output
-        [line] = [line for line in stopped.stderr.splitlines() if line.startswith("Go on with:")]
-        again = cli.invoke(app, [*shlex.split(line)[4:], "-q", "--workers", "1"])
+        [line] = [line for line in stopped.stderr.splitlines() if line.startswith("Continue with:")]
+        again = cli.invoke(app, [*shlex.split(line)[3:], "-q", "--workers", "1"])
         assert again.exit_code == 0, again.output
         settings = evo.load(folder).settings
         assert (len(settings.initial), settings.seeds) == (1, 2)

@@ -41,6 +41,11 @@ class Dispatch:
         """Individuals that were submitted and have no evaluation yet."""
         return len(self._held) + len(self._answers) + self._evaluator.pending
 
+    @property
+    def running(self) -> int:
+        """Evaluations that run at this moment."""
+        return self._evaluator.running
+
     def room(self) -> int:
         """Return how many more individuals are wanted now."""
         return max(0, self._evaluator.room() - len(self._held) - len(self._answers))

@@ -1,19 +1,20 @@
-"""Trainings that nobody evolves: listed configurations, each on several seeds, kept as a run like any other."""
+"""Listed configurations, each trained on several seeds and kept as a run like any other."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, Task
-from evo.individual import GeneValue, Genome, Individual, training_seed
-from evo.loop.execution import Execution, begin, check_above_zero, checked_seed
+from evo.individual import GeneValue, Genome, Individual, replicate_number, training_seed
+from evo.loop.execution import Execution, check_above_zero
+from evo.loop.lifecycle import begin, checked_seed
 from evo.loop.search_loop import Nobody, Observer, StopCheck
 from evo.loop.tasks import evaluate_tasks
-from evo.record.history import FIRST_FINALIST_REPLICATE
+from evo.names import FITNESS_PARTS, OPTIMISERS, PREPROCESSING, check_name
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings, current_versions
 from evo.space import SearchSpace
@@ -31,7 +32,7 @@ DEFAULT_NETWORKS: dict[str, Genome] = {
     # The report's, section 1.
     "numpy_mlp": {"hidden_layers": (100,), "learning_rate": 2e-3},
 }
-"""What `evo train` trains where nothing else is said, by the model's name."""
+"""What `evo train` trains by default, by the model's name."""
 DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {
     "numpy_mlp": {"optimiser": "sgd", "preprocess": "subtract_mean_image"},
 }
@@ -45,12 +46,12 @@ def train_configurations(
     *,
     seeds: int = 1,
     seed: int = 0,
-    fitness: Literal["validation", "test"] = "validation",
+    fitness: str = "validation",
     keep_weights: bool = False,
     observer: Observer | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
-    """Train configurations, each on several seeds; `evo.resume` goes on with the run.
+    """Train configurations, each on several seeds; `evo.resume` continues the run.
 
     Args:
         space: A space that holds them, see `space_of`; names model, dataset and what is fixed.
@@ -68,6 +69,7 @@ def train_configurations(
         Stop: The stop check or the time budget ended it.
     """
     check_seeds(seeds)
+    check_name("--fitness", fitness, FITNESS_PARTS)
     settings = Settings(
         space=space.to_dict(),
         space_name=space.name,
@@ -95,8 +97,9 @@ def check_seeds(seeds: int | None) -> None:
         ConfigurationError: It is below 1, or so large that the replicates would be those of finalists.
     """
     check_above_zero(seeds=seeds)
-    if seeds is not None and seeds >= FIRST_FINALIST_REPLICATE:
-        raise ConfigurationError(f"--seeds: must be below {FIRST_FINALIST_REPLICATE}, got {seeds}")
+    most = replicate_number("finalist")
+    if seeds is not None and seeds >= most:
+        raise ConfigurationError(f"--seeds: must be below {most}, got {seeds}")
 
 
 def train_listed(
@@ -104,7 +107,7 @@ def train_listed(
 ) -> None:
     """Do what is left of a run of listed configurations, and of those that are added to it now.
 
-    The journal alone says what was added: the settings stay what the run began with.
+    Only the journal says what was added: the settings stay what the run began with.
     """
     configurations = run.configurations
     configurations += [genome for genome in added if genome not in configurations]
@@ -138,7 +141,7 @@ def space_of(
     dataset: str | None = None,
     training: TrainingSettings | Mapping[str, Any] | None = None,
 ) -> SearchSpace:
-    """Return the smallest space that holds configurations of the same genes, and has them as known ones.
+    """Return the smallest space that holds configurations of the same genes, with them as its known configurations.
 
     Raises:
         ConfigurationError: The model or the training cannot take a value; every problem is named.
@@ -191,6 +194,9 @@ def configuration_of(
             raise ConfigurationError(f'--gene: must be NAME=VALUE, got "{text}"')
         given[name] = _value(value)
     fixed = {name: value for name, value in settings.items() if value is not None}
+    for name, known in (("optimiser", OPTIMISERS), ("preprocess", PREPROCESSING)):
+        if name in fixed:
+            check_name(f"--{name}", fixed[name], known)
     return {**DEFAULT_TRAINING, **DEFAULT_NETWORKS.get(model, {}), **given}, {
         **DEFAULT_SETTINGS.get(model, {}),
         **fixed,
@@ -225,7 +231,7 @@ def _as_option(found: re.Match[str]) -> str:
 
 
 def _gene(values: Sequence[GeneValue]) -> Gene:
-    """Return the gene of which just these values are choices."""
+    """Return the gene whose choices are exactly these values."""
     choices = tuple(dict.fromkeys(values))
     if layers := tuple(choice for choice in choices if isinstance(choice, tuple)):
         return Layers(choices=layers)

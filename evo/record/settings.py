@@ -8,13 +8,14 @@ import platform
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from evo.errors import RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
+from evo.names import FITNESS_PARTS, check_name
 from evo.plain_text import read_json
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
@@ -56,6 +57,10 @@ def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
     if wrong or not all(isinstance(size, int) and 0 < size < 2**20 for size in dataset["image_shape"]):
         raise ValueError(f"the facts of a dataset are not what evo writes: {', '.join(wrong) or 'image_shape'}")
     return dataset
+
+
+def _check_part(name: str) -> str:
+    return check_name("fitness", name, FITNESS_PARTS)
 
 
 @dataclass
@@ -110,7 +115,7 @@ class Settings:
     time_budget: Seconds | None
     finalists: Count
     timeout: Seconds | None = None
-    fitness: Literal["validation", "test"] = "validation"
+    fitness: Annotated[str, AfterValidator(_check_part)] = "validation"
     finalist_seeds: Count = FINALIST_SEEDS
     model: str | None = None
     dataset: Annotated[dict[str, Any] | None, AfterValidator(_check_dataset)] = None

@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from evo.names import (
+    AUTO,
+    DATASETS,
+    DEFAULT_STRATEGY,
+    ENGINES,
+    FITNESS_PARTS,
+    MODELS,
+    OPTIMISERS,
+    PRECISIONS,
+    PREPROCESSING,
+    STRATEGIES,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def one_of(names: Sequence[str]) -> str:
+    """Return a list of names as a help text says it: "a, b or c"."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
 
 SEARCH = "The search"
 TRAINING = "The trainings"
@@ -35,6 +57,16 @@ Seed = Annotated[
 ]
 Budget = Annotated[int | None, typer.Option(help="Most trainings.", rich_help_panel=SEARCH)]
 Generations = Annotated[int | None, typer.Option(help="Most generations.", rich_help_panel=SEARCH)]
+Strategy = Annotated[
+    str | None,
+    typer.Option(help=f"{one_of(STRATEGIES)}. Default: {DEFAULT_STRATEGY}.", rich_help_panel=SEARCH),
+]
+Fitness = Annotated[
+    str,
+    typer.Option(
+        help=f"{one_of(FITNESS_PARTS)}; test: select on the test set, as the 2019 report did.", rich_help_panel=SEARCH
+    ),
+]
 TimeBudget = Annotated[
     str | None,
     typer.Option(
@@ -44,13 +76,13 @@ TimeBudget = Annotated[
 Finalists = Annotated[
     int | None,
     typer.Option(
-        help="Genomes trained again on three new seeds each, then tested; 0: none. [default: 3]", rich_help_panel=SEARCH
+        help="Genomes trained again on three new seeds each, then tested; 0: none. Default: 3.", rich_help_panel=SEARCH
     ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        help="Trainings at a time; changes no result. Default: one a core; on a GPU, one.", rich_help_panel=TRAINING
+        help="Trainings at a time; changes no result. Default: one per core; on a GPU, one.", rich_help_panel=TRAINING
     ),
 ]
 Timeout = Annotated[
@@ -69,6 +101,7 @@ Dask = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+Dataset = Annotated[str | None, typer.Option(help=f"{one_of(DATASETS)}.", rich_help_panel=TRAINING)]
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the data; without --dataset, what lies there decides.", rich_help_panel=TRAINING),
@@ -82,15 +115,42 @@ SameModel = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="mlp, cnn, or package.module:function for a model of your own.", rich_help_panel=TRAINING),
+    typer.Option(
+        help=f"{', '.join(MODELS)}, or package.module:function for a user-defined model.", rich_help_panel=TRAINING
+    ),
+]
+Optimiser = Annotated[
+    str | None,
+    typer.Option(help=f"{one_of(OPTIMISERS)}. Default: adam; numpy_mlp: sgd.", rich_help_panel=TRAINING),
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{one_of(PREPROCESSING)}. Default: standardise; numpy_mlp: subtract_mean_image.",
+        rich_help_panel=TRAINING,
+    ),
 ]
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=TRAINING)]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16"],
-    typer.Option(help="auto: bf16 where the hardware computes in it.", rich_help_panel=TRAINING),
+    str,
+    typer.Option(
+        help=f"{one_of((AUTO, *PRECISIONS))}; auto: bf16 where the hardware computes in it.", rich_help_panel=TRAINING
+    ),
 ]
 Engine = Annotated[
-    Literal["auto", "eager", "onednn"],
-    typer.Option(help="How a CPU multiplies in fp32; auto: by the processor.", rich_help_panel=TRAINING),
+    str,
+    typer.Option(
+        help=f"{one_of((AUTO, *ENGINES))}: how a CPU multiplies in fp32; auto: by the processor.",
+        rich_help_panel=TRAINING,
+    ),
+]
+OtherDevice = Annotated[
+    str | None, typer.Option("--device", help="If not the device of the run.", rich_help_panel=TRAINING)
+]
+OtherEngine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine", help=f"{one_of((AUTO, *ENGINES))}, if not the engine of the run.", rich_help_panel=TRAINING
+    ),
 ]
