@@ -136,17 +136,17 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "existing output": (["search", "digits", "-o", "finished"], ["output finished: exists", "resume", "--overwrite"]),
     "output of others": (["search", "digits", "-o", "data", "--overwrite"], ["output data", "not a run's"]),
     "output is a file": (["search", "digits", "-o", "empty.toml"], ["output empty.toml: is a file"]),
-    "resume of no run": (["resume", "no run"], ["no run: is no run folder", "journal.jsonl"]),
+    "resume of no run": (["resume", "no run"], ["no run: is not a run folder", "journal.jsonl"]),
     "resume of nothing": (["resume", "nowhere"], ["nowhere: no such run folder"]),
     "resume of an objective": (["resume", "finished"], ["objective", "evo.resume("]),
     "resume of a damaged run": (["resume", "damaged"], ["journal.jsonl: line 1 is damaged", "restore"]),
-    "compare of no run": (["compare", "finished", "no run"], ["no run: is no run folder"]),
+    "compare of no run": (["compare", "finished", "no run"], ["no run: is not a run folder"]),
     "compare of nothing": (["compare", "nowhere"], ["nowhere: no such run folder"]),
     "compare into an existing file": (["compare", "finished", "--csv", "empty.toml"], ["empty.toml", "--overwrite"]),
-    "replay of no run": (["replay", "no run", "0"], ["no run: is no run folder"]),
+    "replay of no run": (["replay", "no run", "0"], ["no run: is not a run folder"]),
     "replay of nothing": (["replay", "nowhere", "0"], ["nowhere: no such run folder"]),
     "replay of nobody": (["replay", "finished", "7"], ["no individual 7", "0 to 1"]),
-    "start from no run": (["search", "digits", "--initial-from", "no run"], ["no run: is no run folder"]),
+    "start from no run": (["search", "digits", "--initial-from", "no run"], ["no run: is not a run folder"]),
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import STEPS, Evaluation, Individual, training_seed
-from evo.loop.cost import REMEMBERED, CostModel, cost_model, keep_rates
+from evo.loop.cost import REMEMBERED, CostModel, cost_model, keep_speed
 from evo.record.run import Run
 
 RECENT = 32
@@ -101,7 +101,7 @@ class Dispatch:
         here = cost_model(settings, self._run.space.training)
         for evaluation in self._trained_here:
             _learn(here, evaluation, self._run.individuals[evaluation.individual], self._twins)
-        keep_rates(settings, here)
+        keep_speed(settings, here)
 
     def _evaluate(self, individual: Individual) -> None:
         run = self._run
