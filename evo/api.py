@@ -16,7 +16,7 @@ from evo.individual import Genome
 from evo.loop.execution import Execution, check_above_zero
 from evo.loop.lifecycle import Work, begin, checked_seed, resume_run
 from evo.loop.listed import check_seeds, train_listed
-from evo.loop.search_loop import Nobody, Observer, Stop, StopCheck, algorithm_of, run_search
+from evo.loop.search_loop import Observer, SilentObserver, Stop, StopCheck, algorithm_of, run_search
 from evo.names import FITNESS_PARTS, check_name
 from evo.record.run import Run
 from evo.record.settings import FINALISTS, LISTED, Settings, current_versions
@@ -104,7 +104,7 @@ def search(
         SearchError: The first three evaluations all failed.
         Stop: The time budget is used up; `resume` continues.
     """
-    observer = observer or Nobody()
+    observer = observer or SilentObserver()
     execution = Execution(
         dataset, data_dir, model, device, precision, engine, workers, timeout, time_budget, output, overwrite, dask
     )
@@ -199,7 +199,7 @@ def resume(
         ConfigurationError: The objective, model or data do not fit the run.
         Stop: The time budget is used up, or the cluster's scheduler does not answer.
     """
-    observer = observer or Nobody()
+    observer = observer or SilentObserver()
     execution = Execution(
         data_dir=data_dir,
         model=model,

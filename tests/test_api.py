@@ -12,7 +12,7 @@ import pytest
 import evo
 from evo.errors import ConfigurationError, SearchError
 from evo.individual import genome_key
-from evo.loop.search_loop import Nobody, Stop
+from evo.loop.search_loop import SilentObserver, Stop
 
 SPACE = evo.SearchSpace(
     {
@@ -245,7 +245,7 @@ def test_a_lambda_for_several_workers_is_refused_with_the_remedy(tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-class Listener(Nobody):
+class Listener(SilentObserver):
     """Keeps what it must know."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from evo.evaluators.training_task import TrainingTask
 from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
 from evo.loop.cost import CostModel, known_speed, speed_name_of
 from evo.loop.dispatch import Dispatch, Twins, cost_of
-from evo.loop.search_loop import Nobody, Stop, run_search
+from evo.loop.search_loop import SilentObserver, Stop, run_search
 from evo.models import mlp
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
@@ -269,7 +269,7 @@ def test_states_are_there_while_a_search_goes_on_and_gone_when_it_is_done(
     evaluator = InProcessEvaluator(Given(trainer_for(run, digits, mlp.build)))
     seen: list[int] = []
 
-    class Watching(Nobody):
+    class Watching(SilentObserver):
         def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
             seen.append(len(list((tmp_path / "run" / "states").glob("*.safetensors"))))
 
@@ -375,7 +375,7 @@ def rows(run: Run) -> list[dict[str, Any]]:
 
 def searched(workers: int, seed: int, name: str = "ga") -> tuple[Run, Pool]:
     run, pool = Run.create(searched_settings()), Pool(workers, seed)
-    run_search(algorithm(name), pool, run, Nobody())
+    run_search(algorithm(name), pool, run, SilentObserver())
     return run, pool
 
 
@@ -428,12 +428,12 @@ def test_a_search_that_is_stopped_and_resumed_has_the_same_table(name: str, mome
             raise Stop("enough", 75)
 
     with pytest.raises(Stop):
-        run_search(algorithm(name), Pool(3, moment), run, Nobody(), stop)
+        run_search(algorithm(name), Pool(3, moment), run, SilentObserver(), stop)
     run.close()
     again = Run.open(tmp_path / "run", warn=print)
     going_on = algorithm(name)
     going_on.replay(again.individuals, again.search_evaluations)
-    run_search(going_on, Pool(2, moment + 1), again, Nobody())
+    run_search(going_on, Pool(2, moment + 1), again, SilentObserver())
     assert rows(again) == rows(expected)
     assert again.generations == expected.generations
     again.close()
@@ -456,7 +456,7 @@ def test_the_first_three_individuals_start_first_even_if_they_are_the_cheapest(
         training=run.space.training.model_dump(exclude_none=True),
     )
     run, pool = Run.create(searched_settings(space=space.to_dict())), Pool(1, 0)
-    run_search(make_strategy("random", space, seed=1, population=9, budget=9), pool, run, Nobody())
+    run_search(make_strategy("random", space, seed=1, population=9, budget=9), pool, run, SilentObserver())
     assert pool.started[:3] == [0, 1, 2]
     assert pool.started[3:] == [8, 7, 6, 5, 4, 3]
 

@@ -89,7 +89,7 @@ def test_more_seeds_extend_it_and_leave_what_is_there(tmp_path: Path) -> None:
 def test_the_first_seeds_are_trained_first(tmp_path: Path) -> None:
     order: list[int] = []
 
-    class Watcher(evo.loop.search_loop.Nobody):  # type: ignore[name-defined]  # a module that was imported above
+    class Watcher(evo.loop.search_loop.SilentObserver):  # type: ignore[name-defined]  # a module that was imported above
         def evaluated(self, run: Run, evaluation: Any, seconds_left: float | None) -> None:
             order.append(evaluation.replicate)
 

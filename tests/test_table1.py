@@ -18,7 +18,7 @@ from evo.cli.watching import Follower
 from evo.errors import ConfigurationError
 from evo.loop.execution import Execution
 from evo.loop.listed import space_of
-from evo.loop.search_loop import Nobody
+from evo.loop.search_loop import SilentObserver
 from evo.record.run import Run
 from evo.report2019.reproduction import figure_runs, reproduce
 from evo.report2019.table import rows_of
@@ -97,7 +97,13 @@ def reproduced(folder: Path, rows: tuple[Row, ...], seeds: int = 1, *, figures: 
     given = {"output": folder, "dataset": "digits", "workers": 1} | options
     seed = given.pop("seed", 42)
     return reproduce(
-        rows, Execution(**given), seeds=seeds, seed=seed, figures=figures, observer=Nobody(), stop_check=lambda: None
+        rows,
+        Execution(**given),
+        seeds=seeds,
+        seed=seed,
+        figures=figures,
+        observer=SilentObserver(),
+        stop_check=lambda: None,
     )
 
 

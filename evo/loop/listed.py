@@ -12,7 +12,7 @@ from evo.evaluators import Evaluator, Task
 from evo.individual import GeneValue, Genome, Individual, replicate_number, training_seed
 from evo.loop.execution import Execution, check_above_zero
 from evo.loop.lifecycle import begin, checked_seed
-from evo.loop.search_loop import Nobody, Observer, StopCheck
+from evo.loop.search_loop import Observer, SilentObserver, StopCheck
 from evo.loop.tasks import evaluate_tasks
 from evo.names import FITNESS_PARTS, OPTIMISERS, PREPROCESSING, check_name
 from evo.record.run import Run
@@ -87,7 +87,7 @@ def train_configurations(
         initial=list(configurations),
         versions=current_versions(),
     )
-    return begin(space, settings, execution, train_listed, observer=observer or Nobody(), stop_check=stop_check)
+    return begin(space, settings, execution, train_listed, observer=observer or SilentObserver(), stop_check=stop_check)
 
 
 def check_seeds(seeds: int | None) -> None:

@@ -14,7 +14,7 @@ from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, ProcessPoolEvaluator, Task, TrainingSetup
 from evo.individual import Evaluation, phase_of, replicate_number, training_seed
 from evo.loop.execution import Execution, default_workers, setup_of_run
-from evo.loop.search_loop import Nobody, Observer, completed
+from evo.loop.search_loop import Observer, SilentObserver, completed
 from evo.record.folder import check_output_file
 from evo.record.run import Run
 from evo.record.settings import Settings, current_versions
@@ -120,7 +120,7 @@ def replay_individual(
         check_output_file(save, "--save", overwrite=execution.overwrite)
     run = Run.load(path)
     recorded = _recorded(run, individual, replicate)
-    observer = observer or Nobody()
+    observer = observer or SilentObserver()
     execution = replace(
         execution,
         precision=recorded.precision or None,

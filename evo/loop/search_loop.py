@@ -58,7 +58,7 @@ class Observer(Protocol):
         """Something that a person must know."""
 
 
-class Nobody:
+class SilentObserver:
     """An observer that ignores everything."""
 
     def started(self, run: Run, total: int) -> None:

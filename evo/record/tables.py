@@ -205,18 +205,8 @@ def _inert(cell: Any) -> Any:
 
 
 def _evaluation_columns(run: History) -> list[str]:
-    left_out = () if _test_column(run) else ("test_accuracy",)
-    measured = [name for name in MEASURED_COLUMNS if name not in left_out]
-    return [
-        "individual",
-        "replicate",
-        "generation",
-        "parents",
-        "operator",
-        *_rung_column(run),
-        *run.space.genes,
-        *measured,
-    ]
+    columns = ["individual", "replicate", "generation", "parents", "operator", *_rung_column(run), *run.space.genes]
+    return columns + [name for name in MEASURED_COLUMNS if name != "test_accuracy" or _test_column(run)]
 
 
 def _test_column(run: History) -> list[str]:
