@@ -80,7 +80,7 @@ def test_a_machine_whose_rates_compare_otherwise_is_right_on_average_and_in_orde
     predicted, taken = [found.seconds(config) for config in others], [exact(config, true) for config in others]
     assert sum(predicted) == pytest.approx(sum(taken), rel=0.15)
     logs = ([math.log(seconds) for seconds in times] for times in (predicted, taken))
-    assert statistics.correlation(*logs) > 0.95
+    assert statistics.correlation(*logs) > 0.9
 
 
 def test_before_any_training_it_guesses() -> None:

@@ -140,7 +140,7 @@ class Settings:
 
     @property
     def digest(self) -> str:
-        """Equal for runs that were asked for the same: of all that is written, no paths and nothing a resume changes."""
+        """Equal for runs that were asked for the same: of what is written, no paths and nothing a resume changes."""
         values = {name: value for name, value in self._written().items() if name not in CHANGED_BY_RESUME}
         values["dataset"] = (self.dataset or {}).get("checksum")
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
