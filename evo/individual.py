@@ -93,7 +93,7 @@ class CurvePoint:
         validation_accuracy: In evaluation mode, on the validation part; None where a run has none.
         test_accuracy: The same on the test part; only with `--fitness test`.
         loss: Cross-entropy on the part that the accuracy was measured on, in evaluation mode.
-        minibatch_accuracy: Of the last minibatch alone, in training mode; this and the rest only where the settings
+        minibatch_accuracy: Of only the last minibatch, in training mode; this and the rest only where the settings
             ask for `training_mode`, the measurement of the 2019 report.
         minibatch_loss: Cross-entropy of that minibatch.
         training_mode_accuracy: On the held-out part, without leaving training mode.
@@ -254,8 +254,8 @@ RUNG = "rung"
 def standing(individual: Individual, fitnesses: Sequence[float | None], turns: int = 0) -> tuple[int, int, float]:
     """Return what an individual is ranked by; higher is better, and below 0 it has failed altogether.
 
-    First its rung: a short training is no equal of a full one. Then how far it came in the last race: the better half
-    goes on at every round. Then its mean fitness. One evaluation that failed, and it stands behind all that never did.
+    First its rung: a short training does not equal a full one. Then how far it came in the last race, which the better
+    half continues at every round. Then its mean fitness. One failed evaluation ranks it behind all that never failed.
 
     Args:
         individual: What was evaluated.

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
+from evo.cli.commands.configuration import configuration_of
 from evo.errors import ConfigurationError
 from evo.individual import Genome, training_seed
 from evo.loop.execution import Execution
-from evo.loop.listed import configuration_of, space_of, train_configurations
+from evo.loop.listed import space_of, train_configurations
 from evo.loop.search_loop import Stop
 from evo.record.run import Run
 from evo.record.settings import LISTED

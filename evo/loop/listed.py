@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from evo.loop.execution import Execution, check_above_zero
 from evo.loop.lifecycle import begin, checked_seed
 from evo.loop.search_loop import Observer, SilentObserver, StopCheck
 from evo.loop.tasks import evaluate_tasks
-from evo.names import FITNESS_PARTS, OPTIMISERS, PREPROCESSING, check_name
+from evo.names import FITNESS_PARTS, check_name
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings, current_versions
 from evo.space import SearchSpace
@@ -22,21 +21,6 @@ from evo.space.genes import Boolean, Categorical, Gene, Layers
 from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
 from evo.space.settings import TrainingSettings
-
-EVALUATE_EVERY = 100
-
-DEFAULT_TRAINING: Genome = {"learning_rate": 1e-3, "batch_size": 200, "steps": 1500}
-DEFAULT_NETWORKS: dict[str, Genome] = {
-    "mlp": {"hidden_layers": (100,)},
-    "cnn": {"channels": (32, 64)},
-    # The report's, section 1.
-    "numpy_mlp": {"hidden_layers": (100,), "learning_rate": 2e-3},
-}
-"""What `evo train` trains by default, by the model's name."""
-DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {
-    "numpy_mlp": {"optimiser": "sgd", "preprocess": "subtract_mean_image"},
-}
-"""Fixed settings of a model that differ from those of `TrainingSettings`."""
 
 
 def train_configurations(
@@ -165,69 +149,8 @@ def _worded(problems: Sequence[str], name: str) -> str:
     )
 
 
-def grid_for(steps: int | None) -> int:
-    """Return how many steps lie between two points of a learning curve, so that a short one has twenty, too."""
-    return EVALUATE_EVERY if steps is None else max(1, min(EVALUATE_EVERY, steps // 20))
-
-
-def configuration_of(
-    model: str, options: Mapping[str, Any], extra: Sequence[str], settings: Mapping[str, Any]
-) -> tuple[Genome, dict[str, Any]]:
-    """Return the configuration and the fixed settings that options give, with the model's defaults for the rest.
-
-    Args:
-        model: A shipped model's name, or "package.module:function".
-        options: Values by gene; None where nothing was given. Layer lists are texts such as "1000,500".
-        extra: More genes as "name=value".
-        settings: Fixed settings; None where nothing was given.
-
-    Raises:
-        ConfigurationError: A text is not what its option takes.
-    """
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for name in ("hidden_layers", "channels"):
-        if name in given:
-            given[name] = _layers(name, given[name])
-    for text in extra:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ConfigurationError(f'--gene: must be NAME=VALUE, got "{text}"')
-        given[name] = _value(value)
-    fixed = {name: value for name, value in settings.items() if value is not None}
-    for name, known in (("optimiser", OPTIMISERS), ("preprocess", PREPROCESSING)):
-        if name in fixed:
-            check_name(f"--{name}", fixed[name], known)
-    return {**DEFAULT_TRAINING, **DEFAULT_NETWORKS.get(model, {}), **given}, {
-        **DEFAULT_SETTINGS.get(model, {}),
-        **fixed,
-    }
-
-
-def _layers(name: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigurationError(f'{_option(name)}: must be whole numbers such as 1000,500, got "{text}"') from None
-
-
-def _value(text: str) -> GeneValue:
-    """Return the number, truth value or layer list that a text writes, or the text."""
-    if text in ("true", "false"):
-        return text == "true"
-    for read in (int, float):
-        with contextlib.suppress(ValueError):
-            return read(text)
-    with contextlib.suppress(ConfigurationError):
-        return _layers("", text)
-    return text
-
-
-def _option(gene: str) -> str:
-    return "--" + gene.replace("_", "-")
-
-
 def _as_option(found: re.Match[str]) -> str:
-    return _option(found[1])
+    return "--" + found[1].replace("_", "-")
 
 
 def _gene(values: Sequence[GeneValue]) -> Gene:

@@ -76,10 +76,10 @@ class Settings:
         strategy: Name of the algorithm.
         seed: Seed of every draw of the run.
         population: Individuals of a generation, as the strategy resolved it.
-        generations: Most generations; None is no bound.
-        budget: Most trainings of the search; None is no bound.
-        time_budget: Seconds a command may take; None is no bound.
-        timeout: Seconds that an evaluation may take; None is no bound.
+        generations: Most generations; None for no bound.
+        budget: Most trainings of the search; None for no bound.
+        time_budget: Seconds a command may take; None for no bound.
+        timeout: Seconds that an evaluation may take; None for no bound.
         finalists: Genomes that are trained again after the search.
         finalist_seeds: Trainings of each.
         fitness: "validation", or "test" to do what the 2019 report did.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evo.cli.commands.options import OUTPUT, Debug, MovedData, OtherDevice, Quiet, SameModel, Workers
+from evo.cli.commands.options import Debug, MovedData, OtherDevice, Quiet, SameModel, Workers, of_output
 from evo.cli.commands.shell import execution_of, guarded
 from evo.individual import replicate_number
 
@@ -50,15 +50,9 @@ def _loaded(path: Path) -> Run:
 @guarded
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    csv: Annotated[
-        Path | None, typer.Option(help="Also write the genomes to this file; -: to stdout.", rich_help_panel=OUTPUT)
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Also write everything to this file; -: to stdout.", rich_help_panel=OUTPUT)
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Also write everything to this file; -: to stdout.", rich_help_panel=OUTPUT)
-    ] = None,
+    csv: Annotated[Path | None, of_output(help="Also write the genomes to this file; -: to stdout.")] = None,
+    json: Annotated[Path | None, of_output(help="Also write everything to this file; -: to stdout.")] = None,
+    markdown: Annotated[Path | None, of_output(help="Also write everything to this file; -: to stdout.")] = None,
     group: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,9 +61,7 @@ def compare(
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Genomes of a run that has no finalists.")] = 3,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=OUTPUT)
-    ] = False,
+    overwrite: Annotated[bool, of_output("--overwrite", help="Replace files that are there.")] = False,
     debug: Debug = False,
 ) -> None:
     """Compare runs: their best genomes on validation and test data, and which settings do better over several seeds.
@@ -181,12 +173,8 @@ def replay(
         ),
     ] = 0,
     seeds: Annotated[int, typer.Option(min=0, help="Also train on so many new seeds, and show the spread.")] = 0,
-    save: Annotated[
-        Path | None, typer.Option(help="Write the trained weights to this file (safetensors).", rich_help_panel=OUTPUT)
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file that --save names.", rich_help_panel=OUTPUT)
-    ] = False,
+    save: Annotated[Path | None, of_output(help="Write the trained weights to this file (safetensors).")] = None,
+    overwrite: Annotated[bool, of_output("--overwrite", help="Replace the file that --save names.")] = False,
     data_dir: MovedData = None,
     model: SameModel = None,
     device: OtherDevice = None,

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from evo.cli.commands.options import (
-    SEARCH,
     Budget,
     Dask,
     DataDir,
@@ -35,6 +34,7 @@ from evo.cli.commands.options import (
     TimeBudget,
     Timeout,
     Workers,
+    of_search,
 )
 from evo.cli.commands.shell import guarded, watched
 
@@ -46,35 +46,22 @@ def search(
     budget: Budget = None,
     generations: Generations = None,
     time_budget: TimeBudget = None,
-    population: Annotated[int | None, typer.Option(help="Individuals of a generation.", rich_help_panel=SEARCH)] = None,
+    population: Annotated[int | None, of_search(help="Individuals of a generation.")] = None,
     seed: Seed = 0,
     pending: Annotated[
         int | None,
-        typer.Option(
-            help="Proposals whose results the next one does not wait for; bounds the workers that are busy. "
-            "Default: 4.",
-            rich_help_panel=SEARCH,
+        of_search(
+            help="Proposals whose results the next one does not wait for; bounds the workers that are busy. Default: 4."
         ),
     ] = None,
     asynchronous: Annotated[
-        bool,
-        typer.Option(
-            "--asynchronous", help="Wait for no result; not reproducible with several workers.", rich_help_panel=SEARCH
-        ),
+        bool, of_search("--asynchronous", help="Wait for no result; not reproducible with several workers.")
     ] = False,
     free_steps: Annotated[
-        bool,
-        typer.Option(
-            "--free-steps",
-            help="Train to the most steps of the space; a genome's best checkpoint counts.",
-            rich_help_panel=SEARCH,
-        ),
+        bool, of_search("--free-steps", help="Train to the most steps of the space; a genome's best checkpoint counts.")
     ] = False,
     finalists: Finalists = None,
-    initial_from: Annotated[
-        Path | None,
-        typer.Option(help="A run whose best genomes enter the first population.", rich_help_panel=SEARCH),
-    ] = None,
+    initial_from: Annotated[Path | None, of_search(help="A run whose best genomes enter the first population.")] = None,
     fitness: Fitness = "validation",
     dataset: Dataset = None,
     data_dir: DataDir = None,
@@ -131,8 +118,7 @@ def resume(
     time_budget: TimeBudget = None,
     finalists: Finalists = None,
     seeds: Annotated[
-        int | None,
-        typer.Option(help="For runs of evo train and evo table1: trainings of each network.", rich_help_panel=SEARCH),
+        int | None, of_search(help="For runs of evo train and evo table1: trainings of each network.")
     ] = None,
     data_dir: MovedData = None,
     model: SameModel = None,

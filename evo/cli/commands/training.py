@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from evo.cli.commands.options import (
-    OUTPUT,
-    TRAINING,
     Dask,
     DataDir,
     Debug,
@@ -24,12 +23,14 @@ from evo.cli.commands.options import (
     TimeBudget,
     Timeout,
     Workers,
+    of_output,
+    of_training,
     one_of,
 )
 from evo.cli.commands.shell import execution_of, guarded, watched
 from evo.names import DATASETS, FITNESS_PARTS, MODELS
 
-NETWORK = "The network"
+of_network = functools.partial(typer.Option, rich_help_panel="The network")
 GENES = (
     "hidden_layers",
     "channels",
@@ -49,52 +50,30 @@ Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each
 @guarded
 def train(
     model: Annotated[
-        str,
-        typer.Option(
-            help=f"{', '.join(MODELS)}, or package.module:function for a user-defined model.", rich_help_panel=NETWORK
-        ),
+        str, of_network(help=f"{', '.join(MODELS)}, or package.module:function for a user-defined model.")
     ] = "mlp",
-    hidden_layers: Annotated[
-        str | None, typer.Option(help="Widths, as 1000,500 (mlp, numpy_mlp).", rich_help_panel=NETWORK)
-    ] = None,
-    channels: Annotated[
-        str | None, typer.Option(help="One number per block, as 32,64 (cnn).", rich_help_panel=NETWORK)
-    ] = None,
-    activation: Annotated[
-        str | None, typer.Option(help="relu, gelu, silu or tanh (mlp).", rich_help_panel=NETWORK)
-    ] = None,
-    dropout: Annotated[float | None, typer.Option(help="Rate (mlp, cnn).", rich_help_panel=NETWORK)] = None,
-    batch_norm: Annotated[
-        bool | None, typer.Option("--batch-norm/--no-batch-norm", help="(mlp, cnn)", rich_help_panel=NETWORK)
-    ] = None,
-    batch_norm_kind: Annotated[
-        str | None, typer.Option(help="torch, automatic or manual (mlp).", rich_help_panel=NETWORK)
-    ] = None,
+    hidden_layers: Annotated[str | None, of_network(help="Widths, as 1000,500 (mlp, numpy_mlp).")] = None,
+    channels: Annotated[str | None, of_network(help="One number per block, as 32,64 (cnn).")] = None,
+    activation: Annotated[str | None, of_network(help="relu, gelu, silu or tanh (mlp).")] = None,
+    dropout: Annotated[float | None, of_network(help="Rate (mlp, cnn).")] = None,
+    batch_norm: Annotated[bool | None, of_network("--batch-norm/--no-batch-norm", help="(mlp, cnn)")] = None,
+    batch_norm_kind: Annotated[str | None, of_network(help="torch, automatic or manual (mlp).")] = None,
     gene: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--gene", help="NAME=VALUE: whatever else the model reads; can be repeated.", rich_help_panel=NETWORK
-        ),
+        list[str] | None, of_network("--gene", help="NAME=VALUE: whatever else the model reads; can be repeated.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(rich_help_panel=TRAINING)] = None,
-    batch_size: Annotated[int | None, typer.Option(rich_help_panel=TRAINING)] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.", rich_help_panel=TRAINING)] = None,
-    weight_decay: Annotated[float | None, typer.Option(rich_help_panel=TRAINING)] = None,
+    learning_rate: Annotated[float | None, of_training()] = None,
+    batch_size: Annotated[int | None, of_training()] = None,
+    steps: Annotated[int | None, of_training(help="Optimiser steps.")] = None,
+    weight_decay: Annotated[float | None, of_training()] = None,
     optimiser: Optimiser = None,
     preprocess: Preprocess = None,
     evaluate_every: Annotated[
         int | None,
-        typer.Option(
-            help="Steps between two points of the learning curve. Default: 100, a twentieth of short trainings.",
-            rich_help_panel=TRAINING,
-        ),
+        of_training(help="Steps between points of the learning curve. Default: 100; of short trainings, a twentieth."),
     ] = None,
     training_mode: Annotated[
         Literal["whole", "batches"] | None,
-        typer.Option(
-            help="Also measure without leaving training mode, the held-out part at once or in batches.",
-            rich_help_panel=TRAINING,
-        ),
+        of_training(help="Also measure without leaving training mode, the held-out part at once or in batches."),
     ] = None,
     seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(help="What the seeds of the trainings derive from.")] = 0,
@@ -104,9 +83,7 @@ def train(
             help=f"{one_of(FITNESS_PARTS)}; test: train on the whole training set and measure on the test set."
         ),
     ] = "validation",
-    dataset: Annotated[
-        str | None, typer.Option(help=f"{one_of(DATASETS)}. Default: cifar10.", rich_help_panel=TRAINING)
-    ] = None,
+    dataset: Annotated[str | None, of_training(help=f"{one_of(DATASETS)}. Default: cifar10.")] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -115,9 +92,7 @@ def train(
     dask: Dask = None,
     timeout: Timeout = None,
     time_budget: TimeBudget = None,
-    save: Annotated[
-        bool, typer.Option("--save", help="Keep the trained weights (safetensors).", rich_help_panel=OUTPUT)
-    ] = False,
+    save: Annotated[bool, of_output("--save", help="Keep the trained weights (safetensors).")] = False,
     output: Output = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -136,7 +111,8 @@ def train(
       evo train --model numpy_mlp --data-dir ~/cifar10 --fitness test
     """
     options = dict(locals())
-    from evo.loop.listed import configuration_of, grid_for, space_of, train_configurations
+    from evo.cli.commands.configuration import configuration_of, grid_for
+    from evo.loop.listed import space_of, train_configurations
 
     genes = {name: options[name] for name in GENES}
     fixed = {name: options[name] for name in ("optimiser", "preprocess", "training_mode")}
