@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, takes_seed
 from evo.evaluators.dask.connection import Where
 from evo.evaluators.objective import Objective, name_of
 from evo.individual import Genome
-from evo.loop.execution import Execution, Work, begin, check_above_zero, checked_seed, go_on
+from evo.loop.execution import Execution, check_above_zero
+from evo.loop.lifecycle import Work, begin, checked_seed, resume_run
 from evo.loop.listed import check_seeds, train_listed
-from evo.loop.search_loop import Nobody, Observer, Stop, StopCheck, algorithm_of, run_search
+from evo.loop.search_loop import Observer, SilentObserver, Stop, StopCheck, algorithm_of, run_search
+from evo.names import FITNESS_PARTS, check_name
 from evo.record.run import Run
 from evo.record.settings import FINALISTS, LISTED, Settings, current_versions
 from evo.space import SearchSpace
@@ -39,15 +42,15 @@ def search(
     asynchronous: bool = False,
     free_steps: bool = False,
     objectives: Mapping[str, str] | None = None,
-    fitness: Literal["validation", "test"] = "validation",
+    fitness: str = "validation",
     initial: Sequence[Mapping[str, Any]] = (),
     initial_from: str | Path | None = None,
     model: str | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    engine: Literal["auto", "eager", "onednn"] = "auto",
+    precision: str = "auto",
+    engine: str = "auto",
     workers: int | None = None,
     timeout: float | None = None,
     dask: Where | None = None,
@@ -68,25 +71,25 @@ def search(
         time_budget: Seconds; the search then raises `Stop` and can be resumed.
         seed: Decides everything that is drawn.
         finalists: How many genomes are trained again on three new seeds after the search; 0 for none.
-        pending: Of strategies that propose one individual at a time: proposals whose results are not awaited. It bounds
-            how many workers are busy, and decides what is proposed, whatever their number.
+        pending: For strategies that propose one individual at a time: proposals whose results are not awaited. It
+            bounds how many workers are busy, and decides what is proposed, whatever their number.
         asynchronous: Learn results in the order in which they arrive instead; not reproducible.
         free_steps: Train every genome to the most steps of the space; its best checkpoint is its fitness and its steps.
-        objectives: Of the strategy `pareto`: "maximise" or "minimise" by what is measured; default: the space's own, or
-            fitness and few parameters.
+        objectives: For the strategy `pareto`: "maximise" or "minimise" by what is measured; default: those of the
+            space, or fitness and few parameters.
         fitness: "validation", or "test" to select on the test set as the 2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
         initial_from: A run whose best genomes enter the first population.
-        model: A shipped model's name, or "package.module:function" for one of your own.
+        model: A shipped model's name, or "package.module:function" for a user-defined one.
         dataset: "cifar10", "digits" or "imagefolder".
         data_dir: Where the dataset is; without `dataset`, what lies there decides.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "fp32" or "bf16".
         engine: "auto", "eager" or "onednn"; the table says which one made a row.
-        workers: Evaluations at the same time; changes no result. Default: one a core (trainings on a CPU), or one.
+        workers: Evaluations at the same time; changes no result. Default: one per core (trainings on a CPU), or one.
         timeout: Seconds that an evaluation may take; one that takes longer is ended, and its status is "timeout".
         dask: The cluster to evaluate on: a scheduler's address, a scheduler file, "local", or a `distributed.Client`.
-            `workers` is then the most evaluations at a time; default: one a worker.
+            `workers` is then the most evaluations at a time; default: one per worker.
         output: The run folder. Default: with an objective none, the run stays in memory; otherwise
             results/<space>-<n>.
         overwrite: Replace the run in `output`.
@@ -99,19 +102,18 @@ def search(
     Raises:
         ConfigurationError: Something that was asked for is wrong; nothing was written.
         SearchError: The first three evaluations all failed.
-        Stop: The time budget is used up; `resume` goes on.
+        Stop: The time budget is used up; `resume` continues.
     """
-    observer = observer or Nobody()
+    observer = observer or SilentObserver()
     execution = Execution(
-        dataset, data_dir, device, precision, engine, workers, timeout, time_budget, output, overwrite, dask
+        dataset, data_dir, model, device, precision, engine, workers, timeout, time_budget, output, overwrite, dask
     )
     loaded = load_space(space)
     if objective is not None and not callable(objective):
         raise ConfigurationError(f"objective: must be a function f(config) or f(config, seed), got {objective!r}")
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)
-    if fitness not in ("validation", "test"):
-        raise ConfigurationError(f'--fitness: must be "validation" or "test", got "{fitness}"')
+    check_name("--fitness", fitness, FITNESS_PARTS)
     name = strategy or loaded.search.strategy or DEFAULT_STRATEGY
     if free_steps:
         loaded = _with_free_steps(loaded, name, objective)
@@ -136,37 +138,9 @@ def search(
         initial=_known_configurations(loaded, initial, initial_from, observer),
         versions=current_versions(),
     )
-    _take_defaults(settings, loaded)
-    if settings.finalists < 0:
-        raise ConfigurationError(f"--finalists: must be 0 or more, got {settings.finalists}")
-    if budget is None and generations is None:
-        settings.budget, settings.generations = loaded.search.budget, loaded.search.generations
-    algorithm = algorithm_of(loaded, settings, population if population is not None else loaded.search.population)
-    settings.population = algorithm.population_size
-    settings.pending = getattr(algorithm, "pending", None)
-    settings.objectives = getattr(algorithm, "objectives", None)
-    if loaded.search.objectives and settings.objectives is None:
-        observer.notify(
-            f"note: the space's objectives are for strategy pareto; {settings.strategy} goes by fitness alone"
-        )
-    if free_steps and "train_accuracy" in (settings.objectives or {}):
-        raise ConfigurationError("--free-steps: a best checkpoint has no train_accuracy; leave that objective out")
-    unreported = [name for name in settings.objectives or {} if name not in ("fitness", "seconds")]
-    if objective is not None and unreported:
-        raise ConfigurationError(
-            f"objectives: {', '.join(unreported)}: a function of your own reports fitness and seconds alone; "
-            'give objectives={"fitness": "maximise", "seconds": "minimise"}, or take another strategy'
-        )
-    first = getattr(algorithm, "first_size", settings.population)
-    if algorithm.limit <= first and settings.strategy != "random":
-        observer.notify(
-            f"note: the first {first} genomes are drawn, and there are {algorithm.limit} trainings: nothing evolves"
-        )
-    if len(settings.initial) > settings.population:
-        observer.warn(
-            f"note: of {len(settings.initial)} known configurations the first {settings.population} are tried"
-        )
-    settings.budget, settings.generations = algorithm.budget, algorithm.generations
+    algorithm = _resolve(settings, loaded, population)
+    _check_objectives(settings, loaded, observer)
+    _note_what_is_left_out(settings, algorithm, observer)
     return begin(
         loaded,
         settings,
@@ -188,7 +162,7 @@ def resume(
     model: str | None = None,
     data_dir: str | Path | None = None,
     device: str | None = None,
-    engine: Literal["auto", "eager", "onednn"] | None = None,
+    engine: str | None = None,
     workers: int | None = None,
     timeout: float | None = None,
     dask: Where | None = None,
@@ -197,7 +171,7 @@ def resume(
     observer: Observer | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
-    """Go on with a run where it stopped; a larger budget extends a finished one.
+    """Continue a run where it stopped; a larger budget extends a finished one.
 
     Args:
         path: The run folder.
@@ -205,13 +179,13 @@ def resume(
         budget: A new bound of trainings; without a new bound of either kind the old ones hold.
         generations: A new bound of generations.
         time_budget: Seconds for this call.
-        model: The same reference as before, where the run has a model of your own.
+        model: The same reference as before, where the run has a user-defined model.
         data_dir: Where the dataset is, if it has moved.
-        device: If it is not to be the one that the run began on.
-        engine: If it is not to be the one that the run began with.
+        device: Another device than the one that the run began on.
+        engine: Another engine than the one that the run began with.
         workers: Evaluations at the same time; changes no result.
         timeout: A new bound of an evaluation's seconds.
-        dask: The cluster to go on with, see `search`; without it, the run goes on on this machine.
+        dask: The cluster to continue on, see `search`; without it, the run continues on this machine.
         finalists: A new number of finalists.
         seeds: A new number of trainings of each configuration, where nothing is searched (`evo train`, `evo table1`).
         observer: Watches the search.
@@ -225,41 +199,27 @@ def resume(
         ConfigurationError: The objective, model or data do not fit the run.
         Stop: The time budget is used up, or the cluster's scheduler does not answer.
     """
-    observer = observer or Nobody()
-    check_above_zero(
+    observer = observer or SilentObserver()
+    execution = Execution(
+        data_dir=data_dir,
+        model=model,
+        device=device,
+        engine=engine,
         workers=workers,
-        time_budget=time_budget,
         timeout=timeout,
-        budget=budget,
-        generations=generations,
+        time_budget=time_budget,
+        dask=dask,
     )
+    check_above_zero(budget=budget, generations=generations)
     check_seeds(seeds)
-    run = Run.open(path, warn=observer.warn)
-    try:
+    with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
         settings = replace(run.settings)
         _warn_of_other_versions(settings, observer)
-        settings.timeout = timeout if timeout is not None else settings.timeout
         if settings.strategy == LISTED:
             work = _more_seeds(run, settings, seeds, budget=budget, generations=generations, finalists=finalists)
         else:
             work = _more_search(run, settings, budget, generations, finalists, seeds, observer)
-        return go_on(
-            run,
-            settings,
-            work,
-            objective=objective,
-            model=model,
-            data_dir=data_dir,
-            device=device,
-            engine=engine,
-            workers=workers,
-            time_budget=time_budget,
-            dask=dask,
-            observer=observer,
-            stop_check=stop_check,
-        )
-    finally:
-        run.close()
+        return resume_run(run, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
 def _more_search(
@@ -271,7 +231,7 @@ def _more_search(
     seeds: int | None,
     observer: Observer,
 ) -> Work:
-    """Return what is left to do of a search with its new bounds, which are noted in the settings."""
+    """Note a search's new bounds in the settings; return what is left to do."""
     if seeds is not None:
         raise ConfigurationError(f"--seeds: run {run.path} is a search; --budget or --generations extends it")
     if budget is not None or generations is not None:
@@ -287,7 +247,7 @@ def _more_search(
 
 
 def _more_seeds(run: Run, settings: Settings, seeds: int | None, **bounds: int | None) -> Work:
-    """Return what is left to do of listed configurations; a new number of seeds is noted in the settings."""
+    """Note a new number of seeds of listed configurations in the settings; return what is left to do."""
     for name, value in bounds.items():
         if value is not None:
             raise ConfigurationError(f"--{name}: run {run.path} searches nothing; --seeds extends it")
@@ -319,7 +279,7 @@ def _search_with(algorithm: Strategy) -> Work:
 
 
 def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
-    """Say so if results of now may differ from those of the versions that the run began with."""
+    """Warn if results may differ now from those of the versions that the run began with."""
     now = current_versions()
     changed = [
         f"{name} {before} is now {now.get(name)}"
@@ -343,13 +303,50 @@ def _with_free_steps(space: SearchSpace, strategy: str, objective: Objective | N
     return space.with_most_steps()
 
 
-def _take_defaults(settings: Settings, space: SearchSpace) -> None:
-    """Fill in what the space file says of the strategy's own settings, where it has them and nothing was given."""
+def _resolve(settings: Settings, space: SearchSpace, population: int | None) -> Strategy:
+    """Fill in what the space and the strategy decide where nothing was given; return the strategy."""
     known = STRATEGIES[settings.strategy].options if settings.strategy in STRATEGIES else frozenset()
     if settings.pending is None and "pending" in known:
         settings.pending = space.search.pending
     if settings.objectives is None and "objectives" in known:
         settings.objectives = dict(space.search.objectives or {}) or None
+    if settings.finalists < 0:
+        raise ConfigurationError(f"--finalists: must be 0 or more, got {settings.finalists}")
+    if settings.budget is None and settings.generations is None:
+        settings.budget, settings.generations = space.search.budget, space.search.generations
+    algorithm = algorithm_of(space, settings, population if population is not None else space.search.population)
+    settings.population = algorithm.population_size
+    settings.budget, settings.generations = algorithm.budget, algorithm.generations
+    settings.pending = getattr(algorithm, "pending", None)
+    settings.objectives = getattr(algorithm, "objectives", None)
+    return algorithm
+
+
+def _check_objectives(settings: Settings, space: SearchSpace, observer: Observer) -> None:
+    """Check that what a search of several objectives asks for is measured."""
+    if space.search.objectives and settings.objectives is None:
+        observer.notify(f"note: the space's objectives are for strategy pareto; {settings.strategy} uses only fitness")
+    if settings.free_steps and "train_accuracy" in (settings.objectives or {}):
+        raise ConfigurationError("--free-steps: a best checkpoint has no train_accuracy; leave that objective out")
+    unreported = [name for name in settings.objectives or {} if name not in ("fitness", "seconds")]
+    if settings.objective is not None and unreported:
+        raise ConfigurationError(
+            f"objectives: {', '.join(unreported)}: a user-defined function reports only fitness and seconds; "
+            'give objectives={"fitness": "maximise", "seconds": "minimise"}, or take another strategy'
+        )
+
+
+def _note_what_is_left_out(settings: Settings, algorithm: Strategy, observer: Observer) -> None:
+    """Say so if the bounds leave no room for evolution or for known configurations."""
+    first = getattr(algorithm, "first_size", settings.population)
+    if algorithm.limit <= first and settings.strategy != "random":
+        observer.notify(
+            f"note: the first {first} genomes are drawn, and there are {algorithm.limit} trainings: nothing evolves"
+        )
+    if len(settings.initial) > settings.population:
+        observer.warn(
+            f"note: of {len(settings.initial)} known configurations the first {settings.population} are tried"
+        )
 
 
 def _known_configurations(

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from itertools import takewhile
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -16,7 +17,11 @@ Genome: TypeAlias = dict[str, GeneValue]
 
 Status: TypeAlias = Literal["complete", "partial", "diverged", "out_of_memory", "timeout", "failed"]
 
-Phase: TypeAlias = Literal["search", "finalist"]
+Phase: TypeAlias = Literal["search", "finalist", "weights", "replay"]
+"""What a training is for: the search, the choice of a winner, only its weights, or a comparison with the record."""
+
+_FIRST_REPLICATES: dict[Phase, int] = {"search": 0, "finalist": 101, "weights": 1000, "replay": 1001}
+"""The first replicate number of each phase, in ascending order. Journals, tables and seeds hold these numbers."""
 
 STEPS = "steps"
 """The gene that says how long to train: it does not enter the training's seed (see `training_seed`)."""
@@ -243,8 +248,8 @@ RUNG = "rung"
 def standing(individual: Individual, fitnesses: Sequence[float | None], turns: int = 0) -> tuple[int, int, float]:
     """Return what an individual is ranked by; higher is better, and below 0 it has failed altogether.
 
-    First its rung: a short training is no equal of a full one. Then how far it came in the last race: the better half
-    goes on at every round. Then its mean fitness. One evaluation that failed, and it stands behind all that never did.
+    First its rung: a short training does not equal a full one. Then how far it came in the last race, which the better
+    half continues at every round. Then its mean fitness. One failed evaluation ranks it behind all that never failed.
 
     Args:
         individual: What was evaluated.
@@ -271,6 +276,22 @@ def genome_from_json(values: Mapping[str, Any]) -> Genome:
 def genome_key(genome: Mapping[str, GeneValue]) -> str:
     """Return the canonical text of a genome; equal for equal genomes, whatever the order of their genes."""
     return json.dumps(genome, sort_keys=True, separators=(",", ":"))
+
+
+def replicate_number(phase: Phase, place: int = 0) -> int:
+    """Return the replicate number of a phase's evaluations of a genome, counted from 0."""
+    return _FIRST_REPLICATES[phase] + place
+
+
+@cache
+def phase_of(replicate: int) -> Phase:
+    """Return the phase that a replicate number belongs to; `replicate_number` is the inverse."""
+    return [phase for phase, first in _FIRST_REPLICATES.items() if first <= replicate][-1]
+
+
+def place_of(replicate: int) -> int:
+    """Return which of its phase's evaluations of a genome a replicate number stands for, counted from 0."""
+    return replicate - _FIRST_REPLICATES[phase_of(replicate)]
 
 
 def training_seed(run_seed: int, genome: Mapping[str, GeneValue], replicate: int) -> int:

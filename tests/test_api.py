@@ -12,7 +12,7 @@ import pytest
 import evo
 from evo.errors import ConfigurationError, SearchError
 from evo.individual import genome_key
-from evo.loop.search_loop import Nobody, Stop
+from evo.loop.search_loop import SilentObserver, Stop
 
 SPACE = evo.SearchSpace(
     {
@@ -216,7 +216,7 @@ def test_the_best_of_another_run_enter_the_first_population(tmp_path: Path) -> N
         ({"time_budget": math.nan}, "--time-budget: must be above 0, got nan"),
         ({"seed": -1}, "--seed: must be a whole number of at least 0, got -1"),
         ({"seed": True}, "--seed: must be a whole number of at least 0, got True"),
-        ({"fitness": "tests"}, '--fitness: must be "validation" or "test"'),
+        ({"fitness": "tests"}, '--fitness: unknown fitness "tests". Did you mean "test"'),
         ({"strategy": "gaa"}, 'unknown strategy "gaa". Did you mean "ga"'),
         ({"initial": [{"x": 7.0}]}, r"initial\[0\].x: 7.0 is not in"),
         ({"objective": None}, "names no model to train"),
@@ -245,7 +245,7 @@ def test_a_lambda_for_several_workers_is_refused_with_the_remedy(tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-class Listener(Nobody):
+class Listener(SilentObserver):
     """Keeps what it must know."""
 
     def __init__(self) -> None:

@@ -28,8 +28,8 @@ from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.connection import connect
 from evo.evaluators.dask.link import Link
 from evo.evaluators.dask.worker import _check_precision, _data_here, evaluate
-from evo.loop.execution import make_cluster_evaluator
-from evo.loop.search_loop import Nobody
+from evo.loop.execution import Execution, make_cluster_evaluator
+from evo.loop.search_loop import SilentObserver
 from evo.record.run import Run
 from evo.space.settings import TrainingSettings
 from evo.training.hardware import visible_gpus
@@ -77,7 +77,7 @@ def test_every_number_of_workers_gives_the_same_table(three_workers: Client, str
 def test_an_asynchronous_search_proposes_for_free_workers_alone(three_workers: Client) -> None:
     ahead = []
 
-    class Watcher(Nobody):
+    class Watcher(SilentObserver):
         def evaluated(self, run: Run, evaluation: object, seconds_left: float | None) -> None:
             ahead.append(len(run.individuals) - len(run.evaluations))
 
@@ -120,7 +120,7 @@ def test_workers_that_do_not_see_the_run_folder_write_nothing_and_send_trained_w
     monkeypatch.setattr(Link, "call", watched)
     run, said = tmp_path / "run", []
 
-    class Listener(Nobody):
+    class Listener(SilentObserver):
         def notify(self, message: str) -> None:
             said.append(message)
 
@@ -300,7 +300,9 @@ def test_a_cluster_on_this_machine_has_one_worker_a_gpu(
     monkeypatch.setattr("evo.loop.execution.visible_gpus", lambda: ["0", "1"])
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(5)))
     monkeypatch.setattr("evo.loop.execution.connect", lambda dask, workers, warn, gpus: asked.append((workers, gpus)))
-    evaluator: Any = make_cluster_evaluator(setup, "local", workers, None, device, Nobody(), lambda: None)
+    evaluator: Any = make_cluster_evaluator(
+        setup, Execution(dask="local", workers=workers, device=device), SilentObserver(), lambda: None
+    )
     evaluator._connect()
     assert asked == [expected]
 

@@ -21,9 +21,9 @@ from evo.evaluators.base import Evaluate, Setup, StopRequest
 from evo.evaluators.planner import Planner
 from evo.evaluators.training_task import TrainingTask
 from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
-from evo.loop.cost import CostModel, known_rates, rates_name_of
+from evo.loop.cost import CostModel, known_speed, speed_name_of
 from evo.loop.dispatch import Dispatch, Twins, cost_of
-from evo.loop.search_loop import Nobody, Stop, run_search
+from evo.loop.search_loop import SilentObserver, Stop, run_search
 from evo.models import ModelBuilder, mlp
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
@@ -270,7 +270,7 @@ def test_states_are_there_while_a_search_goes_on_and_gone_when_it_is_done(
     evaluator = InProcessEvaluator(Given(trainer_for(run, digits, mlp.build)))
     seen: list[int] = []
 
-    class Watching(Nobody):
+    class Watching(SilentObserver):
         def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
             seen.append(len(list((tmp_path / "run" / "states").glob("*.safetensors"))))
 
@@ -376,7 +376,7 @@ def rows(run: Run) -> list[dict[str, Any]]:
 
 def searched(workers: int, seed: int, name: str = "ga") -> tuple[Run, Pool]:
     run, pool = Run.create(searched_settings()), Pool(workers, seed)
-    run_search(algorithm(name), pool, run, Nobody())
+    run_search(algorithm(name), pool, run, SilentObserver())
     return run, pool
 
 
@@ -429,12 +429,12 @@ def test_a_search_that_is_stopped_and_resumed_has_the_same_table(name: str, mome
             raise Stop("enough", 75)
 
     with pytest.raises(Stop):
-        run_search(algorithm(name), Pool(3, moment), run, Nobody(), stop)
+        run_search(algorithm(name), Pool(3, moment), run, SilentObserver(), stop)
     run.close()
     again = Run.open(tmp_path / "run", warn=print)
     going_on = algorithm(name)
     going_on.replay(again.individuals, again.search_evaluations)
-    run_search(going_on, Pool(2, moment + 1), again, Nobody())
+    run_search(going_on, Pool(2, moment + 1), again, SilentObserver())
     assert rows(again) == rows(expected)
     assert again.generations == expected.generations
     again.close()
@@ -457,7 +457,7 @@ def test_the_first_three_individuals_start_first_even_if_they_are_the_cheapest(
         training=run.space.training.model_dump(exclude_none=True),
     )
     run, pool = Run.create(searched_settings(space=space.to_dict())), Pool(1, 0)
-    run_search(make_strategy("random", space, seed=1, population=9, budget=9), pool, run, Nobody())
+    run_search(make_strategy("random", space, seed=1, population=9, budget=9), pool, run, SilentObserver())
     assert pool.started[:3] == [0, 1, 2]
     assert pool.started[3:] == [8, 7, 6, 5, 4, 3]
 
@@ -584,7 +584,7 @@ def test_what_a_search_learned_of_the_machine_is_left_for_the_next() -> None:
     following = Run.create(searched_settings())
     fresh = cost_of(following, Twins(following))
     assert fresh.trainings == 0
-    rates, trainings = known_rates(rates_name_of(first.settings))
-    assert fresh.rates == rates != guess.rates
+    factor, trainings = known_speed(speed_name_of(first.settings))
+    assert fresh.factor == factor != guess.factor
     taught = [e for e in first.search_evaluations if e.complete and e.shared_with is None]
     assert 0 < trainings <= len(taught)

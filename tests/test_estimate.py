@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import evo
 from evo.cli.app import app
 from evo.data import PreparedDataset
-from evo.loop.cost import CLASSES, IMAGES, CostModel, counter, estimate, guessed_rates, keep_rates
+from evo.loop.cost import CLASSES, IMAGES, CostModel, counter, estimate, guessed_rates, keep_speed
 from evo.space import SearchSpace
 from evo.space.file import load_space
 from evo.training.hardware import processor_name
@@ -42,16 +42,15 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keep(factor: float, trainings: int) -> None:
-    """Leave rates of this machine that are so many times the guess."""
-    rates = [factor * rate for rate in guessed_rates("mlp")]
+    """Leave a speed of this machine: so many times the guess."""
     count = counter("mlp", space().training, (1, 8, 8), CLASSES, 1350, 150)
-    truth, found = CostModel(count, rates), CostModel(count, rates)
+    guess, found = CostModel(count, guessed_rates("mlp")), CostModel(count, guessed_rates("mlp"))
     for width in range(trainings):
         config = {"hidden_layers": (4 + width,)}
-        found.learn(config, truth.seconds(config))
+        found.learn(config, factor * guess.seconds(config))
     settings = make_settings(objective=None, model="mlp", device_name=processor_name(), precision="fp32")
     settings.dataset = {"image_shape": [1, 8, 8]}
-    keep_rates(settings, found)
+    keep_speed(settings, found)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -88,7 +87,7 @@ def test_an_estimate_is_the_same_every_time() -> None:
     assert estimate(space()) == estimate(space())
 
 
-def test_rates_of_this_machine_are_used_and_named() -> None:
+def test_the_speed_of_this_machine_is_used_and_named() -> None:
     guess = estimate(space())
     keep(3.0, trainings=12)
     fitted = estimate(space())

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
+from evo.cli.commands.configuration import configuration_of
 from evo.errors import ConfigurationError
 from evo.individual import Genome, training_seed
 from evo.loop.execution import Execution
-from evo.loop.listed import configuration_of, space_of, train_configurations
+from evo.loop.listed import space_of, train_configurations
 from evo.loop.search_loop import Stop
 from evo.record.run import Run
 from evo.record.settings import LISTED
@@ -89,7 +90,7 @@ def test_more_seeds_extend_it_and_leave_what_is_there(tmp_path: Path) -> None:
 def test_the_first_seeds_are_trained_first(tmp_path: Path) -> None:
     order: list[int] = []
 
-    class Watcher(evo.loop.search_loop.Nobody):  # type: ignore[name-defined]  # a module that was imported above
+    class Watcher(evo.loop.search_loop.SilentObserver):  # type: ignore[name-defined]  # a module that was imported above
         def evaluated(self, run: Run, evaluation: Any, seconds_left: float | None) -> None:
             order.append(evaluation.replicate)
 

@@ -14,8 +14,8 @@ import pytest
 import evo
 from evo.data import PreparedDataset
 from evo.errors import EvoError, RunError
+from evo.individual import replicate_number
 from evo.loop.search_loop import Stop
-from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.journal import Journal
 from evo.record.run import Run
 from evo.training.jobs import Metrics
@@ -44,7 +44,7 @@ def test_the_best_of_the_search_are_evaluated_again_on_new_seeds() -> None:
     assert run.finalists == tuple(entry.id for entry in run.ranked()[:3])
     again = run.finalist_evaluations
     assert [(e.individual, e.replicate) for e in again] == [
-        (individual, FIRST_FINALIST_REPLICATE + place) for individual in run.finalists for place in range(3)
+        (individual, replicate_number("finalist", place)) for individual in run.finalists for place in range(3)
     ]
     assert {e.phase for e in again} == {"finalist"}
     seeds = {e.seed for e in again} | {run.evaluations[i, 0].seed for i in run.finalists}

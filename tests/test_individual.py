@@ -6,6 +6,7 @@ import json
 import math
 import random
 from dataclasses import fields, replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,12 @@ from evo.individual import (
     CurvePoint,
     Evaluation,
     Individual,
+    Phase,
     genome_from_json,
     genome_key,
+    phase_of,
+    place_of,
+    replicate_number,
     standing,
     training_seed,
 )
@@ -225,3 +230,13 @@ def test_a_point_of_the_curve_has_a_step_and_finite_numbers_with_plain_names(poi
     values = Evaluation(0, 0, 0, "complete", 0.5).to_dict() | {"curve": [point]}
     with pytest.raises((KeyError, TypeError, ValueError)):
         Evaluation.from_dict(values)
+
+
+def test_replicate_numbers_keep_the_ranges_that_journals_hold() -> None:
+    firsts = {phase: replicate_number(phase) for phase in get_args(Phase)}
+    assert firsts == {"search": 0, "finalist": 101, "weights": 1000, "replay": 1001}
+    for phase in get_args(Phase):
+        number = replicate_number(phase)
+        assert (phase_of(number), place_of(number)) == (phase, 0)
+    assert [phase_of(number) for number in (100, 102, 999, 5000)] == ["search", "finalist", "finalist", "replay"]
+    assert place_of(replicate_number("finalist", 7)) == 7

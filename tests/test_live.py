@@ -19,7 +19,7 @@ import evo
 from evo.cli.live import LiveTable, TerminalObserver, facts_of, print_progress
 from evo.cli.progress import Progress, genome_text, line_of, printable
 from evo.individual import Evaluation
-from evo.loop.search_loop import Nobody, Stage
+from evo.loop.search_loop import SilentObserver, Stage
 from evo.record.run import Run
 from tests.screen import Screen
 from tests.test_run import evaluation, fill, individual, make_settings
@@ -41,7 +41,7 @@ def objective(config: dict[str, Any], seed: int) -> float:
     return -abs(math.log10(config["learning_rate"]) + 3) + config["steps"] / 1e4 + (seed % 100) / 1e3
 
 
-class Checking(Nobody):
+class Checking(SilentObserver):
     """Keeps the numbers as the terminal's observer does; compares them with the run after every evaluation."""
 
     def __init__(self) -> None:

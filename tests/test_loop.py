@@ -12,7 +12,7 @@ import evo
 from evo.errors import SearchError
 from evo.evaluators import InProcessEvaluator, ObjectiveSetup
 from evo.individual import Evaluation
-from evo.loop.search_loop import Nobody, Stop, run_search
+from evo.loop.search_loop import SilentObserver, Stop, run_search
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
 from tests.test_run import make_settings
@@ -20,7 +20,7 @@ from tests.test_run import make_settings
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, name="line")
 
 
-class Watcher(Nobody):
+class Watcher(SilentObserver):
     """Notes what it is told."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ def search(
     *,
     budget: int = 6,
     algorithm: Strategy | None = None,
-    watcher: Nobody | None = None,
+    watcher: SilentObserver | None = None,
     stop_check: Callable[[], None] = lambda: None,
 ) -> None:
     evaluator = InProcessEvaluator(ObjectiveSetup(objective))
@@ -152,7 +152,7 @@ def test_divergence_at_the_start_is_no_reason_to_stop() -> None:
             return Evaluation(task.individual, 0, task.seed, "diverged", error="the loss was nan by step 10")
 
     run = make_run()
-    run_search(make_algorithm(), Diverging(ObjectiveSetup(lambda config: 0.0)), run, Nobody())
+    run_search(make_algorithm(), Diverging(ObjectiveSetup(lambda config: 0.0)), run, SilentObserver())
     assert [evaluation.status for evaluation in run.search_evaluations] == ["diverged"] * 6
 
 
@@ -166,7 +166,7 @@ def test_an_asynchronous_search_waits_for_a_worker_where_there_is_none_at_the_mo
 
     run = make_run()
     algorithm = make_strategy("ageing", run.space, seed=1, population=3, budget=6, asynchronous=True)
-    run_search(algorithm, Comes(ObjectiveSetup(lambda config: config["x"])), run, Nobody())
+    run_search(algorithm, Comes(ObjectiveSetup(lambda config: config["x"])), run, SilentObserver())
     assert len(run.search_evaluations) == 6
 
 
@@ -219,9 +219,9 @@ def test_whether_failures_stop_a_search_does_not_depend_on_the_order_of_arrival(
     run = make_run()
     algorithm = make_strategy("random", SPACE, seed=1, population=4, budget=4)
     if not stops:
-        run_search(algorithm, Recorded(list(order), worked), run, Nobody())
+        run_search(algorithm, Recorded(list(order), worked), run, SilentObserver())
         assert len(run.evaluations) == 4
         return
     with pytest.raises(SearchError, match="individual 0: failed") as caught:
-        run_search(algorithm, Recorded(list(order), worked), run, Nobody())
+        run_search(algorithm, Recorded(list(order), worked), run, SilentObserver())
     assert "individual 3" not in str(caught.value)

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 import evo
 from evo.cli.app import app
 from evo.errors import ConfigurationError
-from evo.individual import Evaluation, training_seed
-from evo.loop.replay import FIRST_REPLAY_REPLICATE, Replay, replay_individual
+from evo.individual import Evaluation, replicate_number, training_seed
+from evo.loop.replay import Replay, replay_individual
 from evo.record.run import Run
 
 
@@ -136,7 +136,7 @@ def test_further_seeds_are_nobodys_and_show_the_spread(uninterrupted: Path, cli:
     run = evo.load(uninterrupted)
     replay = replay_individual(uninterrupted, 2, seeds=3)
     genome = run.individuals[2].genome
-    replicates = range(FIRST_REPLAY_REPLICATE, FIRST_REPLAY_REPLICATE + 3)
+    replicates = [replicate_number("replay", place) for place in range(3)]
     assert [other.seed for other in replay.others] == [training_seed(7, genome, number) for number in replicates]
     assert not {other.seed for other in replay.others} & {entry.seed for entry in run.evaluations.values()}
     assert len({other.loss for other in replay.others}) == 3

@@ -192,7 +192,7 @@ def test_the_first_free_name_is_taken(tmp_path: Path) -> None:
 
 def test_a_folder_of_runs_is_no_run_and_names_those_in_it(tmp_path: Path) -> None:
     Run.create(make_settings(), tmp_path / "digits-1").close()
-    with pytest.raises(RunError, match=r"is no run folder.*digits-1"):
+    with pytest.raises(RunError, match=r"is not a run folder.*digits-1"):
         Run.load(tmp_path)
     with pytest.raises(RunError, match="no such run folder"):
         Run.load(tmp_path / "missing")

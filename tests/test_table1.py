@@ -18,7 +18,7 @@ from evo.cli.watching import Follower
 from evo.errors import ConfigurationError
 from evo.loop.execution import Execution
 from evo.loop.listed import space_of
-from evo.loop.search_loop import Nobody
+from evo.loop.search_loop import SilentObserver
 from evo.record.run import Run
 from evo.report2019.reproduction import figure_runs, reproduce
 from evo.report2019.table import rows_of
@@ -97,7 +97,13 @@ def reproduced(folder: Path, rows: tuple[Row, ...], seeds: int = 1, *, figures: 
     given = {"output": folder, "dataset": "digits", "workers": 1} | options
     seed = given.pop("seed", 42)
     return reproduce(
-        rows, Execution(**given), seeds=seeds, seed=seed, figures=figures, observer=Nobody(), stop_check=lambda: None
+        rows,
+        Execution(**given),
+        seeds=seeds,
+        seed=seed,
+        figures=figures,
+        observer=SilentObserver(),
+        stop_check=lambda: None,
     )
 
 
@@ -260,8 +266,8 @@ def test_the_command_that_goes_on_asks_for_no_more_than_the_one_that_was_stopped
         folder = tmp_path / f"run{len(figures)}"
         stopped = cli.invoke(app, ["table1", *options, *figures, "--time-budget", "0.001s", "-o", str(folder)])
         assert stopped.exit_code == 75, stopped.output
-        [line] = [line for line in stopped.stderr.splitlines() if line.startswith("Go on with:")]
-        again = cli.invoke(app, [*shlex.split(line)[4:], "-q", "--workers", "1"])
+        [line] = [line for line in stopped.stderr.splitlines() if line.startswith("Continue with:")]
+        again = cli.invoke(app, [*shlex.split(line)[3:], "-q", "--workers", "1"])
         assert again.exit_code == 0, again.output
         settings = evo.load(folder).settings
         assert (len(settings.initial), settings.seeds) == (1, 2)

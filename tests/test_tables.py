@@ -11,8 +11,9 @@ import pytest
 
 import evo
 from evo.individual import CurvePoint, Evaluation, Individual
+from evo.record.folder import TABLES
 from evo.record.run import Run
-from evo.record.tables import write_csv
+from evo.record.tables import BUILDERS, write_csv
 from evo.space.problems import RESERVED
 from tests.test_run import evaluation, fill, individual, make_settings
 
@@ -37,7 +38,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_there_is_one_row_an_evaluation_of_the_search_in_the_order_of_ids() -> None:
+def test_every_table_has_its_file_name() -> None:
+    assert tuple(BUILDERS) == TABLES
+
+
+def test_there_is_one_row_per_evaluation_of_the_search_in_the_order_of_ids() -> None:
     run = Run.create(make_settings())
     for number in range(3):
         run.record_proposal(individual(number))

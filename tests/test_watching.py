@@ -341,7 +341,7 @@ def test_no_run_is_an_error_at_once(tmp_path: Path, cli: CliRunner) -> None:
     assert result.exit_code == 2
     assert "nowhere: no such run folder" in result.stderr
     (tmp_path / "empty").mkdir()
-    assert "is no run folder" in cli.invoke(app, ["watch", str(tmp_path / "empty"), "--once"]).stderr
+    assert "is not a run folder" in cli.invoke(app, ["watch", str(tmp_path / "empty"), "--once"]).stderr
 
 
 def test_the_command_waits_follows_and_is_interrupted_without_the_search(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from benchmarks.throughput.machine import step_operations
 from evo.errors import ConfigurationError
 from evo.files import write_json
 from evo.individual import Evaluation
-from evo.loop.search_loop import Nobody
+from evo.loop.search_loop import SilentObserver
 from evo.record.run import Run
 from evo.record.tables import write_csv
 from evo.training.hardware import processor_name, resolve_engine, resolve_precision
@@ -102,7 +102,7 @@ def note_machine(output: Path, divisor: float) -> None:
     write_json(file, {**asked, "processor": processor_name(), "cores": os.cpu_count(), **versions})
 
 
-class Lines(Nobody):
+class Lines(SilentObserver):
     """Prints a line per evaluation."""
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:

@@ -8,10 +8,9 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from evo.individual import Evaluation, raced, standing
+from evo.individual import Evaluation, phase_of, place_of, raced, standing
 from evo.loop.search_loop import Stage
 from evo.plain_text import made_plain
-from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
 
@@ -112,7 +111,7 @@ class Progress:
         self._count(evaluation)
         self.recent.append(row_of(self.run, evaluation))
         self.ends = None if seconds_left is None else time.time() + seconds_left
-        if evaluation.replicate < FIRST_FINALIST_REPLICATE:
+        if phase_of(evaluation.replicate) == "search":
             self._rank({evaluation.individual})
         self._measure_population()
 
@@ -163,7 +162,7 @@ class Progress:
             self._seconds.append(evaluation.seconds)
         if not evaluation.complete:
             self.failures[evaluation.status] += 1
-        if evaluation.replicate < FIRST_FINALIST_REPLICATE:
+        if phase_of(evaluation.replicate) == "search":
             self.done += 1
             fitness = evaluation.fitness if evaluation.complete else None
             self._fitnesses.setdefault(evaluation.individual, []).append(fitness)
@@ -218,9 +217,9 @@ def row_of(run: Run, evaluation: Evaluation) -> Row:
 
 
 def stage_of(run: Run, evaluation: Evaluation) -> str:
-    """Return which part of the run an evaluation belongs to: a generation, the race, a seed of a finalist."""
-    if evaluation.replicate >= FIRST_FINALIST_REPLICATE:
-        return f"finalist, seed {evaluation.replicate - FIRST_FINALIST_REPLICATE + 1}"
+    """Return the part of the run that an evaluation belongs to: a generation, the race, a seed of a finalist."""
+    if phase_of(evaluation.replicate) == "finalist":
+        return f"finalist, seed {place_of(evaluation.replicate) + 1}"
     if run.settings.strategy == LISTED:
         return f"seed {evaluation.replicate + 1}"
     if evaluation.replicate:

@@ -19,8 +19,8 @@ from rich.text import Text
 from evo.cli.progress import duration, genome_text, model_option, noun_of, printable, short
 from evo.cli.terminal import SELECTED_ON_TEST, nothing_complete, output_console
 from evo.errors import SearchError
-from evo.individual import Evaluation, genome_key
-from evo.record.history import FIRST_FINALIST_REPLICATE, fitness_bounds, on_new_seeds
+from evo.individual import Evaluation, genome_key, replicate_number
+from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
 from evo.reports.front import objectives_table
 from evo.reports.search_data import SearchData
@@ -110,7 +110,7 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
     _print_box(console, f"{count} training{'s' if count > 1 else ''}", sections, several)
     if not run.ranked():
         raise SearchError(nothing_complete(run))
-    seeds = min(run.settings.seeds + 2, FIRST_FINALIST_REPLICATE - 1)
+    seeds = min(run.settings.seeds + 2, replicate_number("finalist") - 1)
     more = f" --seeds {seeds}{model_option(run.settings)}"
     files = ["evaluations.csv", "curves.csv", "figures/"]
     _print_next(console, run, files, [("resume", more, "train on more seeds")])

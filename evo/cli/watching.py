@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from evo.cli.progress import Progress, model_option
-from evo.individual import Evaluation
+from evo.individual import Evaluation, replicate_number
 from evo.loop.dispatch import Twins, cost_of, predicted_seconds
 from evo.loop.finished import is_finished, total_of
 from evo.loop.search_loop import Stage, StopCheck
 from evo.record.folder import is_run
-from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.journal import is_written
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
@@ -126,7 +125,7 @@ class Follower:
             return [individual.id for individual in run.unevaluated()]
         individuals, first, seeds = tuple(range(len(run.individuals))), 0, settings.seeds
         if self.stage != "search":
-            individuals, first, seeds = run.finalists, FIRST_FINALIST_REPLICATE, settings.finalist_seeds
+            individuals, first, seeds = run.finalists, replicate_number("finalist"), settings.finalist_seeds
         replicates = range(first, first + seeds)
         return [number for number in individuals for place in replicates if (number, place) not in run.evaluations]
 

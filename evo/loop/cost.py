@@ -1,4 +1,4 @@
-"""What a training costs, in seconds and bytes, from its genome: a guess at first, fitted to the trainings already done.
+"""What a training costs, in seconds and bytes, from its genome: a guess at first, then fitted.
 
 It orders the work and tells a person how long something takes. It never changes a result.
 """
@@ -27,11 +27,11 @@ from evo.space.settings import TrainingSettings
 from evo.training.hardware import processor_name, resolve_engine, resolve_precision
 
 REMEMBERED = 256
-"""Trainings that the rates are fitted to: the last ones, for a machine's load changes."""
-DOUBT = 0.1
-"""Weight of a guessed rate, against that of one training."""
-TRUST = 0.3
-"""Weight of a rate that one earlier training has left; that of many grows with their root."""
+"""Trainings that the speed is fitted to: only the last ones, because a machine's load changes."""
+TRUST = 0.1
+"""Weight of a training of an earlier run, against that of one of this run."""
+OUTLIER = 10.0
+"""A training that took more than this many times what is usual counts as this many: the machine was asleep."""
 EVALUATION_BATCH = 125
 SHORTEST, LONGEST = 1e-6, 1e9
 """Seconds of a training that can be true."""
@@ -40,10 +40,10 @@ GUESSED_RATES = {
     "cnn": (1 / 30e9, 3e-9, 15e-6, 1e-9),
     "numpy_mlp": (1 / 60e9, 3e-9, 50e-6, 1e-9),
 }
-"""Seconds an operation of the products, a parameter's update, an operator's call, and a number moved: one core of a
-2021 server processor in float32."""
+"""Seconds per operation of the products, per update of a parameter, per call of an operator, and per number moved, on
+one core of a 2021 server processor in float32."""
 GUESSED_OTHER_RATES = (1e-5, 2e-3, 0.05)
-"""Seconds an image, a step and a training of a model that evo knows nothing of."""
+"""Seconds per image, per step and per training of a model that evo knows nothing about."""
 
 
 @dataclass(frozen=True)
@@ -55,83 +55,63 @@ class Count:
 
 
 class CostModel:
-    """Predicts seconds as a sum of amounts times rates; the rates are fitted to the trainings done.
+    """Predicts seconds as guessed ones times one factor: how slow this machine is, fitted to the trainings done.
 
     Args:
         count: Counts what the training of a configuration does.
-        rates: Guessed seconds a unit of each amount.
-        known: What earlier trainings on this machine have made of them, if there were any.
-        known_from: How many those were.
+        rates: Guessed seconds per unit of each amount.
+        known: The factor that earlier runs on this machine have left, if there were any.
+        known_from: From how many trainings.
     """
 
     def __init__(
         self,
         count: Callable[[Mapping[str, Any]], Count],
         rates: Sequence[float],
-        known: Sequence[float] | None = None,
+        known: float = 1.0,
         known_from: int = 0,
     ):
         self._count, self._rates = count, tuple(rates)
-        # Not zero, even where the last fit was: a rate counts again when trainings show it.
-        self._prior = tuple(max(now / guess, 0.01) for now, guess in zip(known or rates, rates, strict=True))
-        self._factors = self._prior
-        self.known_from = known_from
-        self._rows: deque[tuple[list[float], float]] = deque(maxlen=REMEMBERED)
-        self._fitted = True
+        self._known, self.known_from = known, known_from
+        self._rows: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
+        self._factor: float | None = known
         self.trainings = 0
 
     @property
-    def rates(self) -> tuple[float, ...]:
-        """Seconds a unit of each amount, by what is known now."""
-        if not self._fitted:
-            self._fit()
-        return tuple(rate * factor for rate, factor in zip(self._rates, self._factors, strict=True))
+    def factor(self) -> float:
+        """How many times the guessed seconds a training takes: the ratio of sums, so that a total is right.
+
+        What earlier runs have left counts as some trainings of a usual size.
+        """
+        if self._factor is None:
+            most = OUTLIER * statistics.median(seconds / guess for guess, seconds in self._rows)
+            guessed = math.fsum(guess for guess, _ in self._rows)
+            taken = math.fsum(min(seconds, most * guess) for guess, seconds in self._rows)
+            earlier = TRUST * self.known_from * guessed / len(self._rows)
+            self._factor = (taken + earlier * self._known) / (guessed + earlier)
+        return self._factor
 
     def seconds(self, config: Mapping[str, Any]) -> float:
         """Return how long a training takes, by what is known now."""
-        return sum(amount * rate for amount, rate in zip(self._count(config).amounts, self.rates, strict=True))
+        return self.factor * self._guess(config)
 
     def memory(self, config: Mapping[str, Any]) -> float:
         """Return the bytes that a training needs beside the data: weights, gradients, optimiser, activations."""
         return self._count(config).memory
 
     def learn(self, config: Mapping[str, Any], seconds: float) -> None:
-        """Take in how long a training took."""
+        """Learn from how long a training took."""
         if SHORTEST < seconds < LONGEST:
-            parts = [amount * rate for amount, rate in zip(self._count(config).amounts, self._rates, strict=True)]
-            self._rows.append((parts, seconds))
+            self._rows.append((self._guess(config), seconds))
+            self._factor = None
             self.trainings += 1
-            self._fitted = False
 
-    def _fit(self) -> None:
-        """Fit factors of the rates, none below zero, to the trainings.
-
-        How the rates compare that were guessed, or that earlier trainings have left, counts a little, too; how fast
-        the machine is, only in the second case. The more trainings there were, the more it counts.
-        """
-        import numpy as np
-
-        self._fitted = True
-
-        parts, seconds = (np.array(column) for column in zip(*self._rows, strict=True))
-        # Relative errors: a short training counts as much as a long one. One rate alone is to be the mean.
-        weights = 1 / seconds if len(self._rates) > 1 else np.full(len(seconds), 1 / seconds.mean())
-        trust = max(DOUBT, TRUST * self.known_from**0.5)
-        ratios = np.log(seconds / (parts @ self._prior))
-        speed = float(np.exp(ratios.sum() / (len(ratios) + TRUST**2 * self.known_from)))
-        rows = np.vstack([parts * speed * weights[:, None], trust * np.eye(len(self._rates))])
-        target = np.concatenate([seconds * weights, trust * np.array(self._prior)])
-        with suppress(np.linalg.LinAlgError, RuntimeError):  # it may fail to converge; the old rates then hold
-            factors = np.linalg.lstsq(rows, target, rcond=None)[0]
-            if factors.min() < 0:
-                from scipy.optimize import nnls
-
-                factors, _ = nnls(rows, target)
-            self._factors = tuple(map(float, speed * factors))
+    def _guess(self, config: Mapping[str, Any]) -> float:
+        return sum(amount * rate for amount, rate in zip(self._count(config).amounts, self._rates, strict=True))
 
 
 def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
-    """Return the cost model of a run's trainings, with the rates of earlier runs on this machine if there are any."""
+    """Return the cost model of a run's trainings, with the speed that earlier runs on this machine have left."""
     if settings.model is None or settings.dataset is None:
         return CostModel(lambda config: Count((1.0,)), (1.0,))
     shape, classes = tuple(settings.dataset["image_shape"]), len(settings.dataset["classes"])
@@ -139,7 +119,7 @@ def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
     held_out = int(settings.dataset["test_count"]) if settings.fitness == "test" else validation_count(total)
     images = total if settings.fitness == "test" else total - held_out
     count = counter(settings.model, training, shape, classes, images, held_out)
-    return CostModel(count, guessed_rates(settings.model), *known_rates(rates_name_of(settings)))
+    return CostModel(count, guessed_rates(settings.model), *known_speed(speed_name_of(settings)))
 
 
 def counter(
@@ -148,7 +128,7 @@ def counter(
     """Return what counts a training of a model.
 
     Args:
-        model: A shipped model's name, or anything else for a model of the user's own.
+        model: A shipped model's name, or anything else for a user-defined model.
         training: The settings that no gene decides.
         shape: (channels, height, width) of an image.
         classes: Number of classes.
@@ -178,40 +158,38 @@ def counter(
 
 
 def guessed_rates(model: str) -> tuple[float, ...]:
-    """Return the rates of a machine that has not trained the model yet."""
+    """Return the rates of a usual machine."""
     return GUESSED_RATES.get(model, GUESSED_OTHER_RATES)
 
 
-def rates_name(model: str, shape: Sequence[int], device_name: str, precision: str, engine: str) -> str:
-    """Return the name under which a machine's rates for a shipped model and a shape of images are kept."""
+def speed_name(model: str, shape: Sequence[int], device_name: str, precision: str, engine: str) -> str:
+    """Return the name under which a machine's speed for a shipped model and a shape of images is kept."""
     return "; ".join((model, "x".join(map(str, shape)), device_name, precision, engine))
 
 
-def rates_name_of(settings: Settings) -> str:
+def speed_name_of(settings: Settings) -> str:
     """Return that of a run."""
     shape = (settings.dataset or {}).get("image_shape", ())
-    return rates_name(settings.model or "", shape, settings.device_name, settings.precision, settings.engine)
+    return speed_name(settings.model or "", shape, settings.device_name, settings.precision, settings.engine)
 
 
-def known_rates(name: str) -> tuple[tuple[float, ...] | None, int]:
-    """Return the rates that earlier runs on this machine have left, and from how many trainings; None without any."""
+def known_speed(name: str) -> tuple[float, int]:
+    """Return the factor that earlier runs on this machine have left, and from how many trainings; else 1 and 0."""
     try:
         entry = _calibrations()[name]
-        rates, trainings = tuple(map(float, entry["rates"])), min(REMEMBERED, int(entry["trainings"]))
+        factor, trainings = float(entry["factor"]), min(REMEMBERED, int(entry["trainings"]))
     except (ValueError, KeyError, TypeError, OverflowError):
-        return None, 0
-    expected = len(guessed_rates(name.partition(";")[0]))
-    sound = len(rates) == expected and all(0 <= rate < math.inf for rate in rates) and any(rates) and trainings > 0
-    return (rates, trainings) if sound else (None, 0)
+        return 1.0, 0
+    return (factor, trainings) if 0 < factor < math.inf and trainings > 0 else (1.0, 0)
 
 
-def keep_rates(settings: Settings, model: CostModel) -> None:
-    """Leave a shipped model's rates for later runs on this machine and for `evo check`."""
+def keep_speed(settings: Settings, model: CostModel) -> None:
+    """Leave the speed of a shipped model's trainings for later runs on this machine and for `evo check`."""
     if settings.model not in MODELS or not model.trainings:
         return
-    entry = {"rates": model.rates, "trainings": min(REMEMBERED, model.known_from + model.trainings)}
-    with suppress(OSError, ValueError):  # a cache that cannot be written is no loss
-        write_json(_calibration_file(), _calibrations() | {rates_name_of(settings): entry})
+    entry = {"factor": model.factor, "trainings": min(REMEMBERED, model.known_from + model.trainings)}
+    with suppress(OSError, ValueError):  # losing a cache harms nothing
+        write_json(_calibration_file(), _calibrations() | {speed_name_of(settings): entry})
 
 
 def _calibrations() -> dict[str, Any]:
@@ -241,7 +219,7 @@ class Estimate:
         longest: Seconds of the longest of those drawn.
         memory: Bytes of the largest, beside the data.
         cores: Trainings at a time.
-        trainings: Trainings on this machine that it is fitted to; with 0 it is a guess.
+        trainings: Trainings on this machine that it is fitted to; 0 for a guess.
     """
 
     mean: float
@@ -256,7 +234,7 @@ class Estimate:
 
 
 def estimate(space: SearchSpace) -> Estimate | None:
-    """Return what trainings of a space cost; None where model, dataset or a number of steps is not known."""
+    """Return what trainings of a space cost; None where model, dataset, steps or batch size are unknown."""
     fixed = space.training.model_dump(exclude_none=True)
     if space.model is None or space.dataset not in IMAGES or not {"steps", "batch_size"} <= {*fixed, *space.genes}:
         return None
@@ -264,13 +242,12 @@ def estimate(space: SearchSpace) -> Estimate | None:
     held_out = validation_count(total)
     precision = resolve_precision("auto", "cpu")
     engine = resolve_engine("auto", "cpu", precision)
-    name = rates_name(space.model, shape, processor_name(), precision, engine)
-    rates, trainings = known_rates(name)
+    name = speed_name(space.model, shape, processor_name(), precision, engine)
     count = counter(space.model, space.training, shape, CLASSES, total - held_out, held_out)
-    model = CostModel(count, guessed_rates(space.model), rates, trainings)
+    model = CostModel(count, guessed_rates(space.model), *known_speed(name))
     rng = random.Random(0)
     genomes = [space.sample(rng) for _ in range(DRAWS)]
     seconds = [model.seconds(genome) for genome in genomes]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = max(model.memory(genome) for genome in genomes)
-    return Estimate(statistics.fmean(seconds), max(seconds), memory, cores, trainings)
+    return Estimate(statistics.fmean(seconds), max(seconds), memory, cores, model.known_from)

@@ -11,7 +11,7 @@ from typing import Any
 
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import STEPS, Evaluation, Individual, training_seed
-from evo.loop.cost import REMEMBERED, CostModel, cost_model, keep_rates
+from evo.loop.cost import REMEMBERED, CostModel, cost_model, keep_speed
 from evo.record.run import Run
 
 RECENT = 32
@@ -41,6 +41,11 @@ class Dispatch:
     def pending(self) -> int:
         """Individuals that were submitted and have no evaluation yet."""
         return len(self._held) + len(self._answers) + self._evaluator.pending
+
+    @property
+    def running(self) -> int:
+        """Evaluations that run at this moment."""
+        return self._evaluator.running
 
     def room(self) -> int:
         """Return how many more individuals are wanted now."""
@@ -97,7 +102,7 @@ class Dispatch:
         here = cost_model(settings, self._run.space.training)
         for evaluation in self._trained_here:
             _learn(here, evaluation, self._run.individuals[evaluation.individual], self._twins)
-        keep_rates(settings, here)
+        keep_speed(settings, here)
 
     def _evaluate(self, individual: Individual) -> None:
         run = self._run

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import shutil
 import statistics
+from dataclasses import replace
 
 from evo.evaluators.base import Evaluator, Task
-from evo.individual import training_seed
-from evo.loop.search_loop import POLL_SECONDS, Observer, StopCheck
+from evo.individual import replicate_number, training_seed
+from evo.loop.search_loop import Observer, StopCheck, completed
 from evo.loop.tasks import evaluate_tasks
-from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.run import Run
 
 
 def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck = lambda: None) -> None:
     """Train the finalists on new seeds, name the winner by their mean fitness, then measure all on the test set.
 
-    The order is the point: nothing that was measured on the test set can have a part in the choice. What the journal
-    already holds is not done again.
+    The order is the point: nothing measured on the test set can influence the choice. What the journal already holds
+    is not done again.
 
     Args:
         run: A run whose search is done; open for writing.
@@ -54,13 +54,13 @@ def finalists_of(run: Run) -> tuple[int, ...]:
     if not run.settings.retrainable:
         return ()
     ranking = run.ranked()
-    # Who was trained for a part of the steps alone is no finalist beside those that were trained in full.
+    # A genome that was trained for only part of the steps is not a finalist beside those that were trained in full.
     furthest = [entry for entry in ranking if entry.rung == ranking[0].rung]
     return tuple(entry.id for entry in furthest[: run.settings.finalists])
 
 
 def _task(run: Run, individual: int, place: int, keep_weights: bool) -> Task:
-    replicate = FIRST_FINALIST_REPLICATE + place
+    replicate = replicate_number("finalist", place)
     genome = run.config_of(individual)
     return Task(
         individual,
@@ -92,12 +92,6 @@ def _measure_test(run: Run, evaluator: Evaluator, observer: Observer, stop_check
     for task in tasks:
         key = (task.individual, task.replicate)
         if run.evaluations[key].complete and run.tests.get(key, {}).get("test_accuracy") is None:
-            evaluator.submit(
-                Task(task.individual, task.replicate, task.seed, task.config, "finalist", "test", task.weights)
-            )
-    while evaluator.pending:
-        stop_check()
-        observer.working("test", evaluator.running)
-        evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
-        if evaluation is not None:
-            run.record_test(evaluation)
+            evaluator.submit(replace(task, measure="test", checkpoint=None))
+    for evaluation in completed(evaluator, "test", observer, stop_check, is_left=lambda: evaluator.pending):
+        run.record_test(evaluation)

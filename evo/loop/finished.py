@@ -11,7 +11,7 @@ from evo.record.settings import LISTED
 def is_finished(run: Run) -> bool:
     """Return whether nothing is left to do of a run: its search, its finalists and their test.
 
-    A run that was extended is not finished until its larger search is; its old winner says nothing of that.
+    A run that was extended is not finished until its larger search is; its old winner does not say so.
     """
     settings = run.settings
     if settings.strategy == LISTED:
@@ -40,7 +40,7 @@ def _finalists_are_done(run: Run) -> bool:
     if len(trained) < len(run.finalists) * settings.finalist_seeds:
         return False
     complete = [evaluation for evaluation in trained if evaluation.complete]
-    if complete and run.winner is None:  # where every training failed, nobody can be named
+    if complete and run.winner is None:  # where every training failed, there is no winner
         return False
     tested = settings.objective is not None or settings.fitness == "test"
     return tested or all((entry.individual, entry.replicate) in run.tests for entry in complete)

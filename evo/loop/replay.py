@@ -5,27 +5,24 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evo.data.splits import split_train
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, ProcessPoolEvaluator, Task, TrainingSetup
-from evo.individual import Evaluation, training_seed
-from evo.loop.execution import check_above_zero, default_workers, setup_of_run
-from evo.loop.search_loop import Nobody, Observer
+from evo.individual import Evaluation, phase_of, replicate_number, training_seed
+from evo.loop.execution import Execution, default_workers, setup_of_run
+from evo.loop.search_loop import Observer, SilentObserver, completed
 from evo.record.folder import check_output_file
-from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.run import Run
 from evo.record.settings import Settings, current_versions
 
-FIRST_REPLAY_REPLICATE = 1001
-"""Replicates from here on are trainings on further seeds; those below are the search's and the finalists'."""
-WEIGHTS_REPLICATE = FIRST_REPLAY_REPLICATE - 1
-"""Stands for a training whose weights alone are wanted."""
 RESULTS_DEPEND_ON = ("evo", "torch", "numpy")
-"""Packages of which another version may change the last digits."""
+"""Packages whose version may change the last digits."""
+RECORDED = Execution()
+"""Everything as it was recorded."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,11 @@ class Replay:
     Attributes:
         recorded: The evaluation in the run.
         again: The same training, now.
-        changed: What is another than when it was recorded, or may differ anyway; then the last digits may, too.
+        changed: What has changed since it was recorded, or may differ anyway; then the last digits may, too.
         images: Images that fitness is measured on.
         others: Trainings of the same configuration on further seeds.
         saved: The file of the trained weights.
-        model: A shipped model's name, or the reference of one of the user's own.
+        model: A shipped model's name, or the reference of a user-defined one.
     """
 
     recorded: Evaluation
@@ -93,15 +90,11 @@ class Replay:
 def replay_individual(
     path: Path,
     individual: int,
+    execution: Execution = RECORDED,
     *,
     replicate: int = 0,
     seeds: int = 0,
     save: Path | None = None,
-    overwrite: bool = False,
-    data_dir: Path | None = None,
-    model: str | None = None,
-    device: str | None = None,
-    workers: int | None = None,
     observer: Observer | None = None,
 ) -> Replay:
     """Train an individual of a run again with its seed, on the run's device and in its precision.
@@ -111,46 +104,38 @@ def replay_individual(
     Args:
         path: The run folder.
         individual: Its id.
-        replicate: Which of its trainings: 0 is the search's, from 101 on the finalists'.
+        execution: Where and how: `data_dir`, `model`, `device` and `workers`; `overwrite` replaces the file `save`.
+        replicate: Which of its trainings; see `evo.individual.phase_of`.
         seeds: Further trainings, on seeds that neither the search nor the finalists had.
         save: Where to write the trained weights.
-        overwrite: Replace that file.
-        data_dir: Where the data are, if they have moved.
-        model: The run's own model again.
-        device: If not the run's.
-        workers: Trainings at the same time, where there are further seeds; changes no result.
         observer: Is told of every training.
 
     Raises:
         RunError: The folder holds no run.
-        ConfigurationError: No such training, the run has an objective of the user's own, or `save` cannot be written.
+        ConfigurationError: No such training, the run has an objective, or `save` cannot be written.
     """
     if seeds < 0:
         raise ConfigurationError(f"--seeds: must be 0 or more, got {seeds}")
-    check_above_zero(workers=workers)
     if save is not None:
-        check_output_file(save, "--save", overwrite=overwrite)
+        check_output_file(save, "--save", overwrite=execution.overwrite)
     run = Run.load(path)
     recorded = _recorded(run, individual, replicate)
-    observer = observer or Nobody()
-    setup = setup_of_run(
-        run,
-        model=model,
-        data_dir=data_dir,
-        device=device,
+    observer = observer or SilentObserver()
+    execution = replace(
+        execution,
         precision=recorded.precision or None,
-        engine=None if device else recorded.engine or None,
-        observer=observer,
-    )
+        engine=None if execution.device else recorded.engine or None,
+    ).of_run(run.settings)
+    setup = setup_of_run(run, execution, None, observer)
     assert isinstance(setup, TrainingSetup)  # a run of an objective has been refused
-    count = min(1 + seeds, workers or default_workers(setup, device or run.settings.device))
+    count = min(1 + seeds, execution.workers or default_workers(setup, setup.device))
     with tempfile.TemporaryDirectory() as folder, ProcessPoolEvaluator(setup, workers=count) as evaluator:
         weights = Path(folder) / "weights.safetensors" if save is not None else None
         facts = evaluator.start()
         tasks = _tasks(run, recorded, seeds, weights)
         results = _trained(evaluator, tasks, observer)
         again = results.pop(replicate)
-        of_weights = results.pop(WEIGHTS_REPLICATE, again)
+        of_weights = results.pop(replicate_number("weights"), again)
         if save is not None and weights is not None and weights.is_file():
             _save(save, weights, run, setup, of_weights, facts)
     return Replay(
@@ -183,18 +168,18 @@ def _recorded(run: Run, individual: int, replicate: int) -> Evaluation:
 def _tasks(run: Run, recorded: Evaluation, seeds: int, weights: Path | None) -> list[Task]:
     """Return the recorded training, and those on further seeds of the configuration that it stands for."""
     number, genome = recorded.individual, run.config_of(recorded.individual)
-    finalist = recorded.replicate >= FIRST_FINALIST_REPLICATE
-    config = genome if finalist else run.individuals[number].config
-    phase = recorded.phase
+    of_search = phase_of(recorded.replicate) == "search"
+    config = run.individuals[number].config if of_search else genome
     file = str(weights) if weights is not None else None
-    # With free steps a search's training goes beyond the checkpoint that counted: its weights take another one.
-    beyond = run.settings.free_steps and not finalist
-    tasks = [Task(number, recorded.replicate, recorded.seed, config, phase, weights=None if beyond else file)]
+    # With free steps a search's training goes beyond the checkpoint that counted: its weights need another training.
+    beyond = run.settings.free_steps and of_search
+    tasks = [Task(number, recorded.replicate, recorded.seed, config, recorded.phase, weights=None if beyond else file)]
     if beyond and file is not None:
-        tasks.append(Task(number, WEIGHTS_REPLICATE, recorded.seed, genome, "finalist", weights=file))
-    for replicate in range(FIRST_REPLAY_REPLICATE, FIRST_REPLAY_REPLICATE + seeds):
+        replicate = replicate_number("weights")
+        tasks.append(Task(number, replicate, recorded.seed, genome, "weights", weights=file))
+    for replicate in (replicate_number("replay", place) for place in range(seeds)):
         seed = training_seed(run.settings.seed, genome, replicate)
-        tasks.append(Task(number, replicate, seed, genome, "finalist"))
+        tasks.append(Task(number, replicate, seed, genome, "replay"))
     return tasks
 
 
@@ -203,10 +188,7 @@ def _trained(evaluator: Evaluator, tasks: Sequence[Task], observer: Observer) ->
     for task in tasks:
         evaluator.submit(task)
     results: dict[int, Evaluation] = {}
-    while len(results) < len(tasks):
-        evaluation = evaluator.next_completed()
-        if evaluation is None:
-            continue
+    for evaluation in completed(evaluator, "replay", observer, lambda: None, is_left=lambda: evaluator.pending):
         results[evaluation.replicate] = evaluation
         if len(tasks) > 1:
             result = f"fitness {evaluation.fitness:.4f}" if evaluation.fitness is not None else evaluation.error

@@ -1,13 +1,13 @@
-"""The loop: an algorithm proposes, an evaluator evaluates, a run keeps what happened."""
+"""The loop: a strategy proposes, an evaluator evaluates, a run records what happened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, Protocol, TypeAlias
 
 from evo.errors import SearchError, listed
 from evo.evaluators.base import Evaluator
-from evo.individual import Evaluation
+from evo.individual import Evaluation, Phase
 from evo.loop.dispatch import Dispatch
 from evo.record.run import Run
 from evo.record.settings import Settings
@@ -21,7 +21,7 @@ TABLES_SHARE = 0.1
 """The CSV files follow the journal once a generation, unless that took more than this share of the time."""
 
 
-class Stop(Exception):  # noqa: N818  # a stop is no error
+class Stop(Exception):  # noqa: N818  # a stop is not an error
     """Raised by a stop check: the search ends here, and can be resumed.
 
     Attributes:
@@ -35,21 +35,21 @@ class Stop(Exception):  # noqa: N818  # a stop is no error
 
 StopCheck = Callable[[], None]
 
-Stage: TypeAlias = Literal["search", "finalist", "test"]
-"""What a run is at: its search, the trainings of its finalists on new seeds, or their measurement on the test set."""
+Stage: TypeAlias = Phase | Literal["test"]
+"""What a run is doing: a phase of its trainings, or the measurement of its finalists on the test set."""
 
 
 class Observer(Protocol):
-    """Someone who watches a search: the terminal's progress, or nobody."""
+    """Watches a search, as the terminal's progress does."""
 
     def started(self, run: Run, total: int) -> None:
         """The run is open; `total` is the number of trainings that the search takes at most."""
 
     def working(self, stage: Stage, busy: int) -> None:
-        """So many evaluations run at this moment; told again and again while results are awaited."""
+        """So many evaluations are running now; called again and again while results are awaited."""
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
-        """An evaluation has finished and is recorded; what is left will take so long, if one can say."""
+        """An evaluation has finished and is recorded; the rest takes `seconds_left`, if that is known."""
 
     def notify(self, message: str) -> None:
         """Something that a person may want to know."""
@@ -58,7 +58,7 @@ class Observer(Protocol):
         """Something that a person must know."""
 
 
-class Nobody:
+class SilentObserver:
     """An observer that ignores everything."""
 
     def started(self, run: Run, total: int) -> None:
@@ -75,6 +75,34 @@ class Nobody:
 
     def warn(self, message: str) -> None:
         """Ignore it."""
+
+
+def completed(
+    source: Evaluator | Dispatch,
+    stage: Stage,
+    observer: Observer,
+    stop_check: StopCheck,
+    *,
+    is_left: Callable[[], object],
+    submit: Callable[[], None] = lambda: None,
+) -> Iterator[Evaluation]:
+    """Submit and poll until nothing is left to do; yield every evaluation as it finishes.
+
+    Args:
+        source: Gives the evaluations back.
+        stage: What the observer is told that the run is doing.
+        observer: Watches.
+        stop_check: Called before every poll; raises `Stop` to end here.
+        is_left: Returns whether evaluations are still to come.
+        submit: Submits what can start now; it may depend on the evaluations that were yielded.
+    """
+    while is_left():
+        stop_check()
+        submit()
+        observer.working(stage, source.running)
+        evaluation = source.next_completed(timeout=POLL_SECONDS)
+        if evaluation is not None:
+            yield evaluation
 
 
 def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
@@ -97,12 +125,12 @@ def algorithm_of(space: SearchSpace, settings: Settings, population: int | None)
 def run_search(
     algorithm: Strategy, evaluator: Evaluator, run: Run, observer: Observer, stop_check: StopCheck = lambda: None
 ) -> None:
-    """Search until the algorithm is done; a run that was interrupted goes on where its journal ends.
+    """Search until the algorithm is done; a run that was interrupted continues where its journal ends.
 
     Args:
-        algorithm: Proposes; has already replayed the run's past.
-        evaluator: Evaluates; is started.
-        run: Keeps; is open for writing.
+        algorithm: Has already replayed the run's past.
+        evaluator: Started.
+        run: Open for writing.
         observer: Watches.
         stop_check: Called often; raises `Stop` to end the search.
 
@@ -115,18 +143,18 @@ def run_search(
     with Dispatch(run, evaluator, urgent=first) as dispatch:
         for individual in run.unevaluated():
             dispatch.submit(individual)
-        while not algorithm.done():
-            stop_check()
+
+        def propose() -> None:
             for individual in algorithm.ask(room=_room(algorithm, dispatch, evaluator)):
                 run.record_proposal(individual)
                 dispatch.submit(individual)
             _record_generations(algorithm, run)
             if not dispatch.pending and not algorithm.done():
                 raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
-            observer.working("search", evaluator.running)
-            evaluation = dispatch.next_completed(timeout=POLL_SECONDS)
-            if evaluation is None:
-                continue
+
+        for evaluation in completed(
+            dispatch, "search", observer, stop_check, is_left=lambda: not algorithm.done(), submit=propose
+        ):
             run.record(evaluation)
             dispatch.recorded(evaluation)
             algorithm.tell(evaluation.individual, evaluation.fitness, evaluation.replicate, evaluation.measures)
@@ -139,16 +167,15 @@ def run_search(
 def _room(algorithm: Strategy, dispatch: Dispatch, evaluator: Evaluator) -> int:
     """Return how many proposals are wanted now.
 
-    As many as the evaluator can look ahead; but a strategy that learns whatever has arrived would then propose long
-    before it learns, so it proposes for workers that are free. (On a cluster there may be none at this moment: then for
-    the first that comes.)
+    As many as the evaluator can look ahead. An asynchronous strategy would then propose long before it learns, so it
+    proposes only for free workers. (A cluster may have no workers at this moment: then for the first that comes.)
     """
     room = dispatch.room()
     return min(room, max(0, max(1, evaluator.workers) - dispatch.pending)) if algorithm.asynchronous else room
 
 
 def _record_generations(algorithm: Strategy, run: Run) -> None:
-    """Keep the populations that are new; the CSV files follow the journal once a generation."""
+    """Record new populations; the CSV files follow the journal once a generation."""
     new = [
         (generation, members)
         for generation, members in enumerate(algorithm.populations())
@@ -169,17 +196,17 @@ def _first_to_try(run: Run) -> range:
 
 
 def _failures(run: Run, individuals: range) -> list[Evaluation]:
-    """Return the evaluations that failed; divergence is no failure."""
+    """Return the evaluations that failed; divergence is not a failure."""
     found = [run.evaluations[number, 0] for number in individuals if (number, 0) in run.evaluations]
     return [evaluation for evaluation in found if evaluation.status in FAILURES]
 
 
 def _check_first_results(run: Run, first: range) -> None:
-    """Stop a search if the individuals that show whether anything works have all failed, whatever came in between."""
+    """Stop a search if the individuals that show whether anything works have all failed."""
     failures = _failures(run, first)
     if len(failures) < FAILURES_AT_START:
         return
     reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
     which = "the first three evaluations" if first.start == 0 else f"individuals {first.start} to {first.stop - 1}"
-    remedy = f"\nMend the cause, then go on with:  evo resume {run.path}" if run.path is not None else ""
+    remedy = f"\nFix the cause, then continue with:  evo resume {run.path}" if run.path is not None else ""
     raise SearchError(listed(reasons, f"{which} all failed, so the search was stopped:") + remedy)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from evo.evaluators.base import Evaluator, Task
 from evo.loop.dispatch import Twins, cost_of
-from evo.loop.search_loop import POLL_SECONDS, Observer, StopCheck
+from evo.loop.search_loop import Observer, StopCheck, completed
 from evo.record.run import Run
 
 
@@ -29,7 +29,7 @@ def evaluate_tasks(
         observer: Watches.
         stop_check: Called often; raises `Stop` to end here, to be resumed.
         tasks: What to train; their costs are filled in here.
-        by_replicate: Start the tasks of a replicate after those of the one before, so that whoever stops in between has
+        by_replicate: Start the tasks of a replicate after those of the one before: a run that is stopped in between has
             about as many trainings of each configuration.
     """
     cost = cost_of(run, Twins(run))
@@ -37,16 +37,16 @@ def evaluate_tasks(
     priced = [replace(task, cost=cost.seconds(task.config), memory=cost.memory(task.config)) for task in known]
     waiting = deque(sorted(priced, key=lambda task: (task.replicate if by_replicate else 0, -task.cost)))
     left = {(task.individual, task.replicate): task for task in waiting}
-    while left:
-        stop_check()
-        while waiting and evaluator.pending < evaluator.workers:  # not all at once: the evaluator knows costs alone
+
+    def submit() -> None:
+        while waiting and evaluator.pending < evaluator.workers:  # not all at once: the evaluator would reorder them
             evaluator.submit(waiting.popleft())
-        observer.working(tasks[0].phase, evaluator.running)
-        evaluation = evaluator.next_completed(timeout=POLL_SECONDS)
-        if evaluation is not None:
-            run.record(evaluation)
-            task = left.pop((evaluation.individual, evaluation.replicate))
-            if evaluation.complete:
-                cost.learn(task.config, evaluation.seconds)
-            seconds = sum(cost.seconds(task.config) for task in left.values())
-            observer.evaluated(run, evaluation, seconds / max(1, evaluator.workers))
+
+    stage = tasks[0].phase
+    for evaluation in completed(evaluator, stage, observer, stop_check, is_left=lambda: left, submit=submit):
+        run.record(evaluation)
+        task = left.pop((evaluation.individual, evaluation.replicate))
+        if evaluation.complete:
+            cost.learn(task.config, evaluation.seconds)
+        seconds = sum(cost.seconds(task.config) for task in left.values())
+        observer.evaluated(run, evaluation, seconds / max(1, evaluator.workers))

@@ -19,7 +19,7 @@ OWN_FILES = frozenset(["journal.jsonl", "settings.json", "report.html", *(f"{nam
 """What no other output may replace in the folder of a run."""
 STATE_FOLDERS = ("checkpoints", "weights", "states")
 STATES = "states"
-"""The folder, in that of a run, for the states after the last step of trainings that longer ones may go on from."""
+"""The folder, in that of a run, for the states after the last step of trainings that longer ones may continue from."""
 STATES_KEPT = 64
 CLUSTER_MARKERS = f".{'[0-9a-f]' * 32}.cluster*"
 """The files by which the workers of a cluster find out whether they see the folder and can write it."""
@@ -47,7 +47,7 @@ def run_folder(path: Path | str) -> Path:
         inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_run(entry))
         hint = f" Runs in it: {', '.join(inside)}." if inside else ""
         missing = [name for name in ("settings.json", "journal.jsonl") if not (folder / name).is_file()]
-        raise RunError(f"{folder}: is no run folder (it has no {' and no '.join(missing)}).{hint}")
+        raise RunError(f"{folder}: is not a run folder (it has no {' and no '.join(missing)}).{hint}")
     return folder
 
 
@@ -64,7 +64,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:
-        resume = f", go on with it by `evo resume {path}`" if is_run(path) else ""
+        resume = f", continue it by `evo resume {path}`" if is_run(path) else ""
         raise ConfigurationError(f"output {path}: exists. Choose another --output{resume}, or give --overwrite.")
     if not is_run(path):
         raise ConfigurationError(f"output {path}: holds files that are not a run's; --overwrite replaces only runs")

@@ -9,7 +9,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evo.errors import ConfigurationError, RunError
-from evo.individual import RUNG, STEPS, Evaluation, Genome, Individual, genome_key, raced, standing
+from evo.individual import (
+    RUNG,
+    STEPS,
+    Evaluation,
+    Genome,
+    Individual,
+    genome_key,
+    phase_of,
+    raced,
+    replicate_number,
+    standing,
+)
 from evo.models import MODELS
 from evo.record.journal import Event
 from evo.record.settings import Settings
@@ -18,8 +29,6 @@ from evo.space.file import space_from_dict
 
 LEAVE_BOUNDS = ("report2019",)
 """Strategies whose genomes may leave the space, because the original's did."""
-FIRST_FINALIST_REPLICATE = 101
-"""Replicates from here on are the finalists' trainings; the search uses those below."""
 HALL_OF_FAME = 10
 """Genomes in the table of the best."""
 
@@ -113,13 +122,13 @@ class History:
     @property
     def search_evaluations(self) -> list[Evaluation]:
         """The evaluations of the search, in the order of (individual, replicate)."""
-        return [self.evaluations[key] for key in sorted(self.evaluations) if key[1] < FIRST_FINALIST_REPLICATE]
+        return [self.evaluations[key] for key in sorted(self.evaluations) if phase_of(key[1]) == "search"]
 
     @property
     def finalist_evaluations(self) -> list[Evaluation]:
         """The trainings of the current finalists on new seeds, best finalist first."""
         keys = [
-            (individual, FIRST_FINALIST_REPLICATE + place)
+            (individual, replicate_number("finalist", place))
             for individual in self.finalists
             for place in range(self.settings.finalist_seeds)
         ]

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from evo.errors import RunError, StorageError
 from evo.files import remove_file
@@ -22,6 +22,24 @@ from evo.record.settings import CHANGED_BY_RESUME, LISTED, Settings, current_ver
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+
+class Table:
+    """A table of a run as an attribute: built, and pandas imported, when it is asked for."""
+
+    def __init__(self, name: str, doc: str):
+        self._name, self.__doc__ = name, doc
+
+    @overload
+    def __get__(self, run: None, kind: type[Run]) -> Table: ...
+    @overload
+    def __get__(self, run: Run, kind: type[Run]) -> pd.DataFrame: ...
+    def __get__(self, run: Run | None, kind: type[Run]) -> Table | pd.DataFrame:
+        if run is None:
+            return self
+        from evo.record.tables import BUILDERS
+
+        return BUILDERS[self._name](run)
 
 
 class Run(History):
@@ -84,7 +102,7 @@ class Run(History):
 
     @classmethod
     def open(cls, path: Path | str, warn: Callable[[str], None]) -> Run:
-        """Open a run to go on with it.
+        """Open a run to continue it.
 
         Raises:
             RunError: The folder holds no run or a damaged one, or another process is writing it.
@@ -105,7 +123,7 @@ class Run(History):
         self._journal.close()
 
     def read_new(self) -> list[Event]:
-        """Take in what another process has written since the run was loaded; return those events.
+        """Read what another process has written since the run was loaded; return those events.
 
         Raises:
             RunError: The run is damaged.
@@ -165,7 +183,7 @@ class Run(History):
             self.record(evaluation)
 
     def record_resume(self, settings: Settings) -> None:
-        """Keep that the run goes on, with what versions, where and how far."""
+        """Keep that the run was resumed, with what versions, where and how far."""
         self.settings = settings
         values = {name: getattr(settings, name) for name in CHANGED_BY_RESUME}
         self._record({"kind": "resume", **values, "versions": current_versions()})
@@ -200,7 +218,7 @@ class Run(History):
         return self._inside(STATES, f"{seed}.safetensors") if self.shares_curves else None
 
     def forget_states(self) -> None:
-        """Remove what only a search that goes on has a use for."""
+        """Remove the states that only an unfinished search needs."""
         if self.path is not None and self.last_state(0) is not None:
             shutil.rmtree(self.path / STATES, ignore_errors=True)
 
@@ -221,7 +239,7 @@ class Run(History):
 
     @property
     def torn(self) -> bool:
-        """Whether its journal ended in the middle of a line when it was read, and nobody is writing it."""
+        """Whether its journal ended in the middle of a line when it was read, and no process is writing it."""
         path = self._journal.path
         return self._journal.torn and path is not None and not is_written(path)
 
@@ -232,54 +250,19 @@ class Run(History):
 
     # Tables.
 
-    @property
-    def table(self) -> pd.DataFrame:
-        """The results table: one row an evaluation of the search, as in evaluations.csv."""
-        from evo.record.tables import evaluations_table
-
-        return evaluations_table(self)
-
-    @property
-    def populations(self) -> pd.DataFrame:
-        """Who was in which population, as in populations.csv."""
-        from evo.record.tables import populations_table
-
-        return populations_table(self)
-
-    @property
-    def generation_table(self) -> pd.DataFrame:
-        """One row a generation, as in generations.csv."""
-        from evo.record.tables import generations_table
-
-        return generations_table(self)
-
-    @property
-    def curves(self) -> pd.DataFrame:
-        """All learning curves, as in curves.csv."""
-        from evo.record.tables import curves_table
-
-        return curves_table(self)
-
-    @property
-    def hall_of_fame(self) -> pd.DataFrame:
-        """The best genomes of the search, as in hall_of_fame.csv."""
-        from evo.record.tables import hall_of_fame_table
-
-        return hall_of_fame_table(self)
-
-    @property
-    def finalist_table(self) -> pd.DataFrame:
-        """The finalists' trainings on new seeds, as in finalists.csv."""
-        from evo.record.tables import finalists_table
-
-        return finalists_table(self)
+    table = Table("evaluations", "The results table: one row per evaluation of the search, as in evaluations.csv.")
+    populations = Table("populations", "Who was in which population, as in populations.csv.")
+    generation_table = Table("generations", "One row per generation, as in generations.csv.")
+    curves = Table("curves", "All learning curves, as in curves.csv.")
+    hall_of_fame = Table("hall_of_fame", "The best genomes of the search, as in hall_of_fame.csv.")
+    finalist_table = Table("finalists", "The finalists' trainings on new seeds, as in finalists.csv.")
 
     def write_tables(self, *, share: float = 1.0) -> None:
         """Write all CSV files from the journal, each atomically; nothing for a run in memory.
 
         Args:
-            share: Write only if no more than this fraction of the time goes into writing. Below 1 it bounds what the
-                tables of thousands of evaluations that take milliseconds cost.
+            share: Write only if no more than this fraction of the time goes into writing. Below 1 it bounds the cost
+                of the tables for thousands of evaluations that take milliseconds.
 
         Raises:
             StorageError: They cannot be written, or the folder is gone.
@@ -287,8 +270,8 @@ class Run(History):
         began = time.monotonic()
         if self.path is None or (began < self._next_tables and share < 1.0):
             return
-        if not is_run(self.path):  # nothing of it is to be made anew
-            raise StorageError(f"{self.path}: was moved or removed; if it was moved, go on where it is now")
+        if not is_run(self.path):  # do not create it again
+            raise StorageError(f"{self.path}: was moved or removed; if it was moved, continue where it is now")
         from evo.record.tables import write_tables
 
         write_tables(self, self.path)
@@ -299,7 +282,7 @@ class Run(History):
         return f"Run({where}: {len(self.search_evaluations)} evaluations, space {self.settings.space_name!r})"
 
     def plot(self) -> dict[str, Figure]:
-        """Return the figures of `evo report` by name; a notebook shows one that stands last in a cell."""
+        """Return the figures of `evo report` by name; a notebook shows one at the end of a cell."""
         if self.settings.strategy == LISTED:
             from evo.reports.training import training_figures
 

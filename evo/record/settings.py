@@ -8,13 +8,14 @@ import platform
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from evo.errors import RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
+from evo.names import FITNESS_PARTS, check_name
 from evo.plain_text import read_json
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
@@ -25,7 +26,7 @@ Bound = Annotated[int, Field(ge=1, lt=2**53)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Threads = Annotated[int, Field(ge=1, le=4096)]
 LISTED = "listed"
-"""The strategy of a run that searches nothing: its configurations were listed by whoever began it."""
+"""The strategy of a run that searches nothing: its configurations were listed when it began."""
 CHANGED_BY_RESUME = (
     "budget",
     "generations",
@@ -42,13 +43,13 @@ CHANGED_BY_RESUME = (
     "dask",
     "versions",
 )
-"""What a command that goes on with a run may set anew; the rest is what the run began with."""
+"""What a command that resumes a run may set anew; the rest is what the run began with."""
 _DATASET_TEXTS = ("name", "variant", "checksum", "source")
 _DATASET_NUMBERS = {"image_shape": list, "classes": list, "train_count": int, "test_count": int}
 
 
 def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Check the facts of a dataset that others rely on; see `evo.data.PreparedDataset`."""
+    """Check the facts of a dataset that other modules rely on; see `evo.data.PreparedDataset`."""
     if dataset is None:
         return None
     wrong = [name for name in _DATASET_TEXTS if not isinstance(dataset.get(name, ""), str)]
@@ -56,6 +57,10 @@ def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
     if wrong or not all(isinstance(size, int) and 0 < size < 2**20 for size in dataset["image_shape"]):
         raise ValueError(f"the facts of a dataset are not what evo writes: {', '.join(wrong) or 'image_shape'}")
     return dataset
+
+
+def _check_part(name: str) -> str:
+    return check_name("fitness", name, FITNESS_PARTS)
 
 
 @dataclass
@@ -71,14 +76,14 @@ class Settings:
         strategy: Name of the algorithm.
         seed: Seed of every draw of the run.
         population: Individuals of a generation, as the strategy resolved it.
-        generations: Most generations; None is no bound.
-        budget: Most trainings of the search; None is no bound.
-        time_budget: Seconds a command may take; None is no bound.
-        timeout: Seconds that an evaluation may take; None is no bound.
+        generations: Most generations; None for no bound.
+        budget: Most trainings of the search; None for no bound.
+        time_budget: Seconds a command may take; None for no bound.
+        timeout: Seconds that an evaluation may take; None for no bound.
         finalists: Genomes that are trained again after the search.
         finalist_seeds: Trainings of each.
         fitness: "validation", or "test" to do what the 2019 report did.
-        model: A shipped model's name or the reference of a model of the user's own; None with an objective.
+        model: A shipped model's name or the reference of a user-defined model; None with an objective.
         dataset: The prepared dataset's facts; None with an objective.
         objective: The name of the user's function; None when networks are trained.
         pending: See `evo.strategies.steady_state`; None where the strategy has no such window.
@@ -95,7 +100,7 @@ class Settings:
         engine: "eager" or "onednn".
         threads: Threads of one training on a CPU.
         workers: Of the last command; any other number gives the same results.
-        dask: The cluster of the last command; None for this machine alone.
+        dask: The cluster of the last command; None for this machine only.
         versions: Of Python and of the packages that results depend on, when the run began.
         absent: The fields that the settings.json of an older run lacks; no resume adds them.
     """
@@ -110,7 +115,7 @@ class Settings:
     time_budget: Seconds | None
     finalists: Count
     timeout: Seconds | None = None
-    fitness: Literal["validation", "test"] = "validation"
+    fitness: Annotated[str, AfterValidator(_check_part)] = "validation"
     finalist_seeds: Count = FINALIST_SEEDS
     model: str | None = None
     dataset: Annotated[dict[str, Any] | None, AfterValidator(_check_dataset)] = None
@@ -135,7 +140,7 @@ class Settings:
 
     @property
     def digest(self) -> str:
-        """What tells whether two runs were asked for the same: all that is written and no resume changes, no paths."""
+        """Equal for runs that were asked for the same: of what is written, no paths and nothing a resume changes."""
         values = {name: value for name, value in self._written().items() if name not in CHANGED_BY_RESUME}
         values["dataset"] = (self.dataset or {}).get("checksum")
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,12 +19,33 @@ from evo.record.history import HALL_OF_FAME, History
 COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
 """Columns of whole numbers also where a table has no rows, or none with a value."""
 
+MEASURED_COLUMNS = (
+    "seed",
+    "status",
+    "fitness",
+    "validation_accuracy",
+    "train_accuracy",
+    "test_accuracy",
+    "loss",
+    "parameters",
+    "steps_trained",
+    "seconds",
+    "worker",
+    "started",
+    "engine",
+    "precision",
+    "shared_with",
+    "error",
+    "seconds_before",
+)
+"""Columns of evaluations.csv after the genes, named as the fields of an `Evaluation`."""
+
 FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a spreadsheet compute a cell that begins so; the last four are full-width."""
 
 
 def evaluations_table(run: History) -> pd.DataFrame:
-    """Return one row an evaluation of the search, in the order of (individual, replicate)."""
+    """Return one row per evaluation of the search, in the order of (individual, replicate)."""
     rows = [_evaluation_row(run, evaluation) for evaluation in run.search_evaluations]
     return _frame(rows, _evaluation_columns(run))
 
@@ -40,7 +61,7 @@ def populations_table(run: History) -> pd.DataFrame:
 
 
 def generations_table(run: History) -> pd.DataFrame:
-    """Return one row a generation.
+    """Return one row per generation.
 
     `best` is the best fitness so far, races left out; mean, std (population's), min and max are over the members of
     the population; `seconds` is the sum of the trainings' times.
@@ -51,7 +72,7 @@ def generations_table(run: History) -> pd.DataFrame:
         trained[run.individuals[evaluation.individual].generation].append(evaluation)
     rows: list[dict[str, Any]] = []
     best: list[float] = []
-    # A race evaluates again who was proposed long before: that is no find of his generation.
+    # A race evaluates genomes again that were proposed long before: their own generation did not find them.
     raced = {(entry.id, entry.replicate) for entry in run.proposals if entry.replicate}
     for generation, members in sorted(run.generations.items()):
         found = [
@@ -85,7 +106,7 @@ def population_figures(run: History, members: Sequence[int]) -> dict[str, float 
 
 
 def curves_table(run: History) -> pd.DataFrame:
-    """Return all learning curves, the finalists' included (replicates from 101 on)."""
+    """Return all learning curves, the finalists' included."""
     columns = ["individual", "replicate", "step", "train_loss", "train_accuracy", "validation_accuracy"]
     columns += [*_test_column(run), "loss"]
     for hook in run.space.training.curve_hooks:
@@ -118,17 +139,8 @@ def hall_of_fame_table(run: History) -> pd.DataFrame:
 def finalists_table(run: History) -> pd.DataFrame:
     """Return the finalists' trainings on new seeds; `winner` marks the genome of the best mean fitness."""
     columns = ["individual", "replicate", "seed", "winner", *run.space.genes, "status", "fitness"]
-    columns += [
-        "validation_accuracy",
-        "train_accuracy",
-        "test_accuracy",
-        "loss",
-        "test_loss",
-        "seconds",
-        "worker",
-        "started",
-        "error",
-    ]
+    columns += ["validation_accuracy", "train_accuracy", "test_accuracy", "loss", "test_loss"]
+    columns += ["seconds", "worker", "started", "error"]
     rows = []
     for evaluation in run.finalist_evaluations:
         test = run.tests.get((evaluation.individual, evaluation.replicate), {})
@@ -143,19 +155,25 @@ def finalists_table(run: History) -> pd.DataFrame:
     return _frame(rows, columns)
 
 
+BUILDERS: dict[str, Callable[[History], pd.DataFrame]] = {
+    "evaluations": evaluations_table,
+    "populations": populations_table,
+    "generations": generations_table,
+    "curves": curves_table,
+    "hall_of_fame": hall_of_fame_table,
+    "finalists": finalists_table,
+}
+"""What builds each table, by the name of its CSV file; the names are those of `evo.record.folder.TABLES`."""
+
+
 def write_tables(run: History, folder: Path) -> None:
-    """Write the CSV files of a run, each atomically."""
-    tables = {
-        "evaluations": evaluations_table(run),
-        "populations": populations_table(run),
-        "generations": generations_table(run),
-        "curves": curves_table(run),
-        "hall_of_fame": hall_of_fame_table(run),
-    }
-    if run.finalists or (folder / "finalists.csv").exists():
-        tables["finalists"] = finalists_table(run)
+    """Write the CSV files of a run, each atomically; finalists.csv only where there are finalists or were some."""
+    paths = {name: folder / f"{name}.csv" for name in BUILDERS}
+    if not run.finalists and not paths["finalists"].exists():
+        del paths["finalists"]
+    tables = {name: BUILDERS[name](run) for name in paths}
     for name, table in tables.items():
-        write_csv(table, folder / f"{name}.csv")
+        write_csv(table, paths[name])
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -170,7 +188,7 @@ def write_csv_text(table: pd.DataFrame, file: TextIO) -> None:
 
 
 def _inert(cell: Any) -> Any:
-    # OWASP, "CSV Injection": these first characters make a spreadsheet compute the cell. Numbers are no text here.
+    # OWASP, "CSV Injection": these first characters make a spreadsheet compute the cell. Numbers are not text here.
     # A carriage return ends a row for a spreadsheet, and what follows would be a cell's beginning. The full-width signs
     # are equals, plus, minus and at where East Asian text is typed.
     if not isinstance(cell, str):
@@ -180,32 +198,8 @@ def _inert(cell: Any) -> Any:
 
 
 def _evaluation_columns(run: History) -> list[str]:
-    return [
-        "individual",
-        "replicate",
-        "generation",
-        "parents",
-        "operator",
-        *_rung_column(run),
-        *run.space.genes,
-        "seed",
-        "status",
-        "fitness",
-        "validation_accuracy",
-        "train_accuracy",
-        *_test_column(run),
-        "loss",
-        "parameters",
-        "steps_trained",
-        "seconds",
-        "worker",
-        "started",
-        "engine",
-        "precision",
-        "shared_with",
-        "error",
-        "seconds_before",
-    ]
+    columns = ["individual", "replicate", "generation", "parents", "operator", *_rung_column(run), *run.space.genes]
+    return columns + [name for name in MEASURED_COLUMNS if name != "test_accuracy" or _test_column(run)]
 
 
 def _test_column(run: History) -> list[str]:
@@ -219,7 +213,7 @@ def _rung_column(run: History) -> list[str]:
 
 
 def _evaluation_row(run: History, evaluation: Evaluation) -> dict[str, Any]:
-    individual = run.individuals[evaluation.individual]
+    individual, started = run.individuals[evaluation.individual], evaluation.started
     return {
         "individual": individual.id,
         "replicate": evaluation.replicate,
@@ -228,24 +222,9 @@ def _evaluation_row(run: History, evaluation: Evaluation) -> dict[str, Any]:
         "operator": individual.operator,
         "rung": individual.strategy_parameters.get(RUNG),
         **_gene_cells(run, individual.genome),
-        "seed": evaluation.seed,
-        "status": evaluation.status,
-        "fitness": evaluation.fitness,
-        "validation_accuracy": evaluation.validation_accuracy,
-        "train_accuracy": evaluation.train_accuracy,
-        "test_accuracy": evaluation.test_accuracy,
-        "loss": evaluation.loss,
-        "parameters": evaluation.parameters,
-        "steps_trained": evaluation.steps_trained,
+        **{name: getattr(evaluation, name) for name in MEASURED_COLUMNS},
         "seconds": round(evaluation.seconds, 3),
-        "worker": evaluation.worker,
-        "started": datetime.fromtimestamp(evaluation.started, UTC).isoformat(timespec="milliseconds")
-        if evaluation.started
-        else "",
-        "engine": evaluation.engine,
-        "precision": evaluation.precision,
-        "shared_with": evaluation.shared_with,
-        "error": evaluation.error,
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="milliseconds") if started else "",
         "seconds_before": round(evaluation.seconds_before, 3),
     }
 

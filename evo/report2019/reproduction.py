@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,8 @@ from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.individual import Genome
-from evo.loop.execution import Execution, go_on
+from evo.loop.execution import Execution
+from evo.loop.lifecycle import resume_run
 from evo.loop.listed import check_seeds, train_configurations, train_listed
 from evo.loop.search_loop import Observer, StopCheck
 from evo.record.folder import is_run
@@ -38,7 +40,7 @@ def reproduce(
         execution: Where and how; `output` is the folder. One that holds rows already gets those that are missing.
         seeds: Trainings of each row.
         seed: What their seeds derive from; None for the report's, or that of the trainings that are there.
-        figures: Whether to train the networks of `FIGURE_NETWORKS` in folders of their own inside the output.
+        figures: Whether to train the networks of `FIGURE_NETWORKS` in their own folders inside the output.
         observer: Watches.
         stop_check: Called often; raises `Stop` to end it.
 
@@ -67,7 +69,7 @@ def reproduce(
             # As the rows: one page shows them all.
             data_dir=execution.data_dir or (settings.dataset or {}).get("data_dir"),
             device=settings.device,
-            # NumPy computes in float32 whatever the machine has: its rows are to say so.
+            # NumPy computes in float32 whatever the machine has, and its rows must say so.
             precision="fp32" if space.model == "numpy_mlp" else settings.precision,
             engine="eager" if space.model == "numpy_mlp" else settings.engine,
         )
@@ -89,7 +91,7 @@ def _train(
     observer: Observer,
     stop_check: StopCheck,
 ) -> Run:
-    """Start a run, or give the one that is there what it has not."""
+    """Start a run, or add what is missing to the one that is there."""
     if execution.overwrite or not is_run(Path(str(execution.output))):
         return train_configurations(
             space,
@@ -101,25 +103,20 @@ def _train(
             observer=observer,
             stop_check=stop_check,
         )
-    run = Run.open(str(execution.output), warn=observer.warn)
-    try:
+    with contextlib.closing(Run.open(str(execution.output), warn=observer.warn)) as run:
         _check_same(run, space, execution, seed)
-        return go_on(
+        return resume_run(
             run,
             replace(run.settings, seeds=max(run.settings.seeds, seeds)),
+            replace(execution, device=None, precision=None, engine=None),  # "auto" is what the run has
             partial(train_listed, added=configurations),
-            data_dir=execution.data_dir,
-            workers=execution.workers,
-            time_budget=execution.time_budget,
             observer=observer,
             stop_check=stop_check,
         )
-    finally:
-        run.close()
 
 
 def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int | None) -> None:
-    """Check that a folder's run is of the same trainings, and what is asked for is what they were made with."""
+    """Check that a folder's run has the same trainings, made with what is asked for now."""
     settings = run.settings
     if (settings.strategy, settings.space_name) != (LISTED, space.name):
         raise ConfigurationError(

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from evo.errors import ConfigurationError
 from evo.individual import Evaluation
-from evo.loop.search_loop import Nobody, Observer, Stage, Stop
+from evo.loop.search_loop import Observer, SilentObserver, Stage, Stop
 from evo.record.run import Run
 
 Outcome: TypeAlias = Literal["finished", "stopped", "failed"]
@@ -46,7 +46,7 @@ class Tracking:
     """
 
     def __init__(self, trackers: Sequence[Tracker], observer: Observer | None = None):
-        self._trackers, self._observer = list(trackers), observer or Nobody()
+        self._trackers, self._observer = list(trackers), observer or SilentObserver()
         self._run: Run | None = None
 
     def __enter__(self) -> Tracking:

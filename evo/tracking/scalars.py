@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from evo.individual import RUNG, Evaluation
-from evo.record.history import FIRST_FINALIST_REPLICATE
+from evo.individual import RUNG, Evaluation, phase_of
 from evo.record.run import Run
 from evo.record.tables import population_figures
 
@@ -70,7 +69,7 @@ class Scalars:
         yield from self._named("search", self._searched, values)
 
     def _of_finalist(self, evaluation: Evaluation) -> Iterator[Scalar]:
-        assert evaluation.replicate >= FIRST_FINALIST_REPLICATE
+        assert phase_of(evaluation.replicate) == "finalist"
         self._finalists += 1
         yield from self._named("finalists", self._finalists, {"fitness": evaluation.fitness, "loss": evaluation.loss})
 

@@ -17,7 +17,7 @@ from distributed import Client
 
 import evo
 from evo.cli.signals import StopOnSignals
-from evo.loop.search_loop import Nobody
+from evo.loop.search_loop import SilentObserver
 
 SEARCH = {"space": "mlp", "strategy": "ageing", "pending": 8, "budget": 500, "seed": 1, "data_dir": "~/cifar10"}
 JOB = {
@@ -34,7 +34,7 @@ JOB = {
 }
 
 
-class Log(Nobody):
+class Log(SilentObserver):
     """Prints what happens, a line each."""
 
     def evaluated(self, run: evo.Run, evaluation: evo.Evaluation, seconds_left: float | None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import evo
 from evo.individual import Evaluation
-from evo.loop.search_loop import Nobody
+from evo.loop.search_loop import SilentObserver
 from evo.record.run import Run
 from tests.faults.conftest import times
 from tests.faults.objectives import SPACE, accuracy
@@ -21,7 +21,7 @@ MOST_MEGABYTES = 20.0
 """A thousand evaluations may take so much: their records are kept in memory."""
 
 
-class Measures(Nobody):
+class Measures(SilentObserver):
     """Notes time, memory and open files after every part of the search."""
 
     def __init__(self, budget: int):

@@ -11,7 +11,7 @@ import pytest
 import evo
 from evo.errors import SearchError
 from evo.individual import genome_key
-from evo.loop.search_loop import Nobody
+from evo.loop.search_loop import SilentObserver
 from evo.space import SearchSpace
 from evo.space.genes import Gene, Integer
 from evo.strategies import strategy_names
@@ -23,7 +23,7 @@ STRATEGIES = strategy_names()
 ON_FEW_POINTS = [name for name in STRATEGIES if name != "report2019"]
 
 
-class Listener(Nobody):
+class Listener(SilentObserver):
     """Keeps what it is told."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 import evo
 from evo.errors import ConfigurationError
 from evo.individual import Individual
-from evo.loop.search_loop import Nobody
+from evo.loop.search_loop import SilentObserver
 from evo.space import SearchSpace
 from evo.strategies import make_strategy
 from evo.strategies.pareto import Pareto
@@ -155,7 +155,7 @@ def test_objectives_of_a_space_file_are_checked_with_the_file(tmp_path: Path, se
 
 @pytest.mark.parametrize(("strategy", "said"), [("random", True), ("pareto", False)])
 def test_a_strategy_that_has_no_use_for_the_spaces_objectives_says_so(strategy: str, said: bool) -> None:
-    class Listener(Nobody):
+    class Listener(SilentObserver):
         def notify(self, message: str) -> None:
             heard.append(message)
 

@@ -17,6 +17,7 @@ def spaces() -> None:
     print_spaces()
 
 
+@guarded
 def check(
     space: Annotated[str, typer.Argument(help="A shipped space or a TOML file.")],
     debug: Debug = False,
@@ -29,11 +30,7 @@ def check(
 
       evo check my_space.toml
     """
+    from evo.cli.terminal import print_space
+    from evo.space.file import load_space
 
-    def action() -> None:
-        from evo.cli.terminal import print_space
-        from evo.space.file import load_space
-
-        print_space(load_space(space))
-
-    guarded(action, debug)
+    print_space(load_space(space))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evo.cli.commands.options import OUTPUT, TRAINING, Debug, MovedData, Quiet, SameModel, Workers
-from evo.cli.commands.shell import guarded
+from evo.cli.commands.options import Debug, MovedData, OtherDevice, Quiet, SameModel, Workers, of_output
+from evo.cli.commands.shell import execution_of, guarded
+from evo.individual import replicate_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,17 +47,12 @@ def _loaded(path: Path) -> Run:
     return run
 
 
+@guarded
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    csv: Annotated[
-        Path | None, typer.Option(help="Also write the genomes to this file; -: to stdout.", rich_help_panel=OUTPUT)
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Also write everything to this file; -: to stdout.", rich_help_panel=OUTPUT)
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Also write everything to this file; -: to stdout.", rich_help_panel=OUTPUT)
-    ] = None,
+    csv: Annotated[Path | None, of_output(help="Also write the genomes to this file; -: to stdout.")] = None,
+    json: Annotated[Path | None, of_output(help="Also write everything to this file; -: to stdout.")] = None,
+    markdown: Annotated[Path | None, of_output(help="Also write everything to this file; -: to stdout.")] = None,
     group: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,9 +61,7 @@ def compare(
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Genomes of a run that has no finalists.")] = 3,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=OUTPUT)
-    ] = False,
+    overwrite: Annotated[bool, of_output("--overwrite", help="Replace files that are there.")] = False,
     debug: Debug = False,
 ) -> None:
     """Compare runs: their best genomes on validation and test data, and which settings do better over several seeds.
@@ -80,31 +74,27 @@ def compare(
 
       evo compare results/ga-* results/random-* --markdown -
     """
+    from evo.cli.comparison import print_comparison
+    from evo.cli.terminal import error_console, output_console
+    from evo.files import write_text
+    from evo.reports.comparison import compare_runs
+    from evo.reports.comparison_output import csv_text, json_text, markdown_text
 
-    def action() -> None:
-        from evo.cli.comparison import print_comparison
-        from evo.cli.terminal import error_console, output_console
-        from evo.files import write_text
-        from evo.reports.comparison import compare_runs
-        from evo.reports.comparison_output import csv_text, json_text, markdown_text
-
-        files = {"--csv": csv, "--json": json, "--markdown": markdown}
-        texts = {"--csv": csv_text, "--json": json_text, "--markdown": markdown_text}
-        wanted = {option: path for option, path in files.items() if path is not None}
-        to_stdout = _check_files(wanted, overwrite)
-        patterns = _patterns(group or [])
-        loaded = [_loaded(path) for path in runs]
-        comparison = compare_runs(loaded, top, patterns)
-        print_comparison(loaded, comparison, error_console() if to_stdout else output_console())
-        for option, path in wanted.items():
-            text = texts[option](comparison)
-            if path == STDOUT:
-                typer.echo(text, nl=False)
-            else:
-                write_text(path, text)
-                typer.echo(f"wrote {path}", err=True)
-
-    guarded(action, debug)
+    files = {"--csv": csv, "--json": json, "--markdown": markdown}
+    texts = {"--csv": csv_text, "--json": json_text, "--markdown": markdown_text}
+    wanted = {option: path for option, path in files.items() if path is not None}
+    to_stdout = _check_files(wanted, overwrite)
+    patterns = _patterns(group or [])
+    loaded = [_loaded(path) for path in runs]
+    comparison = compare_runs(loaded, top, patterns)
+    print_comparison(loaded, comparison, error_console() if to_stdout else output_console())
+    for option, path in wanted.items():
+        text = texts[option](comparison)
+        if path == STDOUT:
+            typer.echo(text, nl=False)
+        else:
+            write_text(path, text)
+            typer.echo(f"wrote {path}", err=True)
 
 
 def _check_files(wanted: Mapping[str, Path], overwrite: bool) -> bool:
@@ -141,6 +131,7 @@ def _patterns(texts: Sequence[str]) -> dict[str, str]:
     return patterns
 
 
+@guarded
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     output: Annotated[
@@ -159,44 +150,41 @@ def report(
 
       evo report results/mlp-1 results/cnn-1 --output both
     """
+    from evo.cli.any_report import write_any_report
+    from evo.errors import ConfigurationError
 
-    def action() -> None:
-        from evo.cli.any_report import write_any_report
-        from evo.errors import ConfigurationError
-
-        if output is not None and output.exists() and not output.is_dir():
-            raise ConfigurationError(f"--output {output}: is a file; give the name of a folder")
-        with _uncollected():
-            pages = write_any_report([_loaded(path) for path in runs], output)
-        for page in pages:
-            typer.echo(page)
-
-    guarded(action, debug)
+    if output is not None and output.exists() and not output.is_dir():
+        raise ConfigurationError(f"--output {output}: is a file; give the name of a folder")
+    with _uncollected():
+        pages = write_any_report([_loaded(path) for path in runs], output)
+    for page in pages:
+        typer.echo(page)
 
 
+@guarded
 def replay(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     individual: Annotated[int, typer.Argument(help="Id of an individual, as in evaluations.csv.")],
     replicate: Annotated[
-        int, typer.Option(min=0, help="Which of its trainings: 0 is the search's, from 101 on the finalists'.")
+        int,
+        typer.Option(
+            min=0,
+            help=f"Which of its trainings: 0 is the search's, from {replicate_number('finalist')} on the finalists'.",
+        ),
     ] = 0,
-    seeds: Annotated[int, typer.Option(min=0, help="Train on so many new seeds, too, and show the spread.")] = 0,
-    save: Annotated[
-        Path | None, typer.Option(help="Write the trained weights to this file (safetensors).", rich_help_panel=OUTPUT)
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file that --save names.", rich_help_panel=OUTPUT)
-    ] = False,
+    seeds: Annotated[int, typer.Option(min=0, help="Also train on so many new seeds, and show the spread.")] = 0,
+    save: Annotated[Path | None, of_output(help="Write the trained weights to this file (safetensors).")] = None,
+    overwrite: Annotated[bool, of_output("--overwrite", help="Replace the file that --save names.")] = False,
     data_dir: MovedData = None,
     model: SameModel = None,
-    device: Annotated[str | None, typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING)] = None,
+    device: OtherDevice = None,
     workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train a recorded individual again and say whether the result came back. Exit code 1 if it did not.
 
-    On the versions and the processor of the recording every bit must come back. Where one of them is another, fitness
+    On the versions and the processor of the recording every bit must come back. Where one of them has changed, fitness
     must lie within two standard errors of an accuracy on so many images.
 
     Examples:
@@ -205,34 +193,22 @@ def replay(
 
       evo replay results/mlp-1 17 --seeds 10 --save best.safetensors
     """
+    options = dict(locals())
+    from evo.cli.live import TerminalObserver
+    from evo.cli.replay import print_replay
+    from evo.cli.terminal import error_console, output_console
+    from evo.loop.replay import replay_individual
 
-    def action() -> bool:
-        from evo.cli.live import TerminalObserver
-        from evo.cli.replay import print_replay
-        from evo.cli.terminal import error_console, output_console
-        from evo.loop.replay import replay_individual
+    observer = TerminalObserver(error_console(), quiet=quiet)
+    replayed = replay_individual(
+        run, individual, execution_of(options), replicate=replicate, seeds=seeds, save=save, observer=observer
+    )
+    print_replay(replayed, output_console())
+    if replayed.saved is not None and replayed.model is not None:
+        from evo.training.saved_model import loading_code
 
-        replayed = replay_individual(
-            run,
-            individual,
-            replicate=replicate,
-            seeds=seeds,
-            save=save,
-            overwrite=overwrite,
-            data_dir=data_dir,
-            model=model,
-            device=device,
-            workers=workers,
-            observer=TerminalObserver(error_console(), quiet=quiet),
-        )
-        print_replay(replayed, output_console())
-        if replayed.saved is not None and replayed.model is not None:
-            from evo.training.saved_model import loading_code
-
-            typer.echo(f"\n# {replayed.saved}: load it with\n{loading_code(replayed.saved, replayed.model)}", nl=False)
-        elif save is not None:
-            typer.echo(f"--save {save}: nothing was written, for the training is not complete", err=True)
-        return replayed.came_back and (save is None or replayed.saved is not None)
-
-    if not guarded(action, debug):
+        typer.echo(f"\n# {replayed.saved}: load it with\n{loading_code(replayed.saved, replayed.model)}", nl=False)
+    elif save is not None:
+        typer.echo(f"--save {save}: nothing was written, because the training is not complete", err=True)
+    if not replayed.came_back or (save is not None and replayed.saved is None):
         raise typer.Exit(1)

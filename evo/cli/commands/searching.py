@@ -3,87 +3,67 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from evo.cli.commands.options import (
-    SEARCH,
-    TRAINING,
     Budget,
     Dask,
     DataDir,
+    Dataset,
     Debug,
     Device,
     Engine,
     Finalists,
+    Fitness,
     Generations,
     MLflow,
     Model,
     MovedData,
+    OtherDevice,
+    OtherEngine,
     Output,
     Overwrite,
     Precision,
     Quiet,
     SameModel,
     Seed,
+    Strategy,
     TensorBoard,
     TimeBudget,
     Timeout,
     Workers,
+    of_search,
 )
-from evo.cli.commands.shell import guarded, seconds_of, trackers, watched
+from evo.cli.commands.shell import guarded, watched
 
 
+@guarded
 def search(
     space: Annotated[str, typer.Argument(help="A shipped space (see `evo spaces`) or a TOML file.")] = "mlp",
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            help="surrogate, halving, ga, ageing, pareto, cma, random, report2019 or report2019-fixed. "
-            "[default: surrogate]",
-            rich_help_panel=SEARCH,
-        ),
-    ] = None,
+    strategy: Strategy = None,
     budget: Budget = None,
     generations: Generations = None,
     time_budget: TimeBudget = None,
-    population: Annotated[int | None, typer.Option(help="Individuals of a generation.", rich_help_panel=SEARCH)] = None,
+    population: Annotated[int | None, of_search(help="Individuals of a generation.")] = None,
     seed: Seed = 0,
     pending: Annotated[
         int | None,
-        typer.Option(
-            help="Proposals whose results the next one does not wait for; bounds the workers that are busy. "
-            "[default: 4]",
-            rich_help_panel=SEARCH,
+        of_search(
+            help="Proposals whose results the next one does not wait for; bounds the workers that are busy. Default: 4."
         ),
     ] = None,
     asynchronous: Annotated[
-        bool,
-        typer.Option(
-            "--asynchronous", help="Wait for no result; not reproducible with several workers.", rich_help_panel=SEARCH
-        ),
+        bool, of_search("--asynchronous", help="Wait for no result; not reproducible with several workers.")
     ] = False,
     free_steps: Annotated[
-        bool,
-        typer.Option(
-            "--free-steps",
-            help="Train to the most steps of the space; a genome's best checkpoint counts.",
-            rich_help_panel=SEARCH,
-        ),
+        bool, of_search("--free-steps", help="Train to the most steps of the space; a genome's best checkpoint counts.")
     ] = False,
     finalists: Finalists = None,
-    initial_from: Annotated[
-        Path | None,
-        typer.Option(help="A run whose best genomes enter the first population.", rich_help_panel=SEARCH),
-    ] = None,
-    fitness: Annotated[
-        Literal["validation", "test"],
-        typer.Option(help="test: select on the test set, as the 2019 report did.", rich_help_panel=SEARCH),
-    ] = "validation",
-    dataset: Annotated[
-        str | None, typer.Option(help="cifar10, digits or imagefolder.", rich_help_panel=TRAINING)
-    ] = None,
+    initial_from: Annotated[Path | None, of_search(help="A run whose best genomes enter the first population.")] = None,
+    fitness: Fitness = "validation",
+    dataset: Dataset = None,
     data_dir: DataDir = None,
     model: Model = None,
     device: Device = "auto",
@@ -108,43 +88,13 @@ def search(
 
       evo search my_space.toml --strategy random --budget 500 --time-budget 8h
     """
+    options = dict(locals())
+    from evo.api import search as run_search
 
-    def action() -> None:
-        from evo.api import search as run_search
-
-        watched(
-            run_search,
-            quiet,
-            trackers=trackers(tensorboard=tensorboard, mlflow=mlflow),
-            space=space,
-            strategy=strategy,
-            budget=budget,
-            generations=generations,
-            time_budget=seconds_of(time_budget, "--time-budget"),
-            population=population,
-            seed=seed,
-            pending=pending,
-            asynchronous=asynchronous,
-            free_steps=free_steps,
-            finalists=finalists,
-            initial_from=initial_from,
-            fitness=fitness,
-            dataset=dataset,
-            data_dir=data_dir,
-            model=model,
-            device=device,
-            precision=precision,
-            engine=engine,
-            workers=workers,
-            timeout=seconds_of(timeout, "--timeout"),
-            dask=dask,
-            output=output,
-            overwrite=overwrite,
-        )
-
-    guarded(action, debug)
+    watched(run_search, options)
 
 
+@guarded
 def demo(
     seed: Seed = 0,
     workers: Workers = None,
@@ -154,15 +104,13 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Evolve small networks on scikit-learn's digits: no download, under a minute on two cores."""
+    options = dict(locals())
+    from evo.api import search as run_search
 
-    def action() -> None:
-        from evo.api import search as run_search
-
-        watched(run_search, quiet, space="digits", seed=seed, workers=workers, output=output, overwrite=overwrite)
-
-    guarded(action, debug)
+    watched(run_search, options | {"space": "digits"})
 
 
+@guarded
 def resume(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     budget: Budget = None,
@@ -170,16 +118,12 @@ def resume(
     time_budget: TimeBudget = None,
     finalists: Finalists = None,
     seeds: Annotated[
-        int | None,
-        typer.Option(help="For runs of evo train and evo table1: trainings of each network.", rich_help_panel=SEARCH),
+        int | None, of_search(help="For runs of evo train and evo table1: trainings of each network.")
     ] = None,
     data_dir: MovedData = None,
     model: SameModel = None,
-    device: Annotated[str | None, typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING)] = None,
-    engine: Annotated[
-        Literal["auto", "eager", "onednn"] | None,
-        typer.Option(help="If not the one of the run.", rich_help_panel=TRAINING),
-    ] = None,
+    device: OtherDevice = None,
+    engine: OtherEngine = None,
     workers: Workers = None,
     timeout: Timeout = None,
     dask: Dask = None,
@@ -188,7 +132,7 @@ def resume(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Go on where a run stopped; its finished table is that of a run that was never stopped.
+    """Continue where a run stopped; its finished table is that of a run that was never stopped.
 
     A larger --budget or --generations extends a finished search, --seeds a run of `evo train` or `evo table1`.
 
@@ -198,27 +142,8 @@ def resume(
 
       evo resume results/mlp-1 --budget 200
     """
+    options = dict(locals())
+    from evo.api import resume as resume_run
 
-    def action() -> None:
-        from evo.api import resume as resume_run
-
-        watched(
-            resume_run,
-            quiet,
-            trackers=trackers(tensorboard=tensorboard, mlflow=mlflow),
-            path=run,
-            budget=budget,
-            generations=generations,
-            time_budget=seconds_of(time_budget, "--time-budget"),
-            finalists=finalists,
-            seeds=seeds,
-            data_dir=data_dir,
-            model=model,
-            device=device,
-            engine=engine,
-            workers=workers,
-            timeout=seconds_of(timeout, "--timeout"),
-            dask=dask,
-        )
-
-    guarded(action, debug)
+    options["path"] = options.pop("run")
+    watched(resume_run, options)

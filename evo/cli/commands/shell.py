@@ -2,36 +2,86 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from evo.cli.live import TerminalObserver
+    from evo.loop.execution import Execution
     from evo.record.run import Run
     from evo.tracking import Tracker
+
+Parameters = ParamSpec("Parameters")
+TIMES = ("time_budget", "timeout")
+OF_THE_SHELL = ("quiet", "debug", "tensorboard", "mlflow")
+"""Options that say how a command shows its work, not what the work is."""
+
+
+def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Let a command show an error in a few lines and end with its exit code; --debug shows a traceback."""
+
+    @functools.wraps(command)
+    def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        from evo.errors import EvoError
+
+        try:
+            command(*arguments, **options)
+        except (typer.Exit, typer.Abort):
+            raise
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if options["debug"]:
+                raise
+            expected = isinstance(error, EvoError)
+            typer.echo(f"error: {error if expected else _unexpected(error)}", err=True)
+            raise typer.Exit(error.exit_code if isinstance(error, EvoError) else 1) from None
+
+    return run
+
+
+def _unexpected(error: Exception) -> str:
+    return f"{type(error).__name__}: {error} (--debug shows where)"
+
+
+def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the options of a command say about its work; times as seconds."""
+    arguments = {name: value for name, value in options.items() if name not in OF_THE_SHELL}
+    times = {name: seconds_of(value, f"--{name.replace('_', '-')}") for name, value in options.items() if name in TIMES}
+    return arguments | times
+
+
+def execution_of(options: Mapping[str, Any], **changes: Any) -> Execution:
+    """Return what the options of a command say about where and how."""
+    from evo.loop.execution import Execution
+
+    known = {field.name for field in fields(Execution)}
+    return Execution(**{name: value for name, value in arguments_of(options).items() if name in known} | changes)
 
 
 def watched(
     command: Callable[..., Run],
-    quiet: bool,
+    options: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None = None,
+    *,
     again: Sequence[str] = (),
-    trackers: Sequence[Tracker] = (),
-    **arguments: Any,
 ) -> None:
     """Do what makes a run, with progress on stderr, and with signals that end it in order; show the result.
 
     Args:
         command: Takes `observer` and `stop_check`, and returns the run.
-        quiet: Show no progress.
-        again: The words of the command that goes on after a stop; by default `resume` and the run's folder.
-        trackers: Other programs that are told of the run.
-        **arguments: Of the command.
+        options: Those that were given.
+        arguments: Of the command; by default what the options say about its work.
+        again: The words of the command that continues after a stop; by default `resume` and the run's folder.
     """
     from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals
@@ -41,55 +91,42 @@ def watched(
     from evo.record.folder import is_run
     from evo.tracking import Tracking
 
-    observer = TerminalObserver(error_console(), quiet=quiet)
-    elsewhere = ["--dask", arguments["dask"]] if arguments.get("dask") else []
+    arguments = arguments_of(options) if arguments is None else arguments
+    observer = TerminalObserver(error_console(), quiet=options["quiet"])
+    elsewhere = ["--dask", options["dask"]] if options.get("dask") else []
     try:
-        with StopOnSignals() as signals, observer, Tracking(trackers, observer) as watching:
+        with StopOnSignals() as signals, observer, Tracking(_trackers(options), observer) as watching:
             run = command(observer=watching, stop_check=signals.check, **arguments)
     except (Stop, KeyboardInterrupt) as stop:
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
         if observer.path is not None:
-            typer.echo(f"Go on with:  {_again(again, observer, elsewhere)}", err=True)
+            typer.echo(f"Continue with:  {_again(again, observer, elsewhere)}", err=True)
         elif isinstance(path := arguments.get("path"), Path) and is_run(path):  # it was to be resumed
-            typer.echo(f"Go on with:  evo {shlex.join(('resume', str(path), *elsewhere))}", err=True)
+            typer.echo(f"Continue with:  evo {shlex.join(('resume', str(path), *elsewhere))}", err=True)
         else:
             typer.echo("No training had begun; nothing was written.", err=True)
         raise typer.Exit(code) from None
     except StorageError as error:
         if observer.path is None or not is_run(observer.path):
             raise
-        remedy = f"What was recorded is safe. Once that is mended, go on with:  {_again(again, observer, elsewhere)}"
+        remedy = f"What was recorded is safe. Once that is fixed, continue with:  {_again(again, observer, elsewhere)}"
         raise StorageError(f"{error}\n{remedy}") from error
-    _write_figures(run)
-    show_result(run)
+    show_result(run, write_figures=True)
 
 
 def _again(words: Sequence[str], observer: TerminalObserver, elsewhere: Sequence[str]) -> str:
-    """Return the command that goes on with what was stopped, on the cluster where it was."""
+    """Return the command that continues what was stopped, on the cluster where it was."""
     return f"evo {shlex.join([*(words or ('resume', str(observer.path))), *elsewhere])}{observer.model_option}"
 
 
-def _write_figures(run: Run) -> None:
-    """Write the figures of a run that searched nothing."""
-    from evo.record.settings import LISTED
-    from evo.report2019.table1 import NAME
+def show_result(run: Run, *, write_figures: bool = False) -> None:
+    """Print what a finished run has found.
 
-    if run.settings.strategy != LISTED or run.path is None:
-        return
-    if run.settings.space_name == NAME:
-        from evo.report2019.page import write_table1
-        from evo.report2019.reproduction import figure_runs
-
-        write_table1(run, figure_runs(run.path))
-    else:
-        from evo.reports.training import write_training
-
-        write_training(run)
-
-
-def show_result(run: Run) -> None:
-    """Print what a finished run has found."""
+    Args:
+        run: A search, listed trainings, or Table 1.
+        write_figures: Also write the figures of a run that searched nothing.
+    """
     from evo.cli.result import print_result, print_trainings
     from evo.cli.terminal import print_table1
     from evo.record.settings import LISTED
@@ -98,43 +135,24 @@ def show_result(run: Run) -> None:
     if run.settings.strategy != LISTED or run.path is None:
         print_result(run)
     elif run.settings.space_name == NAME:
+        if write_figures:
+            from evo.report2019.page import write_table1
+            from evo.report2019.reproduction import figure_runs
+
+            write_table1(run, figure_runs(run.path))
         print_table1(run)
     else:
+        if write_figures:
+            from evo.reports.training import write_training
+
+            write_training(run)
         print_trainings(run)
 
 
-def trackers(*, tensorboard: bool, mlflow: bool) -> list[Tracker]:
-    """Return the trackers that were asked for.
-
-    Raises:
-        ConfigurationError: The package of one is not installed.
-    """
+def _trackers(options: Mapping[str, Any]) -> list[Tracker]:
     from evo.tracking import MLflow, TensorBoard
 
-    return [*([TensorBoard()] if tensorboard else []), *([MLflow()] if mlflow else [])]
-
-
-def guarded(action: Callable[[], Any], debug: bool) -> Any:
-    """Do something; show an error in a few lines, and end with its exit code."""
-    from evo.errors import EvoError
-
-    try:
-        return action()
-    except EvoError as error:
-        if debug:
-            raise
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except (typer.Exit, typer.Abort):
-        raise
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        raise typer.Exit(130) from None
-    except Exception as error:
-        if debug:
-            raise
-        typer.echo(f"error: {type(error).__name__}: {error} (--debug shows where)", err=True)
-        raise typer.Exit(1) from None
+    return [*([TensorBoard()] if options.get("tensorboard") else []), *([MLflow()] if options.get("mlflow") else [])]
 
 
 def seconds_of(text: str | None, option: str) -> float | None:
@@ -146,5 +164,5 @@ def seconds_of(text: str | None, option: str) -> float | None:
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigurationError(f'{option}: "{text}" is no time; write 90s, 30m, 8h or 1h30m')
+        raise ConfigurationError(f'{option}: "{text}" is not a time; write 90s, 30m, 8h or 1h30m')
     return float(sum(float(number) * units[unit] for number, unit in parts))

@@ -1,4 +1,4 @@
-"""The command that looks on while another process searches: watch."""
+"""The command that follows a search of another process: watch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from evo.cli.commands.options import Debug, Quiet
 from evo.cli.commands.shell import guarded, show_result
 
 
+@guarded
 def watch(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     once: Annotated[bool, typer.Option("--once", help="Print how it stands now, and end.")] = False,
@@ -28,26 +29,22 @@ def watch(
 
       evo watch results/mlp-1 --once
     """
+    from evo.cli.live import TerminalObserver, print_progress
+    from evo.cli.signals import StopOnSignals
+    from evo.cli.terminal import error_console, output_console
+    from evo.cli.watching import follow, now, wait_for
+    from evo.loop.search_loop import Stop
 
-    def action() -> None:
-        from evo.cli.live import TerminalObserver, print_progress
-        from evo.cli.signals import StopOnSignals
-        from evo.cli.terminal import error_console, output_console
-        from evo.cli.watching import follow, now, wait_for
-        from evo.loop.search_loop import Stop
-
-        try:
-            with StopOnSignals() as signals, TerminalObserver(error_console(), quiet=quiet) as observer:
-                if wait:
-                    observer.notify(f"waiting for a run in {run}")
-                    wait_for(run, signals.check)
-                if once:
-                    print_progress(output_console(), *now(run))
-                    return
-                finished = follow(run, observer, signals.check)
-        except Stop as stop:
-            typer.echo("stopped watching; the run itself is not touched.", err=True)
-            raise typer.Exit(stop.exit_code) from None
-        show_result(finished)
-
-    guarded(action, debug)
+    try:
+        with StopOnSignals() as signals, TerminalObserver(error_console(), quiet=quiet) as observer:
+            if wait:
+                observer.notify(f"waiting for a run in {run}")
+                wait_for(run, signals.check)
+            if once:
+                print_progress(output_console(), *now(run))
+                return
+            finished = follow(run, observer, signals.check)
+    except Stop as stop:
+        typer.echo("stopped watching; the run itself is not touched.", err=True)
+        raise typer.Exit(stop.exit_code) from None
+    show_result(finished)

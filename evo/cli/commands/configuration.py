@@ -1,0 +1,85 @@
+"""The configuration that the options of `evo train` describe."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evo.errors import ConfigurationError
+from evo.individual import GeneValue, Genome
+from evo.names import OPTIMISERS, PREPROCESSING, check_name
+
+EVALUATE_EVERY = 100
+
+DEFAULT_TRAINING: Genome = {"learning_rate": 1e-3, "batch_size": 200, "steps": 1500}
+DEFAULT_NETWORKS: dict[str, Genome] = {
+    "mlp": {"hidden_layers": (100,)},
+    "cnn": {"channels": (32, 64)},
+    # The report's, section 1.
+    "numpy_mlp": {"hidden_layers": (100,), "learning_rate": 2e-3},
+}
+"""What `evo train` trains by default, by the model's name."""
+DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {
+    "numpy_mlp": {"optimiser": "sgd", "preprocess": "subtract_mean_image"},
+}
+"""Fixed settings of a model that differ from those of `TrainingSettings`."""
+
+
+def grid_for(steps: int | None) -> int:
+    """Return how many steps lie between two points of a learning curve, so that a short one has twenty, too."""
+    return EVALUATE_EVERY if steps is None else max(1, min(EVALUATE_EVERY, steps // 20))
+
+
+def configuration_of(
+    model: str, options: Mapping[str, Any], extra: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[Genome, dict[str, Any]]:
+    """Return the configuration and the fixed settings that options give, with the model's defaults for the rest.
+
+    Args:
+        model: A shipped model's name, or "package.module:function".
+        options: Values by gene; None where nothing was given. Layer lists are texts such as "1000,500".
+        extra: More genes as "name=value".
+        settings: Fixed settings; None where nothing was given.
+
+    Raises:
+        ConfigurationError: A text is not what its option takes.
+    """
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    for name in ("hidden_layers", "channels"):
+        if name in given:
+            given[name] = _layers(name, given[name])
+    for text in extra:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(f'--gene: must be NAME=VALUE, got "{text}"')
+        given[name] = _value(value)
+    fixed = {name: value for name, value in settings.items() if value is not None}
+    for name, known in (("optimiser", OPTIMISERS), ("preprocess", PREPROCESSING)):
+        if name in fixed:
+            check_name(f"--{name}", fixed[name], known)
+    return {**DEFAULT_TRAINING, **DEFAULT_NETWORKS.get(model, {}), **given}, {
+        **DEFAULT_SETTINGS.get(model, {}),
+        **fixed,
+    }
+
+
+def _layers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigurationError(
+            f'--{name.replace("_", "-")}: must be whole numbers such as 1000,500, got "{text}"'
+        ) from None
+
+
+def _value(text: str) -> GeneValue:
+    """Return the number, truth value or layer list that a text writes, or the text."""
+    if text in ("true", "false"):
+        return text == "true"
+    for read in (int, float):
+        with contextlib.suppress(ValueError):
+            return read(text)
+    with contextlib.suppress(ConfigurationError):
+        return _layers("", text)
+    return text

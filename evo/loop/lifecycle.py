@@ -1,0 +1,170 @@
+"""The life of a run while a command works on it: it begins or resumes, does its work, and ends in order."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from evo.errors import ClusterLost, ConfigurationError, StorageError
+from evo.evaluators import Evaluator, Setup
+from evo.evaluators.objective import Objective
+from evo.loop.execution import Execution, evaluator_of, setup_of_run, setup_of_search
+from evo.loop.search_loop import Observer, Stop, StopCheck
+from evo.record.folder import check_output, free_output
+from evo.record.run import Run
+from evo.record.settings import Settings, current_versions
+from evo.space import SearchSpace
+
+RESUMABLE_EXIT = 75
+SUSPEND_SECONDS = 6.0
+"""Time for trainings in flight to save their state. A scheduler's patience is about 30 s, a person's about 10, and
+writing the tables of thousands of evaluations takes time, too."""
+
+Work: TypeAlias = Callable[[Run, Evaluator, Observer, StopCheck], None]
+"""What is done with a run that is open and an evaluator that is started."""
+
+
+def begin(
+    space: SearchSpace,
+    settings: Settings,
+    execution: Execution,
+    work: Work,
+    *,
+    objective: Objective | None = None,
+    observer: Observer,
+    stop_check: StopCheck,
+) -> Run:
+    """Start a run and do its work.
+
+    Raises:
+        ConfigurationError: Something that was asked for is wrong, or no scheduler answers; nothing was written.
+        Stop: The stop check or the time budget ended it.
+    """
+    stop_check = _timed(stop_check, execution.time_budget)
+    execution = execution.of_new_run()
+    path = Path(execution.output) if execution.output is not None else None
+    if path is None and objective is None:
+        path = free_output(Path("results"), space.name)
+    if path is not None:
+        check_output(path, overwrite=execution.overwrite)
+    setup = setup_of_search(space, settings, execution, objective, observer)
+
+    def create() -> Run:
+        if settings.pending is not None and settings.workers > settings.pending and not settings.asynchronous:
+            observer.notify(
+                f"note: of {settings.workers} workers {settings.pending} are busy at a time; "
+                f"--pending {settings.workers} gives all of them work, and decides what is proposed"
+            )
+        place = path
+        if execution.output is None and place is not None and place.exists():  # taken by another search meanwhile
+            place = free_output(place.parent, space.name)
+        return Run.create(settings, place, overwrite=execution.overwrite)
+
+    try:
+        return _carry_out(setup, settings, execution, create, work, observer, stop_check)
+    except ClusterLost as error:  # there is no run yet that could be resumed
+        raise ConfigurationError(str(error)) from error
+
+
+def resume_run(
+    run: Run,
+    settings: Settings,
+    execution: Execution,
+    work: Work,
+    *,
+    objective: Objective | None = None,
+    observer: Observer,
+    stop_check: StopCheck,
+) -> Run:
+    """Continue a run's work where it stopped.
+
+    Args:
+        run: Open for writing.
+        settings: What it is to do from now on.
+        execution: Where and how; what is None there is as the run has it.
+        work: See `Work`.
+        objective: The run's objective again, if it has one.
+        observer: Watches.
+        stop_check: Called often; raises `Stop` to end it.
+
+    Raises:
+        ConfigurationError: The objective, model or data do not fit the run.
+        Stop: The stop check or the time budget ended it, or no scheduler answers.
+    """
+    stop_check = _timed(stop_check, execution.time_budget)
+    execution = execution.of_run(run.settings)
+    setup = setup_of_run(run, execution, objective, observer)
+
+    def note_resume() -> Run:
+        if settings != run.settings or settings.versions != current_versions():
+            run.record_resume(settings)
+        return run
+
+    try:
+        return _carry_out(setup, settings, execution, note_resume, work, observer, stop_check)
+    except ClusterLost as error:
+        raise Stop(str(error), RESUMABLE_EXIT) from error
+
+
+def checked_seed(seed: int) -> int:
+    """Return the seed of a run.
+
+    Raises:
+        ConfigurationError: It is not a whole number of at least 0.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigurationError(f"--seed: must be a whole number of at least 0, got {seed!r}")
+    return seed
+
+
+def _carry_out(
+    setup: Setup,
+    settings: Settings,
+    execution: Execution,
+    open_run: Callable[[], Run],
+    work: Work,
+    observer: Observer,
+    stop_check: StopCheck,
+) -> Run:
+    """Start the evaluator, note in the settings where and how it evaluates, and do a run's work."""
+    settings.timeout = execution.timeout
+    with evaluator_of(setup, settings, execution, observer, stop_check) as evaluator:
+        facts = evaluator.start()
+        if settings.dask is not None:
+            settings.workers = evaluator.workers
+        settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
+        settings.precision, settings.engine, settings.threads = facts["precision"], facts["engine"], facts["threads"]
+        with contextlib.closing(open_run()) as run:
+            try:
+                work(run, evaluator, observer, stop_check)
+            except StorageError:
+                raise  # the tables would find no room either; the next command writes them
+            except BaseException as error:
+                lost = isinstance(error, ClusterLost)
+                if lost or isinstance(error, Stop):
+                    if not lost and settings.objective is None:
+                        observer.notify("stopping: trainings in flight save their state")
+                    for evaluation in evaluator.suspend(0.0 if lost else SUSPEND_SECONDS):
+                        run.record_late(evaluation)
+                run.write_tables()
+                if lost:
+                    raise Stop(str(error), RESUMABLE_EXIT) from error
+                raise
+            run.forget_checkpoints()
+            run.write_tables()
+    return run
+
+
+def _timed(stop_check: StopCheck, time_budget: float | None) -> StopCheck:
+    """Return a stop check that also ends the work when its time is over."""
+    started = time.monotonic()
+
+    def check() -> None:
+        stop_check()
+        if time_budget is not None and time.monotonic() - started > time_budget:
+            raise Stop(f"the time budget of {time_budget:g} s is used up", RESUMABLE_EXIT)
+
+    return check
