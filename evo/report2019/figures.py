@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
@@ -21,11 +20,10 @@ from evo.report2019.table import (
     individual_of,
     rows_of,
 )
+from evo.reports.style import COLOURS, new_figure, styled
 from evo.reports.training import (
     KINDS,
     LEGEND,
-    Curve,
-    Kind,
     Line,
     draw,
     finish,
@@ -34,9 +32,6 @@ from evo.reports.training import (
     setting_text,
     wrapped,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -65,12 +60,13 @@ REPORT_FIGURES = (
 )
 
 
+@styled
 def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
     """Return the report's eight figures and one on dropout and batch norm, by file name; none without data.
 
     Args:
         run: Of `evo table1`, finished or not.
-        extra: The runs "numpy_mlp" and "cnn" of the report's other figures, those that there are.
+        extra: The runs "numpy_mlp" and "cnn" of the report's other figures, where there are any.
     """
     figures: dict[str, Figure] = {}
     for shown in REPORT_FIGURES:
@@ -78,13 +74,17 @@ def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
         curves = complete_curves(owner, individual)
         if individual is None or not curves:
             continue
+        protocol = f"{setting_text(owner, individual.genome)}; {seeds_text(len(curves))}"
         for number, kind, title in zip((shown.first, shown.first + 1), KINDS, shown.titles, strict=True):
-            figure, axes = _network_figure(owner, individual, curves, kind, f"Figure {number}: {title}")
+            figures[f"figure-{number}"], [axes] = new_figure(4.6)
+            lines = lines_of(owner, individual.genome, kind)
+            for line in lines:
+                draw(axes, curves, line)
+            finish(axes, kind, curves, lines, wrapped(f"Figure {number}: {title}", protocol))
             if kind == "accuracy" and report is not None:
                 label = f"report, test at the end: {report:g}"
                 axes.axhline(report, color="black", linestyle=":", linewidth=1, label=label)
                 axes.legend(**LEGEND)
-            figures[f"figure-{number}"] = figure
     if any(curves_of_row(run, row) for row in rows_of(run) if row.name in COMPARED[1:]):
         figures["dropout-and-batchnorm"] = _modes_figure(run)
     return figures
@@ -99,40 +99,25 @@ def _network(run: Run, extra: Mapping[str, Run], shown: ReportFigures) -> tuple[
     return owner, owner.individuals[0] if owner is not run and owner.individuals else None, shown.test
 
 
-def _network_figure(
-    run: Run, individual: Individual, curves: Sequence[Curve], kind: Kind, heading: str
-) -> tuple[Figure, Axes]:
-    """Return a figure of one network's accuracy or loss, and its axes."""
-    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
-    axes = figure.subplots()
-    lines = lines_of(run, individual.genome, kind)
-    for line in lines:
-        draw(axes, curves, line)
-    protocol = f"{setting_text(run, individual.genome)}; {seeds_text(len(curves))}"
-    finish(axes, kind, curves, lines, wrapped(heading, protocol))
-    return figure, axes
-
-
 def _modes_figure(run: Run) -> Figure:
     """Return the test accuracy of GA1 without and with dropout and batch norm, in training and in evaluation mode."""
-    figure = Figure(figsize=(10.0, 4.8), layout="constrained")
-    panels = {
+    modes = {
         AS_REPORTED: "training mode, as the report measured",
         EVALUATION_MODE: "evaluation mode, as a network is used",
     }
-    grid = figure.subplots(1, len(panels), sharey=True)
-    rows = [row for row in rows_of(run) if row.name in COMPARED]
-    count = max(len(curves_of_row(run, row)) for row in rows)
-    for axes, (measurement, title) in zip(grid, panels.items(), strict=True):
-        for row in rows:
-            curves, report = curves_of_row(run, row), measurement == AS_REPORTED
+    figure, panels = new_figure(4.8, 1, len(modes), width=10.0, sharey=True)
+    rows = {row: curves_of_row(run, row) for row in rows_of(run) if row.name in COMPARED}
+    for axes, (measurement, title) in zip(panels, modes.items(), strict=True):
+        for row, curves in rows.items():
+            report = measurement == AS_REPORTED
             label = f"{row.name} (report: {row.test:g})" if report else row.name
             line = Line(QUANTITIES["test", measurement], label, COMPARED.index(row.name))
             draw(axes, curves, line)
             if curves and report:
-                axes.axhline(row.test, color=line.look["color"], linestyle=":", linewidth=1)
+                axes.axhline(row.test, color=COLOURS[line.place], linestyle=":", linewidth=1)
         finish(axes, "accuracy", (), (), f"Test accuracy in {title}")
-        axes.set_ylabel("test accuracy (fraction)" if axes is grid[0] else "")
+        axes.set_ylabel("test accuracy (fraction)" if axes is panels[0] else "")
+    count = max(map(len, rows.values()))
     figure.suptitle(f"Dropout and batch norm, measured in two ways; {seeds_text(count)}", fontsize=11)
     return figure
 
@@ -146,9 +131,10 @@ def figure_caption(name: str) -> str:
         )
     number = int(name.removeprefix("figure-"))
     shown = next(entry for entry in REPORT_FIGURES if number - entry.first in (0, 1))
-    what = "accuracies" if number == shown.first else "losses"
+    which = number - shown.first
     dotted = ""
-    if number == shown.first and shown.network != "numpy_mlp":
+    if which == 0 and shown.network != "numpy_mlp":
         where = "the report's plot" if shown.test is not None else "the report's training"
         dotted = f" Dotted: the test accuracy at the end of {where}."
-    return f"Figure {number} of the report, {shown.titles[number - shown.first]}: {what} of our trainings.{dotted}"
+    what = ("accuracies", "losses")[which]
+    return f"Figure {number} of the report, {shown.titles[which]}: {what} of our trainings.{dotted}"

@@ -13,7 +13,7 @@ from evo.reports.search_data import SearchData
 def objectives_table(data: SearchData) -> pd.DataFrame:
     """Return the complete first evaluations that have all objectives: `individual`, one column each, and `front`.
 
-    The front is that of all evaluations, so it may hold more than the last population of the search, which has a size.
+    The front is that of all evaluations; the last population of the search may have no room for all of it.
     """
     objectives = data.settings.objectives or {}
     columns = [name for name in objectives if name in data.first]
@@ -30,6 +30,5 @@ def not_dominated(values: Floats) -> npt.NDArray[np.bool_]:
     Args:
         values: Of shape (evaluations, objectives); higher is better.
     """
-    return np.array(
-        [not np.any((values >= row).all(axis=1) & (values > row).any(axis=1)) for row in values], dtype=bool
-    )
+    dominated = [np.any((values >= row).all(axis=1) & (values > row).any(axis=1)) for row in values]
+    return ~np.array(dominated, dtype=bool)

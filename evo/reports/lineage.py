@@ -14,7 +14,7 @@ from evo.reports.search_data import SearchData
 
 @dataclass(frozen=True)
 class Step:
-    """One individual of a line of descent.
+    """One individual of a lineage.
 
     Attributes:
         individual: Its id.
@@ -22,7 +22,7 @@ class Step:
         operator: What made it.
         fitness: Of its first evaluation; nan where it failed.
         parents: All ids that it was made from.
-        parent: The parent that the line goes on with, the one of the highest fitness; None at the beginning.
+        parent: The parent of the highest fitness, which the line continues with; None at the beginning.
         change: Its fitness less that parent's; nan where either has none.
         changes: Cells of that parent and of itself, by the name of each gene in which they differ.
     """
@@ -37,21 +37,24 @@ class Step:
     changes: Mapping[str, tuple[Any, Any]]
 
 
-def lineage_of(data: SearchData, individual: int) -> list[Step]:
-    """Return the line of an individual, the oldest first: at every step the parent of the highest fitness.
-
-    Args:
-        data: The search.
-        individual: Where the line ends.
-    """
+def lineage_of(data: SearchData) -> list[Step]:
+    """Return the lineage of the best genome, the oldest first: at every step the parent of the highest fitness."""
     rows = data.first.set_index("individual")
     fitness = data.fitness_by_individual
     line: list[Step] = []
-    place: int | None = individual
+    place = data.best
     while place is not None:
-        step = _step(data, rows, fitness, place)
-        line.append(step)
-        place = step.parent
+        row: Any = rows.loc[place]
+        parents = parents_in(row["parents"])
+        parent = better_parent(fitness, parents, place)
+        change, changes = float("nan"), {}
+        if parent is not None:
+            change = float(row["fitness"] - fitness[parent])
+            genes = {name: (rows.at[parent, name], row[name]) for name in data.space.genes}
+            changes = {name: pair for name, pair in genes.items() if _shown(pair[0]) != _shown(pair[1])}
+        made = int(row["generation"]), str(row["operator"]), float(row["fitness"])
+        line.append(Step(place, *made, parents, parent, change, changes))
+        place = parent
     return line[::-1]
 
 
@@ -72,26 +75,6 @@ def better_parent(fitness: Mapping[int, float], parents: Sequence[int], child: i
     known = [parent for parent in parents if parent < child and parent in fitness]
     complete = [parent for parent in known if not math.isnan(fitness[parent])]
     return max(complete, key=lambda parent: fitness[parent]) if complete else next(iter(known), None)
-
-
-def _step(data: SearchData, rows: pd.DataFrame, fitness: Mapping[int, float], individual: int) -> Step:
-    row: Any = rows.loc[individual]
-    parents = parents_in(row["parents"])
-    parent = better_parent(fitness, parents, individual)
-    changes = {}
-    if parent is not None:
-        genes = {name: (rows.at[parent, name], row[name]) for name in data.space.genes}
-        changes = {name: pair for name, pair in genes.items() if _shown(pair[0]) != _shown(pair[1])}
-    return Step(
-        individual=individual,
-        generation=int(row["generation"]),
-        operator=str(row["operator"]),
-        fitness=float(row["fitness"]),
-        parents=parents,
-        parent=parent,
-        change=float(row["fitness"] - fitness[parent]) if parent is not None else float("nan"),
-        changes=changes,
-    )
 
 
 def _shown(cell: Any) -> str:

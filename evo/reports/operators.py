@@ -25,31 +25,29 @@ COLUMNS = [
 
 
 def changes_table(data: SearchData) -> pd.DataFrame:
-    """Return one row an individual with parents: `individual, operator, change`.
+    """Return one row per individual with parents: `individual, operator, change`.
 
     `change` is its fitness less that of its best parent, both of their first evaluations; nan where either failed. A
-    promotion (halving) is no change of the genome and is left out, and where one was trained longer than the other
-    (rungs) nothing can be said.
+    promotion (halving) does not change the genome and is left out. Where one was trained longer than the other (rungs),
+    the change is not known.
     """
-    rungs = data.first["rung"].astype(float).fillna(0).to_numpy() if "rung" in data.first else np.zeros(len(data.first))
-    rung = dict(zip(data.fitness.index, rungs, strict=True))
+    rung = dict(zip(data.fitness.index, data.rungs, strict=True))
     fitness = data.fitness_by_individual
     rows = []
-    for number, operator, cell in zip(
-        *(data.first[name] for name in ("individual", "operator", "parents")), strict=True
-    ):
+    columns = (data.first[name] for name in ("individual", "operator", "parents"))
+    for child, operator, cell in zip(*columns, strict=True):
         parents = parents_in(cell)
         if parents and operator != "promotion":
-            parent = better_parent(fitness, parents, number)
             change = np.nan
-            if parent is not None and rung[parent] == rung[number]:
-                change = fitness[number] - fitness[parent]
-            rows.append({"individual": number, "operator": operator, "change": change})
+            parent = better_parent(fitness, parents, child)
+            if parent is not None and rung[parent] == rung[child]:
+                change = fitness[child] - fitness[parent]
+            rows.append({"individual": child, "operator": operator, "change": change})
     return pd.DataFrame(rows, columns=["individual", "operator", "change"]).astype({"change": float})
 
 
 def operators_table(data: SearchData) -> pd.DataFrame:
-    """Return one row an operator, the most frequent first.
+    """Return one row per operator, the most frequent first.
 
     Columns: `operator`; `proposals`, individuals that it made; `complete`, of these; `compared`, those that are
     complete, as a parent is; `better`, those fitter than their best parent; `rate`, `better / compared`, with its 95 %
@@ -62,24 +60,17 @@ def operators_table(data: SearchData) -> pd.DataFrame:
     changes = changes_table(data).dropna(subset="change")
     before = data.best_so_far.shift(1, fill_value=-np.inf).fillna(-np.inf)
     new_best = (data.comparable > before).to_numpy()
+    complete = (data.first["status"] == "complete").to_numpy()
     rows: list[dict[str, Any]] = []
     for operator, count in data.first["operator"].value_counts().items():
         mine = (data.first["operator"] == operator).to_numpy()
         change = changes.loc[changes["operator"] == operator, "change"]
         better, compared = int((change > 0).sum()), len(change)
-        interval = binomtest(better, compared).proportion_ci(method="wilson") if compared else None
-        rows.append(
-            {
-                "operator": operator,
-                "proposals": int(count),
-                "complete": int((data.first["status"] == "complete").to_numpy()[mine].sum()),
-                "compared": compared,
-                "better": better if interval else None,
-                "rate": better / compared if compared else None,
-                "low": float(interval.low) if interval else None,
-                "high": float(interval.high) if interval else None,
-                "median_change": float(change.median()) if compared else None,
-                "new_bests": int(new_best[mine].sum()),
-            }
-        )
+        row = {"operator": operator, "proposals": int(count), "complete": int(complete[mine].sum())}
+        row |= {"compared": compared, "new_bests": int(new_best[mine].sum())}
+        if compared:
+            interval = binomtest(better, compared).proportion_ci(method="wilson")
+            row |= {"better": better, "rate": better / compared, "median_change": float(change.median())}
+            row |= {"low": float(interval.low), "high": float(interval.high)}
+        rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
