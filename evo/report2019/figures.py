@@ -80,7 +80,7 @@ def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
             lines = lines_of(owner, individual.genome, kind)
             for line in lines:
                 draw(axes, curves, line)
-            finish(axes, kind, curves, lines, wrapped(f"Figure {number}: {title}", protocol))
+            finish(axes, kind, wrapped(f"Figure {number}: {title}", protocol))
             if kind == "accuracy" and report is not None:
                 label = f"report, test at the end: {report:g}"
                 axes.axhline(report, color="black", linestyle=":", linewidth=1, label=label)
@@ -115,7 +115,7 @@ def _modes_figure(run: Run) -> Figure:
             draw(axes, curves, line)
             if curves and report:
                 axes.axhline(row.test, color=COLOURS[line.place], linestyle=":", linewidth=1)
-        finish(axes, "accuracy", (), (), f"Test accuracy in {title}")
+        finish(axes, "accuracy", f"Test accuracy in {title}")
         axes.set_ylabel("test accuracy (fraction)" if axes is panels[0] else "")
     count = max(map(len, rows.values()))
     figure.suptitle(f"Dropout and batch norm, measured in two ways; {seeds_text(count)}", fontsize=11)

@@ -94,7 +94,7 @@ def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
     for heading, (headings, rows) in _shown(run, table).items():
         cells = [[(cell, place > 0) for place, cell in enumerate(row)] for row in rows]
         sections.append(Section(heading, [Table(heading, headings, cells)]))
-    sections.append(Section("What the columns mean", [Text(sentence) for sentence in _sentences(table)]))
+    sections.append(Section("Notes", [Text(sentence) for sentence in _sentences(table)]))
     pictures: list[Block] = [
         picture(folder, name, figure_caption(name), figure_caption(name), figure)
         for name, figure in table1_figures(run, extra).items()

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from evo.record.run import Run
 from evo.reports.analysis_figures import front_figure, importance_figure, lineage_figure, operators_figure
 from evo.reports.comparison import names_of
 from evo.reports.gene_figures import genes_figure, genes_over_time_figure, parallel_figure
-from evo.reports.plot import Plot
 from evo.reports.progress_figures import curves_figure, generations_figure, progress_figure
 from evo.reports.search_data import SearchData
+from evo.reports.style import Plot
 from evo.reports.workload_figures import cost_figure, timeline_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 PLOTS: dict[str, tuple[str, Plot]] = {
     "generations": ("Progress", generations_figure),

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from evo.reports import style
 from evo.reports.features import INACTIVE, Feature, Floats, floats
-from evo.reports.plot import plot
 from evo.reports.search_data import SearchData
-from evo.reports.style import (
-    COLOURS,
-    FEW,
-    GREY,
-    HALO,
-    MANY,
-    SEQUENCE,
-    WIDTH,
-    colour_bar,
-    fitness_limits,
-    fitness_scale,
-    new_figure,
-    plain_log_axis,
-    shortened,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLUMNS = 3
 SPREAD = "Dots of choices and of a few whole numbers are spread out, so that they can be told apart."
@@ -42,10 +25,10 @@ LINES = 400
 """Most lines of parallel coordinates: the best and some of the others; more would only smear."""
 INACTIVE_PLACE = -0.12
 """Where parallel coordinates put inactive values, below the axis from 0 to 1."""
-BEHIND_TEXT = {"boxstyle": "round,pad=0.1", "facecolor": HALO, "edgecolor": "none", "alpha": 0.75}
+BEHIND_TEXT = {"boxstyle": "round,pad=0.1", "facecolor": style.HALO, "edgecolor": "none", "alpha": 0.75}
 
 
-@plot("Fitness against each gene", "Fitness against each gene; later individuals are orange. " + SPREAD)
+@style.plot("Fitness against each gene", "Fitness against each gene; later individuals are orange. " + SPREAD)
 def genes_figure(data: SearchData) -> Figure:
     """Return fitness against every gene; layer lists as their depth and their total units. Later ones are orange."""
     figure, grid = _panels(data.features, height=2.5, share=True)
@@ -54,15 +37,15 @@ def genes_figure(data: SearchData) -> Figure:
     scale = Normalize(0, max(1, len(number) - 1))
     for axes, feature in zip(grid, data.features, strict=True):
         _scatter(axes, feature, fitness, number, scale, "x")
-        axes.set(xlabel=shortened(feature.label, 24), ylim=fitness_limits(fitness))
+        axes.set(xlabel=style.shortened(feature.label, 24), ylim=style.fitness_limits(fitness))
         _label_axis(axes, feature, "x")
     for axes in grid[::COLUMNS]:
         axes.set_ylabel(data.fitness_label)
-    colour_bar(figure, grid, "individual", scale, ticks=MaxNLocator(5, integer=True), aspect=30)
+    style.colour_bar(figure, grid, "individual", scale, number)
     return figure
 
 
-@plot(
+@style.plot(
     "Each gene over the search",
     "The values of each gene that were tried, coloured by fitness. Green: that of the best genome so far. " + SPREAD,
 )
@@ -70,25 +53,23 @@ def genes_over_time_figure(data: SearchData) -> Figure:
     """Return every gene against the proposals, coloured by fitness; the line is the best genome so far."""
     figure, grid = _panels(data.features, height=2.3, share=False)
     fitness, number = floats(data.fitness), data.fitness.index.to_numpy(dtype=float)
-    scale = fitness_scale(fitness)
-    comparable, best_so_far = floats(data.comparable), floats(data.best_so_far)
-    # The row of the best individual so far, at every row that has one.
-    known = np.isfinite(best_so_far)
-    best = np.maximum.accumulate(np.where(_improves(comparable), np.arange(len(fitness)), 0))
+    scale = style.fitness_scale(fitness)
+    known = np.isfinite(floats(data.best_so_far))
+    best_rows = np.maximum.accumulate(np.where(data.new_bests, np.arange(len(fitness)), 0))
     for axes, feature in zip(grid, data.features, strict=True):
         _scatter(axes, feature, number, fitness, scale, "y")
-        line = feature.values[best[known]]
-        axes.plot(number[known], line, color=COLOURS[2], linewidth=1.3, drawstyle="steps-post")
-        axes.set_title(shortened(feature.label, 23), loc="left")
+        best = feature.values[best_rows[known]]
+        axes.plot(number[known], best, color=style.GREEN, linewidth=1.3, drawstyle="steps-post")
+        axes.set_title(style.shortened(feature.label, 23), loc="left")
         _label_axis(axes, feature, "y")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in grid[-COLUMNS:]:
         axes.set_xlabel("individual")
-    _fitness_bar(figure, grid, data, scale, fitness)
+    style.colour_bar(figure, grid, data.fitness_label, scale, fitness)
     return figure
 
 
-@plot(
+@style.plot(
     "Parallel coordinates",
     "Each line is an individual, through the values of its genes to its fitness at the right; better ones are orange "
     "and lie above, green is the fittest. Of many, the best and some of the others are drawn.",
@@ -97,46 +78,34 @@ def parallel_figure(data: SearchData) -> Figure:
     """Return parallel coordinates: a line per individual through the values of its genes to its fitness."""
     features, fitness = data.features, floats(data.fitness)
     chosen = _chosen(fitness)
-    low, high = fitness_limits(fitness)
+    low, high = style.fitness_limits(fitness)
     columns = [_height(feature)[chosen] for feature in features]
     heights = np.column_stack([*columns, np.clip((fitness[chosen] - low) / (high - low), 0, 1)])
     count = len(features) + 1
-    figure, [axes] = new_figure(4.8, width=max(WIDTH, 1.05 * count))
-    scale = fitness_scale(fitness)
+    figure, [axes] = style.new_figure(4.8, width=max(style.WIDTH, 1.05 * count))
+    scale = style.fitness_scale(fitness)
     lines = [np.column_stack([np.arange(count), height]) for height in heights]
     shade = np.linspace(0.15, 0.9, max(1, len(lines)))
-    colours = SEQUENCE(scale(fitness[chosen]), alpha=shade)
+    colours = style.SEQUENCE(scale(fitness[chosen]), alpha=shade)
     axes.add_collection(LineCollection(lines, colors=colours, linewidths=0.8))
     if lines:
-        axes.plot(*lines[-1].T, color=COLOURS[2], linewidth=2.2, zorder=3, label="the fittest")
+        axes.plot(*lines[-1].T, color=style.GREEN, linewidth=2.2, zorder=3, label="the fittest")
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.12))
     for place, feature in enumerate(features):
         _draw_coordinate(axes, place, feature.label, _coordinate_ticks(feature))
     _draw_coordinate(axes, count - 1, "fitness", [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")])
     axes.set(xlim=(-0.35, count - 0.35), ylim=(-0.2, 1.12))
     axes.set_axis_off()
-    _fitness_bar(figure, [axes], data, scale, fitness[chosen])
+    style.colour_bar(figure, [axes], data.fitness_label, scale, fitness[chosen])
     return figure
-
-
-def _improves(values: Floats) -> npt.NDArray[np.bool_]:
-    """Return where a value is higher than all before it."""
-    before = np.fmax.accumulate(np.concatenate([[-np.inf], values[:-1]]))
-    return values > before
-
-
-def _fitness_bar(figure: Figure, grid: Sequence[Axes], data: SearchData, scale: Normalize, shown: Floats) -> None:
-    """Draw the colours of fitness; the end is pointed where some of what is shown is below it."""
-    below = scale.vmin is not None and bool((shown < scale.vmin).any())
-    options: dict[str, Any] = {"extend": "min" if below else "neither", "aspect": 30}
-    colour_bar(figure, grid, data.fitness_label, scale, ticks=MaxNLocator(5), **options)
 
 
 def _panels(features: Sequence[Feature], height: float, share: bool) -> tuple[Figure, list[Axes]]:
     """Return a figure with a panel for each feature."""
     columns = min(COLUMNS, len(features))
     rows = -(-len(features) // columns)
-    figure, grid = new_figure(height * rows + 0.5, rows, columns, width=WIDTH if columns > 1 else 4.5, sharey=share)
+    width = style.WIDTH if columns > 1 else 4.5
+    figure, grid = style.new_figure(height * rows + 0.5, rows, columns, width=width, sharey=share)
     for axes in grid[len(features) :]:
         axes.set_axis_off()
     return figure, grid[: len(features)]
@@ -157,14 +126,10 @@ def _scatter(
         places = places + (np.arange(len(places)) * 0.618034 % 1 - 0.5) * 0.5
     order = np.argsort(np.where(np.isnan(colour.astype(float)), -np.inf, colour.astype(float)), kind="stable")
     x, y = (places, other) if along == "x" else (other, places)
-    look: dict[str, Any] = {
-        "s": 26 if len(places) <= FEW else 12 if len(places) <= MANY else 6,
-        # So small that they look alike; an octagon takes half the time.
-        "marker": "o" if len(places) <= MANY else "8",
-        "rasterized": len(places) > MANY // 4,
-    }
-    look |= {"cmap": SEQUENCE, "norm": scale, "linewidths": 0, "plotnonfinite": False}
-    axes.scatter(x[order], y[order], c=colour[order], **look)
+    # Very small dots are octagons: they look the same and take half the time.
+    size, marker = (26, "o") if len(order) <= style.FEW else (12, "o") if len(order) <= style.MANY else (6, "8")
+    look: dict[str, Any] = {"s": size, "marker": marker, "rasterized": len(order) > style.MANY // 4, "linewidths": 0}
+    axes.scatter(x[order], y[order], c=colour[order], cmap=style.SEQUENCE, norm=scale, **look)
 
 
 def _label_axis(axes: Axes, feature: Feature, which: Literal["x", "y"]) -> None:
@@ -173,7 +138,7 @@ def _label_axis(axes: Axes, feature: Feature, which: Literal["x", "y"]) -> None:
     low, high = feature.limits
     if feature.categories:
         count = len(feature.categories)
-        shown = [shortened(name, 14 if count < 4 else 9) for name in feature.categories]
+        shown = [style.shortened(name, 14 if count < 4 else 9) for name in feature.categories]
         axis.set_ticks(range(count), shown, rotation=0 if which == "y" or count < 3 else 40)
         limits = (-0.6, count - 0.4)
     elif _side_by_side(feature):
@@ -187,7 +152,7 @@ def _label_axis(axes: Axes, feature: Feature, which: Literal["x", "y"]) -> None:
         limits = (low - 0.06 * (high - low), high + 0.06 * (high - low))
     axes.set(**{f"{which}lim": limits})
     if feature.log and not _side_by_side(feature):
-        plain_log_axis(axes, which)
+        style.plain_log_axis(axes, which)
     if not feature.categories and not np.isfinite(feature.values).any():
         axes.text(0.5, 0.5, f"always {INACTIVE}", transform=axes.transAxes, ha="center")
 
@@ -219,7 +184,7 @@ def _coordinate_ticks(feature: Feature) -> list[tuple[float, str]]:
     if feature.categories:
         count = len(feature.categories)
         names = feature.categories if count <= FEW_VALUES else ()
-        return ticks + [((place + 0.5) / count, shortened(name, 10)) for place, name in enumerate(names)]
+        return ticks + [((place + 0.5) / count, style.shortened(name, 10)) for place, name in enumerate(names)]
     low, high = feature.limits
     ticks += [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
     middle = float(np.sqrt(low * high)) if feature.log else (low + high) / 2
@@ -231,7 +196,8 @@ def _coordinate_ticks(feature: Feature) -> list[tuple[float, str]]:
 
 def _draw_coordinate(axes: Axes, place: int, label: str, ticks: Sequence[tuple[float, str]]) -> None:
     """Draw a vertical line with its name above and its ticks beside it."""
-    axes.plot([place, place], [0, 1], color=GREY, linewidth=1, zorder=4)
-    axes.text(place, 1.05, shortened(label.replace(": ", ":\n"), 26), ha="left", va="bottom", rotation=25, fontsize=9.5)
+    axes.plot([place, place], [0, 1], color=style.GREY, linewidth=1, zorder=4)
+    heading = style.shortened(label.replace(": ", ":\n"), 26)
+    axes.text(place, 1.05, heading, ha="left", va="bottom", rotation=25, fontsize=9.5)
     for height, text in ticks:
         axes.text(place + 0.04, height, text, ha="left", va="center", fontsize=8.5, zorder=5, bbox=BEHIND_TEXT)

@@ -16,9 +16,9 @@ from evo.reports.comparison import comparison_table
 from evo.reports.figures import PLOTS, figures_of_search, search_data
 from evo.reports.page import Block, Picture, Section, Text, page_text, table_of
 from evo.reports.progress_figures import progress_figure
+from evo.reports.search_data import SearchData
 from evo.reports.search_sections import search_sections
 from evo.reports.style import save_figure, svg_for_page
-from evo.reports.summary import side_by_side
 
 ROWS = 3000
 """Most evaluations that a page lists, of all its runs: about a megabyte."""
@@ -70,7 +70,7 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
         found = search_sections(entry, pictures, winners.get(entry.name), ROWS // len(data))
         sections += [Section(entry.name, sections=found)] if suffix else found
     if len(data) > 1:
-        blocks: list[Block] = [table_of(side_by_side(data, winners), "Runs side by side"), progress, Text(COMPARISON)]
+        blocks: list[Block] = [table_of(_side_by_side(data, winners), "Runs side by side"), progress, Text(COMPARISON)]
         ordered = comparison[[*FIRST_COLUMNS, *comparison.columns.difference(FIRST_COLUMNS, sort=False)]]
         sections.insert(0, Section("Side by side", [*blocks, table_of(ordered, "Best genomes of all runs")]))
     write_text(folder / "report.html", page_text(f"Report of {names}", sections))
@@ -85,3 +85,20 @@ def picture(folder: Path, name: str, title: str, caption: str, figure: Figure) -
 def _winners(comparison: pd.DataFrame) -> dict[str, Mapping[Any, Any]]:
     """Return the first row of the comparison of each run that has one, by the run's name."""
     return {row["run"]: row for row in reversed(comparison.to_dict("records"))}
+
+
+def _side_by_side(data: Sequence[SearchData], winners: Mapping[str, Mapping[Any, Any]]) -> pd.DataFrame:
+    """Return one row per run: its winner, what that scored, and what the search cost.
+
+    Args:
+        data: The searches.
+        winners: Rows of the comparison by run; those of runs without a complete evaluation are missing.
+    """
+    columns = ["individual", "fitness", "retrained_fitness", "test_accuracy", "test_low", "test_high", "n", "gap"]
+    rows = [
+        {"run": entry.name, "strategy": entry.settings.strategy}
+        | {name: winners.get(entry.name, {}).get(name) for name in columns}
+        | {"evaluations": len(entry.evaluations), "failures": len(entry.failed), "seconds": entry.seconds}
+        for entry in data
+    ]
+    return pd.DataFrame(rows)

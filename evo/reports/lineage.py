@@ -1,4 +1,4 @@
-"""Where a genome comes from: its line of better parents, and what each change brought."""
+"""Where genomes come from: the winner's line of better parents, and how often each operator improved on parents."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from evo.reports.search_data import SearchData
+
+OPERATOR_COLUMNS = [
+    "operator",
+    "proposals",
+    "complete",
+    "compared",
+    "better",
+    "rate",
+    "low",
+    "high",
+    "median_change",
+    "new_bests",
+]
 
 
 @dataclass(frozen=True)
@@ -37,12 +51,12 @@ class Step:
     changes: Mapping[str, tuple[Any, Any]]
 
 
-def lineage_of(data: SearchData) -> list[Step]:
-    """Return the lineage of the best genome, the oldest first: at every step the parent of the highest fitness."""
+def lineage_of(data: SearchData, individual: int | None) -> list[Step]:
+    """Return the lineage of an individual, the oldest first: at every step the parent of the highest fitness."""
     rows = data.first.set_index("individual")
     fitness = data.fitness_by_individual
     line: list[Step] = []
-    place = data.best
+    place = individual
     while place is not None:
         row: Any = rows.loc[place]
         parents = parents_in(row["parents"])
@@ -79,3 +93,53 @@ def better_parent(fitness: Mapping[int, float], parents: Sequence[int], child: i
 
 def _shown(cell: Any) -> str:
     return "" if pd.isna(cell) else str(cell)
+
+
+def changes_table(data: SearchData) -> pd.DataFrame:
+    """Return one row per individual with parents: `individual, operator, change`.
+
+    `change` is its fitness less that of its best parent, both of their first evaluations; nan where either failed. A
+    promotion (halving) does not change the genome and is left out. Where one was trained longer than the other (rungs),
+    the change is not known.
+    """
+    rung = dict(zip(data.fitness.index, data.rungs, strict=True))
+    fitness = data.fitness_by_individual
+    rows = []
+    columns = (data.first[name] for name in ("individual", "operator", "parents"))
+    for child, operator, cell in zip(*columns, strict=True):
+        parents = parents_in(cell)
+        if parents and operator != "promotion":
+            change = np.nan
+            parent = better_parent(fitness, parents, child)
+            if parent is not None and rung[parent] == rung[child]:
+                change = fitness[child] - fitness[parent]
+            rows.append({"individual": child, "operator": operator, "change": change})
+    return pd.DataFrame(rows, columns=["individual", "operator", "change"]).astype({"change": float})
+
+
+def operators_table(data: SearchData) -> pd.DataFrame:
+    """Return one row per operator, the most frequent first.
+
+    Columns: `operator`; `proposals`, individuals that it made; `complete`, of these; `compared`, those that are
+    complete, as a parent is; `better`, those fitter than their best parent; `rate`, `better / compared`, with its 95 %
+    interval from `low` to `high` (Wilson: Probable Inference, the Law of Succession, and Statistical Inference,
+    Journal of the American Statistical Association 22, 1927); `median_change` of fitness against the best parent;
+    `new_bests`, those that were better than all before.
+    """
+    from scipy.stats import binomtest
+
+    changes = changes_table(data).dropna(subset="change")
+    complete = (data.first["status"] == "complete").to_numpy()
+    rows: list[dict[str, Any]] = []
+    for operator, count in data.first["operator"].value_counts().items():
+        mine = (data.first["operator"] == operator).to_numpy()
+        change = changes.loc[changes["operator"] == operator, "change"]
+        better, compared = int((change > 0).sum()), len(change)
+        row = {"operator": operator, "proposals": int(count), "complete": int(complete[mine].sum())}
+        row |= {"compared": compared, "new_bests": int(data.new_bests[mine].sum())}
+        if compared:
+            interval = binomtest(better, compared).proportion_ci(method="wilson")
+            row |= {"better": better, "rate": better / compared, "median_change": float(change.median())}
+            row |= {"low": float(interval.low), "high": float(interval.high)}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=OPERATOR_COLUMNS)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import ClassVar, TypeAlias
 
 import jinja2
 import pandas as pd
@@ -21,27 +20,34 @@ LONGEST_CELL = 300
 """Most characters of a cell; the CSV files have the rest."""
 
 
+class Block:
+    """A part of a page; the template shows each kind in its way."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the class."""
+        return type(self).__name__
+
+
 @dataclass(frozen=True)
-class Text:
+class Text(Block):
     """A paragraph; a warning stands out."""
 
     text: str
     warning: bool = False
-    kind: ClassVar[str] = "text"
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(Block):
     """Names and what stands for them, with notes on some; cards are seen first."""
 
     facts: dict[str, str]
     notes: dict[str, str] = field(default_factory=dict)
     cards: bool = False
-    kind: ClassVar[str] = "facts"
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Block):
     """A table that can be sorted.
 
     Attributes:
@@ -53,39 +59,32 @@ class Table:
     label: str
     headings: Sequence[str]
     rows: Sequence[Sequence[tuple[str, bool]]]
-    kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(Block):
     """A figure: what it is, what it shows in words, and an SVG in base64."""
 
     title: str
     caption: str
     svg: str
-    kind: ClassVar[str] = "picture"
 
 
 @dataclass(frozen=True)
-class Commands:
+class Commands(Block):
     """Lines to be copied, each with what it is; folded away below a text if there is one."""
 
     lines: Sequence[tuple[str, str]]
     folded: str = ""
-    kind: ClassVar[str] = "commands"
 
 
-Block: TypeAlias = Text | Facts | Table | Picture | Commands
-
-
-@dataclass
+@dataclass(frozen=True)
 class Section:
-    """A heading, the blocks and sections below it, and the anchor that links point to, which `page_text` gives it."""
+    """A heading, and the blocks and sections below it."""
 
     heading: str
     blocks: Sequence[Block] = ()
     sections: Sequence[Section] = ()
-    anchor: str = ""
 
 
 def table_of(frame: pd.DataFrame, label: str) -> Table:
@@ -99,10 +98,6 @@ def table_of(frame: pd.DataFrame, label: str) -> Table:
 
 def page_text(title: str, sections: Sequence[Section]) -> str:
     """Return a page of sections with a table of contents; texts are shown, never interpreted as markup."""
-    for number, section in enumerate(sections, start=1):
-        section.anchor = f"section-{number}"
-        for place, inner in enumerate(section.sections, start=1):
-            inner.anchor = f"section-{number}-{place}"
     return _template().render(title=title, sections=sections)
 
 

@@ -3,46 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from evo.reports import style
 from evo.reports.features import floats
-from evo.reports.plot import plot
 from evo.reports.search_data import SearchData
-from evo.reports.style import (
-    COLOURS,
-    FEW,
-    GREY,
-    MANY,
-    fitness_limits,
-    look_of,
-    new_figure,
-    shortened,
-    styled,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 CURVES = 5
 
 
-@styled
+@style.styled
 def progress_figure(runs: Sequence[SearchData]) -> Figure:
     """Return fitness against the proposals: every evaluation as a dot, the best so far as a line, failures as crosses.
 
     An individual that was evaluated again, in a race, has its dots above each other.
     """
-    figure, [axes] = new_figure(4.2)
-    low, high = fitness_limits(np.concatenate([floats(run.evaluations["fitness"]) for run in runs]))
+    figure, [axes] = style.new_figure(4.2)
+    low, high = style.fitness_limits(np.concatenate([floats(run.evaluations["fitness"]) for run in runs]))
     for place, run in enumerate(runs):
-        best, look = run.best_so_far, look_of(place, markers=["_" if len(run.best_so_far) == 1 else ""])
+        best, look = run.best_so_far, style.look_of(place, markers=["_" if len(run.best_so_far) == 1 else ""])
         _draw_evaluations(axes, run.evaluations, look["color"], low)
-        label = f"{shortened(run.name, 40)}: best so far" if len(runs) > 1 else "best so far"
+        label = f"{style.shortened(run.name, 40)}: best so far" if len(runs) > 1 else "best so far"
         axes.plot(best.index, best, **look, linewidth=2, drawstyle="steps-post", label=label)
     axes.set(xlabel="individual (number of the proposal)", ylabel=_common_label(runs), ylim=(low, high))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -61,18 +48,18 @@ def _draw_evaluations(axes: Axes, table: pd.DataFrame, colour: str, low: float) 
     """Draw complete evaluations as dots, those below the axis as triangles on it, and failures as crosses."""
     fitness, place = floats(table["fitness"]), floats(table["individual"])
     shown, below, failed = fitness >= low, fitness < low, np.isnan(fitness)
-    size, alpha = (30, 0.8) if len(table) <= FEW else (14, 0.65) if len(table) <= MANY else (7, 0.5)
-    look: dict[str, Any] = {"color": colour, "linewidths": 0, "rasterized": len(table) > MANY}
+    size, alpha = (30, 0.8) if len(table) <= style.FEW else (14, 0.65) if len(table) <= style.MANY else (7, 0.5)
+    look: dict[str, Any] = {"color": colour, "linewidths": 0, "rasterized": len(table) > style.MANY}
     axes.scatter(place[shown], fitness[shown], s=size, alpha=alpha, **look)
     on_axis = {"marker": "v", "s": 24, "alpha": 0.6, "label": f"{below.sum()} lower than shown"}
-    crosses = {"marker": "x", "s": 22, "color": GREY, "linewidths": 1, "label": f"{failed.sum()} failed"}
+    crosses = {"marker": "x", "s": 22, "color": style.GREY, "linewidths": 1, "label": f"{failed.sum()} failed"}
     for rows, height, marks in ((below, 0.02, on_axis), (failed, 0.06, crosses)):
         if rows.any():
             heights = np.full(rows.sum(), height)
             axes.scatter(place[rows], heights, transform=axes.get_xaxis_transform(), **look | marks)
 
 
-@plot(
+@style.plot(
     "Generations",
     "The members of every generation's population: range, quartiles and mean of their fitness; below, their "
     "diversity, the mean distance of two genomes (0: all alike, 1: as far apart as can be).",
@@ -82,7 +69,7 @@ def generations_figure(data: SearchData) -> Figure | None:
     table = data.run.generation_table
     if not len(table):
         return None
-    figure, [upper, lower] = new_figure(5.2, 2, sharex=True, height_ratios=[2.4, 1])
+    figure, [upper, lower] = style.new_figure(5.2, 2, sharex=True, height_ratios=[2.4, 1])
     number = floats(table["generation"])
     members = data.run.populations
     fitness = members["fitness"].astype(float).groupby(members["generation"])
@@ -101,31 +88,31 @@ def generations_figure(data: SearchData) -> Figure | None:
             if len(table) > 1
             else (number[0] + np.array([-0.2, 0.2]), np.tile(low, 2), np.tile(high, 2))
         )
-        upper.fill_between(*ends, color=COLOURS[5], alpha=alpha, linewidth=0, label=label)
+        upper.fill_between(*ends, color=style.SKY, alpha=alpha, linewidth=0, label=label)
     dots: Any = {"marker": "o" if len(table) <= 30 else None, "markersize": 4}
-    upper.plot(number, floats(table["mean"]), color=COLOURS[0], label="mean", **dots)
-    upper.plot(number, best_so_far, color=COLOURS[1], linestyle="--", label="best so far", **dots)
-    limits = fitness_limits(np.concatenate([floats(members["fitness"]), best_so_far]))
+    upper.plot(number, floats(table["mean"]), color=style.BLUE, label="mean", **dots)
+    upper.plot(number, best_so_far, color=style.ORANGE, linestyle="--", label="best so far", **dots)
+    limits = style.fitness_limits(np.concatenate([floats(members["fitness"]), best_so_far]))
     upper.set(ylabel=data.fitness_label, ylim=limits)
     _legend_outside(figure, upper, "upper")
     diversity = floats(table["diversity"])
-    lower.plot(number, diversity, color=COLOURS[2], **dots)
+    lower.plot(number, diversity, color=style.GREEN, **dots)
     top = max(0.05, 1.15 * float(np.nanmax(diversity, initial=0.0)))
     lower.set(xlabel="generation", ylabel="diversity (0 to 1)", ylim=(0, top))
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-@plot("Learning curves", "Learning curves of the best genomes of the search.")
+@style.plot("Learning curves", "Learning curves of the best genomes of the search.")
 def curves_figure(data: SearchData) -> Figure | None:
     """Return the learning curves of the best genomes: held-out accuracy and training loss against steps."""
     table = data.run.curves
     if not len(table):
         return None
-    figure, [left, right] = new_figure(3.9, 1, 2)
+    figure, [left, right] = style.new_figure(3.9, 1, 2)
     for place, individual in enumerate(data.hall_of_fame["individual"].head(CURVES)):
         curve = table[(table["individual"] == individual) & (table["replicate"] == 0)]
-        look = look_of(place, markers=["o" if len(curve) < 3 else ""])
+        look = style.look_of(place, markers=["o" if len(curve) < 3 else ""])
         held_out = curve[f"{data.settings.fitness}_accuracy"]
         left.plot(curve["step"], held_out.astype(float), label=f"#{individual}", **look)
         right.plot(curve["step"], curve["train_loss"].astype(float), **look)

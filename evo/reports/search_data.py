@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from evo.record.run import Run
@@ -73,6 +74,12 @@ class SearchData:
         """The best `comparable` fitness so far, by individual."""
         return self.comparable.cummax().ffill()
 
+    @property
+    def new_bests(self) -> npt.NDArray[np.bool_]:
+        """Whether each first evaluation was better than all before."""
+        best = self.best_so_far
+        return (best.notna() & best.ne(best.shift())).to_numpy()
+
     @cached_property
     def hall_of_fame(self) -> pd.DataFrame:
         """As in hall_of_fame.csv."""
@@ -100,7 +107,30 @@ class SearchData:
             return int(self.finalists.loc[self.finalists["winner"].astype(bool), "individual"].iloc[0])
         return int(self.hall_of_fame["individual"].iloc[0]) if len(self.hall_of_fame) else None
 
+    @cached_property
+    def objectives(self) -> pd.DataFrame:
+        """The complete first evaluations that have all objectives: `individual`, one column each, and `front`.
+
+        The front is that of all evaluations; the last population of the search may have no room for all of it.
+        """
+        goals = self.settings.objectives or {}
+        columns = [name for name in goals if name in self.first]
+        table = self.first.loc[self.first["status"] == "complete", ["individual", *columns]]
+        table = table.astype(dict.fromkeys(columns, float)).dropna().reset_index(drop=True)
+        signs = [1.0 if goals[name] == "maximise" else -1.0 for name in columns]
+        return table.assign(front=not_dominated(table[columns].to_numpy(dtype=float) * signs))
+
     @property
     def fitness_label(self) -> str:
         """What an axis of the fitness says."""
         return "fitness" if self.settings.objective is not None else f"{self.settings.fitness} accuracy (fraction)"
+
+
+def not_dominated(values: Floats) -> npt.NDArray[np.bool_]:
+    """Return which rows no other dominates: is at least as high everywhere and higher somewhere.
+
+    Args:
+        values: Of shape (evaluations, objectives); higher is better.
+    """
+    dominated = [np.any((values >= row).all(axis=1) & (values > row).any(axis=1)) for row in values]
+    return ~np.array(dominated, dtype=bool)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 
-from evo.reports.front import objectives_table
+from evo.loop.finished import is_finished, total_of
+from evo.reports.features import INACTIVE
 from evo.reports.genome_commands import genome_text
 from evo.reports.importance import FOLDS, SHUFFLES, TREES
-from evo.reports.lineage import Step, lineage_of
-from evo.reports.operators import operators_table
+from evo.reports.lineage import Step, lineage_of, operators_table
 from evo.reports.page import Block, Commands, Facts, Section, Text, table_of
 from evo.reports.search_data import SearchData
-from evo.reports.summary import cards_of, facts_of
+from evo.reports.tables import cell_text
 from evo.reports.workload import duration_text, failures_table, outcomes_table, timeline_of
 
 HIDDEN = ["seed", "worker", "started", "seconds_before", "engine", "precision", "replicate"]
@@ -90,8 +91,68 @@ def _summary(data: SearchData, row: Mapping[Any, Any] | None) -> list[Block]:
         }
         what = "and the command that trains it again" if data.settings.model else "and all of it as JSON"
         words = Text(f"The genes of #{number}, {what}:")
-        blocks += [cards_of(data, row), words, Facts(genes), _commands(data, [number])]
+        blocks += [_cards(data, row), words, Facts(genes), _commands(data, [number])]
     return [*blocks, Facts(facts_of(data))]
+
+
+def _cards(data: SearchData, row: Mapping[Any, Any]) -> Facts:
+    """Return the figures of a search's winner.
+
+    Args:
+        data: The search.
+        row: The winner's row of the comparison.
+    """
+    cards = {
+        "best genome": (f"#{row['individual']}", "named winner" if row["winner"] else "of the search"),
+        "fitness in the search": (_number(row["fitness"]), str(row["fitness_on"])),
+    }
+    if pd.notna(row["retrained_fitness"]):
+        count = int((data.finalists["individual"] == row["individual"]).sum()) if len(data.finalists) else 0
+        cards["on new seeds"] = _number(row["retrained_fitness"]), f"{_interval(row, 'retrained')}n = {count}"
+    if pd.notna(row["test_accuracy"]):
+        cards["test accuracy"] = _number(row["test_accuracy"]), f"{_interval(row, 'test')}n = {row['n']}"
+        cards["gap"] = f"{row['gap']:+.4f}", "fitness less test accuracy"
+    cards["evaluations"] = f"{len(data.evaluations):,}", f"of {len(data.first):,} individuals"
+    cards["cost of the search"] = duration_text(data.seconds), "of training"
+    facts = {name: value for name, (value, _) in cards.items()} | {"failures": f"{len(data.failed):,}"}
+    return Facts(facts, {name: note for name, (_, note) in cards.items()}, cards=True)
+
+
+def facts_of(data: SearchData) -> dict[str, str]:
+    """Return how a search was made."""
+    settings = data.settings
+    device = (settings.device, settings.device_name, settings.precision, settings.engine)
+    facts = {
+        "state": _state(data),
+        "space": settings.space_name,
+        "strategy": f"{settings.strategy}, population {settings.population}, seed {settings.seed}",
+        "fitness": f"of the function {settings.objective}"
+        if settings.objective
+        else f"accuracy on the {settings.fitness} set, of the model {settings.model}",
+        "data": str((settings.dataset or {}).get("variant", "")),
+        "device": " ".join(filter(None, device)) if settings.model else "",
+        "versions": ", ".join(f"{name} {version}" for name, version in settings.versions.items()),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _state(data: SearchData) -> str:
+    """Return how far a run is, and, if it is not finished, when that was."""
+    if is_finished(data.run):
+        return "finished"
+    when = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
+    done = len(data.evaluations)
+    return f"not finished: {done:,} of at most {total_of(data.run):,} evaluations when this was written, at {when} UTC"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+
+
+def _interval(row: Mapping[Any, Any], name: str) -> str:
+    """Return a 95 % interval in words; nothing where there is only one value."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if pd.isna(low) else f"95 %: {_number(low)} to {_number(high)}, "
 
 
 def _commands(data: SearchData, individuals: Sequence[int], folded: str = "") -> Commands:
@@ -124,7 +185,7 @@ def _best_genomes(data: SearchData) -> list[Block]:
 
 
 def _lineage(data: SearchData) -> list[Block]:
-    line = lineage_of(data)
+    line = lineage_of(data, data.best)
     if not line:
         return []
     if len(line) == 1:
@@ -149,9 +210,7 @@ def lineage_table(line: list[Step]) -> pd.DataFrame:
 
 
 def _cell(value: Any) -> str:
-    if pd.isna(value):
-        return "inactive"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return cell_text(value) or INACTIVE
 
 
 def _operators(data: SearchData) -> list[Block]:
@@ -160,7 +219,7 @@ def _operators(data: SearchData) -> list[Block]:
 
 
 def _front(data: SearchData) -> list[Block]:
-    table = objectives_table(data)
+    table = data.objectives
     front = table[table["front"]].drop(columns="front").sort_values("fitness", ascending=False)
     genes = data.first[["individual", *(name for name in data.space.genes if name not in front)]]
     goals = " and ".join(f"{direction} {name}" for name, direction in (data.settings.objectives or {}).items())

@@ -1,4 +1,4 @@
-"""How every figure looks (colours, fonts, axes), and how it is written: as PNG, as SVG and for a page."""
+"""What the figures share: their look (colours, fonts, axes), and how they are written: as PNG, as SVG, for a page."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import base64
 import io
 import math
 from collections.abc import Callable, Sequence
-from functools import wraps
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
@@ -22,15 +24,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from evo.errors import RunError, StorageError
 from evo.files import replacing
 from evo.reports.features import Floats
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
+from evo.reports.search_data import SearchData
 
 # Okabe and Ito's palette for the colour-blind (2008), with line styles that tell curves apart in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+BLUE, ORANGE, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", SKY, "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "#808080"
@@ -76,15 +74,33 @@ _THEMED = {
 }
 
 
-def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function draw in the look of the reports, and leave matplotlib's settings as they were."""
+styled = matplotlib.rc_context(LOOK)
+"""Lets a function draw in the look of the reports, and leaves matplotlib's settings as they were."""
 
-    @wraps(draw)
-    def drawn(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-        with matplotlib.rc_context(LOOK):
-            return draw(*arguments, **named)
 
-    return drawn
+Draw: TypeAlias = Callable[[SearchData], Figure | None]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure of one search.
+
+    Attributes:
+        title: What it is, in a few words.
+        caption: What it shows.
+        draw: Returns it; None where the search has no data for it.
+        early: Whether there may be something to draw before any evaluation is complete.
+    """
+
+    title: str
+    caption: str
+    draw: Draw
+    early: bool = False
+
+
+def plot(title: str, caption: str, *, early: bool = False) -> Callable[[Draw], Plot]:
+    """Make a function that draws a figure of one search a `Plot`, in the look of the reports."""
+    return lambda draw: Plot(title, caption, styled(draw), early)
 
 
 def new_figure(
@@ -97,11 +113,8 @@ def new_figure(
 
 def look_of(place: int, markers: Sequence[str] = MARKERS) -> dict[str, Any]:
     """Return colour, line style and marker of the line at a place, as matplotlib's arguments."""
-    return {
-        "color": COLOURS[place % len(COLOURS)],
-        "linestyle": STYLES[place % len(STYLES)],
-        "marker": markers[place % len(markers)],
-    }
+    marker = markers[place % len(markers)]
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place % len(STYLES)], "marker": marker}
 
 
 def fitness_limits(fitness: Floats) -> tuple[float, float]:
@@ -125,13 +138,13 @@ def fitness_scale(fitness: Floats) -> Normalize:
     return Normalize(low, high if high > low else low + 1e-9, clip=True)
 
 
-def colour_bar(
-    figure: Figure, axes: Sequence[Axes], label: str, scale: Normalize, *, ticks: MaxNLocator, **options: Any
-) -> None:
-    """Draw the scale of colours beside axes; options are those of `Figure.colorbar`."""
-    bar = figure.colorbar(ScalarMappable(scale, SEQUENCE), ax=list(axes), fraction=0.03, pad=0.02, **options)
-    bar.set_label(label)
-    bar.locator = ticks
+def colour_bar(figure: Figure, axes: Sequence[Axes], label: str, scale: Normalize, shown: npt.NDArray[Any]) -> None:
+    """Draw the scale of colours beside axes; its end is pointed where some of what is shown is below it."""
+    below = scale.vmin is not None and bool((shown < scale.vmin).any())
+    extend: Literal["min", "neither"] = "min" if below else "neither"
+    mappable = ScalarMappable(scale, SEQUENCE)
+    bar = figure.colorbar(mappable, ax=list(axes), label=label, fraction=0.03, pad=0.02, aspect=30, extend=extend)
+    bar.locator = MaxNLocator(5, integer=shown.dtype.kind == "i")
     bar.update_ticks()
     bar.outline.set_visible(False)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evo.errors import RunError
@@ -17,9 +19,6 @@ from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.models import MODEL_GENES
 from evo.record.run import Run
 from evo.reports.style import COLOURS, look_of, new_figure, plain_log_axis, save_figure, scientific, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Kind: TypeAlias = Literal["accuracy", "loss"]
 Curve: TypeAlias = Sequence[CurvePoint]
@@ -121,9 +120,14 @@ def changes_with_mode(run: Run, genome: Genome) -> bool:
 
 def draw(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
     """Draw a quantity of the curves of several seeds: their mean as a line, their range as a light band."""
-    steps, values = _by_step(curves, line.quantity)
-    if not steps:
+    found: dict[int, list[float]] = defaultdict(list)
+    for point in (point for curve in curves for point in curve):
+        if (value := getattr(point, line.quantity)) is not None:
+            found[point.step].append(value)
+    if not found:
         return
+    steps = sorted(found)
+    values = [found[step] for step in steps]
     means = [statistics.fmean(seeds) for seeds in values]
     every = max(1, len(steps) // MARKS)
     # Lines that cover each other have their markers at different steps.
@@ -134,14 +138,13 @@ def draw(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
         axes.fill_between(steps, lows, highs, color=COLOURS[line.place], alpha=0.2, linewidth=0)
 
 
-def finish(axes: Axes, kind: Kind, curves: Iterable[Curve], lines: Iterable[Line], title: str) -> None:
+def finish(axes: Axes, kind: Kind, title: str) -> None:
     """Give axes with lines on them their labels, legend and title, and a wide loss its logarithmic axis."""
     axes.set(xlabel="optimiser steps", ylabel=AXIS_LABELS[kind])
     axes.set_title(title, loc="left", fontsize=9.5)
     if axes.lines:
         axes.legend(**LEGEND)
-    curves, lines = list(curves), list(lines)
-    drawn = [value for line in lines for seeds in _by_step(curves, line.quantity)[1] for value in seeds if value > 0]
+    drawn = [value for line in axes.lines for value in np.asarray(line.get_ydata()) if value > 0]
     if kind == "loss" and drawn and max(drawn) > LOG_FROM * min(drawn):
         plain_log_axis(axes, "y")
 
@@ -182,7 +185,7 @@ def _figure(run: Run, panels: Sequence[tuple[Individual, list[Evaluation]]], kin
             draw(axes, curves, line)
         ended = "" if evaluations[0].complete else f"; none complete ({evaluations[0].status})"
         protocol = f"{setting_text(run, individual.genome)}; {seeds_text(len(curves))}{ended}"
-        finish(axes, kind, curves, lines, wrapped(_network_text(run, individual), protocol, width=characters))
+        finish(axes, kind, wrapped(_network_text(run, individual), protocol, width=characters))
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     return figure
@@ -195,13 +198,3 @@ def _network_text(run: Run, individual: Individual) -> str:
     genes = [f"{name} {run.space.genes[name].to_text(value)}" for name, value in read.items()]
     number = f"#{individual.id}: " if len(run.individuals) > 1 else ""
     return f"{number}{run.settings.model}" + (f" ({', '.join(genes)})" if genes else "")
-
-
-def _by_step(curves: Sequence[Curve], quantity: str) -> tuple[list[int], list[list[float]]]:
-    """Return the steps at which a quantity was measured, and there its value for each seed."""
-    found: dict[int, list[float]] = defaultdict(list)
-    for curve in curves:
-        for point in curve:
-            if (value := getattr(point, quantity)) is not None:
-                found[point.step].append(value)
-    return sorted(found), [found[step] for step in sorted(found)]

@@ -14,8 +14,8 @@ from evo.reports.genome_commands import genome_text
 from evo.reports.html import picture
 from evo.reports.page import Block, Commands, Facts, Section, Text, page_text, table_of
 from evo.reports.search_data import SearchData
+from evo.reports.search_sections import facts_of
 from evo.reports.statistics import mean_estimate
-from evo.reports.summary import facts_of
 from evo.reports.training import complete_trainings, training_figures
 
 CAPTIONS = {

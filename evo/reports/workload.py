@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from evo.reports.features import Floats
 from evo.reports.search_data import SearchData
 
 PAUSE = 60.0
@@ -78,13 +80,21 @@ class Timeline:
             first start, without the pauses.
         pauses: How often nothing ran for longer than `PAUSE`.
         wall: Seconds from the first start to the last end, without the pauses.
-        workers: The most trainings that ran at the same time.
+        times: When a training started or ended.
+        running: How many trainings ran from each of these times on.
     """
 
     spans: pd.DataFrame
     pauses: int
     wall: float
-    workers: int
+    times: Floats
+    running: Floats
+
+    @property
+    def workers(self) -> int:
+        """The most trainings that ran at the same time."""
+        # Starts are known to a millisecond: that must not count a worker twice.
+        return min(int(self.running.max()), self.spans["worker"].nunique())
 
     @property
     def utilisation(self) -> float:
@@ -109,15 +119,7 @@ def timeline_of(data: SearchData) -> Timeline | None:
     paused = gaps.where(gaps > PAUSE, 0.0)
     spans["start"] -= paused.cumsum()
     spans["end"] -= paused.cumsum()
-    return Timeline(spans, int((paused > 0).sum()), float(spans["end"].max()), _most_at_a_time(spans))
-
-
-def _most_at_a_time(spans: pd.DataFrame) -> int:
-    """Return the most spans that overlap; one that begins as another ends does not overlap it."""
+    # A training that begins as another ends does not overlap it: ends come first.
     events = sorted([(end, -1) for end in spans["end"]] + [(start, 1) for start in spans["start"]])
-    running = most = 0
-    for _, change in events:
-        running += change
-        most = max(most, running)
-    # Starts are known to a millisecond: that must not count a worker twice.
-    return min(most, spans["worker"].nunique())
+    times, changes = np.array(events).T
+    return Timeline(spans, int((paused > 0).sum()), float(spans["end"].max()), times, np.cumsum(changes))
