@@ -16,14 +16,12 @@ from evo.record.tables import write_csv
 from evo.report2019.figures import figure_caption, table1_figures
 from evo.report2019.table import (
     AS_REPORTED,
-    COMPARED,
     EVALUATION_MODE,
-    GA1,
     LAST_STEP,
     MEDIAN,
-    SPIKE_ABOVE,
-    SPIKE_AFTER,
+    conclusion,
     rows_of,
+    spikes_sentence,
     table1_table,
 )
 from evo.report2019.table1 import Row, chosen_rows
@@ -69,7 +67,11 @@ def table1_markdown(run: Run, *, figures: bool = False) -> str:
         f"## {heading}\n\n{markdown_table(headings, rows, rule='---:')}\n"
         for heading, (headings, rows) in _shown(run, table).items()
     )
-    return f"# {TITLE}\n\n{facts}\n{command}\n{tables}" + "\n\n".join(_sentences(table)) + "\n"
+    return (
+        f"# {TITLE}\n\n{facts}\n{command}\n{tables}"
+        + "\n\n".join([spikes_sentence(table), *MEANINGS, *conclusion(table)])
+        + "\n"
+    )
 
 
 def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
@@ -94,7 +96,9 @@ def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
     for heading, (headings, rows) in _shown(run, table).items():
         cells = [[(cell, place > 0) for place, cell in enumerate(row)] for row in rows]
         sections.append(Section(heading, [Table(heading, headings, cells)]))
-    sections.append(Section("Notes", [Text(sentence) for sentence in _sentences(table)]))
+    sections.append(
+        Section("Notes", [Text(sentence) for sentence in [spikes_sentence(table), *MEANINGS, *conclusion(table)]])
+    )
     pictures: list[Block] = [
         picture(folder, name, figure_caption(name), figure_caption(name), figure)
         for name, figure in table1_figures(run, extra).items()
@@ -179,38 +183,3 @@ def _difference(entry: Mapping[Any, Any]) -> str:
         return ""
     shown = round(100 * entry["difference"], 1) + 0.0  # minus zero becomes zero
     return f"{shown:+.1f} ({'within' if entry['within'] else 'beyond'} {100 * entry['tolerance']:.1f})"
-
-
-def _sentences(table: pd.DataFrame) -> list[str]:
-    return [_spikes_sentence(table), *MEANINGS, *_conclusion(table)]
-
-
-def _spikes_sentence(table: pd.DataFrame) -> str:
-    counts = table[["row", "spikes"]].drop_duplicates().dropna()
-    found = [f"{row} {spikes}" for row, spikes in zip(counts["row"], counts["spikes"], strict=True) if spikes]
-    if len(found) < len(counts):
-        found.append("none in the others" if found else "none")
-    return (
-        "Spikes of the training loss (its mean between two evaluations, "
-        f"from below {SPIKE_AFTER} to above {SPIKE_ABOVE} nats, all seeds together): "
-        f"{', '.join(found) or 'no training is complete'}."
-    )
-
-
-def _conclusion(table: pd.DataFrame) -> list[str]:
-    """Return whether the report's conclusion on dropout and batch norm holds, where its rows have been trained."""
-    here = table[(table["part"] == "test") & (table["point"] == LAST_STEP) & table["row"].isin(COMPARED)]
-    here = here[here["ours"].notna()]
-    ours = {(row, how): value for row, how, value in zip(here["row"], here["measurement"], here["ours"], strict=True)}
-    if len(ours) < 2 * len(COMPARED):
-        return []
-    said = {
-        how: ", ".join(f"{row} {100 * ours[row, how]:.1f}" for row in COMPARED)
-        for how in (AS_REPORTED, EVALUATION_MODE)
-    }
-    better = [row for row in COMPARED[1:] if ours[row, EVALUATION_MODE] > ours[GA1, EVALUATION_MODE]]
-    verdict = f"does not hold: {' and '.join(better)} reached more than {GA1}" if better else "holds"
-    return [
-        f"The report concludes from the test accuracies as it measured them (ours: {said[AS_REPORTED]}) that dropout "
-        f"and batch norm do not help. In evaluation mode ({said[EVALUATION_MODE]}) this {verdict}."
-    ]

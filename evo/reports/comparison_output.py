@@ -40,11 +40,10 @@ def markdown_text(comparison: Comparison) -> str:
     """Return everything as Markdown: a table of genomes, one of groups, and sentences."""
     grouping, columns = comparison.grouping, list(comparison.table.columns)
     genes = columns[2 : columns.index("train_accuracy")]
-    rows = [
-        [*(cells[name] for name in MARKDOWN_COLUMNS), *(cell_text(row[name]) for name in genes)]
-        for row in comparison.table.to_dict("records")
-        if (cells := genome_cells(row))
-    ]
+    rows = []
+    for row in comparison.table.to_dict("records"):
+        cells = genome_cells(row)
+        rows.append([*(cells[name] for name in MARKDOWN_COLUMNS), *(cell_text(row[name]) for name in genes)])
     parts = ["## Best genomes\n", markdown_table([*MARKDOWN_COLUMNS, *genes], rows)]
     if grouping.groups:
         parts += ["## Groups of runs\n", markdown_table(GROUP_COLUMNS, map(group_cells, grouping.groups))]

@@ -52,30 +52,32 @@ def importance_of(features: Sequence[Feature], fitness: Floats, seed: int) -> Im
         fitness: One number per evaluation, in the features' order; nan where it failed.
         seed: Of the forests and of the shuffling.
     """
-    genes, matrices = _columns(features)
+    matrices = _matrices(features)
     rows = np.flatnonzero(np.isfinite(fitness))
     nothing = pd.DataFrame({"gene": [], "importance": [], "std": []})
     if len(rows) < FEWEST:
         return Importance(nothing, len(rows), reason=f"fewer than {FEWEST} evaluations are complete")
-    if len(genes) < 2 or len(np.unique(fitness[rows])) < 2:
+    if len(matrices) < 2 or len(np.unique(fitness[rows])) < 2:
         return Importance(nothing, len(rows), reason="fewer than two genes vary, or the fitness does not")
     generator = np.random.default_rng(seed)
     if len(rows) > MOST:
         rows = np.sort(generator.choice(rows, MOST, replace=False))
     target = floats(pd.Series(fitness[rows]).rank(pct=True))
-    losses, scores = _losses([matrix[rows] for matrix in matrices], target, seed=int(generator.integers(2**31)))
+    losses, scores = _losses(
+        [matrix[rows] for matrix in matrices.values()], target, seed=int(generator.integers(2**31))
+    )
     r2 = float(np.mean(scores))
     if r2 < LEAST_R2:
         reason = f"a forest predicts the fitness of unseen genomes hardly better than its mean (R² {r2:.2f})"
         return Importance(nothing, len(rows), r2, reason)
-    table = pd.DataFrame({"gene": genes, "importance": losses.mean(axis=0), "std": losses.std(axis=0, ddof=1)})
+    table = pd.DataFrame({"gene": list(matrices), "importance": losses.mean(axis=0), "std": losses.std(axis=0, ddof=1)})
     table = table.sort_values("importance", ascending=False, kind="stable").reset_index(drop=True)
     few = f"uncertain: fewer than {FEW} evaluations" if len(rows) < FEW else ""
     return Importance(table, len(rows), r2, few)
 
 
-def _columns(features: Sequence[Feature]) -> tuple[list[str], list[Floats]]:
-    """Return the genes that vary, and for each a matrix: its features, a category as one column per choice."""
+def _matrices(features: Sequence[Feature]) -> dict[str, Floats]:
+    """Return a matrix for each gene that varies: its features, a category as one column per choice."""
     columns: dict[str, list[Floats]] = {}
     for feature in features:
         own = [feature.scaled]
@@ -84,10 +86,12 @@ def _columns(features: Sequence[Feature]) -> tuple[list[str], list[Floats]]:
             own = [np.where(inactive, np.nan, feature.values == n) for n in range(len(feature.categories))]
         columns.setdefault(feature.gene, []).extend(own)
     matrices = {gene: np.column_stack(own) for gene, own in columns.items()}
-    # Two rows must differ; NaN, an inactive gene, is equal to NaN here.
-    fixed = {gene for gene, m in matrices.items() if np.array_equal(m, np.broadcast_to(m[:1], m.shape), equal_nan=True)}
-    vary = [gene for gene in matrices if gene not in fixed]
-    return vary, [matrices[gene] for gene in vary]
+    return {gene: matrix for gene, matrix in matrices.items() if _varies(matrix)}
+
+
+def _varies(matrix: Floats) -> bool:
+    """Return whether two rows differ; NaN, an inactive gene, equals NaN here."""
+    return not np.array_equal(matrix, np.broadcast_to(matrix[:1], matrix.shape), equal_nan=True)
 
 
 def _losses(matrices: Sequence[Floats], target: Floats, seed: int) -> tuple[Floats, list[float]]:

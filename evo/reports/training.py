@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +25,6 @@ Curve: TypeAlias = Sequence[CurvePoint]
 
 KINDS: tuple[Kind, ...] = ("accuracy", "loss")
 AXIS_LABELS = {"accuracy": "accuracy (fraction)", "loss": "cross-entropy (nats)"}
-LEGEND: dict[str, Any] = {"fontsize": 8.5}
 MARKS = 10
 """About how many markers a line has: enough to tell lines apart in grey, few enough to see the line."""
 LOG_FROM = 100.0
@@ -118,7 +117,14 @@ def changes_with_mode(run: Run, genome: Genome) -> bool:
     return bool(genome.get("dropout")) or bool(genome.get("batch_norm", run.settings.model == "cnn"))
 
 
-def draw(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
+def draw(axes: Axes, kind: Kind, curves: Sequence[Curve], lines: Sequence[Line], title: str) -> None:
+    """Draw the accuracy or the loss of a network: its lines over the seeds, with labels, legend and title."""
+    for line in lines:
+        draw_line(axes, curves, line)
+    finish(axes, kind, title)
+
+
+def draw_line(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
     """Draw a quantity of the curves of several seeds: their mean as a line, their range as a light band."""
     found: dict[int, list[float]] = defaultdict(list)
     for point in (point for curve in curves for point in curve):
@@ -143,7 +149,7 @@ def finish(axes: Axes, kind: Kind, title: str) -> None:
     axes.set(xlabel="optimiser steps", ylabel=AXIS_LABELS[kind])
     axes.set_title(title, loc="left", fontsize=9.5)
     if axes.lines:
-        axes.legend(**LEGEND)
+        axes.legend(fontsize=8.5)
     drawn = [value for line in axes.lines for value in np.asarray(line.get_ydata()) if value > 0]
     if kind == "loss" and drawn and max(drawn) > LOG_FROM * min(drawn):
         plain_log_axis(axes, "y")
@@ -181,11 +187,9 @@ def _figure(run: Run, panels: Sequence[tuple[Individual, list[Evaluation]]], kin
     figure, grid = new_figure(4.6 * rows, rows, columns, width=width)
     for axes, (individual, evaluations) in zip(grid, panels, strict=False):
         curves, lines = [entry.curve for entry in evaluations], lines_of(run, individual.genome, kind)
-        for line in lines:
-            draw(axes, curves, line)
         ended = "" if evaluations[0].complete else f"; none complete ({evaluations[0].status})"
         protocol = f"{setting_text(run, individual.genome)}; {seeds_text(len(curves))}{ended}"
-        finish(axes, kind, wrapped(_network_text(run, individual), protocol, width=characters))
+        draw(axes, kind, curves, lines, wrapped(_network_text(run, individual), protocol, width=characters))
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     return figure

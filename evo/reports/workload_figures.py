@@ -14,7 +14,7 @@ from evo.reports.search_data import SearchData
 from evo.reports.workload import SHORTEST, seconds_by_generation, timeline_of, unit_of
 
 BARS = 60
-"""Up to this many generations have a bar each."""
+"""Up to this many generations, there is space between the bars."""
 ROWS = 40
 """Up to this many workers have a row each."""
 
@@ -26,14 +26,11 @@ def cost_figure(data: SearchData) -> Figure | None:
         return None
     seconds = seconds_by_generation(data)
     figure, panels = style.new_figure(3.2, 1, 2)
-    number = seconds.index.to_numpy(dtype=float)
+    number, few = seconds.index.to_numpy(dtype=float), len(seconds) <= BARS
     parts = ((seconds, style.BLUE, "{} of training"), (seconds.cumsum(), style.GREEN, "{}, in all"))
     for axes, (values, colour, label) in zip(panels, parts, strict=True):
         size, unit = unit_of(float(values.max()))
-        if len(seconds) <= BARS:
-            axes.bar(number, values / size, color=colour, width=0.8)
-        else:
-            axes.fill_between(number, values / size, color=colour, step="mid", linewidth=0)
+        axes.bar(number, values / size, color=colour, width=0.8 if few else 1.0, rasterized=not few)
         axes.set(xlabel="generation", ylabel=label.format(unit))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return figure
