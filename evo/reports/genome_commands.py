@@ -34,11 +34,12 @@ def genome_text(run: Run, config: Genome) -> str:
     if run.settings.model is None or any(fixed[name] != usual[name] for name in NO_OPTION):
         return json.dumps(config)
     known = MODEL_GENES.get(run.settings.model, frozenset(config)) | fixed.keys()
-    setting = {name: value for name, value in fixed.items() if name in NEEDED or value != usual[name]}
+    given = {name: value for name, value in fixed.items() if value is not None}
+    setting = {name: value for name, value in given.items() if name in NEEDED or value != usual[name]}
     setting |= {name: value for name, value in config.items() if name in known}
     words = ["evo", "train", "--model", run.settings.model]
     for name, value in setting.items():
-        words += [] if value is None else _option(name, value, name in fixed or name in MODEL_OPTIONS)
+        words += _option(name, value, name in fixed or name in MODEL_OPTIONS)
     return shlex.join([*words, *_data(run)])
 
 
