@@ -40,7 +40,7 @@ class Feature:
     @property
     def scaled(self) -> Floats:
         """The values, their logarithm where the gene varies in log space."""
-        # The 2019 report's algorithm leaves the bounds: a logarithm of zero is no value.
+        # The 2019 report's algorithm leaves the bounds: zero has no logarithm.
         return np.log(np.where(self.values > 0, self.values, np.nan)) if self.log else self.values
 
     @property

@@ -1,4 +1,4 @@
-"""What a report says can be got from the CSV files alone, by other means than the report's."""
+"""What a report says follows from the CSV files, by other means than the report's."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from evo.errors import StorageError
 from evo.individual import Evaluation, Individual
 from evo.record.run import Run
 from evo.reports import html
-from evo.reports.figures import figures_of
+from evo.reports.figures import PLOTS, figures_of
 from evo.reports.html import write_report
 from tests.reports.runs import line_of, written_by_hand
 
@@ -139,6 +139,10 @@ def test_there_is_every_section_and_a_link_to_each(page: str) -> None:
     found = Tables(page)
     assert found.links == [f"#{name}" for name in found.ids]
     assert len(set(found.ids)) == len(found.ids)
+
+
+def test_every_figure_has_a_section_to_stand_in() -> None:
+    assert {heading for heading, _ in PLOTS.values()} <= {*SECTIONS, "Pareto front"}
 
 
 def test_every_individual_is_shown_as_the_csv_file_has_it(run: Run, page: str) -> None:
