@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -15,9 +14,8 @@ from evo.cli.terminal import SELECTED_ON_TEST
 from evo.loop.finished import is_finished
 from evo.record.run import Run
 from evo.reports.comparison import Comparison, names_of
-from evo.reports.comparison_output import GROUP_COLUMNS, estimate_text, group_cells
+from evo.reports.comparison_output import GROUP_COLUMNS, genome_cells, group_cells
 from evo.reports.run_groups import Grouping
-from evo.reports.statistics import Estimate
 
 GENOME_COLUMN_FROM = 110
 """From this many columns, the table has a column for genomes; in fewer, they go below the table."""
@@ -58,28 +56,22 @@ def _winner_text(run: Run) -> str:
 
 def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Console) -> None:
     wide = console.width >= GENOME_COLUMN_FROM
-    cost = ("trainings", "seconds") if wide else ()
-    tested = _tested(table)
-    first = "validation" if any(run.settings.objective is None for run in runs.values()) else "fitness"
-    measured = ("test", "n", "gap") if tested else ("new seeds",)
-    view = _view("run", "#", *(["genome"] if wide else []), first, *measured, *cost)
-    below = []
+    fitness = "validation" if any(run.settings.objective is None for run in runs.values()) else "fitness"
+    measured = ("test", "n", "gap") if _tested(table) else ("new seeds",)
+    columns = ["run", "#", *(["genome"] if wide else []), fitness, *measured]
+    columns += ["trainings", "seconds"] if wide else []
+    view = _view(*columns)
+    genomes = {}
     for row in table.to_dict("records"):
-        name, number, run = row["run"], row["individual"], runs[row["run"]]
-        genome = genome_text(run, number)
-        below.append(f"{name} #{number}: {genome}")
-        cells = [name, f"{number}{'*' if row['winner'] else ''}", *([genome] if wide else [])]
-        cells.append(_number(row["validation_accuracy"] if run.settings.objective is None else row["fitness"]))
-        if tested:
-            cells += [_interval(row, "test_accuracy", "test"), str(row["n"]), _number(row["gap"])]
-        else:
-            cells.append(_interval(row, "retrained_fitness", "retrained"))
-        view.add_row(*map(escape, cells), *(str(row[column]) for column in cost))
+        cells = genome_cells(row)
+        genomes[row["run"], row["individual"]] = genome = genome_text(runs[row["run"]], row["individual"])
+        cells |= {"#": f"{row['individual']}{'*' if row['winner'] else ''}", "genome": genome}
+        view.add_row(*(escape(cells[column]) for column in columns))
     console.print(view)
     if wide:
         return
-    for line in below:
-        console.print(line, markup=False)
+    for (name, individual), genome in genomes.items():
+        console.print(f"{name} #{individual}: {genome}", markup=False)
     for name, run in runs.items():
         evaluations = run.search_evaluations
         seconds = sum(evaluation.seconds for evaluation in evaluations)
@@ -110,13 +102,3 @@ def _view(*headings: str) -> Table:
 def _tested(table: pd.DataFrame) -> bool:
     """Return whether any genome was measured on the test set after the search."""
     return bool(table["test_accuracy"].notna().any())
-
-
-def _interval(row: Mapping[Any, Any], value: str, bounds: str) -> str:
-    if pd.isna(row[value]):
-        return ""
-    return estimate_text(Estimate(row[value], row[f"{bounds}_low"], row[f"{bounds}_high"]))
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or pd.isna(value) else f"{value:.4f}"

@@ -22,7 +22,6 @@ from evo.errors import SearchError
 from evo.individual import Evaluation, genome_key, replicate_number
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
-from evo.reports.front import objectives_table
 from evo.reports.search_data import SearchData
 from evo.reports.statistics import mean_estimate
 
@@ -142,7 +141,7 @@ def _worth(run: Run) -> tuple[Rows, bool]:
     if found.test_accuracy and settings.fitness != "test":
         rows.append(("test accuracy on new seeds", mean_text(found.test_accuracy, (0.0, 1.0))))
     if len(objectives := settings.objectives or {}) > 1:
-        front = objectives_table(SearchData(run.name, run))["front"]
+        front = SearchData(run.name, run).objectives["front"]
         others = " and ".join(name for name in objectives if name != "fitness")
         genomes = "1 genome" if front.sum() == 1 else f"{front.sum()} genomes"
         rows.append(("Pareto front", f"{genomes}, of fitness against {others}; evo report shows them"))

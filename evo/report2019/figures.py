@@ -2,138 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
 from evo.individual import Individual
 from evo.record.run import Run
-from evo.report2019.table import (
-    AS_REPORTED,
-    COMPARED,
-    EVALUATION_MODE,
-    GA1,
-    QUANTITIES,
-    complete_curves,
-    curves_of_row,
-    individual_of,
-    rows_of,
-)
-from evo.reports.training import (
-    KINDS,
-    LEGEND,
-    Curve,
-    Kind,
-    Line,
-    draw,
-    finish,
-    lines_of,
-    seeds_text,
-    setting_text,
-    wrapped,
-)
+from evo.report2019 import table
+from evo.reports import training
+from evo.reports.style import COLOURS, new_figure, styled
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+REPORT_FIGURES: dict[int, tuple[str, training.Kind, str]] = {
+    1: ("numpy_mlp", "accuracy", "Numpy MLP Accuracies"),
+    2: ("numpy_mlp", "loss", "Numpy MLP Loss"),
+    3: ("Default", "accuracy", "Torch MLP Accuracies"),
+    4: ("Default", "loss", "Torch MLP Loss"),
+    5: (table.GA1, "accuracy", "Torch GA1 MLP Accuracies"),
+    6: (table.GA1, "loss", "Torch MLP Loss (GA1)"),
+    7: ("cnn", "accuracy", "Torch CNN Accuracies"),
+    8: ("cnn", "loss", "Torch CNN Loss"),
+}
+"""The report's figures by number: a row of Table 1 or a network that only figures show, what of it, and the title."""
+CNN_TEST = 0.77
+"""Where the report's plot of the CNN ends, about; its text has no number."""
 
 
-@dataclass(frozen=True)
-class ReportFigures:
-    """Two figures of the report that show one network.
-
-    Attributes:
-        first: The number of the one with the accuracies; the losses follow.
-        titles: As in the report, of both.
-        network: A row of Table 1, or a network that only the figures show.
-        test: The last test accuracy that the report quotes, or that its plot shows.
-    """
-
-    first: int
-    titles: tuple[str, str]
-    network: str
-    test: float | None = None
-
-
-REPORT_FIGURES = (
-    ReportFigures(1, ("Numpy MLP Accuracies", "Numpy MLP Loss"), "numpy_mlp"),
-    ReportFigures(3, ("Torch MLP Accuracies", "Torch MLP Loss"), "Default"),
-    ReportFigures(5, ("Torch GA1 MLP Accuracies", "Torch MLP Loss (GA1)"), GA1),
-    # Read off the report's plot, which ends near it: the text has no number.
-    ReportFigures(7, ("Torch CNN Accuracies", "Torch CNN Loss"), "cnn", 0.77),
-)
-
-
+@styled
 def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
     """Return the report's eight figures and one on dropout and batch norm, by file name; none without data.
 
     Args:
         run: Of `evo table1`, finished or not.
-        extra: The runs "numpy_mlp" and "cnn" of the report's other figures, those that there are.
+        extra: The runs "numpy_mlp" and "cnn" of the report's other figures, where there are any.
     """
+    networks: dict[str, tuple[Run, Individual | None, float | None]] = {
+        row.name: (run, table.individual_of(run, row), row.test) for row in table.rows_of(run)
+    }
+    for name, other in extra.items():
+        networks[name] = other, next(iter(other.individuals), None), CNN_TEST if name == "cnn" else None
     figures: dict[str, Figure] = {}
-    for shown in REPORT_FIGURES:
-        owner, individual, report = _network(run, extra, shown)
-        curves = complete_curves(owner, individual)
+    for number, (network, kind, title) in REPORT_FIGURES.items():
+        owner, individual, report = networks.get(network, (run, None, None))
+        curves = table.complete_curves(owner, individual)
         if individual is None or not curves:
             continue
-        for number, kind, title in zip((shown.first, shown.first + 1), KINDS, shown.titles, strict=True):
-            figure, axes = _network_figure(owner, individual, curves, kind, f"Figure {number}: {title}")
-            if kind == "accuracy" and report is not None:
-                label = f"report, test at the end: {report:g}"
-                axes.axhline(report, color="black", linestyle=":", linewidth=1, label=label)
-                axes.legend(**LEGEND)
-            figures[f"figure-{number}"] = figure
-    if any(curves_of_row(run, row) for row in rows_of(run) if row.name in COMPARED[1:]):
+        figures[f"figure-{number}"], [axes] = new_figure(4.6)
+        if kind == "accuracy" and report is not None:
+            axes.axhline(
+                report, color="black", linestyle=":", linewidth=1, label=f"report, test at the end: {report:g}"
+            )
+        protocol = f"{training.setting_text(owner, individual.genome)}; {training.seeds_text(len(curves))}"
+        heading = training.wrapped(f"Figure {number}: {title}", protocol)
+        training.draw(axes, kind, curves, training.lines_of(owner, individual.genome, kind), heading)
+    if any(table.curves_of_row(run, row) for row in table.rows_of(run) if row.name in table.COMPARED[1:]):
         figures["dropout-and-batchnorm"] = _modes_figure(run)
     return figures
 
 
-def _network(run: Run, extra: Mapping[str, Run], shown: ReportFigures) -> tuple[Run, Individual | None, float | None]:
-    """Return what a figure shows: the run, the individual in it, and the report's last test accuracy."""
-    row = next((row for row in rows_of(run) if row.name == shown.network), None)
-    if row is not None:
-        return run, individual_of(run, row), row.test
-    owner = extra.get(shown.network, run)
-    return owner, owner.individuals[0] if owner is not run and owner.individuals else None, shown.test
-
-
-def _network_figure(
-    run: Run, individual: Individual, curves: Sequence[Curve], kind: Kind, heading: str
-) -> tuple[Figure, Axes]:
-    """Return a figure of one network's accuracy or loss, and its axes."""
-    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
-    axes = figure.subplots()
-    lines = lines_of(run, individual.genome, kind)
-    for line in lines:
-        draw(axes, curves, line)
-    protocol = f"{setting_text(run, individual.genome)}; {seeds_text(len(curves))}"
-    finish(axes, kind, curves, lines, wrapped(heading, protocol))
-    return figure, axes
-
-
 def _modes_figure(run: Run) -> Figure:
     """Return the test accuracy of GA1 without and with dropout and batch norm, in training and in evaluation mode."""
-    figure = Figure(figsize=(10.0, 4.8), layout="constrained")
-    panels = {
-        AS_REPORTED: "training mode, as the report measured",
-        EVALUATION_MODE: "evaluation mode, as a network is used",
+    modes = {
+        table.AS_REPORTED: "training mode, as the report measured",
+        table.EVALUATION_MODE: "evaluation mode, as a network is used",
     }
-    grid = figure.subplots(1, len(panels), sharey=True)
-    rows = [row for row in rows_of(run) if row.name in COMPARED]
-    count = max(len(curves_of_row(run, row)) for row in rows)
-    for axes, (measurement, title) in zip(grid, panels.items(), strict=True):
-        for row in rows:
-            curves, report = curves_of_row(run, row), measurement == AS_REPORTED
+    figure, panels = new_figure(4.8, 1, len(modes), width=10.0, sharey=True)
+    rows = {row: table.curves_of_row(run, row) for row in table.rows_of(run) if row.name in table.COMPARED}
+    for axes, (measurement, title) in zip(panels, modes.items(), strict=True):
+        for row, curves in rows.items():
+            report = measurement == table.AS_REPORTED
             label = f"{row.name} (report: {row.test:g})" if report else row.name
-            line = Line(QUANTITIES["test", measurement], label, COMPARED.index(row.name))
-            draw(axes, curves, line)
+            line = training.Line(table.QUANTITIES["test", measurement], label, table.COMPARED.index(row.name))
+            training.draw_line(axes, curves, line)
             if curves and report:
-                axes.axhline(row.test, color=line.look["color"], linestyle=":", linewidth=1)
-        finish(axes, "accuracy", (), (), f"Test accuracy in {title}")
-        axes.set_ylabel("test accuracy (fraction)" if axes is grid[0] else "")
-    figure.suptitle(f"Dropout and batch norm, measured in two ways; {seeds_text(count)}", fontsize=11)
+                axes.axhline(row.test, color=COLOURS[line.place], linestyle=":", linewidth=1)
+        training.finish(axes, "accuracy", f"Test accuracy in {title}")
+        axes.set_ylabel("test accuracy (fraction)" if axes is panels[0] else "")
+    count = max(map(len, rows.values()))
+    figure.suptitle(f"Dropout and batch norm, measured in two ways; {training.seeds_text(count)}", fontsize=11)
     return figure
 
 
@@ -145,10 +90,8 @@ def figure_caption(name: str) -> str:
             "it) and in evaluation mode. Dotted: the report's figures."
         )
     number = int(name.removeprefix("figure-"))
-    shown = next(entry for entry in REPORT_FIGURES if number - entry.first in (0, 1))
-    what = "accuracies" if number == shown.first else "losses"
-    dotted = ""
-    if number == shown.first and shown.network != "numpy_mlp":
-        where = "the report's plot" if shown.test is not None else "the report's training"
-        dotted = f" Dotted: the test accuracy at the end of {where}."
-    return f"Figure {number} of the report, {shown.titles[number - shown.first]}: {what} of our trainings.{dotted}"
+    network, kind, title = REPORT_FIGURES[number]
+    what = "accuracies" if kind == "accuracy" else "losses"
+    where = {"numpy_mlp": "", "cnn": "the report's plot"}.get(network, "the report's training")
+    dotted = f" Dotted: the test accuracy at the end of {where}." if where and kind == "accuracy" else ""
+    return f"Figure {number} of the report, {title}: {what} of our trainings.{dotted}"

@@ -1,4 +1,4 @@
-"""The report's Table 1 beside our trainings of the same networks, as one table."""
+"""The report's Table 1 beside our trainings of the same networks, as one table, and what follows from it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COMPARED = (GA1, DROPOUT, BATCH_NORM)
 
 
 def table1_table(run: Run) -> pd.DataFrame:
-    """Return what the report measured and what we did, one row a figure.
+    """Return what the report measured and what we did, one row per figure.
 
     Columns: `row`, `part` (train, test), `measurement` (as reported, evaluation mode), `point` (last step, median of
     the last five), `report` and `ours` (accuracies, fractions; ours the mean over seeds), `std` (of a sample, over
@@ -51,35 +51,26 @@ def table1_table(run: Run) -> pd.DataFrame:
         run: Of `evo table1`, finished or not: a row that no seed has finished has n = 0 and empty cells.
     """
     records = [record for row in rows_of(run) for record in _records(row, curves_of_row(run, row))]
-    table = pd.DataFrame({name: pd.Series([record[name] for record in records]) for name in COLUMNS}, columns=COLUMNS)
+    table = pd.DataFrame(records, columns=COLUMNS)
     numbers = dict.fromkeys(("report", "ours", "std", "difference", "tolerance"), "float64")
     return table.astype({**numbers, "n": "int64", "within": object, "spikes": "Int64"})
 
 
-def _records(row: Row, curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
+def _records(row: Row, curves: Sequence[Curve]) -> Iterator[tuple[Any, ...]]:
+    spikes = sum(map(count_spikes, curves)) if curves else None
     for (part, measurement), quantity in QUANTITIES.items():
         for point, count in POINTS.items():
             values = [value for curve in curves if (value := _median(curve[-count:], quantity)) is not None]
             report = row.train if part == "train" else row.test
             ours = statistics.fmean(values) if values else None
             difference = None if ours is None else ours - report
-            tolerance = None
+            deviation = statistics.stdev(values) if len(values) > 1 else None
+            tolerance = within = None
             if ours is not None and measurement == AS_REPORTED:
                 tolerance = TEST_TOLERANCE if part == "test" else _minibatch_tolerance(row, ours, len(values))
-            yield {
-                "row": row.name,
-                "part": part,
-                "measurement": measurement,
-                "point": point,
-                "report": report,
-                "ours": ours,
-                "std": statistics.stdev(values) if len(values) > 1 else None,
-                "n": len(values),
-                "difference": difference,
-                "tolerance": tolerance,
-                "within": None if tolerance is None or difference is None else abs(difference) <= tolerance + ROUNDING,
-                "spikes": sum(map(count_spikes, curves)) if curves else None,
-            }
+                within = abs(ours - report) <= tolerance + ROUNDING
+            measured = (report, ours, deviation, len(values), difference, tolerance, within, spikes)
+            yield (row.name, part, measurement, point, *measured)
 
 
 def count_spikes(curve: Curve) -> int:
@@ -124,3 +115,35 @@ def curves_of_row(run: Run, row: Row) -> list[Curve]:
 def complete_curves(run: Run, individual: Individual | None) -> list[Curve]:
     """Return the curves of the complete trainings; others are no result."""
     return [entry.curve for entry in complete_trainings(run, individual)] if individual is not None else []
+
+
+def spikes_sentence(table: pd.DataFrame) -> str:
+    """Return how often the training loss of each row rose again, in words."""
+    counts = table[["row", "spikes"]].drop_duplicates().dropna()
+    found = [f"{row} {spikes}" for row, spikes in zip(counts["row"], counts["spikes"], strict=True) if spikes]
+    if len(found) < len(counts):
+        found.append("none in the others" if found else "none")
+    return (
+        "Spikes of the training loss (its mean between two evaluations, "
+        f"from below {SPIKE_AFTER} to above {SPIKE_ABOVE} nats, all seeds together): "
+        f"{', '.join(found) or 'no training is complete'}."
+    )
+
+
+def conclusion(table: pd.DataFrame) -> list[str]:
+    """Return whether the report's conclusion on dropout and batch norm holds, where its rows have been trained."""
+    here = table[(table["part"] == "test") & (table["point"] == LAST_STEP) & table["row"].isin(COMPARED)]
+    here = here[here["ours"].notna()]
+    ours = {(row, how): value for row, how, value in zip(here["row"], here["measurement"], here["ours"], strict=True)}
+    if len(ours) < 2 * len(COMPARED):
+        return []
+    said = {
+        how: ", ".join(f"{row} {100 * ours[row, how]:.1f}" for row in COMPARED)
+        for how in (AS_REPORTED, EVALUATION_MODE)
+    }
+    better = [row for row in COMPARED[1:] if ours[row, EVALUATION_MODE] > ours[GA1, EVALUATION_MODE]]
+    verdict = f"does not hold: {' and '.join(better)} reached more than {GA1}" if better else "holds"
+    return [
+        f"The report concludes from the test accuracies as it measured them (ours: {said[AS_REPORTED]}) that dropout "
+        f"and batch norm do not help. In evaluation mode ({said[EVALUATION_MODE]}) this {verdict}."
+    ]

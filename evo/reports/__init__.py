@@ -1,1 +1,1 @@
-"""What people look at after a search; made from a run's records alone."""
+"""What people look at after a search; made only from the records of runs."""

@@ -1,24 +1,19 @@
-"""Figures of what a search has found out: importance of the genes, line of the winner, operators, Pareto front."""
+"""Figures of what a search has found out: importance of the genes, lineage of the winner, operators, Pareto front."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from evo.reports import style
 from evo.reports.features import floats
-from evo.reports.importance import Importance
-from evo.reports.lineage import Step
-from evo.reports.progress_figures import fitness_limits
+from evo.reports.lineage import Step, changes_table, lineage_of, operators_table
 from evo.reports.search_data import SearchData
-from evo.reports.style import COLOURS, GREY, HALO, MANY, MARKERS, WIDTH, plain, plain_log_axis, shortened, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MEASURE_LABELS = {
     "parameters": "trainable parameters",
@@ -27,165 +22,130 @@ MEASURE_LABELS = {
     "train_accuracy": "train accuracy (fraction)",
 }
 LABELLED = 25
-"""Up to so many steps, every individual of a line has its number."""
+"""Up to this many steps, the individuals of a lineage have their numbers beside them."""
 
 
-@styled
-def importance_figure(importance: Importance) -> Figure:
+@style.plot("Importance of the genes", "What a model of the fitness loses without each gene.")
+def importance_figure(data: SearchData) -> Figure | None:
     """Return the importance of every gene, with its standard deviation over the folds."""
-    table = importance.table.iloc[::-1]
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.32 * len(table)), layout="constrained")
-    axes = figure.subplots()
+    table = data.importance.table.iloc[::-1]
+    if table.empty:
+        return None
+    figure, [axes] = style.new_figure(1.3 + 0.32 * len(table))
     places = np.arange(len(table))
-    axes.barh(places, table["importance"].clip(lower=0), color=COLOURS[0], height=0.62)
-    axes.errorbar(
-        table["importance"],
-        places,
-        xerr=table["std"],
-        fmt="o",
-        markersize=4,
-        color=COLOURS[1],
-        capsize=3,
-        linewidth=1.5,
-    )
-    axes.set_yticks(places, [shortened(name, 30) for name in table["gene"]])
+    axes.barh(places, table["importance"].clip(lower=0), color=style.BLUE, height=0.62)
+    look: dict[str, Any] = {"fmt": "o", "markersize": 4, "color": style.ORANGE, "capsize": 3, "linewidth": 1.5}
+    axes.errorbar(table["importance"], places, xerr=table["std"], **look)
+    axes.set_yticks(places, [style.shortened(name, 30) for name in table["gene"]])
     axes.set_xlabel("loss of R² when the gene's values are shuffled (bar: ± one standard deviation)")
-    axes.axvline(0, color=GREY, linewidth=1)
-    plain(axes)
+    axes.axvline(0, color=style.GREY, linewidth=1)
     axes.grid(visible=False, axis="y")
     return figure
 
 
-@styled
-def lineage_figure(data: SearchData, line: Sequence[Step]) -> Figure:
-    """Return the line of the winner: fitness against the proposals, other parents in grey, a marker an operator."""
-    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    axes = figure.subplots()
+@style.plot(
+    "Lineage",
+    "The line of the winner through its better parents, among all individuals (grey dots); grey lines lead to the "
+    "other parents.",
+)
+def lineage_figure(data: SearchData) -> Figure | None:
+    """Return the lineage of the winner: fitness against the proposals, other parents in grey, a marker per operator."""
+    line = lineage_of(data, data.best)
+    if len(line) < 2:
+        return None
+    figure, [axes] = style.new_figure(4.0)
     fitness = data.fitness
-    axes.scatter(fitness.index, fitness, s=8, color=GREY, alpha=0.25, linewidths=0, rasterized=len(fitness) > MANY)
+    grey: dict[str, Any] = {"color": style.GREY, "alpha": 0.25, "rasterized": len(fitness) > style.MANY}
+    axes.scatter(fitness.index, fitness, s=8, linewidths=0, **grey)
     for step in line:
         for parent in step.parents if len(step.parents) <= 4 else ():
             if parent != step.parent and parent in fitness.index:
-                axes.plot(
-                    [parent, step.individual], [fitness[parent], step.fitness], color=GREY, linewidth=0.9, alpha=0.7
-                )
-    axes.plot([s.individual for s in line], [s.fitness for s in line], color=COLOURS[0], linewidth=1.8, zorder=3)
-    operators = list(dict.fromkeys(step.operator for step in line))
-    for place, operator in enumerate(operators):
+                ends = [parent, step.individual], [fitness[parent], step.fitness]
+                axes.plot(*ends, color=style.GREY, linewidth=0.9, alpha=0.7)
+    axes.plot([s.individual for s in line], [s.fitness for s in line], color=style.BLUE, linewidth=1.8, zorder=3)
+    for place, operator in enumerate(dict.fromkeys(step.operator for step in line)):
         mine = [step for step in line if step.operator == operator]
-        axes.scatter(
-            [s.individual for s in mine],
-            [s.fitness for s in mine],
-            s=52,
-            zorder=4,
-            label=operator,
-            edgecolors=HALO,
-            marker=MARKERS[place % len(MARKERS)],
-            color=COLOURS[(place + 1) % len(COLOURS)],
-            linewidths=0.8,
-        )
+        look: dict[str, Any] = {
+            "marker": style.MARKERS[place % len(style.MARKERS)],
+            "color": style.COLOURS[(place + 1) % len(style.COLOURS)],
+        }
+        look |= {"s": 52, "zorder": 4, "label": operator, "edgecolors": style.HALO, "linewidths": 0.8}
+        axes.scatter([s.individual for s in mine], [s.fitness for s in mine], **look)
     if len(line) <= LABELLED:
         _number(axes, line, apart=0.045 * len(fitness))
-    axes.set_xlabel("individual (number of the proposal)")
-    axes.set_ylabel(data.fitness_label)
-    axes.set_ylim(*fitness_limits(floats(fitness)))
+    axes.set(xlabel="individual (number of the proposal)", ylabel=data.fitness_label)
+    axes.set_ylim(*style.fitness_limits(floats(fitness)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(frameon=False, loc="outside lower center", ncols=4, title="made by")
-    plain(axes)
+    figure.legend(loc="outside lower center", ncols=4, title="made by")
     return figure
 
 
 def _number(axes: Axes, line: Sequence[Step], apart: float) -> None:
-    """Write their numbers beside the individuals of a line that lie so far apart, above and below by turns."""
+    """Write the numbers of individuals that are this far apart beside them, above and below in turn."""
     last = -np.inf
     for place, step in enumerate(line):
         if np.isfinite(step.fitness) and (step.individual - last >= apart or step is line[-1]):
             last = step.individual
-            axes.annotate(
-                f"#{step.individual}",
-                (step.individual, step.fitness),
-                fontsize=8.5,
-                ha="center",
-                zorder=5,
-                xytext=(0, 9 if place % 2 else -15),
-                textcoords="offset points",
-            )
+            look: dict[str, Any] = {"fontsize": 8.5, "ha": "center", "zorder": 5, "textcoords": "offset points"}
+            offset = (0, 9 if place % 2 else -15)
+            axes.annotate(f"#{step.individual}", (step.individual, step.fitness), xytext=offset, **look)
 
 
-@styled
-def operators_figure(table: pd.DataFrame, changes: pd.DataFrame) -> Figure:
+@style.plot(
+    "Operators",
+    "How often the children of each operator are fitter than their best parent, with 95 % intervals, and how far from "
+    "it they are.",
+)
+def operators_figure(data: SearchData) -> Figure | None:
     """Return how often each operator's children are better than their best parent, and how the fitness changes."""
+    table, changes = operators_table(data), changes_table(data)
     shown = table[table["compared"] > 0].iloc[::-1]
-    figure = Figure(figsize=(WIDTH, 1.8 + 0.5 * len(shown)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    if shown.empty:
+        return None
+    figure, [left, right] = style.new_figure(1.8 + 0.5 * len(shown), 1, 2, sharey=True)
     places = np.arange(len(shown))
     rate, low, high = (shown[name].astype(float).to_numpy() for name in ("rate", "low", "high"))
-    left.errorbar(rate, places, xerr=np.clip([rate - low, high - rate], 0, None), fmt="o", color=COLOURS[0], capsize=4)
-    left.set_xlim(0, 1)
+    left.errorbar(rate, places, xerr=np.clip([rate - low, high - rate], 0, None), fmt="o", color=style.BLUE, capsize=4)
+    left.set(xlim=(0, 1), xlabel="better than the best parent\n(95 % interval)")
     left.xaxis.set_major_formatter(PercentFormatter(1.0))
-    left.set_xlabel("better than the best parent\n(95 % interval)")
-    names = [f"{shortened(name, 24)}\nn = {n}" for name, n in zip(shown["operator"], shown["compared"], strict=True)]
+    counts = zip(shown["operator"], shown["compared"], strict=True)
+    names = [f"{style.shortened(name, 24)}\nn = {count}" for name, count in counts]
+    groups = [changes.loc[changes["operator"] == name, "change"].dropna().to_numpy() for name in shown["operator"]]
+    look: dict[str, Any] = {f"{part}props": {"color": style.BLUE} for part in ("box", "whisker", "cap")}
+    look |= {"medianprops": {"color": style.ORANGE, "linewidth": 2}, "widths": 0.45, "showfliers": False}
+    right.boxplot(groups, positions=places, orientation="horizontal", **look)
     left.set_yticks(places, names)
     left.set_ylim(-0.6, len(shown) - 0.4)
-    groups = [changes.loc[changes["operator"] == name, "change"].dropna().to_numpy() for name in shown["operator"]]
-    right.boxplot(
-        groups,
-        positions=places,
-        orientation="horizontal",
-        widths=0.45,
-        showfliers=False,
-        medianprops={"color": COLOURS[1], "linewidth": 2},
-        boxprops={"color": COLOURS[0]},
-        whiskerprops={"color": COLOURS[0]},
-        capprops={"color": COLOURS[0]},
-    )
-    right.set_yticks(places, names)
-    right.axvline(0, color=GREY, linewidth=1, linestyle="--")
+    right.axvline(0, color=style.GREY, linewidth=1, linestyle="--")
     right.set_xlabel("change of fitness against it\n(median, quartiles, range)")
     right.xaxis.set_major_locator(MaxNLocator(4))
-    for axes in (left, right):
-        plain(axes)
     return figure
 
 
-@styled
-def front_figure(data: SearchData, table: pd.DataFrame) -> Figure:
+@style.plot("Pareto front", "All complete evaluations; those of the front are not dominated by any other.")
+def front_figure(data: SearchData) -> Figure | None:
     """Return fitness against every other objective; the evaluations that no other dominates stand out."""
+    goals = data.settings.objectives or {}
+    if len(goals) < 2:
+        return None
+    table = data.objectives
     others = [name for name in table.columns if name not in ("individual", "fitness", "front")]
-    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    panels = figure.subplots(1, len(others), squeeze=False, sharey=True)[0]
-    front, goals = table[table["front"]], data.settings.objectives or {}
+    figure, panels = style.new_figure(4.2, 1, len(others), sharey=True)
+    front = table[table["front"]]
+    grey: dict[str, Any] = {"color": style.GREY, "alpha": 0.45, "rasterized": len(table) > style.MANY}
+    dots: dict[str, Any] = {"color": style.ORANGE, "marker": "o", "markersize": 5}
+    dots["linewidth"] = 1.2 if len(others) == 1 else 0
+    limits = style.fitness_limits(floats(table["fitness"]))
     for axes, name in zip(panels, others, strict=True):
-        axes.scatter(
-            table[name],
-            table["fitness"],
-            s=14,
-            color=GREY,
-            alpha=0.45,
-            linewidths=0,
-            rasterized=len(table) > MANY,
-            label="all",
-        )
+        axes.scatter(table[name], table["fitness"], label="all", s=14, linewidths=0, **grey)
         line = front.sort_values(name)
-        axes.plot(
-            line[name],
-            line["fitness"],
-            color=COLOURS[1],
-            marker="o",
-            markersize=5,
-            label="front",
-            linewidth=1.2 if len(others) == 1 else 0,
-            drawstyle=f"steps-{'post' if goals.get(name) == 'minimise' else 'pre'}",
-        )
-        values = table[name][table[name] > 0]
-        if len(values) == len(table) and len(values) and values.max() > 10 * values.min():
-            plain_log_axis(axes, "x")
+        steps = f"steps-{'post' if goals.get(name) == 'minimise' else 'pre'}"
+        axes.plot(line[name], line["fitness"], label="front", drawstyle=steps, **dots)
+        if len(table) and table[name].min() > 0 and table[name].max() > 10 * table[name].min():
+            style.plain_log_axis(axes, "x")
         else:
             axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(MEASURE_LABELS.get(name, name))
-        axes.set_ylim(*fitness_limits(table["fitness"].to_numpy(dtype=float)))
-        plain(axes)
+        axes.set(xlabel=MEASURE_LABELS.get(name, name), ylim=limits)
     panels[0].set_ylabel(data.fitness_label)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=2)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -1,4 +1,4 @@
-"""The best genomes of one or several runs side by side, what the test set says of them, and which runs are better."""
+"""The comparison of runs: their best genomes, what the test set says of them, and which groups of runs are better."""
 
 from __future__ import annotations
 
@@ -14,36 +14,16 @@ from evo.record.history import RankedIndividual, fitness_bounds, on_new_seeds
 from evo.record.run import Run
 from evo.reports.run_groups import Grouping, grouped
 from evo.reports.statistics import mean_estimate
+from evo.reports.tables import is_number
 
 TOP = 3
-FIXED = (
-    "run",
-    "individual",
-    "train_accuracy",
-    "validation_accuracy",
-    "test_accuracy",
-    "test_std",
-    "n",
-    "gap",
-    "test_low",
-    "test_high",
-    "fitness",
-    "retrained_fitness",
-    "retrained_low",
-    "retrained_high",
-    "winner",
-    "fitness_on",
-    "strategy",
-    "run_seed",
-    "trainings",
-    "seconds",
-    "finalist_trainings",
-    "finalist_seconds",
-    "space",
-    "model",
-    "dataset",
+BEFORE_GENES = ("run", "individual")
+AFTER_GENES = (
+    *("train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n", "gap", "test_low", "test_high"),
+    *("fitness", "retrained_fitness", "retrained_low", "retrained_high", "winner", "fitness_on", "strategy"),
+    *("run_seed", "trainings", "seconds", "finalist_trainings", "finalist_seconds", "space", "model", "dataset"),
 )
-"""The columns beside the genes, which stand after the second; a gene of such a name has "(gene)" after its own."""
+"""The columns beside the genes; a gene of such a name has "(gene)" after its own."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +31,8 @@ class Comparison:
     """What there is to say of several runs.
 
     Attributes:
-        table: One row a genome, see `comparison_table`.
-        grouping: Groups of runs that differ in their seeds alone, and how they stand against each other.
+        table: One row per genome, see `comparison_table`.
+        grouping: Groups of runs that differ only in their seeds, and how they compare with each other.
     """
 
     table: pd.DataFrame
@@ -65,17 +45,17 @@ def compare_runs(runs: Sequence[Run], top: int = TOP, patterns: Mapping[str, str
     Args:
         runs: Runs, of any spaces.
         top: Genomes of a run that has no finalists.
-        patterns: Groups of the user's own: a pattern of run names by the group's name.
+        patterns: User-defined groups: a pattern of run names by the group's name.
 
     Raises:
-        ConfigurationError: No run has a name of such a pattern.
+        ConfigurationError: No run has a name that matches a pattern.
     """
     names = names_of(runs)
     return Comparison(comparison_table(runs, top), grouped(dict(zip(names, runs, strict=True)), patterns))
 
 
 def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
-    """Return one row a genome: the finalists of each run, or its best genomes where it has none.
+    """Return one row per genome: the finalists of each run, or its best genomes where it has none.
 
     Columns: `run, individual`, the genes of all runs, `train_accuracy, validation_accuracy` (the search's),
     `test_accuracy, test_std, n` (mean and sample standard deviation over the finalists' trainings, and their number),
@@ -90,13 +70,14 @@ def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
         runs: Runs, of any spaces.
         top: Genomes of a run that has no finalists.
     """
-    genes = {name: name if name not in FIXED else f"{name} (gene)" for run in runs for name in run.space.genes}
+    fixed = BEFORE_GENES + AFTER_GENES
+    genes = {name: name if name not in fixed else f"{name} (gene)" for run in runs for name in run.space.genes}
     rows = [
         {"run": name, **_row(run, entry, genes)}
         for name, run in zip(names_of(runs), runs, strict=True)
         for entry in _entries(run, top)
     ]
-    return pd.DataFrame(rows, columns=[*FIXED[:2], *genes.values(), *FIXED[2:]])
+    return pd.DataFrame(rows, columns=[*BEFORE_GENES, *genes.values(), *AFTER_GENES])
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
@@ -108,55 +89,41 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 def _entries(run: Run, top: int) -> list[RankedIndividual]:
     if run.finalists:
-        entries = [run.entry(number) for number in run.finalists]
-        return sorted(entries, key=lambda entry: entry.id != run.winner)
+        return sorted(map(run.entry, run.finalists), key=lambda entry: entry.id != run.winner)
     return run.ranked()[:top]
 
 
 def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[str, Any]:
-    found = on_new_seeds(run, entry.id)
+    settings, found = run.settings, on_new_seeds(run, entry.id)
     tests = found.test_accuracy
-    test = mean_estimate(tests, (0, 1)) if tests else None
-    again = mean_estimate(found.fitness, fitness_bounds(run.settings)) if found.fitness else None
+    test, test_low, test_high = mean_estimate(tests, (0, 1)).figures if tests else (None, None, None)
+    bounds = fitness_bounds(settings)
+    again, low, high = mean_estimate(found.fitness, bounds).figures if found.fitness else (None, None, None)
     texts = run.space.encode(entry.config)
     return {
         "individual": entry.id,
         **{
-            column: entry.config[name] if _is_number(entry.config.get(name)) else texts.get(name, "")
+            column: entry.config[name] if is_number(entry.config.get(name)) else texts.get(name, "")
             for name, column in genes.items()
         },
         "train_accuracy": entry.evaluation.train_accuracy,
         # The mean over a race, as `gap` has it.
-        "validation_accuracy": entry.fitness
-        if run.settings.fitness == "validation" and not run.settings.objective
-        else None,
-        "test_accuracy": test.value if test else None,
+        "validation_accuracy": entry.fitness if settings.fitness == "validation" and not settings.objective else None,
+        **{"test_accuracy": test, "test_low": test_low, "test_high": test_high, "n": len(tests)},
         "test_std": statistics.stdev(tests) if len(tests) > 1 else None,
-        "n": len(tests),
-        "gap": entry.fitness - test.value if test else None,
-        "test_low": test.low if test else None,
-        "test_high": test.high if test else None,
-        "fitness": entry.fitness,
-        "retrained_fitness": again.value if again else None,
-        "retrained_low": again.low if again else None,
-        "retrained_high": again.high if again else None,
+        "gap": entry.fitness - test if test is not None else None,
+        **{"fitness": entry.fitness, "retrained_fitness": again, "retrained_low": low, "retrained_high": high},
         "winner": entry.id == run.winner,
-        "fitness_on": "objective" if run.settings.objective is not None else f"{run.settings.fitness} set",
-        "strategy": run.settings.strategy,
-        "run_seed": run.settings.seed,
+        "fitness_on": "objective" if settings.objective is not None else f"{settings.fitness} set",
+        **{"strategy": settings.strategy, "run_seed": settings.seed, "space": settings.space_name},
         "trainings": len(run.search_evaluations),
         "seconds": _seconds(run.search_evaluations),
         "finalist_trainings": len(run.finalist_evaluations),
         "finalist_seconds": _seconds(run.finalist_evaluations),
-        "space": run.settings.space_name,
-        "model": run.settings.model or run.settings.objective,
-        "dataset": (run.settings.dataset or {}).get("variant"),
+        "model": settings.model or settings.objective,
+        "dataset": (settings.dataset or {}).get("variant"),
     }
 
 
 def _seconds(evaluations: Sequence[Evaluation]) -> float:
     return round(sum(evaluation.seconds for evaluation in evaluations), 1)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool)

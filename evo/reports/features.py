@@ -1,8 +1,7 @@
-"""Genes as what can be drawn and compared: numbers, or categories; a layer list as its depth and its units."""
+"""Genes in a form that can be drawn and compared: numbers or categories; a layer list as its depth and its units."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -25,7 +24,7 @@ class Feature:
     Attributes:
         gene: The gene's name.
         label: What an axis says.
-        values: One number an evaluation: the gene's value, or the place of its category; nan where it is inactive.
+        values: One number per evaluation: the gene's value, or the place of its category; nan where it is inactive.
         log: Whether the gene varies in log space.
         whole: Whether the numbers are whole.
         categories: The names of the categories by their place; empty for a number.
@@ -41,12 +40,12 @@ class Feature:
     @property
     def scaled(self) -> Floats:
         """The values, their logarithm where the gene varies in log space."""
-        # The 2019 report's algorithm leaves the bounds: a logarithm of zero is no value.
+        # The 2019 report's algorithm leaves the bounds: zero has no logarithm.
         return np.log(np.where(self.values > 0, self.values, np.nan)) if self.log else self.values
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The least and the greatest of the values; with some room where they are one."""
+        """The least and the greatest of the values; with some room where they are equal."""
         finite = self.values[np.isfinite(self.scaled)]
         if not len(finite):
             return (1.0, 2.0) if self.log else (0.0, 1.0)
@@ -55,19 +54,13 @@ class Feature:
             return low, high
         return (low / 1.5, high * 1.5) if self.log else (low - 0.5, high + 0.5)
 
-    def text(self, value: float) -> str:
-        """Return a value as an axis shows it."""
-        if math.isnan(value):
-            return INACTIVE
-        return self.categories[round(value)] if self.categories else f"{value:.3g}" if not self.whole else f"{value:g}"
-
 
 def features_of(space: SearchSpace, table: pd.DataFrame) -> list[Feature]:
     """Return the features of a search space's genes.
 
     Args:
         space: The search space.
-        table: One row an evaluation, with a column a gene.
+        table: One row per evaluation, with a column per gene.
     """
     return [feature for name, gene in space.genes.items() for feature in _features(name, gene, table[name])]
 
@@ -82,10 +75,8 @@ def _features(name: str, gene: Gene, cells: pd.Series[Any]) -> list[Feature]:
         layers = [gene.from_text(text) if isinstance(text, str) and text else () for text in cells]
         depth = np.array([len(widths) or np.nan for widths in layers], dtype=float)
         units = np.array([sum(widths) or np.nan for widths in layers], dtype=float)
-        return [
-            Feature(name, f"{name}: depth", depth, whole=True),
-            Feature(name, f"{name}: units", units, log=True, whole=True),
-        ]
+        depths = Feature(name, f"{name}: depth", depth, whole=True)
+        return [depths, Feature(name, f"{name}: units", units, log=True, whole=True)]
     if isinstance(gene, Number):
         return [Feature(name, name, floats(cells), gene.log, isinstance(gene, Integer))]
     if isinstance(gene, Boolean | Categorical):

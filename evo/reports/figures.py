@@ -1,76 +1,61 @@
-"""All figures of runs by file name: those that a run has data for."""
+"""The registry of a search's figures: where the report shows each; and all figures of runs by file name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+
+from matplotlib.figure import Figure
 
 from evo.record.run import Run
 from evo.reports.analysis_figures import front_figure, importance_figure, lineage_figure, operators_figure
 from evo.reports.comparison import names_of
-from evo.reports.features import floats
-from evo.reports.front import objectives_table
 from evo.reports.gene_figures import genes_figure, genes_over_time_figure, parallel_figure
-from evo.reports.importance import Importance, importance_of
-from evo.reports.lineage import lineage_of
-from evo.reports.operators import changes_table, operators_table
 from evo.reports.progress_figures import curves_figure, generations_figure, progress_figure
 from evo.reports.search_data import SearchData
-from evo.reports.workload import SHORTEST, seconds_by_generation, timeline_of
+from evo.reports.style import Plot
 from evo.reports.workload_figures import cost_figure, timeline_figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+PLOTS: dict[str, tuple[str, Plot]] = {
+    "generations": ("Progress", generations_figure),
+    "genes-over-time": ("Genes", genes_over_time_figure),
+    "genes": ("Genes", genes_figure),
+    "parallel": ("Genes", parallel_figure),
+    "importance": ("Importance of the genes", importance_figure),
+    "curves": ("Best genomes", curves_figure),
+    "lineage": ("Where the winner comes from", lineage_figure),
+    "operators": ("Operators", operators_figure),
+    "front": ("Pareto front", front_figure),
+    "cost": ("Cost and failures", cost_figure),
+    "timeline": ("Workers", timeline_figure),
+}
+"""The heading below which the report shows each figure of a search, and the figure, by file name, in its order.
 
-__all__ = ["figures_of", "figures_of_search", "importance_of_run"]
+A new figure is a function in one of the modules above and a line here."""
 
 
 def figures_of(runs: Sequence[Run]) -> dict[str, Figure]:
     """Return the figures of runs by file name; those that a run has no data for are left out.
 
     Args:
-        runs: One run, or several that are to be seen side by side: they share `progress`, and the names of the others
-            end with the place of the run, as in `genes-2`.
+        runs: One run, or several side by side: they share `progress`, and the names of the others end with the place of
+            the run, as in `genes-2`.
     """
-    data = [SearchData(name, run) for name, run in zip(names_of(runs), runs, strict=True)]
+    data = search_data(runs)
     figures = {"progress": progress_figure(data)}
     for number, entry in enumerate(data, start=1):
         suffix = f"-{number}" if len(runs) > 1 else ""
-        figures |= {f"{name}{suffix}": draw() for name, draw in figures_of_search(entry, importance_of_run(entry))}
+        figures |= {f"{name}{suffix}": figure for name, figure in figures_of_search(entry)}
     return figures
 
 
-def figures_of_search(data: SearchData, importance: Importance) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    """Yield the names of a run's own figures, in the order of a report, with what draws each.
+def search_data(runs: Sequence[Run]) -> list[SearchData]:
+    """Return what the report of runs is made from, each under a name that tells it from the others."""
+    return [SearchData(name, run) for name, run in zip(names_of(runs), runs, strict=True)]
 
-    Args:
-        data: The search.
-        importance: Of its genes.
-    """
+
+def figures_of_search(data: SearchData) -> Iterator[tuple[str, Figure]]:
+    """Draw a search's own figures, one after another."""
     some = bool(data.fitness.notna().any())
-    if some and len(data.generations):
-        yield "generations", lambda: generations_figure(data)
-    if some:
-        yield "genes", lambda: genes_figure(data)
-        yield "genes-over-time", lambda: genes_over_time_figure(data)
-        yield "parallel", lambda: parallel_figure(data)
-    if len(importance.table):
-        yield "importance", lambda: importance_figure(importance)
-    if some and len(data.curves):
-        yield "curves", lambda: curves_figure(data)
-    if data.best is not None and len(line := lineage_of(data, data.best)) > 1:
-        yield "lineage", lambda: lineage_figure(data, line)
-    operators = operators_table(data)
-    if (operators["compared"] > 0).any():
-        yield "operators", lambda: operators_figure(operators, changes_table(data))
-    if some and len(data.settings.objectives or ()) > 1:
-        yield "front", lambda: front_figure(data, objectives_table(data))
-    if data.evaluations["seconds"].sum() >= SHORTEST:
-        yield "cost", lambda: cost_figure(seconds_by_generation(data))
-    if (timeline := timeline_of(data)) is not None:
-        yield "timeline", lambda: timeline_figure(timeline)
-
-
-def importance_of_run(data: SearchData) -> Importance:
-    """Return how much each gene of a search matters; the run's seed decides what is shuffled."""
-    return importance_of(data.features, floats(data.comparable), data.settings.seed % 2**32)
+    for name, (_, plot) in PLOTS.items():
+        if (some or plot.early) and (figure := plot.draw(data)) is not None:
+            yield name, figure

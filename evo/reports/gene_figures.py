@@ -3,215 +3,162 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from evo.reports import style
 from evo.reports.features import INACTIVE, Feature, Floats, floats
-from evo.reports.progress_figures import FEW, fitness_limits
 from evo.reports.search_data import SearchData
-from evo.reports.style import COLOURS, GREY, HALO, MANY, SEQUENCE, WIDTH, plain, plain_log_axis, shortened, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLUMNS = 3
+SPREAD = "Dots of choices and of a few whole numbers are spread out, so that they can be told apart."
 FEW_VALUES = 12
-"""Whole numbers of so small a range have their dots side by side."""
+"""Whole numbers of a range up to this have their dots side by side."""
 LINES = 400
-"""Most lines of parallel coordinates: the best, and some of the others; more are a smear."""
+"""Most lines of parallel coordinates: the best and some of the others; more would only smear."""
 INACTIVE_PLACE = -0.12
-"""Where parallel coordinates have the inactive values, below the axis from 0 to 1."""
+"""Where parallel coordinates put inactive values, below the axis from 0 to 1."""
+BEHIND_TEXT = {"boxstyle": "round,pad=0.1", "facecolor": style.HALO, "edgecolor": "none", "alpha": 0.75}
 
 
-@styled
+@style.plot("Fitness against each gene", "Fitness against each gene; later individuals are orange. " + SPREAD)
 def genes_figure(data: SearchData) -> Figure:
-    """Return fitness against every gene; layer lists as their depth and their units in all. Later ones are orange."""
+    """Return fitness against every gene; layer lists as their depth and their total units. Later ones are orange."""
     figure, grid = _panels(data.features, height=2.5, share=True)
     fitness = floats(data.fitness)
     number = np.arange(len(fitness))
+    scale = Normalize(0, max(1, len(number) - 1))
     for axes, feature in zip(grid, data.features, strict=True):
-        places = _scatter(axes, feature, fitness, number, Normalize(0, max(1, len(number) - 1)), "x")
-        axes.set_xlabel(shortened(feature.label, 24))
-        axes.set_ylim(*fitness_limits(fitness))
-        _label_axis(axes, feature, places, "x")
-        plain(axes)
+        _scatter(axes, feature, fitness, number, scale, "x")
+        axes.set(xlabel=style.shortened(feature.label, 24), ylim=style.fitness_limits(fitness))
+        _label_axis(axes, feature, "x")
     for axes in grid[::COLUMNS]:
         axes.set_ylabel(data.fitness_label)
-    _colour_bar(figure, grid, "individual", Normalize(0, max(1, len(number) - 1)), whole=True)
+    style.colour_bar(figure, grid, "individual", scale, number)
     return figure
 
 
-@styled
+@style.plot(
+    "Each gene over the search",
+    "The values of each gene that were tried, coloured by fitness. Green: that of the best genome so far. " + SPREAD,
+)
 def genes_over_time_figure(data: SearchData) -> Figure:
     """Return every gene against the proposals, coloured by fitness; the line is the best genome so far."""
     figure, grid = _panels(data.features, height=2.3, share=False)
     fitness, number = floats(data.fitness), data.fitness.index.to_numpy(dtype=float)
-    scale = _fitness_scale(fitness)
-    best = _best_rows(data)
+    scale = style.fitness_scale(fitness)
+    known = np.isfinite(floats(data.best_so_far))
+    best_rows = np.maximum.accumulate(np.where(data.new_bests, np.arange(len(fitness)), 0))
     for axes, feature in zip(grid, data.features, strict=True):
-        places = _scatter(axes, feature, number, fitness, scale, "y")
-        known = best >= 0
-        axes.plot(number[known], places[best[known]], color=COLOURS[2], linewidth=1.3, drawstyle="steps-post")
-        axes.set_title(shortened(feature.label, 23), loc="left")
-        _label_axis(axes, feature, places, "y")
+        _scatter(axes, feature, number, fitness, scale, "y")
+        best = feature.values[best_rows[known]]
+        axes.plot(number[known], best, color=style.GREEN, linewidth=1.3, drawstyle="steps-post")
+        axes.set_title(style.shortened(feature.label, 23), loc="left")
+        _label_axis(axes, feature, "y")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        plain(axes)
     for axes in grid[-COLUMNS:]:
         axes.set_xlabel("individual")
-    _colour_bar(figure, grid, data.fitness_label, scale, lower=_is_below(fitness, scale))
+    style.colour_bar(figure, grid, data.fitness_label, scale, fitness)
     return figure
 
 
-@styled
+@style.plot(
+    "Parallel coordinates",
+    "Each line is an individual, through the values of its genes to its fitness at the right; better ones are orange "
+    "and lie above, green is the fittest. Of many, the best and some of the others are drawn.",
+)
 def parallel_figure(data: SearchData) -> Figure:
-    """Return parallel coordinates: a line an individual through the values of its genes to its fitness."""
+    """Return parallel coordinates: a line per individual through the values of its genes to its fitness."""
     features, fitness = data.features, floats(data.fitness)
     chosen = _chosen(fitness)
-    low, high = fitness_limits(fitness)
-    heights = np.column_stack(
-        [_height(feature)[chosen] for feature in features] + [np.clip((fitness[chosen] - low) / (high - low), 0, 1)]
-    )
-    axes_count = len(features) + 1
-    figure = Figure(figsize=(max(WIDTH, 1.05 * axes_count), 4.8), layout="constrained")
-    axes = figure.subplots()
-    scale = _fitness_scale(fitness)
-    lines = [np.column_stack([np.arange(axes_count), height]) for height in heights]
+    low, high = style.fitness_limits(fitness)
+    columns = [_height(feature)[chosen] for feature in features]
+    heights = np.column_stack([*columns, np.clip((fitness[chosen] - low) / (high - low), 0, 1)])
+    count = len(features) + 1
+    figure, [axes] = style.new_figure(4.8, width=max(style.WIDTH, 1.05 * count))
+    scale = style.fitness_scale(fitness)
+    lines = [np.column_stack([np.arange(count), height]) for height in heights]
     shade = np.linspace(0.15, 0.9, max(1, len(lines)))
-    collection = LineCollection(lines, colors=SEQUENCE(scale(fitness[chosen]), alpha=shade), linewidths=0.8)
-    axes.add_collection(collection)
-    if len(lines):
-        axes.plot(*lines[-1].T, color=COLOURS[2], linewidth=2.2, zorder=3, label="the fittest")
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.12))
+    colours = style.SEQUENCE(scale(fitness[chosen]), alpha=shade)
+    axes.add_collection(LineCollection(lines, colors=colours, linewidths=0.8))
+    if lines:
+        axes.plot(*lines[-1].T, color=style.GREEN, linewidth=2.2, zorder=3, label="the fittest")
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.12))
     for place, feature in enumerate(features):
-        _coordinate(axes, place, feature.label, _coordinate_ticks(feature))
-    finish = [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
-    _coordinate(axes, axes_count - 1, "fitness", finish)
-    axes.set(xlim=(-0.35, axes_count - 0.35), ylim=(-0.2, 1.12))
+        _draw_coordinate(axes, place, feature.label, _coordinate_ticks(feature))
+    _draw_coordinate(axes, count - 1, "fitness", [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")])
+    axes.set(xlim=(-0.35, count - 0.35), ylim=(-0.2, 1.12))
     axes.set_axis_off()
-    _colour_bar(figure, [axes], data.fitness_label, scale, lower=_is_below(fitness[chosen], scale))
+    style.colour_bar(figure, [axes], data.fitness_label, scale, fitness[chosen])
     return figure
 
 
 def _panels(features: Sequence[Feature], height: float, share: bool) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel each feature."""
+    """Return a figure with a panel for each feature."""
     columns = min(COLUMNS, len(features))
     rows = -(-len(features) // columns)
-    figure = Figure(figsize=(WIDTH if columns > 1 else 4.5, height * rows + 0.5), layout="constrained")
-    grid = list(figure.subplots(rows, columns, squeeze=False, sharey=share).flatten())
+    width = style.WIDTH if columns > 1 else 4.5
+    figure, grid = style.new_figure(height * rows + 0.5, rows, columns, width=width, sharey=share)
     for axes in grid[len(features) :]:
         axes.set_axis_off()
     return figure, grid[: len(features)]
 
 
-def _scatter(
-    axes: Axes,
-    feature: Feature,
-    other: Floats,
-    colour: npt.NDArray[Any],
-    scale: Normalize,
-    along: Literal["x", "y"],
-) -> Floats:
-    """Draw a feature against something else along one axis, and return where its values are there.
+def _side_by_side(feature: Feature) -> bool:
+    """Return whether a feature has so few whole values that dots of the same one are spread out."""
+    return feature.whole and feature.limits[1] - feature.limits[0] <= FEW_VALUES
 
-    The dots of a category, or of one of few whole numbers, are side by side; inactive values are left out.
-    """
-    places = feature.values.copy()
-    if feature.categories or (feature.whole and feature.limits[1] - feature.limits[0] <= FEW_VALUES):
-        # Golden ratio: neighbours in time are never neighbours in place, and no chance is needed.
+
+def _scatter(
+    axes: Axes, feature: Feature, other: Floats, colour: npt.NDArray[Any], scale: Normalize, along: Literal["x", "y"]
+) -> None:
+    """Draw a feature along one axis against something else; inactive values are left out."""
+    places = feature.values
+    if feature.categories or _side_by_side(feature):
+        # Golden ratio: neighbours in time are never neighbours in place, without any chance.
         places = places + (np.arange(len(places)) * 0.618034 % 1 - 0.5) * 0.5
     order = np.argsort(np.where(np.isnan(colour.astype(float)), -np.inf, colour.astype(float)), kind="stable")
     x, y = (places, other) if along == "x" else (other, places)
-    size = 26 if len(places) <= FEW else 12 if len(places) <= MANY else 6
-    axes.scatter(
-        x[order],
-        y[order],
-        c=colour[order],
-        cmap=SEQUENCE,
-        norm=scale,
-        s=size,
-        marker="o" if len(places) <= MANY else "8",  # as small as that they look alike; an octagon takes half as long
-        linewidths=0,
-        plotnonfinite=False,
-        rasterized=len(places) > MANY // 4,
-    )
-    return feature.values
+    # Very small dots are octagons: they look the same and take half the time.
+    size, marker = (26, "o") if len(order) <= style.FEW else (12, "o") if len(order) <= style.MANY else (6, "8")
+    look: dict[str, Any] = {"s": size, "marker": marker, "rasterized": len(order) > style.MANY // 4, "linewidths": 0}
+    axes.scatter(x[order], y[order], c=colour[order], cmap=style.SEQUENCE, norm=scale, **look)
 
 
-def _label_axis(axes: Axes, feature: Feature, places: Floats, which: Literal["x", "y"]) -> None:
-    """Give an axis the ticks of a feature."""
+def _label_axis(axes: Axes, feature: Feature, which: Literal["x", "y"]) -> None:
+    """Give an axis the limits and ticks of a feature."""
     axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = feature.limits
     if feature.categories:
         count = len(feature.categories)
-        shown = [shortened(name, 14 if count < 4 else 9) for name in feature.categories]
+        shown = [style.shortened(name, 14 if count < 4 else 9) for name in feature.categories]
         axis.set_ticks(range(count), shown, rotation=0 if which == "y" or count < 3 else 40)
-        axes.set(**{f"{which}lim": (-0.6, count - 0.4)})
-        return
-    low, high = feature.limits
-    beside = feature.whole and high - low <= FEW_VALUES
-    if beside:
-        axes.set(**{f"{which}lim": (low - 0.5, high + 0.5)})
+        limits = (-0.6, count - 0.4)
+    elif _side_by_side(feature):
         axis.set_major_locator(MaxNLocator(7, integer=True))
+        limits = (low - 0.5, high + 0.5)
     elif feature.log:
-        axes.set(**{f"{which}lim": (low / (high / low) ** 0.06, high * (high / low) ** 0.06)})
-        plain_log_axis(axes, which)
+        room = (high / low) ** 0.06
+        limits = (low / room, high * room)
     else:
-        axes.set(**{f"{which}lim": (low - 0.06 * (high - low), high + 0.06 * (high - low))})
         axis.set_major_locator(MaxNLocator(4, integer=feature.whole))
-    if not np.isfinite(places).any():
+        limits = (low - 0.06 * (high - low), high + 0.06 * (high - low))
+    axes.set(**{f"{which}lim": limits})
+    if feature.log and not _side_by_side(feature):
+        style.plain_log_axis(axes, which)
+    if not feature.categories and not np.isfinite(feature.values).any():
         axes.text(0.5, 0.5, f"always {INACTIVE}", transform=axes.transAxes, ha="center")
 
 
-def _best_rows(data: SearchData) -> npt.NDArray[np.int64]:
-    """Return the row of the best individual so far, at every row; -1 while nothing is complete."""
-    best, rows = -np.inf, []
-    row = -1
-    for place, value in enumerate(floats(data.comparable)):
-        if value > best:
-            best, row = value, place
-        rows.append(row)
-    return np.array(rows, dtype=int)
-
-
-def _fitness_scale(fitness: Floats) -> Normalize:
-    finite = fitness[np.isfinite(fitness)]
-    # What is worst by far has the colour of the worse ones: the differences among the others are worth seeing.
-    low, high = (float(np.quantile(finite, 0.1)), float(finite.max())) if len(finite) else (0.0, 1.0)
-    return Normalize(low, high if high > low else low + 1e-9, clip=True)
-
-
-def _is_below(fitness: Floats, scale: Normalize) -> bool:
-    """Return whether some of it has the colour of the scale's low end without being there."""
-    return scale.vmin is not None and bool((fitness < scale.vmin).any())
-
-
-def _colour_bar(
-    figure: Figure, grid: Sequence[Axes], label: str, scale: Normalize, whole: bool = False, lower: bool = False
-) -> None:
-    """Draw the colours' scale; `lower`: its end is pointed, for some values are below it."""
-    from matplotlib.cm import ScalarMappable
-
-    bar = figure.colorbar(
-        ScalarMappable(scale, SEQUENCE),
-        ax=list(grid),
-        fraction=0.03,
-        pad=0.02,
-        aspect=30,
-        extend="min" if lower else "neither",
-    )
-    bar.set_label(label)
-    bar.locator = MaxNLocator(5, integer=whole)
-    bar.update_ticks()
-    bar.outline.set_visible(False)
-
-
 def _chosen(fitness: Floats) -> npt.NDArray[np.int64]:
-    """Return the rows that are drawn, the fittest last: the best, and of the others every n-th by rank."""
+    """Return the rows that are drawn, the fittest last: the best, and every n-th of the others by rank."""
     finite = np.flatnonzero(np.isfinite(fitness))
     ranked = finite[np.argsort(fitness[finite], kind="stable")]
     if len(ranked) <= LINES:
@@ -222,39 +169,35 @@ def _chosen(fitness: Floats) -> npt.NDArray[np.int64]:
 
 
 def _height(feature: Feature) -> Floats:
-    """Return where the values of a feature are on its coordinate, from 0 to 1; those that are inactive below it."""
-    values = feature.scaled
+    """Return the place of a feature's values on its coordinate, from 0 to 1; inactive ones are below."""
     if feature.categories:
-        heights = (values + 0.5) / len(feature.categories)
+        heights = (feature.values + 0.5) / len(feature.categories)
     else:
         low, high = (float(np.log(end)) if feature.log else end for end in feature.limits)
-        heights = (values - low) / (high - low)
+        heights = (feature.scaled - low) / (high - low)
     return np.where(np.isnan(heights), INACTIVE_PLACE, heights)
 
 
 def _coordinate_ticks(feature: Feature) -> list[tuple[float, str]]:
-    """Return what a coordinate has written at it: height and text."""
+    """Return the height and text of what is written beside a coordinate."""
     ticks = [(INACTIVE_PLACE, INACTIVE)] if np.isnan(feature.scaled).any() else []
     if feature.categories:
         count = len(feature.categories)
-        names = enumerate(feature.categories)
-        return ticks + [((place + 0.5) / count, shortened(name, 10)) for place, name in names if count <= 12]
+        names = feature.categories if count <= FEW_VALUES else ()
+        return ticks + [((place + 0.5) / count, style.shortened(name, 10)) for place, name in enumerate(names)]
     low, high = feature.limits
-    middle = float(np.sqrt(low * high)) if feature.log else (low + high) / 2
-    if feature.whole:
-        middle = float(round(middle))
-    span = np.log(high / low) if feature.log else high - low
-    height = float((np.log(middle / low) if feature.log else middle - low) / span)
     ticks += [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
-    return [*ticks, (height, f"{middle:.2g}" if not feature.whole else f"{middle:g}")] if 0.1 < height < 0.9 else ticks
+    middle = float(np.sqrt(low * high)) if feature.log else (low + high) / 2
+    middle = float(round(middle)) if feature.whole else middle
+    height = float(np.log(middle / low) / np.log(high / low)) if feature.log else (middle - low) / (high - low)
+    text = f"{middle:g}" if feature.whole else f"{middle:.2g}"
+    return [*ticks, (height, text)] if 0.1 < height < 0.9 else ticks
 
 
-def _coordinate(axes: Axes, place: int, label: str, ticks: Sequence[tuple[float, str]]) -> None:
-    """Draw one coordinate: a vertical line with its name above and its ticks beside it."""
-    axes.plot([place, place], [0, 1], color=GREY, linewidth=1, zorder=4)
-    axes.text(place, 1.05, shortened(label.replace(": ", ":\n"), 26), ha="left", va="bottom", rotation=25, fontsize=9.5)
+def _draw_coordinate(axes: Axes, place: int, label: str, ticks: Sequence[tuple[float, str]]) -> None:
+    """Draw a vertical line with its name above and its ticks beside it."""
+    axes.plot([place, place], [0, 1], color=style.GREY, linewidth=1, zorder=4)
+    heading = style.shortened(label.replace(": ", ":\n"), 26)
+    axes.text(place, 1.05, heading, ha="left", va="bottom", rotation=25, fontsize=9.5)
     for height, text in ticks:
-        axes.text(place + 0.04, height, text, ha="left", va="center", fontsize=8.5, zorder=5, bbox=_BEHIND_TEXT)
-
-
-_BEHIND_TEXT: dict[str, Any] = {"boxstyle": "round,pad=0.1", "facecolor": HALO, "edgecolor": "none", "alpha": 0.75}
+        axes.text(place + 0.04, height, text, ha="left", va="center", fontsize=8.5, zorder=5, bbox=BEHIND_TEXT)

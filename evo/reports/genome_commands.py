@@ -12,24 +12,10 @@ from evo.models import MODELS
 from evo.record.run import Run
 from evo.space.settings import TrainingSettings
 
-OPTIONS = (
-    "hidden_layers",
-    "channels",
-    "activation",
-    "dropout",
-    "batch_norm_kind",
-    "learning_rate",
-    "batch_size",
-    "steps",
-    "weight_decay",
-    "optimiser",
-    "preprocess",
-    "evaluate_every",
-    "training_mode",
-)
-"""What `evo train` has an option for; the rest goes through `--gene`."""
+MODEL_OPTIONS = ("hidden_layers", "channels", "activation", "dropout", "batch_norm_kind")
+"""The genes of models that `evo train` has an option for; the others go through `--gene`."""
 NEEDED = ("learning_rate", "batch_size", "steps", "optimiser", "preprocess")
-"""Fixed settings that are always written: what stands for them by default depends on the model."""
+"""Fixed settings that are always written: their defaults depend on the model."""
 NO_OPTION = ("image_size",)
 """Settings that `evo train` cannot be given."""
 
@@ -48,22 +34,22 @@ def genome_text(run: Run, config: Genome) -> str:
     if run.settings.model is None or any(fixed[name] != usual[name] for name in NO_OPTION):
         return json.dumps(config)
     model = MODELS.get(run.settings.model)
-    known = {*OPTIONS[3:], *(config if model is None else model.genes)}
-    setting: dict[str, Any] = {
-        name: value for name, value in fixed.items() if value is not None and (name in NEEDED or value != usual[name])
-    }
+    known = fixed.keys() | (config if model is None else model.genes)
+    given = {name: value for name, value in fixed.items() if value is not None}
+    setting = {name: value for name, value in given.items() if name in NEEDED or value != usual[name]}
     setting |= {name: value for name, value in config.items() if name in known}
     words = ["evo", "train", "--model", run.settings.model]
     for name, value in setting.items():
-        words += _option(name, value)
+        words += _option(name, value, name in fixed or name in MODEL_OPTIONS)
     return shlex.join([*words, *_data(run)])
 
 
-def _option(name: str, value: GeneValue) -> list[str]:
+def _option(name: str, value: GeneValue, own: bool) -> list[str]:
+    """Return the words that give a value; `own`: with an option of that name."""
     if name == "batch_norm":
         return ["--batch-norm" if value else "--no-batch-norm"]
     text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    if name in OPTIONS:
+    if own:
         return [f"--{name.replace('_', '-')}", text]
     return ["--gene", f"{name}={text.lower() if isinstance(value, bool) else text}"]
 

@@ -2,7 +2,7 @@
 
 Breiman: Random Forests (Machine Learning 45, 2001), section 10. A forest learns the rank of the fitness from the genes;
 on evaluations that it has not seen, a gene's values are shuffled, and what the forest's R² loses by that is the gene's
-importance. Ranks, so that a few very bad genomes do not decide alone. Forest, folds and shuffling are scikit-learn's.
+importance. Ranks keep a few very bad genomes from deciding everything. Forest and folds are scikit-learn's.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import pandas as pd
 from evo.reports.features import Feature, Floats, floats
 
 FEWEST = 30
-"""Complete evaluations below which nothing is said: each fold would be judged by fewer than six."""
+"""Fewer complete evaluations give no importance: each fold would be judged by fewer than six."""
 FEW = 100
-"""Below this, what is said is called uncertain."""
+"""Fewer complete evaluations give an importance that is called uncertain."""
 MOST = 600
-"""More evaluations than this are a sample of so many: the forest takes time, and is certain by then."""
+"""More evaluations than this are sampled: the forest takes time, and by then it is certain."""
 FOLDS, SHUFFLES, TREES = 5, 3, 40
 LEAST_R2 = 0.1
-"""A forest that predicts no better than this has found nothing that could be shared out among genes."""
+"""A forest that predicts no better than this has found nothing to share out among genes."""
 
 
 @dataclass(frozen=True)
 class Importance:
-    """What the genes mean for fitness.
+    """How much each gene matters for fitness.
 
     Attributes:
-        table: One row a gene, the most important first: `gene, importance, std` (mean and standard deviation over the
+        table: One row per gene, the most important first: `gene, importance, std` (mean and standard deviation over the
             folds of the loss of R²; may be below 0, which means none).
-        evaluations: How many the forests learned from and were judged by.
+        evaluations: How many the forests were trained and judged on.
         r2: Mean R² of the forests on evaluations that they had not seen.
         reason: Why there is no table, or what makes it uncertain; empty where there is nothing to say.
     """
@@ -49,59 +49,56 @@ def importance_of(features: Sequence[Feature], fitness: Floats, seed: int) -> Im
 
     Args:
         features: Of the genes; those of one gene are shuffled together.
-        fitness: One number an evaluation, in the features' order; nan where it failed.
+        fitness: One number per evaluation, in the features' order; nan where it failed.
         seed: Of the forests and of the shuffling.
     """
-    genes, matrices = _columns(features)
+    matrices = _matrices(features)
     rows = np.flatnonzero(np.isfinite(fitness))
     nothing = pd.DataFrame({"gene": [], "importance": [], "std": []})
     if len(rows) < FEWEST:
         return Importance(nothing, len(rows), reason=f"fewer than {FEWEST} evaluations are complete")
-    if len(genes) < 2 or len(np.unique(fitness[rows])) < 2:
+    if len(matrices) < 2 or len(np.unique(fitness[rows])) < 2:
         return Importance(nothing, len(rows), reason="fewer than two genes vary, or the fitness does not")
     generator = np.random.default_rng(seed)
     if len(rows) > MOST:
         rows = np.sort(generator.choice(rows, MOST, replace=False))
     target = floats(pd.Series(fitness[rows]).rank(pct=True))
-    losses, scores = _losses([matrix[rows] for matrix in matrices], target, seed=int(generator.integers(2**31)))
+    losses, scores = _losses(
+        [matrix[rows] for matrix in matrices.values()], target, seed=int(generator.integers(2**31))
+    )
     r2 = float(np.mean(scores))
     if r2 < LEAST_R2:
-        found = f"a forest predicts the fitness of unseen genomes hardly better than its mean (R² {r2:.2f})"
-        return Importance(nothing, len(rows), r2, found)
-    table = pd.DataFrame({"gene": genes, "importance": losses.mean(axis=0), "std": losses.std(axis=0, ddof=1)})
+        reason = f"a forest predicts the fitness of unseen genomes hardly better than its mean (R² {r2:.2f})"
+        return Importance(nothing, len(rows), r2, reason)
+    table = pd.DataFrame({"gene": list(matrices), "importance": losses.mean(axis=0), "std": losses.std(axis=0, ddof=1)})
     table = table.sort_values("importance", ascending=False, kind="stable").reset_index(drop=True)
     few = f"uncertain: fewer than {FEW} evaluations" if len(rows) < FEW else ""
     return Importance(table, len(rows), r2, few)
 
 
-def _columns(features: Sequence[Feature]) -> tuple[list[str], list[Floats]]:
-    """Return the genes that vary, and for each a matrix: its features, a category as one column a choice."""
-    matrices: dict[str, list[Floats]] = {}
+def _matrices(features: Sequence[Feature]) -> dict[str, Floats]:
+    """Return a matrix for each gene that varies: its features, a category as one column per choice."""
+    columns: dict[str, list[Floats]] = {}
     for feature in features:
-        columns = (
-            [
-                np.where(np.isnan(feature.values), np.nan, feature.values == place)
-                for place in range(len(feature.categories))
-            ]
-            if len(feature.categories) > 2
-            else [feature.scaled]
-        )
-        matrices.setdefault(feature.gene, []).extend(columns)
-    stacked = {gene: np.column_stack(columns) for gene, columns in matrices.items()}
-    vary = {gene: matrix for gene, matrix in stacked.items() if _varies(matrix)}
-    return list(vary), list(vary.values())
+        own = [feature.scaled]
+        if len(feature.categories) > 2:
+            inactive = np.isnan(feature.values)
+            own = [np.where(inactive, np.nan, feature.values == n) for n in range(len(feature.categories))]
+        columns.setdefault(feature.gene, []).extend(own)
+    matrices = {gene: np.column_stack(own) for gene, own in columns.items()}
+    return {gene: matrix for gene, matrix in matrices.items() if _varies(matrix)}
 
 
 def _varies(matrix: Floats) -> bool:
-    """Return whether a matrix has two rows that differ; NaN, an inactive gene, is like another NaN here."""
+    """Return whether two rows differ; NaN, an inactive gene, equals NaN here."""
     return not np.array_equal(matrix, np.broadcast_to(matrix[:1], matrix.shape), equal_nan=True)
 
 
 def _losses(matrices: Sequence[Floats], target: Floats, seed: int) -> tuple[Floats, list[float]]:
     """Return the loss of R² by fold (rows) and gene (columns), and the R² of each fold's forest.
 
-    As scikit-learn's `permutation_importance`, but for two things: all columns of a gene are shuffled together, and a
-    forest is asked once for all shuffled copies, because it takes as long to ask for a hundred rows as for thousands.
+    Unlike in scikit-learn's `permutation_importance`, all columns of a gene are shuffled together, and a forest
+    predicts all shuffled copies in one call, because a hundred rows take as long as thousands.
     """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.metrics import r2_score
@@ -115,9 +112,8 @@ def _losses(matrices: Sequence[Floats], target: Floats, seed: int) -> tuple[Floa
         forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=seed + fold)
         forest.fit(columns[train], target[train])
         copies = _shuffled_copies(columns[test], genes, np.random.default_rng(seed + fold))
-        r2 = [
-            float(r2_score(target[test], found)) for found in forest.predict(np.vstack(copies)).reshape(len(copies), -1)
-        ]
+        predicted = forest.predict(np.vstack(copies)).reshape(len(copies), -1)
+        r2 = [float(r2_score(target[test], values)) for values in predicted]
         losses.append(r2[0] - np.reshape(r2[1:], (len(genes), SHUFFLES)).mean(axis=1))
         scores.append(r2[0])
     return np.array(losses), scores

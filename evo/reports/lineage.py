@@ -1,4 +1,4 @@
-"""Where a genome comes from: its line of better parents, and what each change brought."""
+"""Where genomes come from: the winner's line of better parents, and how often each operator improved on parents."""
 
 from __future__ import annotations
 
@@ -7,14 +7,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from evo.reports.search_data import SearchData
 
+OPERATOR_COLUMNS = [
+    "operator",
+    "proposals",
+    "complete",
+    "compared",
+    "better",
+    "rate",
+    "low",
+    "high",
+    "median_change",
+    "new_bests",
+]
+
 
 @dataclass(frozen=True)
 class Step:
-    """One individual of a line of descent.
+    """One individual of a lineage.
 
     Attributes:
         individual: Its id.
@@ -22,7 +36,7 @@ class Step:
         operator: What made it.
         fitness: Of its first evaluation; nan where it failed.
         parents: All ids that it was made from.
-        parent: The parent that the line goes on with, the one of the highest fitness; None at the beginning.
+        parent: The parent of the highest fitness, which the line continues with; None at the beginning.
         change: Its fitness less that parent's; nan where either has none.
         changes: Cells of that parent and of itself, by the name of each gene in which they differ.
     """
@@ -37,21 +51,24 @@ class Step:
     changes: Mapping[str, tuple[Any, Any]]
 
 
-def lineage_of(data: SearchData, individual: int) -> list[Step]:
-    """Return the line of an individual, the oldest first: at every step the parent of the highest fitness.
-
-    Args:
-        data: The search.
-        individual: Where the line ends.
-    """
+def lineage_of(data: SearchData, individual: int | None) -> list[Step]:
+    """Return the lineage of an individual, the oldest first: at every step the parent of the highest fitness."""
     rows = data.first.set_index("individual")
     fitness = data.fitness_by_individual
     line: list[Step] = []
-    place: int | None = individual
+    place = individual
     while place is not None:
-        step = _step(data, rows, fitness, place)
-        line.append(step)
-        place = step.parent
+        row: Any = rows.loc[place]
+        parents = parents_in(row["parents"])
+        parent = better_parent(fitness, parents, place)
+        change, changes = float("nan"), {}
+        if parent is not None:
+            change = float(row["fitness"] - fitness[parent])
+            genes = {name: (rows.at[parent, name], row[name]) for name in data.space.genes}
+            changes = {name: pair for name, pair in genes.items() if _shown(pair[0]) != _shown(pair[1])}
+        made = int(row["generation"]), str(row["operator"]), float(row["fitness"])
+        line.append(Step(place, *made, parents, parent, change, changes))
+        place = parent
     return line[::-1]
 
 
@@ -74,25 +91,55 @@ def better_parent(fitness: Mapping[int, float], parents: Sequence[int], child: i
     return max(complete, key=lambda parent: fitness[parent]) if complete else next(iter(known), None)
 
 
-def _step(data: SearchData, rows: pd.DataFrame, fitness: Mapping[int, float], individual: int) -> Step:
-    row: Any = rows.loc[individual]
-    parents = parents_in(row["parents"])
-    parent = better_parent(fitness, parents, individual)
-    changes = {}
-    if parent is not None:
-        genes = {name: (rows.at[parent, name], row[name]) for name in data.space.genes}
-        changes = {name: pair for name, pair in genes.items() if _shown(pair[0]) != _shown(pair[1])}
-    return Step(
-        individual=individual,
-        generation=int(row["generation"]),
-        operator=str(row["operator"]),
-        fitness=float(row["fitness"]),
-        parents=parents,
-        parent=parent,
-        change=float(row["fitness"] - fitness[parent]) if parent is not None else float("nan"),
-        changes=changes,
-    )
-
-
 def _shown(cell: Any) -> str:
     return "" if pd.isna(cell) else str(cell)
+
+
+def changes_table(data: SearchData) -> pd.DataFrame:
+    """Return one row per individual with parents: `individual, operator, change`.
+
+    `change` is its fitness less that of its best parent, both of their first evaluations; nan where either failed. A
+    promotion (halving) does not change the genome and is left out. Where one was trained longer than the other (rungs),
+    the change is not known.
+    """
+    rung = dict(zip(data.fitness.index, data.rungs, strict=True))
+    fitness = data.fitness_by_individual
+    rows = []
+    columns = (data.first[name] for name in ("individual", "operator", "parents"))
+    for child, operator, cell in zip(*columns, strict=True):
+        parents = parents_in(cell)
+        if parents and operator != "promotion":
+            change = np.nan
+            parent = better_parent(fitness, parents, child)
+            if parent is not None and rung[parent] == rung[child]:
+                change = fitness[child] - fitness[parent]
+            rows.append({"individual": child, "operator": operator, "change": change})
+    return pd.DataFrame(rows, columns=["individual", "operator", "change"]).astype({"change": float})
+
+
+def operators_table(data: SearchData) -> pd.DataFrame:
+    """Return one row per operator, the most frequent first.
+
+    Columns: `operator`; `proposals`, individuals that it made; `complete`, of these; `compared`, those that are
+    complete, as a parent is; `better`, those fitter than their best parent; `rate`, `better / compared`, with its 95 %
+    interval from `low` to `high` (Wilson: Probable Inference, the Law of Succession, and Statistical Inference,
+    Journal of the American Statistical Association 22, 1927); `median_change` of fitness against the best parent;
+    `new_bests`, those that were better than all before.
+    """
+    from scipy.stats import binomtest
+
+    changes = changes_table(data).dropna(subset="change")
+    complete = (data.first["status"] == "complete").to_numpy()
+    rows: list[dict[str, Any]] = []
+    for operator, count in data.first["operator"].value_counts().items():
+        mine = (data.first["operator"] == operator).to_numpy()
+        change = changes.loc[changes["operator"] == operator, "change"]
+        better, compared = int((change > 0).sum()), len(change)
+        row = {"operator": operator, "proposals": int(count), "complete": int(complete[mine].sum())}
+        row |= {"compared": compared, "new_bests": int(data.new_bests[mine].sum())}
+        if compared:
+            interval = binomtest(better, compared).proportion_ci(method="wilson")
+            row |= {"better": better, "rate": better / compared, "median_change": float(change.median())}
+            row |= {"low": float(interval.low), "high": float(interval.high)}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=OPERATOR_COLUMNS)

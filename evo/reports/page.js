@@ -1,5 +1,5 @@
 "use strict";
-// Tables are sorted by their headings, and commands copied, where scripts run; without them all is there to read.
+// Headings sort their tables and buttons copy commands; without scripts the page shows the same content.
 const order = new Intl.Collator(undefined, { numeric: true });
 
 function value(row, column) {
@@ -19,7 +19,7 @@ function sort(table, heading) {
   heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
   const body = table.tBodies[0];
   const rows = Array.from(body.rows, row => [value(row, heading.cellIndex), row]);
-  // Empty cells come last, whichever way it is sorted.
+  // Empty cells come last in both directions.
   rows.sort(([a], [b]) => (a === null) - (b === null) || (descending ? compare(b, a) : compare(a, b)));
   body.append(...rows.map(([, row]) => row));
 }

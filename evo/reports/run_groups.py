@@ -1,15 +1,14 @@
-"""Groups of runs that differ in their seeds alone, and how the groups stand against each other."""
+"""Groups of runs that differ only in their seeds, and how the groups compare with each other."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeAlias
 
 from evo.errors import ConfigurationError
 from evo.loop.finished import is_finished
@@ -19,28 +18,21 @@ from evo.record.settings import LISTED
 from evo.reports.statistics import Estimate, mean_estimate, p_value, superiority
 
 RUNS = 3
-"""Runs of each group below which nothing is said of two groups."""
+"""Runs that each group needs for a comparison."""
 VERDICT_RUNS = 6
-"""Runs of each group from which on one is called better: five pairs that all go one way do so by chance in 6 %."""
+"""Runs that each group needs for a verdict: five pairs that all go one way do so by chance in 6 %."""
 CHANCE = 0.05
-"""How probable a verdict on equal groups may be."""
+"""The highest p-value that allows a verdict."""
 TESTED, RETRAINED, SEARCHED = "test accuracy", "fitness on new seeds", "fitness in the search"
-"""What a run can have reached: its winner's means on new seeds, or the best that the search measured."""
+"""What counts as the result of a run: its winner's means on new seeds, or the best that the search measured."""
 OWN_SETTINGS = (
-    "strategy",
-    "budget",
-    "generations",
-    "population",
-    "pending",
-    "asynchronous",
-    "objectives",
-    "finalists",
-    "finalist_seeds",
-    "free_steps",
-    "initial",
-    "precision",
+    *("strategy", "budget", "generations", "population", "pending", "asynchronous", "objectives"),
+    *("finalists", "finalist_seeds", "free_steps", "initial", "precision"),
 )
 """What may differ between two groups of one problem; the seed, the workers and the machine may differ within one."""
+
+Key: TypeAlias = tuple[str, str]
+"""A group: texts of its problem, and of its settings or the user's name for it."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +40,13 @@ class Group:
     """Runs of one problem with the same settings but for the seed.
 
     Attributes:
-        name: The strategy, with what else tells it from other groups.
+        name: The strategy, with the settings that tell it from other groups.
         problem: Groups are compared where this number is the same: same space, data and fitness.
         runs: Their names.
         seeds: Their seeds, ascending.
         outcome: What is compared: the winner's mean test accuracy, its mean fitness on new seeds, or the best fitness
             in the search; the first of them that every run of the problem has.
-        outcomes: What each reached, in the order of the seeds; higher is better.
+        outcomes: Of each run, in the order of the seeds; higher is better.
         mean: Of the outcomes.
         trainings: Of a run's search, on average.
         seconds: Of training in a run's search, on average.
@@ -97,7 +89,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Grouping:
-    """The groups of some runs, their comparisons, and what there is to know of both."""
+    """The groups of some runs, their comparisons, and notes on both."""
 
     groups: tuple[Group, ...] = ()
     pairs: tuple[Pair, ...] = ()
@@ -109,43 +101,36 @@ def grouped(runs: Mapping[str, Run], patterns: Mapping[str, str] | None = None) 
 
     A problem is a space (genes, fixed training settings, model), data and what fitness is measured on. In it, runs with
     equal settings are a group, whatever their seeds. A run that is not finished, has no result or repeats the seed of
-    one before it is left out.
+    an earlier one is left out.
 
     Args:
         runs: By name.
-        patterns: Groups of the user's own: a pattern of run names by the group's name.
+        patterns: User-defined groups: a pattern of run names by the group's name.
 
     Raises:
-        ConfigurationError: No run has a name of such a pattern.
+        ConfigurationError: No run has a name that matches a pattern.
     """
     named = _named(runs, patterns or {})
-    left_out = {name: reason for name, run in runs.items() if (reason := _unfit(run))}
-    members: dict[tuple[str, str], dict[int, str]] = {}
-    for name, run in runs.items():
-        if name in left_out:
-            continue
-        key = (_problem(run), named.get(name) or _settings_text(run))
-        if run.settings.seed in members.setdefault(key, {}):
-            left_out[name] = f"has the seed {run.settings.seed} of {members[key][run.settings.seed]}"
-        else:
-            members[key][run.settings.seed] = name
+    members, left_out = _members(runs, named)
     problems = list(dict.fromkeys(problem for problem, _ in members))
     titles = _titles(runs, members, named)
     groups: list[Group] = []
     pairs: list[Pair] = []
     notes = [f"{name} is left out of the statistics: it {reason}." for name, reason in left_out.items()]
     for place, problem in enumerate(problems):
-        own = {titles[key]: by_seed for key, by_seed in members.items() if key[0] == problem}
-        outcome = _common_outcome([runs[name] for by_seed in own.values() for name in by_seed.values()])
-        found = [_group(title, place, by_seed, runs, outcome) for title, by_seed in own.items()]
+        own = {titles[key]: list(by_seed.values()) for key, by_seed in members.items() if key[0] == problem}
+        outcome = _common_outcome([runs[name] for names in own.values() for name in names])
+        found = [_group(title, place, {name: runs[name] for name in names}, outcome) for title, names in own.items()]
         found.sort(key=lambda group: -group.mean.value)
         groups += found
         pairs += [_pair(first, second) for first, second in combinations(found, 2)]
-        if len(own) > 1 or any(len(by_seed) > 1 for by_seed in own.values()):
+        if len(found) > 1 or len(found[0].runs) > 1:
             notes.append(_outcome_note(found, runs))
     if len(problems) > 1:
-        of_problem = [[group for group in groups if group.problem == place] for place in range(len(problems))]
-        sides = [", ".join(name for group in own for name in group.runs) for own in of_problem]
+        sides = [
+            ", ".join(name for group in groups if group.problem == place for name in group.runs)
+            for place in range(len(problems))
+        ]
         notes.append(f"Other space, data or fitness, so shown and not compared: {' | '.join(sides)}.")
     if len(pairs) > 1:
         notes.append("The intervals are each pair's own; of twenty such pairs one is expected to miss.")
@@ -153,7 +138,7 @@ def grouped(runs: Mapping[str, Run], patterns: Mapping[str, str] | None = None) 
 
 
 def _named(runs: Mapping[str, Run], patterns: Mapping[str, str]) -> dict[str, str]:
-    """Return the group's name of every run that a pattern names; the first pattern that does."""
+    """Return the group's name of every run that a pattern matches; the first pattern counts."""
     named: dict[str, str] = {}
     for title, pattern in patterns.items():
         matches = [name for name, run in runs.items() if fnmatchcase(name, pattern) or fnmatchcase(run.name, pattern)]
@@ -163,8 +148,21 @@ def _named(runs: Mapping[str, Run], patterns: Mapping[str, str]) -> dict[str, st
     return named
 
 
+def _members(runs: Mapping[str, Run], named: Mapping[str, str]) -> tuple[dict[Key, dict[int, str]], dict[str, str]]:
+    """Return the names of each group's runs by seed, and by name why others are left out."""
+    left_out = {name: reason for name, run in runs.items() if (reason := _unfit(run))}
+    members: dict[Key, dict[int, str]] = {}
+    for name, run in runs.items():
+        if name not in left_out:
+            key = (_problem(run), named.get(name) or _settings_text(run))
+            first = members.setdefault(key, {}).setdefault(run.settings.seed, name)
+            if first != name:
+                left_out[name] = f"has the seed {run.settings.seed} of {first}"
+    return members, left_out
+
+
 def _unfit(run: Run) -> str:
-    """Return why a run has no part in a comparison of groups; nothing if it has."""
+    """Return why a run takes no part in a comparison of groups; nothing if it does."""
     if run.settings.strategy == LISTED:
         return "searched nothing"
     if not run.ranked():
@@ -177,7 +175,7 @@ def _unfit(run: Run) -> str:
 def _problem(run: Run) -> str:
     """Return a text that two runs share only if they search the same space on the same data for the same fitness."""
     settings = run.settings
-    # As it is read now: an older run says nothing of a setting that was new later.
+    # As it is read now: an older run does not know a setting that came later.
     space = {name: run.space.to_dict()[name] for name in ("genes", "training")}
     checksum = (settings.dataset or {}).get("checksum")
     return json.dumps([space, settings.model, settings.objective, checksum, settings.fitness], sort_keys=True)
@@ -188,56 +186,52 @@ def _settings_text(run: Run) -> str:
 
 
 def _titles(
-    runs: Mapping[str, Run], members: Mapping[tuple[str, str], Mapping[int, str]], named: Mapping[str, str]
-) -> dict[tuple[str, str], str]:
-    """Return a name for each group: the user's, or the strategy with the settings that tell it from another of it."""
+    runs: Mapping[str, Run], members: Mapping[Key, Mapping[int, str]], named: Mapping[str, str]
+) -> dict[Key, str]:
+    """Return a name for each group: the user's, or the strategy with the settings that tell it from others of it."""
     first = {key: next(iter(by_seed.values())) for key, by_seed in members.items()}
-    titles = {}
-    for key, run in first.items():
-        settings = runs[run].settings
+    settings = {key: runs[name].settings for key, name in first.items()}
+    titles = []
+    for key, own in settings.items():
         others = [
-            runs[other].settings
-            for (problem, _), other in first.items()
-            if problem == key[0] and other not in named and runs[other].settings.strategy == settings.strategy
+            other
+            for rival, other in settings.items()
+            if rival[0] == key[0] and first[rival] not in named and other.strategy == own.strategy
         ]
-        differing = [
-            name for name in OWN_SETTINGS if any(getattr(settings, name) != getattr(other, name) for other in others)
+        facts = [
+            f"{name} {_setting_value(getattr(own, name))}"
+            for name in OWN_SETTINGS
+            if any(getattr(own, name) != getattr(other, name) for other in others)
         ]
-        facts = [f"{setting} {_setting_value(getattr(settings, setting))}" for setting in differing]
-        titles[key] = named.get(run) or ", ".join([settings.strategy, *facts])
-    counts = Counter(titles.values())
-    spaces = {k: t if counts[t] == 1 else f"{t} on {runs[first[k]].settings.space_name}" for k, t in titles.items()}
-    counts = Counter(spaces.values())
-    return {k: t if counts[t] == 1 else f"{t} ({place})" for place, (k, t) in enumerate(spaces.items(), start=1)}
+        titles.append(named.get(first[key]) or ", ".join([own.strategy, *facts]))
+    titles = _told_apart(titles, [f" on {own.space_name}" for own in settings.values()])
+    return dict(zip(members, _told_apart(titles, [f" ({place + 1})" for place in range(len(titles))]), strict=True))
+
+
+def _told_apart(titles: Sequence[str], endings: Sequence[str]) -> list[str]:
+    """Return titles, with their endings where several are alike."""
+    return [t + end if titles.count(t) > 1 else t for t, end in zip(titles, endings, strict=True)]
 
 
 def _setting_value(value: Any) -> str:
-    if isinstance(value, list):
-        return f"of {len(value)} configurations"
-    return json.dumps(value).strip('"')
+    return f"of {len(value)} configurations" if isinstance(value, list) else json.dumps(value).strip('"')
 
 
-def _group(title: str, problem: int, by_seed: Mapping[int, str], runs: Mapping[str, Run], outcome: str) -> Group:
-    seeds = tuple(sorted(by_seed))
-    own = [runs[by_seed[seed]] for seed in seeds]
-    outcomes = tuple(_outcome(run, outcome) for run in own)
-    return Group(
-        title,
-        problem,
-        tuple(by_seed[seed] for seed in seeds),
-        seeds,
-        outcome,
-        outcomes,
-        mean_estimate(outcomes, fitness_bounds(own[0].settings)),
-        statistics.fmean(len(run.search_evaluations) for run in own),
-        statistics.fmean(sum(evaluation.seconds for evaluation in run.search_evaluations) for run in own),
-    )
+def _group(title: str, problem: int, runs: Mapping[str, Run], outcome: str) -> Group:
+    members = dict(sorted(runs.items(), key=lambda item: item[1].settings.seed))
+    seeds = tuple(run.settings.seed for run in members.values())
+    outcomes = tuple(_outcome(run, outcome) for run in members.values())
+    mean = mean_estimate(outcomes, fitness_bounds(next(iter(members.values())).settings))
+    searches = [run.search_evaluations for run in members.values()]
+    trainings = statistics.fmean(map(len, searches))
+    seconds = statistics.fmean(sum(evaluation.seconds for evaluation in search) for search in searches)
+    return Group(title, problem, tuple(members), seeds, outcome, outcomes, mean, trainings, round(seconds, 1))
 
 
 def _common_outcome(runs: Sequence[Run]) -> str:
     """Return the least optimistic outcome that all runs have.
 
-    The seeds that named a winner among several flatter it; where the test set chose, it is no judge.
+    The seeds that named a winner among several flatter it; where the test set chose, it cannot judge.
     """
     if any(run.winner is None for run in runs):
         return SEARCHED
@@ -246,7 +240,6 @@ def _common_outcome(runs: Sequence[Run]) -> str:
 
 
 def _outcome(run: Run, outcome: str) -> float:
-    """Return what a run has reached."""
     if outcome == SEARCHED:
         return run.ranked()[0].fitness
     found = on_new_seeds(run, run.best.id)
@@ -265,13 +258,12 @@ def _pair(first: Group, second: Group) -> Pair:
     how = f"{counts[0]} runs each, paired by seed" if paired else f"{counts[0]} and {counts[1]} runs"
     test = f"{'sign test' if paired else 'Mann-Whitney test'}: p = {chance:.2g}"
     figures = f"probability {better.value:.2f}, 95 % interval {better.low:.2f} to {better.high:.2f} ({how}; {test})"
-    words = f"{between}: a run of the first is better than one of the second with {figures}"
+    verdict = ": neither is shown to be better."
     if min(counts) < VERDICT_RUNS:
-        words = f"{words}; too few runs for a verdict, {VERDICT_RUNS} seeds of each would do."
+        verdict = f"; too few runs for a verdict, {VERDICT_RUNS} seeds of each would do."
     elif chance < CHANCE and not better.low <= 0.5 <= better.high:
-        words = f"{words}: {first.name if better.value > 0.5 else second.name} is better."
-    else:
-        words = f"{words}: neither is shown to be better."
+        verdict = f": {first.name if better.value > 0.5 else second.name} is better."
+    words = f"{between}: a run of the first is better than one of the second with {figures}{verdict}"
     return Pair(first.name, second.name, counts, paired, better, chance, words)
 
 

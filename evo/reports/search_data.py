@@ -1,42 +1,31 @@
-"""What a report of a search is made from: the tables of its run, each made once, and what follows from them at once."""
+"""What the report of a search is made from: the tables of its run, each built once, and what follows directly."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from evo.record.run import Run
-from evo.reports.features import Feature, features_of
+from evo.reports.features import Feature, Floats, features_of, floats
+from evo.reports.importance import Importance, importance_of
 
-if TYPE_CHECKING:
-    from evo.record.settings import Settings
-    from evo.space import SearchSpace
+NOT_FAILED = ("complete", "partial")
+"""The status of what was trained as asked."""
 
 
-@dataclass(frozen=True)
 class SearchData:
-    """The tables of a run, as in its CSV files: figures and numbers of a report are made from these alone.
+    """The tables of a run, as in its CSV files: the report's figures and numbers are made only from these.
 
     Attributes:
         name: What the report calls the run.
-        run: Where the tables are from.
+        run: Where the tables are from; `settings` and `space` are its own.
     """
 
-    name: str
-    run: Run
-
-    @property
-    def settings(self) -> Settings:
-        """What was asked for, as in settings.json."""
-        return self.run.settings
-
-    @property
-    def space(self) -> SearchSpace:
-        """The search space, as in settings.json."""
-        return self.run.space
+    def __init__(self, name: str, run: Run):
+        self.name, self.run, self.settings, self.space = name, run, run.settings, run.space
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
@@ -44,15 +33,20 @@ class SearchData:
         table = self.run.table
         return table.assign(fitness=table["fitness"].astype(float))
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of training in the search."""
+        return float(self.evaluations["seconds"].sum())
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The evaluations that failed."""
+        return self.evaluations[~self.evaluations["status"].isin(NOT_FAILED)]
+
     @cached_property
     def first(self) -> pd.DataFrame:
         """The first evaluation of every individual, in the order of the proposals, with its row number as index."""
         return self.evaluations[self.evaluations["replicate"] == 0].reset_index(drop=True)
-
-    @cached_property
-    def fitness_by_individual(self) -> dict[int, float]:
-        """`fitness` as a dictionary: thousands of look-ups take no time."""
-        return {int(number): float(value) for number, value in zip(self.fitness.index, self.fitness, strict=True)}
 
     @cached_property
     def fitness(self) -> pd.Series[float]:
@@ -60,32 +54,31 @@ class SearchData:
         return pd.Series(self.first["fitness"].to_numpy(), index=self.first["individual"].astype(int), dtype=float)
 
     @cached_property
-    def best_so_far(self) -> pd.Series[float]:
-        """The best first evaluation so far, by individual; where trainings have rungs, of the furthest rung alone."""
-        return self.comparable.cummax().ffill()
+    def fitness_by_individual(self) -> dict[int, float]:
+        """`fitness` as a dictionary, in which a look-up takes no time."""
+        return dict(zip(map(int, self.fitness.index), map(float, self.fitness), strict=True))
+
+    @property
+    def rungs(self) -> Floats:
+        """The rung of every first evaluation; 0 in searches that have none."""
+        return floats(self.first["rung"].fillna(0)) if "rung" in self.first else np.zeros(len(self.first))
 
     @cached_property
     def comparable(self) -> pd.Series[float]:
-        """`fitness`, without that of trainings that are shorter than the longest (rungs)."""
-        if "rung" not in self.first or self.first.empty:
-            return self.fitness
-        rungs = self.first["rung"].astype(float).fillna(0).to_numpy()
-        return self.fitness.where(rungs == rungs.max())
+        """`fitness`, only of complete trainings, and where there are rungs, of the longest."""
+        complete = (self.first["status"] == "complete").to_numpy()
+        return self.fitness.where(complete & (self.rungs == self.rungs.max(initial=0)))
 
     @cached_property
-    def generations(self) -> pd.DataFrame:
-        """As in generations.csv."""
-        return self.run.generation_table
+    def best_so_far(self) -> pd.Series[float]:
+        """The best `comparable` fitness so far, by individual."""
+        return self.comparable.cummax().ffill()
 
-    @cached_property
-    def populations(self) -> pd.DataFrame:
-        """As in populations.csv."""
-        return self.run.populations
-
-    @cached_property
-    def curves(self) -> pd.DataFrame:
-        """As in curves.csv."""
-        return self.run.curves
+    @property
+    def new_bests(self) -> npt.NDArray[np.bool_]:
+        """Whether each first evaluation was better than all before."""
+        best = self.best_so_far
+        return (best.notna() & best.ne(best.shift())).to_numpy()
 
     @cached_property
     def hall_of_fame(self) -> pd.DataFrame:
@@ -99,8 +92,13 @@ class SearchData:
 
     @cached_property
     def features(self) -> list[Feature]:
-        """The genes of `first` as what can be drawn: see `evo.reports.features`."""
+        """The genes of `first` in a form that can be drawn: see `evo.reports.features`."""
         return features_of(self.space, self.first)
+
+    @cached_property
+    def importance(self) -> Importance:
+        """How much each gene matters; the run's seed decides what is shuffled."""
+        return importance_of(self.features, floats(self.comparable), self.settings.seed % 2**32)
 
     @cached_property
     def best(self) -> int | None:
@@ -109,15 +107,30 @@ class SearchData:
             return int(self.finalists.loc[self.finalists["winner"].astype(bool), "individual"].iloc[0])
         return int(self.hall_of_fame["individual"].iloc[0]) if len(self.hall_of_fame) else None
 
+    @cached_property
+    def objectives(self) -> pd.DataFrame:
+        """The complete first evaluations that have all objectives: `individual`, one column each, and `front`.
+
+        The front is that of all evaluations; the last population of the search may have no room for all of it.
+        """
+        goals = self.settings.objectives or {}
+        columns = [name for name in goals if name in self.first]
+        table = self.first.loc[self.first["status"] == "complete", ["individual", *columns]]
+        table = table.astype(dict.fromkeys(columns, float)).dropna().reset_index(drop=True)
+        signs = [1.0 if goals[name] == "maximise" else -1.0 for name in columns]
+        return table.assign(front=not_dominated(table[columns].to_numpy(dtype=float) * signs))
+
     @property
     def fitness_label(self) -> str:
-        """What the fitness is, in words."""
+        """What an axis of the fitness says."""
         return "fitness" if self.settings.objective is not None else f"{self.settings.fitness} accuracy (fraction)"
 
 
-def fitness_label(runs: list[SearchData]) -> str:
-    """Return what the fitness of several runs is, in words."""
-    labels = {run.fitness_label for run in runs}
-    if len(labels) == 1:
-        return labels.pop()
-    return "fitness" if "fitness" in labels else "accuracy (fraction)"
+def not_dominated(values: Floats) -> npt.NDArray[np.bool_]:
+    """Return which rows no other dominates: is at least as high everywhere and higher somewhere.
+
+    Args:
+        values: Of shape (evaluations, objectives); higher is better.
+    """
+    dominated = [np.any((values >= row).all(axis=1) & (values > row).any(axis=1)) for row in values]
+    return ~np.array(dominated, dtype=bool)

@@ -14,11 +14,11 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[np.float64]
 
 DRAWS = 2000
-"""Bootstrap samples."""
+"""Samples of a bootstrap."""
 TAIL = 0.025
 """What an interval leaves out on each side: it holds 95 %."""
 TOLERANCE = 1e-12
-"""Outcomes that differ by no more are equal."""
+"""Outcomes that differ by no more than this are equal."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ def interval(values: Array) -> tuple[Array, Array]:
     return ordered[math.floor(TAIL * last)], ordered[math.ceil((1 - TAIL) * last)]
 
 
-def superiority(
-    first: Sequence[float], second: Sequence[float], *, paired: bool, draws: int = DRAWS, seed: int = 0
-) -> Estimate:
+def superiority(first: Sequence[float], second: Sequence[float], *, paired: bool, samples: int = DRAWS) -> Estimate:
     """Return the probability that an outcome of the first group is higher than one of the second; ties count half.
 
     Of pairs, the share that was won, with the exact interval of Clopper and Pearson (1934). Else Vargha and Delaney's A
@@ -82,25 +80,21 @@ def superiority(
         first: Outcomes, higher is better.
         second: The same; where paired, in the same order.
         paired: Whether to compare run by run rather than every run with every other.
-        draws: Bootstrap samples.
-        seed: Of the bootstrap.
+        samples: Of the bootstrap.
     """
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if paired:
         return _share_estimate(float(won(a - b).sum()), len(a))
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     wins = won(a[:, None] - b[None, :])
     rows, columns = wins.shape
     value = float(wins.mean())
-    samples = [
-        wins[generator.integers(rows, size=rows)][:, generator.integers(columns, size=columns)].mean()
-        for _ in range(draws)
-    ]
-    low, high = map(float, interval(np.array(samples)))
+    draws = ((generator.integers(rows, size=rows), generator.integers(columns, size=columns)) for _ in range(samples))
+    means = [wins[row][:, column].mean() for row, column in draws]
+    low, high = map(float, interval(np.array(means)))
     open_bound = TAIL ** (1 / min(len(a), len(b)))
-    return Estimate(
-        value, min(low, open_bound) if value == 1 else low, max(high, 1 - open_bound) if value == 0 else high
-    )
+    low, high = min(low, open_bound) if value == 1 else low, max(high, 1 - open_bound) if value == 0 else high
+    return Estimate(value, low, high)
 
 
 def p_value(first: Sequence[float], second: Sequence[float], *, paired: bool) -> float:

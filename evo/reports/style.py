@@ -1,110 +1,173 @@
-"""How every figure looks: colours, fonts and axes; and figures as PNG, as SVG and for a page."""
+"""What the figures share: their look (colours, fonts, axes), and how they are written: as PNG, as SVG, for a page."""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from evo.errors import RunError, StorageError
 from evo.files import replacing
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
+from evo.reports.features import Floats
+from evo.reports.search_data import SearchData
 
 # Okabe and Ito's palette for the colour-blind (2008), with line styles that tell curves apart in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+BLUE, ORANGE, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", SKY, "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "#808080"
 DOTS_PER_INCH = 150
 PIXELS_IN_SVG = 110
-"""Dots per inch of those parts of an SVG that are pixels, because they have very many marks."""
+"""Dots per inch of the parts of an SVG that are pixels because they have very many marks."""
 WIDTH = 7.5
-"""Inches of a figure; a page shows it about as wide."""
-MANY = 400
-"""Marks of a figure from which on they are pixels in its SVG, too: the file would grow with every one."""
+"""Width of a figure in inches, about as a page shows it."""
+FEW, MANY = 60, 400
+"""Up to `FEW` marks are drawn large. More than `MANY` become pixels in the SVG, whose size would grow with each."""
 
 INK, PAPER, HALO = "#26262a", "#fffffe", "#fefefe"
-"""Text and axes, the background, and what lies behind text on lines: nothing else in a figure has these colours, so
-that a page can exchange them."""
+"""Text and axes; the background; what lies behind text on lines. Nothing else in a figure has these colours, so a page
+can replace them."""
 SEQUENCE = LinearSegmentedColormap.from_list("evo", ["#2463b4", "#8d6fa8", "#ee8a1c"])
-"""Low to high, from blue to orange: seen with every kind of colour blindness, on white and on black, and in grey."""
+"""Low to high, from blue to orange: readable with any colour blindness, on white, on black and in grey."""
 
 LOOK: Any = {
+    "figure.constrained_layout.use": True,
     "font.size": 11,
     "axes.titlesize": 11,
     "legend.fontsize": 10,
     "xtick.labelsize": 10,
     "ytick.labelsize": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.titlecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "figure.facecolor": PAPER,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "legend.labelcolor"), INK),
+    **dict.fromkeys(("figure.facecolor", "savefig.facecolor"), PAPER),
     "axes.facecolor": "none",
-    "savefig.facecolor": PAPER,
-    "legend.labelcolor": INK,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.grid", "axes.axisbelow"), True),
+    "grid.color": GREY,
+    "grid.alpha": 0.2,
     "text.parse_math": False,  # names of genes may hold a dollar sign
-    "svg.hashsalt": "evo",  # the same figure is the same file
+    "svg.hashsalt": "evo",  # the same figure gives the same file
 }
 _THEMES = f"svg{{color:{INK};--halo:#fff}}@media(prefers-color-scheme:dark){{svg{{color:#e4e4e7;--halo:#16171a}}}}"
+_THEMED = {
+    f"fill: {PAPER}": "fill: none",
+    f"fill: {HALO}": "fill: var(--halo)",
+    f"stroke: {HALO}": "stroke: var(--halo)",
+    f": {INK}": ": currentColor",
+    ": #000000": ": currentColor",
+}
 
 
-def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function draw in the look of the reports, and leave matplotlib's settings as they were."""
-
-    @wraps(draw)
-    def drawn(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-        with matplotlib.rc_context(LOOK):
-            return draw(*arguments, **named)
-
-    return drawn
+styled = matplotlib.rc_context(LOOK)
+"""Lets a function draw in the look of the reports, and leaves matplotlib's settings as they were."""
 
 
-def plain(axes: Axes) -> None:
-    """Leave out what carries no data: the frame above and on the right; the grid is faint."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=GREY, alpha=0.2)
-    axes.set_axisbelow(True)
+Draw: TypeAlias = Callable[[SearchData], Figure | None]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure of one search.
+
+    Attributes:
+        title: What it is, in a few words.
+        caption: What it shows.
+        draw: Returns it; None where the search has no data for it.
+        early: Whether there may be something to draw before any evaluation is complete.
+    """
+
+    title: str
+    caption: str
+    draw: Draw
+    early: bool = False
+
+
+def plot(title: str, caption: str, *, early: bool = False) -> Callable[[Draw], Plot]:
+    """Make a function that draws a figure of one search a `Plot`, in the look of the reports."""
+    return lambda draw: Plot(title, caption, styled(draw), early)
+
+
+def new_figure(
+    height: float, rows: int = 1, columns: int = 1, *, width: float = WIDTH, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many inches and its axes, row by row; options are those of `Figure.subplots`."""
+    figure = Figure(figsize=(width, height))
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+
+
+def look_of(place: int, markers: Sequence[str] = MARKERS) -> dict[str, Any]:
+    """Return colour, line style and marker of the line at a place, as matplotlib's arguments."""
+    marker = markers[place % len(markers)]
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place % len(STYLES)], "marker": marker}
+
+
+def fitness_limits(fitness: Floats) -> tuple[float, float]:
+    """Return the ends of a fitness axis; a few values far below the others do not stretch it."""
+    finite = fitness[np.isfinite(fitness)]
+    if not len(finite):
+        return 0.0, 1.0
+    high, low = float(finite.max()), float(finite.min())
+    quarter = float(np.quantile(finite, 0.25))
+    if high - low > 8 * max(high - quarter, 1e-300):
+        low = max(low, high - 4 * (high - quarter))
+    # The difference of Python's largest floats is not finite.
+    room = 0.08 * (high - low) if np.isfinite(high - low) and high > low else max(0.05 * abs(high), 1e-6)
+    return low - room, high + room
+
+
+def fitness_scale(fitness: Floats) -> Normalize:
+    """Return the scale of colours for fitness; the worst tenth shares one colour, so that the others differ."""
+    finite = fitness[np.isfinite(fitness)]
+    low, high = (float(np.quantile(finite, 0.1)), float(finite.max())) if len(finite) else (0.0, 1.0)
+    return Normalize(low, high if high > low else low + 1e-9, clip=True)
+
+
+def colour_bar(figure: Figure, axes: Sequence[Axes], label: str, scale: Normalize, shown: npt.NDArray[Any]) -> None:
+    """Draw the scale of colours beside axes; its end is pointed where some of what is shown is below it."""
+    below = scale.vmin is not None and bool((shown < scale.vmin).any())
+    extend: Literal["min", "neither"] = "min" if below else "neither"
+    mappable = ScalarMappable(scale, SEQUENCE)
+    bar = figure.colorbar(mappable, ax=list(axes), label=label, fraction=0.03, pad=0.02, aspect=30, extend=extend)
+    bar.locator = MaxNLocator(5, integer=shown.dtype.kind == "i")
+    bar.update_ticks()
+    bar.outline.set_visible(False)
 
 
 def plain_log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Make an axis logarithmic, labelled with plain numbers, few enough not to run into each other."""
+    """Make an axis logarithmic, with plain numbers as labels, few enough not to overlap."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
     decades = math.log10(high / low)
-    if decades < 0.8:
-        axis.set_major_locator(MaxNLocator(4))
-    else:
-        axis.set_major_locator(
-            LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.5 else (1,), numticks=4)
-        )
+    steps = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.5 else (1,)
+    axis.set_major_locator(MaxNLocator(4) if decades < 0.8 else LogLocator(subs=steps, numticks=4))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    axis.set_minor_locator(NullLocator())  # they would take most of the time of drawing
+    axis.set_minor_locator(NullLocator())  # minor ticks would take most of the drawing time
 
 
 def short_number(value: float) -> str:
     """Return a number for a tick: 0.01, 300, 1e-4."""
-    if 1e-3 <= abs(value) < 1e5 or value == 0:
-        return f"{value:g}"
+    return f"{value:g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else scientific(value)
+
+
+def scientific(value: float) -> str:
+    """Return a number as the 2019 report writes rates: 1.68e-4."""
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
@@ -114,76 +177,44 @@ def shortened(text: str, length: int = 22) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-@styled
-def svg_text(figure: Figure) -> str:
-    """Return a figure as SVG, the same for the same figure."""
-    buffer = io.StringIO()
-    # The canvas itself: `savefig` draws everything twice.
-    figure.set_dpi(PIXELS_IN_SVG)
-    canvas: Any = FigureCanvasSVG(figure)
-    canvas.print_svg(buffer, metadata={"Date": None})
-    return buffer.getvalue()
-
-
 def svg_for_page(svg: str) -> str:
-    """Return an SVG in base64 that has no background, and whose text is light where the page is dark."""
+    """Return an SVG in base64 without a background, whose text is light where the page is dark."""
     start = svg.index(">", svg.index("<svg")) + 1
     themed = svg[:start] + f"<style>{_THEMES}</style>" + svg[start:]
-    themed = themed.replace(f"fill: {PAPER}", "fill: none").replace(f"fill: {HALO}", "fill: var(--halo)")
-    themed = themed.replace(f"stroke: {HALO}", "stroke: var(--halo)").replace(f": {INK}", ": currentColor")
-    themed = themed.replace(": #000000", ": currentColor")
+    for old, new in _THEMED.items():
+        themed = themed.replace(old, new)
     return base64.b64encode(themed.encode()).decode("ascii")
 
 
 @styled
-def png_text(figure: Figure) -> str:
-    """Return a figure as PNG in base64, for a page that needs no other file."""
-    buffer = io.BytesIO()
-    _draw_png(figure, buffer)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def make_figures_folder(folder: Path) -> None:
-    """Make the folder `figures` in that of a report.
-
-    Raises:
-        StorageError: It cannot be made.
-    """
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"{folder / 'figures'}: cannot be made: {error.strerror or error}; what is there must be a folder or go"
-        ) from None
-
-
-@styled
 def save_figure(figure: Figure, path: Path) -> str:
-    """Write a figure as PNG and as SVG, each atomically.
+    """Write a figure as PNG and as SVG, each atomically; return the SVG.
 
     Args:
         figure: What to write.
-        path: Where to, without the ending.
-
-    Returns:
-        The SVG.
+        path: Where to, without the ending; its folder is made.
 
     Raises:
-        RunError: The folder is a link: a run's report stays in its folder, whoever made it.
+        RunError: The folder is a link: the report of a run from anywhere stays in its folder.
         StorageError: It cannot be written.
     """
-    if path.parent.is_symlink():
-        raise RunError(f"{path.parent}: is a link, and figures are written into a run's own folder; remove the link")
+    folder = path.parent
+    if folder.is_symlink():
+        raise RunError(f"{folder}: is a link, and figures are written into a run's own folder; remove the link")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made: {error.strerror or error}; it must be a folder") from None
+    # The canvases themselves: `savefig` draws everything twice.
     with replacing(path.with_name(f"{path.name}.png"), durable=False) as temporary:
-        _draw_png(figure, temporary)
-    figure.set_layout_engine("none")  # the layout is found: the second format needs no second search for it
-    svg = svg_text(figure)
+        figure.set_dpi(DOTS_PER_INCH)
+        png: Any = FigureCanvasAgg(figure)
+        png.print_png(temporary)
+    figure.set_layout_engine("none")  # the layout is known: the second format need not search for it again
+    figure.set_dpi(PIXELS_IN_SVG)
+    buffer = io.StringIO()
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(buffer, metadata={"Date": None})
     with replacing(path.with_name(f"{path.name}.svg"), durable=False) as temporary:
-        temporary.write_text(svg, encoding="utf-8", newline="")
-    return svg
-
-
-def _draw_png(figure: Figure, where: Any) -> None:
-    figure.set_dpi(DOTS_PER_INCH)
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.print_png(where)
+        temporary.write_text(buffer.getvalue(), encoding="utf-8", newline="")
+    return buffer.getvalue()

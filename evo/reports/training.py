@@ -1,39 +1,36 @@
-"""The figures of trainings that nobody evolved: their learning curves, the mean over the seeds with their range."""
+"""The figures of trainings of listed configurations: learning curves, the mean over the seeds with their range."""
 
 from __future__ import annotations
 
 import statistics
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evo.errors import RunError
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.models import MODELS
 from evo.record.run import Run
-from evo.reports.style import COLOURS, STYLES, plain, plain_log_axis, save_figure, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from evo.reports.style import COLOURS, look_of, new_figure, plain_log_axis, save_figure, scientific, styled
 
 Kind: TypeAlias = Literal["accuracy", "loss"]
 Curve: TypeAlias = Sequence[CurvePoint]
 
 KINDS: tuple[Kind, ...] = ("accuracy", "loss")
 AXIS_LABELS = {"accuracy": "accuracy (fraction)", "loss": "cross-entropy (nats)"}
-MARKERS = ("o", "s", "^", "D", "v", "P")
-LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8.5}
 MARKS = 10
-"""How many markers a line has about: enough to tell lines apart in grey, few enough to see the line."""
+"""About how many markers a line has: enough to tell lines apart in grey, few enough to see the line."""
 LOG_FROM = 100.0
-"""A loss whose highest value is so many times its lowest is drawn on a logarithmic axis."""
+"""A loss whose highest value is this many times its lowest gets a logarithmic axis."""
 TITLE_WIDTH = 92
-"""Characters of a title's line that a figure of usual width has room for."""
+"""Most characters in a line of the title of a figure of the usual width."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +47,10 @@ class Line:
     label: str
     place: int
 
-    @property
-    def look(self) -> dict[str, Any]:
-        """Colour, line style and marker, as matplotlib's arguments."""
-        return {
-            "color": COLOURS[self.place % len(COLOURS)],
-            "linestyle": STYLES[self.place % len(STYLES)],
-            "marker": MARKERS[self.place % len(MARKERS)],
-        }
-
 
 @styled
 def training_figures(run: Run) -> dict[str, Figure]:
-    """Return accuracy and loss against steps by file name, a panel each configuration; none without a curve.
+    """Return accuracy and loss against steps by file name, a panel per configuration; none without a curve.
 
     Args:
         run: Of listed configurations, finished or not.
@@ -98,7 +86,7 @@ def run_folder_of(run: Run) -> Path:
 
 
 def complete_trainings(run: Run, individual: Individual) -> list[Evaluation]:
-    """Return the complete trainings of a configuration, one a seed."""
+    """Return the complete trainings of a configuration, one per seed."""
     return [entry for entry in run.search_evaluations if entry.individual == individual.id and entry.complete]
 
 
@@ -123,37 +111,46 @@ def lines_of(run: Run, genome: Genome, kind: Kind) -> list[Line]:
 
 
 def changes_with_mode(run: Run, genome: Genome) -> bool:
-    """Return whether a network answers differently in training mode: it has dropout or batch norm, or may have."""
+    """Return whether training mode may change a network's outputs: it has dropout or batch norm, or is not known."""
     if run.settings.model not in MODELS:
         return True
     return bool(genome.get("dropout")) or bool(genome.get("batch_norm", run.settings.model == "cnn"))
 
 
-def draw(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
+def draw(axes: Axes, kind: Kind, curves: Sequence[Curve], lines: Sequence[Line], title: str) -> None:
+    """Draw the accuracy or the loss of a network: its lines over the seeds, with labels, legend and title."""
+    for line in lines:
+        draw_line(axes, curves, line)
+    finish(axes, kind, title)
+
+
+def draw_line(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
     """Draw a quantity of the curves of several seeds: their mean as a line, their range as a light band."""
-    steps, values = _by_step(curves, line.quantity)
-    if not steps:
+    found: dict[int, list[float]] = defaultdict(list)
+    for point in (point for curve in curves for point in curve):
+        if (value := point.values.get(line.quantity)) is not None:
+            found[point.step].append(value)
+    if not found:
         return
+    steps = sorted(found)
+    values = [found[step] for step in steps]
     means = [statistics.fmean(seeds) for seeds in values]
     every = max(1, len(steps) // MARKS)
-    # Lines that lie on each other have their markers at different steps.
+    # Lines that cover each other have their markers at different steps.
     marks = slice(line.place * every // 3 % every, None, every)
-    axes.plot(steps, means, label=line.label, linewidth=1.6, markersize=4.5, markevery=marks, **line.look)
+    axes.plot(steps, means, label=line.label, linewidth=1.6, markersize=4.5, markevery=marks, **look_of(line.place))
     if max(map(len, values)) > 1:
         lows, highs = [min(seeds) for seeds in values], [max(seeds) for seeds in values]
-        axes.fill_between(steps, lows, highs, color=line.look["color"], alpha=0.2, linewidth=0)
+        axes.fill_between(steps, lows, highs, color=COLOURS[line.place], alpha=0.2, linewidth=0)
 
 
-def finish(axes: Axes, kind: Kind, curves: Iterable[Curve], lines: Iterable[Line], title: str) -> None:
+def finish(axes: Axes, kind: Kind, title: str) -> None:
     """Give axes with lines on them their labels, legend and title, and a wide loss its logarithmic axis."""
-    axes.set_xlabel("optimiser steps")
-    axes.set_ylabel(AXIS_LABELS[kind])
-    axes.set_title(title, loc="left", fontsize=9.5, parse_math=False)
-    plain(axes)
+    axes.set(xlabel="optimiser steps", ylabel=AXIS_LABELS[kind])
+    axes.set_title(title, loc="left", fontsize=9.5)
     if axes.lines:
-        axes.legend(**LEGEND)
-    curves, lines = list(curves), list(lines)
-    drawn = [value for line in lines for seeds in _by_step(curves, line.quantity)[1] for value in seeds if value > 0]
+        axes.legend(fontsize=8.5)
+    drawn = [value for line in axes.lines for value in np.asarray(line.get_ydata()) if value > 0]
     if kind == "loss" and drawn and max(drawn) > LOG_FROM * min(drawn):
         plain_log_axis(axes, "y")
 
@@ -172,19 +169,9 @@ def setting_text(run: Run, genome: Genome) -> str:
     """Return how a network was trained: optimiser, learning rate, batch size, and the data."""
     setting = {**run.space.training.model_dump(exclude_none=True), **genome}
     optimiser = {"adam": "Adam", "sgd": "SGD"}.get(str(setting["optimiser"]), str(setting["optimiser"]))
-    facts = [
-        optimiser,
-        f"learning rate {rate_text(float(setting['learning_rate']))}" if "learning_rate" in setting else "",
-        f"batch size {setting['batch_size']}" if "batch_size" in setting else "",
-        str((run.settings.dataset or {}).get("variant", "")),
-    ]
-    return ", ".join(filter(None, facts))
-
-
-def rate_text(rate: float) -> str:
-    """Return a rate as the report writes it: 1.68e-4."""
-    mantissa, _, exponent = f"{rate:.2e}".partition("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    rate = f"learning rate {scientific(float(setting['learning_rate']))}" if "learning_rate" in setting else ""
+    size = f"batch size {setting['batch_size']}" if "batch_size" in setting else ""
+    return ", ".join(filter(None, (optimiser, rate, size, str((run.settings.dataset or {}).get("variant", "")))))
 
 
 def _with_curve(run: Run, individual: Individual) -> list[Evaluation]:
@@ -196,19 +183,13 @@ def _with_curve(run: Run, individual: Individual) -> list[Evaluation]:
 def _figure(run: Run, panels: Sequence[tuple[Individual, list[Evaluation]]], kind: Kind) -> Figure:
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(7.5 if columns == 1 else 11.0, 4.6 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    width, characters = (7.5, TITLE_WIDTH) if columns == 1 else (11.0, 64)
+    figure, grid = new_figure(4.6 * rows, rows, columns, width=width)
     for axes, (individual, evaluations) in zip(grid, panels, strict=False):
         curves, lines = [entry.curve for entry in evaluations], lines_of(run, individual.genome, kind)
-        for line in lines:
-            draw(axes, curves, line)
         ended = "" if evaluations[0].complete else f"; none complete ({evaluations[0].status})"
-        title = wrapped(
-            _network_text(run, individual),
-            f"{setting_text(run, individual.genome)}; {seeds_text(len(curves))}{ended}",
-            width=TITLE_WIDTH if columns == 1 else 64,
-        )
-        finish(axes, kind, curves, lines, title)
+        protocol = f"{setting_text(run, individual.genome)}; {seeds_text(len(curves))}{ended}"
+        draw(axes, kind, curves, lines, wrapped(_network_text(run, individual), protocol, width=characters))
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     return figure
@@ -218,18 +199,7 @@ def _network_text(run: Run, individual: Individual) -> str:
     """Return which network a panel shows: the model, and the genes that it reads."""
     model = MODELS.get(run.settings.model or "")
     known = model.genes if model is not None else individual.genome
-    genes = [
-        f"{name} {run.space.genes[name].to_text(value)}" for name, value in individual.genome.items() if name in known
-    ]
+    read = {name: value for name, value in individual.genome.items() if name in known}
+    genes = [f"{name} {run.space.genes[name].to_text(value)}" for name, value in read.items()]
     number = f"#{individual.id}: " if len(run.individuals) > 1 else ""
     return f"{number}{run.settings.model}" + (f" ({', '.join(genes)})" if genes else "")
-
-
-def _by_step(curves: Sequence[Curve], quantity: str) -> tuple[list[int], list[list[float]]]:
-    """Return the steps at which a quantity was measured, and there its value for each seed."""
-    found: dict[int, list[float]] = defaultdict(list)
-    for curve in curves:
-        for point in curve:
-            if (value := point.values.get(quantity)) is not None:
-                found[point.step].append(value)
-    return sorted(found), [found[step] for step in sorted(found)]

@@ -5,21 +5,35 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from evo.reports.features import Floats
 from evo.reports.search_data import SearchData
 
 PAUSE = 60.0
-"""Seconds without a training from which on a search is taken to have been stopped."""
+"""After this many seconds without a training, a search counts as having been stopped."""
 SHORTEST = 0.5
-"""Seconds of training below which there is no figure of them: they are known to a millisecond."""
+"""Less training than these seconds has no figure: times are known to a millisecond."""
 REASONS = 20
 """Most rows of the table of failures; rarer reasons are counted together."""
 REASON_LENGTH = 300
+UNITS = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
+
+
+def unit_of(seconds: float) -> tuple[float, str]:
+    """Return the unit that suits a time: its seconds, and its name."""
+    return next((size, name) for least, size, name in UNITS if seconds >= least)
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time in the unit that suits it: 2.5 hours."""
+    size, unit = unit_of(seconds)
+    return f"{seconds / size:,.1f} {unit}"
 
 
 def outcomes_table(data: SearchData) -> pd.DataFrame:
-    """Return one row a status: `status, evaluations, share, seconds`.
+    """Return one row per status: `status, evaluations, share, seconds`.
 
     Evaluations that were read from another's curve are among the complete ones and cost nothing.
     """
@@ -30,13 +44,13 @@ def outcomes_table(data: SearchData) -> pd.DataFrame:
 
 
 def failures_table(data: SearchData) -> pd.DataFrame:
-    """Return one row a reason: `status, reason, evaluations, seconds, individual`, the most frequent first.
+    """Return one row per reason: `status, reason, evaluations, seconds, individual`, the most frequent first.
 
-    Reasons that differ in their numbers alone are one; `reason` and `individual` are of the first of them.
+    Reasons that differ only in their numbers count as one; `reason` and `individual` are of the first of them.
     """
-    failed = data.evaluations[data.evaluations["status"] != "complete"]
-    reason = failed["error"].fillna("").astype(str).str.strip()
-    failed = failed.assign(reason=reason.str.slice(0, REASON_LENGTH), key=reason.map(_without_numbers))
+    reason = data.failed["error"].fillna("").astype(str).str.strip()
+    without_numbers = reason.map(lambda text: re.sub(r"\d+(\.\d+)?([eE][-+]?\d+)?", "#", text))
+    failed = data.failed.assign(reason=reason.str.slice(0, REASON_LENGTH), key=without_numbers)
     grouped = failed.groupby(["status", "key"], sort=False).agg(
         reason=("reason", "first"),
         evaluations=("individual", "size"),
@@ -46,13 +60,8 @@ def failures_table(data: SearchData) -> pd.DataFrame:
     table = grouped.reset_index().drop(columns="key").sort_values("evaluations", ascending=False, kind="stable")
     if len(table) > REASONS:
         rest = table.iloc[REASONS - 1 :]
-        others = {
-            "status": "various",
-            "reason": f"{len(rest)} other reasons",
-            "evaluations": rest["evaluations"].sum(),
-            "seconds": rest["seconds"].sum(),
-            "individual": rest["individual"].iloc[0],
-        }
+        others = {"status": "various", "reason": f"{len(rest)} other reasons", "individual": rest["individual"].iloc[0]}
+        others |= {name: rest[name].sum() for name in ("evaluations", "seconds")}
         table = pd.concat([table.iloc[: REASONS - 1], pd.DataFrame([others])])
     return table.reset_index(drop=True)
 
@@ -64,20 +73,28 @@ def seconds_by_generation(data: SearchData) -> pd.Series[float]:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Who trained what when.
+    """Which worker trained what when.
 
     Attributes:
-        spans: One row a training: `individual, replicate, worker, status, fitness, start, end`; seconds from the first
-            start, without the pauses.
+        spans: One row per training: `individual, replicate, worker, status, fitness, start, end`; seconds from the
+            first start, without the pauses.
         pauses: How often nothing ran for longer than `PAUSE`.
         wall: Seconds from the first start to the last end, without the pauses.
-        workers: The most trainings that ran at the same time.
+        times: When a training started or ended.
+        running: How many trainings ran from each of these times on.
     """
 
     spans: pd.DataFrame
     pauses: int
     wall: float
-    workers: int
+    times: Floats
+    running: Floats
+
+    @property
+    def workers(self) -> int:
+        """The most trainings that ran at the same time."""
+        # Starts are known to a millisecond: that must not count a worker twice.
+        return min(int(self.running.max()), self.spans["worker"].nunique())
 
     @property
     def utilisation(self) -> float:
@@ -87,37 +104,22 @@ class Timeline:
 
 
 def timeline_of(data: SearchData) -> Timeline | None:
-    """Return the timeline of a search; None where what has a start took hardly any time."""
+    """Return the timeline of a search; None where the trainings with a known start took hardly any time."""
     table = data.evaluations
     table = table[(table["started"].astype(str) != "") & (table["seconds"] > 0) & (table["worker"].astype(str) != "")]
     if table["seconds"].sum() < SHORTEST:
         return None
     started = pd.to_datetime(table["started"], utc=True, format="ISO8601")
     start = (started - started.min()).dt.total_seconds().astype(float)
-    # What was trained before an interruption lies before `started`, nobody knows where.
-    before = table["seconds_before"].astype(float)
-    spans = table[["individual", "replicate", "worker", "status", "fitness"]].assign(
-        start=start, end=start + table["seconds"].astype(float) - before
-    )
+    # What was trained before an interruption lies at an unknown time before `started`.
+    end = start + table["seconds"].astype(float) - table["seconds_before"].astype(float)
+    spans = table[["individual", "replicate", "worker", "status", "fitness"]].assign(start=start, end=end)
     spans = spans.sort_values("start", kind="stable").reset_index(drop=True)
-    reached = spans["end"].cummax().shift(1)
-    gaps = (spans["start"] - reached).fillna(0.0)
+    gaps = (spans["start"] - spans["end"].cummax().shift(1)).fillna(0.0)
     paused = gaps.where(gaps > PAUSE, 0.0)
     spans["start"] -= paused.cumsum()
     spans["end"] -= paused.cumsum()
-    return Timeline(spans, int((paused > 0).sum()), float(spans["end"].max()), _most_at_a_time(spans))
-
-
-def _most_at_a_time(spans: pd.DataFrame) -> int:
-    """Return the most spans that overlap; one that begins as another ends does not overlap it."""
+    # A training that begins as another ends does not overlap it: ends come first.
     events = sorted([(end, -1) for end in spans["end"]] + [(start, 1) for start in spans["start"]])
-    running = most = 0
-    for _, change in events:
-        running += change
-        most = max(most, running)
-    # Starts are known to a millisecond: no worker is counted twice for that.
-    return min(most, spans["worker"].nunique())
-
-
-def _without_numbers(text: str) -> str:
-    return re.sub(r"\d+(\.\d+)?([eE][-+]?\d+)?", "#", text)
+    times, changes = np.array(events).T
+    return Timeline(spans, int((paused > 0).sum()), float(spans["end"].max()), times, np.cumsum(changes))

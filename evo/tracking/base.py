@@ -1,4 +1,4 @@
-"""What every tracker is, and the observer that shows a search to trackers without ever being stopped by one."""
+"""What a tracker is, and the observer that shows a search to trackers, none of which can end it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Literal, TypeAlias
 
 from evo.errors import ConfigurationError
 from evo.individual import Evaluation
-from evo.loop.search_loop import Observer, SilentObserver, Stage, Stop
+from evo.loop.search_loop import Observer, SilentObserver, Stop
 from evo.record.run import Run
 
 Outcome: TypeAlias = Literal["finished", "stopped", "failed"]
 
 
 class Tracker(ABC):
-    """Writes what a run has to say to another program's store."""
+    """Writes what a run records to another program's store."""
 
     name: str
 
     @abstractmethod
     def begin(self, run: Run) -> str:
-        """Write what the run already holds, once, whatever was written before; return how a person looks at it."""
+        """Write what the run already holds, without repeating what the store has; return how to look at it."""
 
     @abstractmethod
     def update(self, run: Run) -> None:
@@ -32,21 +32,22 @@ class Tracker(ABC):
 
     @abstractmethod
     def end(self, run: Run, outcome: Outcome) -> None:
-        """Write what is left and close the store."""
+        """Write the rest and close the store."""
 
 
 class Tracking:
-    """An observer that passes on what it sees to another one, and to trackers; one that fails is left out.
+    """An observer that passes what it sees to another observer and to trackers; a tracker that fails is left out.
 
     Use it as a context manager: leaving it closes the trackers.
 
     Args:
         trackers: Not begun yet.
-        observer: Who else watches.
+        observer: Another observer that watches.
     """
 
     def __init__(self, trackers: Sequence[Tracker], observer: Observer | None = None):
         self._trackers, self._observer = list(trackers), observer or SilentObserver()
+        self.working, self.notify, self.warn = self._observer.working, self._observer.notify, self._observer.warn
         self._run: Run | None = None
 
     def __enter__(self) -> Tracking:
@@ -66,32 +67,20 @@ class Tracking:
         self._run = run
         self._all(lambda tracker: self._observer.notify(tracker.begin(run)))
 
-    def working(self, stage: Stage, busy: int) -> None:
-        """Pass it on."""
-        self._observer.working(stage, busy)
-
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """Track the evaluation."""
         self._observer.evaluated(run, evaluation, seconds_left)
         self._all(lambda tracker: tracker.update(run))
 
-    def notify(self, message: str) -> None:
-        """Pass it on."""
-        self._observer.notify(message)
-
-    def warn(self, message: str) -> None:
-        """Pass it on."""
-        self._observer.warn(message)
-
     def _all(self, action: Callable[[Tracker], None]) -> None:
-        """Do something with every tracker; whatever goes wrong in one concerns nobody else."""
+        """Do something with every tracker; one that fails is left out."""
         for tracker in tuple(self._trackers):
             try:
                 action(tracker)
-            except Exception as error:  # another program's, and no reason to lose a search
+            except Exception as error:  # another program's error must not end the search
                 self._trackers.remove(tracker)
                 reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-                self._observer.warn(f"{tracker.name} is left out from here on: {reason}; the search goes on")
+                self._observer.warn(f"{tracker.name} is left out from here on: {reason}; the search continues")
 
 
 def require(package: str, option: str, extra: str) -> None:

@@ -1,4 +1,4 @@
-"""A search in MLflow: one run a search, its evaluations as metrics and as tables."""
+"""A search in MLflow: one run per search, its evaluations as metrics and as tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from evo.errors import ConfigurationError
 from evo.files import write_json
 from evo.record.run import Run
 from evo.tracking.base import Outcome, Tracker, folder_of, own_folder, require
-from evo.tracking.scalars import Scalar, Scalars
+from evo.tracking.scalars import Scalars
 
 FOLDER, DATABASE, ARTIFACTS = "mlflow", "mlflow.db", "artifacts"
 EXPERIMENT = "evo"
@@ -30,24 +30,24 @@ QUICK = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-"""A server that does not answer must not hold a search up (MLflow waits for minutes), and nobody else is told of it."""
+"""A server that does not answer must not delay a search (MLflow waits for minutes); telemetry stays off."""
 PARAMETERS = ("space_name", "strategy", "seed", "population", "pending", "fitness", "model", "objective", "free_steps")
 TAGS = ("budget", "generations", "finalists", "device", "device_name", "precision", "engine", "workers")
-"""What a run that goes on may have another value of: MLflow's parameters never change."""
+"""Settings that may change when a run resumes: MLflow's parameters never change."""
 FILES = ("settings.json", "evaluations.csv", "generations.csv", "curves.csv", "hall_of_fame.csv", "finalists.csv")
 EVERY_SECONDS = 2.0
-"""Between two requests: one takes some 40 ms, which objectives may be faster than."""
+"""Between two requests: one takes some 40 ms, and objectives may be faster."""
 BATCH = 500
-"""Metrics a request: MLflow takes 1000."""
+"""Metrics per request: MLflow takes 1000."""
 STATUS: dict[Outcome, str] = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
 class MLflow(Tracker):
     """Writes to the store that MLFLOW_TRACKING_URI names, by default an SQLite file in the folder `mlflow` of the run.
 
-    A run that goes on goes on in the same run of MLflow; what is there is not written again. A store in the run folder
-    says itself where artifacts go. One that says another place (a stranger's, or of a folder that was moved since) is
-    left as it is, and another one begun beside it: `mlflow-2`, …
+    A run that resumes continues in the same run of MLflow; what is there is not written again. A store in the run
+    folder says itself where artifacts go. One that names another place (someone else's, or in a folder that was moved
+    since) is left as it is, and another one begun beside it: `mlflow-2`, …
 
     Raises:
         ConfigurationError: The package is not installed.
@@ -71,13 +71,16 @@ class MLflow(Tracker):
         uri = given or f"sqlite:///{(folder / DATABASE).resolve()}"
         self._client: Any = mlflow.MlflowClient(tracking_uri=uri)
         self._id = self._same_run(folder, uri) or self._new_run(run, folder, uri)
-        self._known = self._metrics_there()
+        self._known = {  # the steps that each metric already has
+            name: {entry.step for entry in self._client.get_metric_history(self._id, name)}
+            for name in self._client.get_run(self._id).data.metrics
+        }
         self._scalars = Scalars(run)
         self._set_tags({name: getattr(run.settings, name) for name in TAGS})
         self._write_new()
         # A URI may hold a password.
         how = "as MLFLOW_TRACKING_URI says" if given else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-        left = "" if folder.name == FOLDER else f"; {FOLDER} is left alone, for it leads out of the run folder"
+        left = "" if folder.name == FOLDER else f"; {FOLDER} is left as it is, for it leads out of the run folder"
         return f"MLflow: run {run.name} of the experiment {EXPERIMENT}, {how}{left}"
 
     def update(self, run: Run) -> None:
@@ -85,11 +88,11 @@ class MLflow(Tracker):
             self._write_new()
 
     def _write_new(self) -> None:
-        new = [scalar for scalar in self._scalars.new() if scalar.step not in self._known.get(scalar.name, ())]
         metric = importlib.import_module("mlflow.entities").Metric
-        for first in range(0, len(new), BATCH):
-            metrics = [_metric(metric, scalar) for scalar in new[first : first + BATCH]]
-            self._client.log_batch(self._id, metrics=metrics)
+        new = [scalar for scalar in self._scalars.new() if scalar.step not in self._known.get(scalar.name, ())]
+        metrics = [metric(scalar.name, scalar.value, int(scalar.time * 1000), scalar.step) for scalar in new]
+        for first in range(0, len(metrics), BATCH):
+            self._client.log_batch(self._id, metrics=metrics[first : first + BATCH])
         self._next = time.monotonic() + EVERY_SECONDS
 
     def end(self, run: Run, outcome: Outcome) -> None:
@@ -116,35 +119,29 @@ class MLflow(Tracker):
             return None
         except Exception as error:
             if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
-                return None  # the store was made anew
+                return None  # the store was made again
             raise
         self._client.update_run(found, status="RUNNING")
         return found
 
     def _new_run(self, run: Run, folder: Path, uri: str) -> str:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        if experiment is not None:
-            number = experiment.experiment_id
-        else:
-            number = self._client.create_experiment(EXPERIMENT, artifact_location=self._artifacts)
+        number = experiment.experiment_id if experiment is not None else None
+        number = number or self._client.create_experiment(EXPERIMENT, artifact_location=self._artifacts)
         made = str(self._client.create_run(number, run_name=run.name).info.run_id)
         write_json(folder / "run.json", {"run_id": made, "store": _digest(uri)})
-        for name in PARAMETERS:
-            if (value := getattr(run.settings, name)) is not None:
+        values = {name: getattr(run.settings, name) for name in PARAMETERS}
+        values["dataset"] = (run.settings.dataset or {}).get("variant", "none")
+        for name, value in values.items():
+            if value is not None:
                 self._client.log_param(made, name, value)
-        self._client.log_param(made, "dataset", (run.settings.dataset or {}).get("variant", "none"))
         return made
 
-    def _metrics_there(self) -> dict[str, set[int]]:
-        """Return the steps that each metric already has."""
-        names = self._client.get_run(self._id).data.metrics
-        return {name: {entry.step for entry in self._client.get_metric_history(self._id, name)} for name in names}
-
     def _check_artifacts(self) -> None:
-        """Check once more where artifacts go, just before: a database may hold triggers.
+        """Check once more, just before writing, where artifacts go: a database may hold triggers.
 
         Raises:
-            ConfigurationError: Out of the run folder.
+            ConfigurationError: They would go out of the run folder.
         """
         place = str(self._client.get_run(self._id).info.artifact_uri)
         if self._artifacts is not None and not _is_within(place, self._artifacts):
@@ -157,15 +154,15 @@ class MLflow(Tracker):
 
 
 def _own_store(run: Run) -> Path:
-    """Return the folder of a run's store: the first of mlflow, mlflow-2, … that is its own, or is not there yet."""
+    """Return the folder of a run's store: the first of mlflow, mlflow-2, … that is its own or does not exist yet."""
     names = (FOLDER if number == 1 else f"{FOLDER}-{number}" for number in count(1))
     return next(folder for name in names if _is_own(folder := folder_of(run) / name))
 
 
 def _is_own(folder: Path) -> bool:
-    """Return whether what is written to a store stays in its folder: it holds no link, and no database that says else.
+    """Return whether what is written to a store stays in its folder: neither links nor its database lead elsewhere.
 
-    The database is read without MLflow, which would begin to write to it.
+    The database is read without MLflow, which would write to it.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         return False
@@ -183,7 +180,7 @@ def _is_own(folder: Path) -> bool:
             ).fetchall()
     except sqlite3.Error:
         return False
-    # A view may say something else each time it is asked; MLflow has none.
+    # A view may give another answer each time; MLflow has none.
     return not views and all(_is_within(str(place), (folder / ARTIFACTS).resolve().as_uri()) for (place,) in places)
 
 
@@ -192,10 +189,6 @@ def _is_within(place: str, artifacts: str) -> bool:
     return re.fullmatch(re.escape(artifacts) + r"(/[0-9a-f]{32}/artifacts)?", place) is not None
 
 
-def _metric(metric: Any, scalar: Scalar) -> Any:
-    return metric(scalar.name, scalar.value, int(scalar.time * 1000), scalar.step)
-
-
 def _digest(uri: str) -> str:
-    """Return what tells a store from another without naming it: a URI may hold a password."""
+    """Return what identifies a store without naming it: a URI may hold a password."""
     return hashlib.sha256(uri.encode()).hexdigest()

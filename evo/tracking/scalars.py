@@ -1,14 +1,19 @@
-"""What a run has to say as numbers, each with its name, step and time, once and in the order of the journal."""
+"""What a run has recorded as numbers, each with its name, step and time, once and in the order of the journal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
-from evo.individual import RUNG, Evaluation, phase_of
+from evo.individual import RUNG, Evaluation
 from evo.record.run import Run
 from evo.record.tables import population_figures
+
+Key = TypeVar("Key")
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -29,51 +34,47 @@ class Scalar:
 
 
 class Scalars:
-    """Reads a run from its beginning on, as far as it has come.
+    """Reads a run from its beginning, as far as it has come.
 
     Names: `search/…` by evaluation of the search, `finalists/…` by training on new seeds, `generation/…` by generation.
     """
 
     def __init__(self, run: Run):
         self._run = run
-        self._evaluations = self._generations = self._tests = 0
-        self._searched = self._finalists = 0
+        self._read: Counter[str] = Counter()
+        self._steps: Counter[str] = Counter()
         self._best: tuple[int, float] | None = None
         self._time = 0.0
 
     def new(self) -> Iterator[Scalar]:
-        """Yield what has come since the last call."""
-        for evaluation in tuple(islice(self._run.evaluations.values(), self._evaluations, None)):
-            self._evaluations += 1
+        """Yield what was added since the last call."""
+        for _, evaluation in self._unread("evaluations", self._run.evaluations):
             if evaluation.started:
                 self._time = evaluation.ended
-            yield from self._of_search(evaluation) if evaluation.phase == "search" else self._of_finalist(evaluation)
-        for generation, members in tuple(islice(self._run.generations.items(), self._generations, None)):
-            self._generations += 1
-            figures = population_figures(self._run, members)
-            yield from self._named("generation", generation, figures)
-        for test in tuple(islice(self._run.tests.values(), self._tests, None)):
-            self._tests += 1
-            yield from self._named("finalists", self._tests, {"test_accuracy": test.get("test_accuracy")})
+            kind = "search" if evaluation.phase == "search" else "finalists"
+            self._steps[kind] += 1
+            values = self._of_search(evaluation) if kind == "search" else {"fitness": evaluation.fitness}
+            yield from self._named(kind, self._steps[kind], {**values, "loss": evaluation.loss})
+        for generation, members in self._unread("generations", self._run.generations):
+            yield from self._named("generation", generation, population_figures(self._run, members))
+        for _, test in self._unread("tests", self._run.tests):
+            yield from self._named("finalists", self._read["tests"], {"test_accuracy": test.get("test_accuracy")})
 
-    def _of_search(self, evaluation: Evaluation) -> Iterator[Scalar]:
-        self._searched += 1
+    def _unread(self, name: str, entries: Mapping[Key, Entry]) -> Iterator[tuple[Key, Entry]]:
+        for entry in tuple(islice(entries.items(), self._read[name], None)):
+            self._read[name] += 1
+            yield entry
+
+    def _of_search(self, evaluation: Evaluation) -> dict[str, float | None]:
         fitness = evaluation.fitness if evaluation.complete else None
         if fitness is not None and evaluation.replicate == 0:
-            # A short training is no equal of a full one: the best is that of the furthest rung so far.
+            # A short training does not compare with a long one: the best is that of the furthest rung so far.
             individual = self._run.individuals[evaluation.individual]
             candidate = (int(individual.strategy_parameters.get(RUNG, 0)), fitness)
             self._best = candidate if self._best is None else max(self._best, candidate)
-        best = self._best[1] if self._best is not None else None
-        values = {"fitness": fitness, "best": best, "loss": evaluation.loss, "seconds": evaluation.seconds}
-        yield from self._named("search", self._searched, values)
+        return {"fitness": fitness, "best": self._best[1] if self._best else None, "seconds": evaluation.seconds}
 
-    def _of_finalist(self, evaluation: Evaluation) -> Iterator[Scalar]:
-        assert phase_of(evaluation.replicate) == "finalist"
-        self._finalists += 1
-        yield from self._named("finalists", self._finalists, {"fitness": evaluation.fitness, "loss": evaluation.loss})
-
-    def _named(self, kind: str, step: int, values: dict[str, float | None]) -> Iterator[Scalar]:
+    def _named(self, kind: str, step: int, values: Mapping[str, float | None]) -> Iterator[Scalar]:
         for name, value in values.items():
             if value is not None:
                 yield Scalar(f"{kind}/{name}", step, float(value), self._time)

@@ -14,12 +14,12 @@ from evo.tracking.scalars import Scalars
 
 FOLDER = "tensorboard"
 SESSIONS = 1000
-"""Most individuals in the hyperparameter view: each is a folder of its own, and TensorBoard reads them all."""
+"""Most individuals in the hyperparameter view: each has a folder, and TensorBoard reads them all."""
 FLUSH_SECONDS = 10
 
 
 class TensorBoard(Tracker):
-    """Writes to the folder `tensorboard` of the run with torch's own writer; a run that goes on is written anew.
+    """Writes to the folder `tensorboard` of the run with torch's own writer; a run that resumes is written anew.
 
     Raises:
         ConfigurationError: The package is not installed.
@@ -32,8 +32,8 @@ class TensorBoard(Tracker):
 
     def begin(self, run: Run) -> str:
         folder = own_folder(run, FOLDER)
-        # What the journal holds is all there is to write: written anew, nothing is missing and nothing is twice.
-        # What cannot be removed could be a link to another place: then nothing is written.
+        # The journal holds all there is to write: written anew, nothing is missing and nothing is there twice.
+        # A folder that cannot be removed could be a link to another place: then nothing is written.
         if folder.exists():
             shutil.rmtree(folder)
         writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
@@ -59,13 +59,8 @@ class TensorBoard(Tracker):
     def _write_session(self, run: Run, number: int) -> None:
         evaluation = run.evaluations[number, 0]
         genes = run.space.genes
-        config = {
-            name: genes[name].to_text(value) if isinstance(value, tuple) else value
-            for name, value in run.config_of(number).items()
-        }
+        config = run.config_of(number).items()
+        cells = {name: genes[name].to_text(value) if isinstance(value, tuple) else value for name, value in config}
         measured = {"fitness": evaluation.fitness, "loss": evaluation.loss, "parameters": evaluation.parameters}
-        self._writer.add_hparams(
-            config,
-            {f"individual/{name}": value for name, value in measured.items() if value is not None},
-            run_name=f"individual-{number}",
-        )
+        known = {f"individual/{name}": value for name, value in measured.items() if value is not None}
+        self._writer.add_hparams(cells, known, run_name=f"individual-{number}")

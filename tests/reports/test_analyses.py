@@ -1,4 +1,4 @@
-"""What a report says can be got from the CSV files alone, by other means than the report's."""
+"""What a report says follows from the CSV files, by other means than the report's."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ import evo
 from evo.individual import Evaluation, Individual
 from evo.record.run import Run
 from evo.reports.features import features_of
-from evo.reports.figures import importance_of_run
-from evo.reports.front import not_dominated
 from evo.reports.importance import FEWEST, importance_of
-from evo.reports.lineage import lineage_of
-from evo.reports.operators import changes_table, operators_table
-from evo.reports.search_data import SearchData
+from evo.reports.lineage import changes_table, lineage_of, operators_table
+from evo.reports.search_data import SearchData, not_dominated
 from evo.reports.workload import PAUSE, failures_table, outcomes_table, seconds_by_generation, timeline_of
 from tests.reports.runs import line_of, search, space_of_kinds, written_by_hand
 
@@ -82,7 +79,7 @@ def test_every_new_best_has_an_operator(data: SearchData, rows: pd.DataFrame) ->
 
 
 def test_the_importance_is_that_of_the_genes_in_the_file(data: SearchData, rows: pd.DataFrame) -> None:
-    found = importance_of_run(data)
+    found = data.importance
     again = importance_of(features_of(space_of_kinds(), rows), rows["fitness"].to_numpy(), seed=3)
     pd.testing.assert_frame_equal(found.table, again.table)
     assert found.evaluations == rows["fitness"].notna().sum()

@@ -1,4 +1,4 @@
-"""Trainings that nobody evolved have a page of their own, not a search's."""
+"""Trainings of listed configurations have their own page, not a search's."""
 
 from __future__ import annotations
 

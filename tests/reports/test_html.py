@@ -19,11 +19,8 @@ from evo.errors import StorageError
 from evo.individual import Evaluation, Individual
 from evo.record.run import Run
 from evo.reports import html
-from evo.reports.figures import figures_of
-from evo.reports.html import fitting, write_report
-from evo.reports.page import Picture, bytes_of_rows
-from evo.reports.search_data import SearchData
-from evo.reports.search_sections import shown_evaluations
+from evo.reports.figures import PLOTS, figures_of
+from evo.reports.html import write_report
 from tests.reports.runs import line_of, written_by_hand
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -64,7 +61,7 @@ def figures(run: Run) -> dict[str, Figure]:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the figures, which take most of the time."""
-    monkeypatch.setattr(html, "drawn", lambda *_: {})
+    monkeypatch.setattr(html, "figures_of_search", lambda data: iter(()))
 
 
 def objective_run(output: Path, text: str = "plain", budget: int = 12) -> Run:
@@ -142,6 +139,10 @@ def test_there_is_every_section_and_a_link_to_each(page: str) -> None:
     found = Tables(page)
     assert found.links == [f"#{name}" for name in found.ids]
     assert len(set(found.ids)) == len(found.ids)
+
+
+def test_every_figure_has_a_section_to_stand_in() -> None:
+    assert {heading for heading, _ in PLOTS.values()} <= {*SECTIONS, "Pareto front"}
 
 
 def test_every_individual_is_shown_as_the_csv_file_has_it(run: Run, page: str) -> None:
@@ -308,34 +309,25 @@ def test_a_long_line_is_cut_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_page_that_would_be_too_large_has_the_best_and_says_where_the_rest_is(
+def test_a_page_of_very_many_evaluations_has_the_best_and_says_where_the_rest_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = line_of(90, tmp_path / "run")
     whole = write_report([run], tmp_path).read_text()
     assert len(table(whole, "All evaluations")) == 90
-    rows = sum(bytes_of_rows(shown_evaluations(SearchData("run", run))))
-    pictures = sum(map(len, re.findall(r'base64,([^"]+)"', whole)))
-    size, room = len(whole.encode()), len(whole.encode()) - rows // 2
-    monkeypatch.setattr(html, "PAGE_BYTES", room)
-    monkeypatch.setattr(html, "OTHER_BYTES", size - rows - pictures + 500)
-    path = write_report([run], tmp_path)
-    assert path.stat().st_size <= room
-    page = path.read_text()
+    monkeypatch.setattr(html, "ROWS", 40)
+    page = write_report([run], tmp_path).read_text()
     shown = [float(row["fitness"]) for row in table(page, "The best evaluations")]
     best = pd.read_csv(tmp_path / "run" / "evaluations.csv")["fitness"].sort_values(ascending=False)
-    assert 30 < len(shown) < 60
-    assert shown == pytest.approx(list(best.head(len(shown))), rel=1e-3)
-    assert f"The best {len(shown)} of 90 evaluations; all are in evaluations.csv" in page
+    assert shown == pytest.approx(list(best.head(40)), rel=1e-3)
+    assert "The best 40 of 90 evaluations; all are in evaluations.csv" in page
 
 
 @pytest.mark.usefixtures("no_figures")
 def test_a_report_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     run = line_of(5, tmp_path / "run")
     (tmp_path / "figures").write_text("a file")
-    with pytest.raises(
-        StorageError, match=r"figures: cannot be made: File exists; what is there must be a folder or go"
-    ):
+    with pytest.raises(StorageError, match=r"figures: cannot be made: File exists; it must be a folder"):
         write_report([run], tmp_path)
     assert (tmp_path / "figures").read_text() == "a file"
     assert not (tmp_path / "report.html").exists()
@@ -348,11 +340,6 @@ def test_the_comparison_of_the_runs_is_made_once(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(html, "comparison_table", lambda runs: calls.append(runs) or made(runs))
     write_report([line_of(5, tmp_path / name) for name in ("one", "two")], tmp_path)
     assert len(calls) == 1
-
-
-def test_figures_that_find_no_room_are_named() -> None:
-    pictures = {name: Picture(name, name, "caption", "x" * size) for name, size in (("a", 60), ("b", 60), ("c", 30))}
-    assert [len(shown.svg) for shown in fitting(pictures, 100).values()] == [60, 0, 30]
 
 
 @pytest.mark.usefixtures("no_figures")

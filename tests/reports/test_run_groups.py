@@ -1,4 +1,4 @@
-"""Runs that differ in their seeds alone are a group; groups are compared where they can be, and nowhere else."""
+"""Runs that differ only in their seeds are a group; groups are compared only where they can be."""
 
 from __future__ import annotations
 
@@ -222,4 +222,4 @@ def test_groups_may_be_named_by_patterns_of_run_names(tmp_path: Path) -> None:
         "baseline": ("plain-0", "plain-1"),
     }
     with pytest.raises(ConfigurationError, match="no run has such a name; they are tuned-0"):
-        grouping_of(runs, nobody="other-*")
+        grouping_of(runs, missing="other-*")

@@ -86,7 +86,7 @@ def test_intervals_of_equal_groups_hold_one_half_about_as_often_as_they_say(pair
     held = 0
     for _ in range(100):
         first, second = generator.normal(size=12), generator.normal(size=12)
-        found = superiority(first.tolist(), second.tolist(), paired=paired, draws=200)
+        found = superiority(first.tolist(), second.tolist(), paired=paired, samples=200)
         held += found.low <= 0.5 <= found.high
     assert held >= 85  # of 100; a percentile bootstrap of twelve runs is a little too narrow
 

@@ -16,7 +16,8 @@ from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.loop.listed import space_of
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
-from evo.reports.training import changes_with_mode, rate_text, training_figures, write_training
+from evo.reports.style import scientific
+from evo.reports.training import changes_with_mode, training_figures, write_training
 from tests.images import FACTS
 
 NETWORK: Genome = {"hidden_layers": (16, 8), "learning_rate": 1e-3, "batch_size": 64, "steps": 30}
@@ -228,6 +229,6 @@ def test_dropout_and_batch_norm_change_with_the_mode(model: str, genome: Genome,
 
 
 def test_rates_are_written_as_in_the_report() -> None:
-    assert [rate_text(rate) for rate in (0.000168436712547, 2e-3, 5.720839146360543e-05, 0.1, 1.0)] == [
+    assert [scientific(rate) for rate in (0.000168436712547, 2e-3, 5.720839146360543e-05, 0.1, 1.0)] == [
         *("1.68e-4", "2e-3", "5.72e-5", "1e-1", "1e0")
     ]

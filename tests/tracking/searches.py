@@ -1,4 +1,4 @@
-"""A search of which trackers are told: cheap, with failures, and one that is stopped and goes on."""
+"""A cheap search with failures that trackers watch, also stopped and resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow has one run a search, which goes on where the search does."""
+"""MLflow has one run per search, which continues when the search is resumed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def runs_of(uri: str) -> tuple[Any, list[Any]]:
     return client, list(client.search_runs(experiments))
 
 
-def test_a_search_is_one_run_that_goes_on_after_a_stop(tmp_path: Path) -> None:
+def test_a_search_is_one_run_that_continues_after_a_stop(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'run' / 'mlflow' / 'mlflow.db'}"
     with pytest.raises(evo.Stop):
         search([MLflow()], tmp_path / "run", stop_check=StopAfter(7))
@@ -55,7 +55,7 @@ def test_a_search_is_one_run_that_goes_on_after_a_stop(tmp_path: Path) -> None:
     assert {entry.path for entry in client.list_artifacts(kept.info.run_id)} >= {"evaluations.csv", "settings.json"}
 
 
-def test_the_store_of_the_environment_is_taken_and_its_address_told_nobody(
+def test_the_store_of_the_environment_is_used_and_its_address_is_not_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"sqlite:///{tmp_path / 'secret.db'}"
@@ -140,7 +140,7 @@ def test_a_strangers_store_makes_nothing_written_outside_the_run_folder(
         evo.resume(tmp_path / "run", slope, budget=16, observer=tracking)
     assert {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()} == before
     assert listener.warnings == []
-    assert any("mlflow is left alone, for it leads out of the run folder" in note for note in listener.notes)
+    assert any("mlflow is left as it is, for it leads out of the run folder" in note for note in listener.notes)
     store = tmp_path / "run" / "mlflow-2"
     client, [kept] = runs_of(f"sqlite:///{store / 'mlflow.db'}")
     assert len(client.get_metric_history(kept.info.run_id, "search/seconds")) == 16

@@ -74,7 +74,7 @@ def test_a_tracker_that_fails_is_left_out_with_one_warning(call: str) -> None:
     broken, sound, listener = Recorder(call), Recorder(), Listener()
     run = search([broken, sound], None, listener)
     assert len(run.search_evaluations) == 12
-    assert listener.warnings == ["Recorder is left out from here on: OSError: the server is gone; the search goes on"]
+    assert listener.warnings == ["Recorder is left out from here on: OSError: the server is gone; the search continues"]
     assert broken.calls.count(call) == 1
     assert sound.calls[-1] == "finished"
     assert listener.evaluated_count == len(run.evaluations)
