@@ -166,7 +166,7 @@ def _two_processes(
     """Compare two trainings in two processes at once with each alone in this process."""
     config = {**config, "steps": 2 * number(config, "steps")}
     tasks = [Task(number, 0, 7 + number, config) for number in range(2)]
-    alone = [bench.task(precision, model, evaluate_every=evaluate_every)(task) for task in tasks]
+    alone = [bench.task(precision, model, evaluate_every=evaluate_every).evaluate(task) for task in tasks]
     with ready_pool(bench.setup(precision, model, evaluate_every=evaluate_every), 2, config) as pool:
         together = run_tasks(pool, tasks)
     ends = [evaluation.ended for evaluation in together]

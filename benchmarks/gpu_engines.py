@@ -293,20 +293,20 @@ def simple_memory(shape: Sequence[int], batch_size: int) -> int:
 
 def _absurd_network(bench: Bench) -> Results:
     """Train a network one of whose activations would fill the device, then a usual one."""
-    evaluate = bench.task("fp32")
-    size = len(evaluate.trainer.train_part)
+    task = bench.task("fp32")
+    size = len(task.trainer.train_part)
     # Its weights must stay small: they are drawn in the computer's memory, which is smaller than the device's.
     width = torch.cuda.get_device_properties(bench.device).total_memory // (4 * size)
     absurd: Genome = {"hidden_layers": (8, width), "learning_rate": 1e-3, "batch_size": size, "steps": 2}
     usual = _cases(bench)["mlp"][1]
-    before = evaluate(Task(0, 0, 3, usual))
+    before = task.evaluate(Task(0, 0, 3, usual))
     try:
-        evaluate.trainer.train(absurd, 3)
+        task.trainer.train(absurd, 3)
         raised = "nothing"
     except Exception as problem:  # the type is what is asked for
         raised = f"{type(problem).__module__}.{type(problem).__qualname__}"
-    after = evaluate(Task(1, 0, 3, absurd))
-    again = evaluate(Task(0, 0, 3, usual))
+    after = task.evaluate(Task(1, 0, 3, absurd))
+    again = task.evaluate(Task(0, 0, 3, usual))
     return {
         "raised": raised,
         "status": after.status,

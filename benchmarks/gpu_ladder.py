@@ -140,7 +140,7 @@ def _whole_trainings(
     tasks = [Task(number, 0, number, {**config, "steps": steps}) for number, config in enumerate(population)]
     settings: dict[str, Any] = {"preprocess": "subtract_mean_image", "evaluate_every": 10**6}
     started = time.perf_counter()
-    alone = [bench.task(precision, **settings)(task) for task in tasks]
+    alone = [bench.task(precision, **settings).evaluate(task) for task in tasks]
     base = time.perf_counter() - started
     row = {"precision": precision, "steps": steps}
     floor = population_floor(bench, population, precision) * steps

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.populations import Population
 from benchmarks.rungs import PATIENCE, Barrier, Measured
-from evo.evaluators.base import Evaluate, StopRequest, Task
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, one_by_one
 from evo.evaluators.training_task import load_builder
 from evo.individual import Evaluation
 from evo.training.hardware import processor_name, resolve_device, resolve_precision
@@ -29,7 +29,7 @@ PACKAGES = ("torch", "numpy", "optuna", "deap")
 
 
 @dataclass(frozen=True)
-class WorkSetup:
+class WorkSetup(Setup):
     """Counts the floating-point operations of one training step of each member; task (member, population).
 
     Attributes:
@@ -48,8 +48,6 @@ class WorkSetup:
     device: str
     precision: Literal["auto", "fp32", "bf16"]
 
-    needs_main = False
-
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         import torch
 
@@ -60,7 +58,7 @@ class WorkSetup:
         name = processor_name() if device == "cpu" else torch.cuda.get_device_name(device)
         precision = resolve_precision(self.precision, device)
         facts = {"device": device, "device_name": name, "precision": precision, "engines": engines}
-        return self.count, facts | {"default_threads": torch.get_num_threads()}
+        return one_by_one(self.count), facts | {"default_threads": torch.get_num_threads()}
 
     def count(self, task: Task) -> Evaluation:
         """Return the operations of a step as the fitness."""
@@ -92,7 +90,7 @@ def step_operations(
 
 
 @dataclass(frozen=True)
-class PeakSetup:
+class PeakSetup(Setup):
     """Measures matrix products: a task's configuration says of which `size`, `precision`, `product`, how often.
 
     Attributes:
@@ -105,8 +103,6 @@ class PeakSetup:
     threads: int | None
     barrier: Barrier = None
 
-    needs_main = False
-
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         import torch
 
@@ -114,7 +110,7 @@ class PeakSetup:
             torch.set_num_threads(self.threads)
         if self.barrier is not None:
             self.barrier.wait(PATIENCE)
-        return self.measure, {"threads": torch.get_num_threads()}
+        return one_by_one(self.measure), {"threads": torch.get_num_threads()}
 
     def measure(self, task: Task) -> Evaluation:
         """Return the best of the repetitions as the fitness, in GFLOP/s."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evo.data import PreparedDataset
-from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, one_by_one, reason_of
 from evo.evaluators.training_task import TrainingSetup, TrainingTask, load_builder
 from evo.individual import STEPS, Evaluation
 from evo.space.settings import TrainingSettings
@@ -31,6 +31,7 @@ PATIENCE = 300.0
 """Seconds that a worker waits for the others to be ready."""
 WARM_UP_STEPS = 3
 STUDY = "throughput"
+EvaluateOne = Callable[[Task], Evaluation]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Measured(Evaluation):
 
 
 @dataclass(frozen=True)
-class RungSetup(ABC):
+class RungSetup(Setup):
     """What every rung needs; travels to the worker.
 
     Attributes:
@@ -70,16 +71,14 @@ class RungSetup(ABC):
     warm_up: Task
     barrier: Barrier = None
 
-    needs_main = False
-
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         evaluate, facts = self.make(stop)
         evaluate(replace(self.warm_up, config=self.warm_up.config | {STEPS: WARM_UP_STEPS}))
         self.meet()
-        return evaluate, facts
+        return one_by_one(evaluate), facts
 
     @abstractmethod
-    def make(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
+    def make(self, stop: StopRequest) -> tuple[EvaluateOne, dict[str, Any]]:
         """Return what trains a task, and facts about it."""
 
     def meet(self) -> None:
@@ -98,7 +97,7 @@ class EvoSetup(RungSetup):
 
     engine: Literal["auto", "eager", "onednn"] = "eager"
 
-    def make(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
+    def make(self, stop: StopRequest) -> tuple[EvaluateOne, dict[str, Any]]:
         setup = TrainingSetup(
             self.dataset, self.training, self.model, self.device, self.precision, self.engine, "validation", threads=1
         )
@@ -120,7 +119,7 @@ class LoopSetup(RungSetup):
     loader: bool = False
     threads: int | None = None
 
-    def make(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
+    def make(self, stop: StopRequest) -> tuple[EvaluateOne, dict[str, Any]]:
         import torch
 
         if self.threads is not None:
@@ -162,7 +161,7 @@ class OptunaSetup(LoopSetup):
                 created.enqueue_trial({"member": place})
         self.meet()
         study = optuna.load_study(study_name=STUDY, storage=storage)
-        return _Optimise(study, self.tasks, evaluate), facts | {"optuna": optuna.__version__}
+        return one_by_one(_Optimise(study, self.tasks, evaluate)), facts | {"optuna": optuna.__version__}
 
 
 @dataclass
@@ -171,7 +170,7 @@ class _Optimise:
 
     study: optuna.Study
     tasks: tuple[Task, ...]
-    evaluate: Evaluate
+    evaluate: EvaluateOne
 
     def __call__(self, task: Task) -> Evaluation:
         import optuna

@@ -105,7 +105,7 @@ def test_a_resumed_training_has_not_ended_in_the_future(digits: PreparedDataset,
         return replace(result, seconds=result.seconds + 3600, seconds_before=result.seconds_before + 3600)
 
     one.train = train  # type: ignore[method-assign]
-    evaluation = TrainingTask(one, StopRequest())(Task(0, 0, 1, config, checkpoint=str(path)))
+    evaluation = TrainingTask(one, StopRequest()).evaluate(Task(0, 0, 1, config, checkpoint=str(path)))
     assert evaluation.seconds > 3600
     assert began <= evaluation.started <= evaluation.ended <= time.time()
 

@@ -1,20 +1,22 @@
-"""What every evaluator is: it takes tasks, evaluates them somewhere, and gives the evaluations back as they finish."""
+"""The interface of evaluators: they take tasks, evaluate them somewhere, and return evaluations as they finish."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from evo.individual import Evaluation, Genome, Phase, Status
 from evo.plain_text import made_plain
 
+TaskKey: TypeAlias = tuple[int, int, str]
+
 
 @dataclass(frozen=True)
 class Task:
-    """One evaluation to be done.
+    """One evaluation that has been asked for.
 
     Attributes:
         individual: Id of the individual.
@@ -24,10 +26,11 @@ class Task:
         phase: "search", or "finalist" for the trainings after it.
         measure: "train" trains and measures; "test" measures trained weights on the test set.
         weights: File of the trained weights: written by "train", read by "test".
-        checkpoint: File for the state of a training that is interrupted; removed when it is done.
-        state: File for the state after the last step, which a training of more steps goes on from.
-        cost: How long it takes, in seconds, as far as one knows: the costliest tasks start first.
-        memory: Bytes that it needs beside the data, as far as one knows.
+        checkpoint: File for the state of a training that is interrupted; removed when the training is done.
+        state: File for the state after the last step, from which a longer training continues.
+        cost: Estimated seconds; the costliest tasks start first.
+        memory: Estimated bytes, not counting the data.
+        until: The step to train to; None: all steps of the configuration.
     """
 
     individual: int
@@ -41,13 +44,29 @@ class Task:
     state: str | None = None
     cost: float = 0.0
     memory: float = 0.0
+    until: int | None = None
+
+    @property
+    def key(self) -> TaskKey:
+        """What tells this task from every other task of a run."""
+        return self.individual, self.replicate, self.measure
+
+    def has(self, evaluation: Evaluation) -> bool:
+        """Return whether an evaluation is this task's."""
+        return (self.individual, self.replicate) == (evaluation.individual, evaluation.replicate)
 
 
-Evaluate = Callable[[Task], Evaluation]
+Evaluate: TypeAlias = Callable[[Sequence[Task]], Iterator[Evaluation]]
+"""Evaluates a batch of tasks; yields one evaluation per task, in any order, each as soon as it is ready."""
+
+
+def one_by_one(evaluate: Callable[[Task], Evaluation]) -> Evaluate:
+    """Return a function that evaluates the tasks of a batch one after another."""
+    return lambda tasks: map(evaluate, tasks)
 
 
 class StopRequest:
-    """Whether the process that evaluates has been asked to stop, and whether it is in the middle of an evaluation."""
+    """Whether the evaluating process has been asked to stop, and whether it is evaluating now."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -60,7 +79,7 @@ def reason_of(problem: BaseException) -> str:
 
 
 def cell_text(text: str) -> str:
-    """Return a text as a table's cell: one line, not too long, nothing that cannot be written."""
+    """Return a text as a table's cell: one short line without control characters."""
     return made_plain(" ".join(text.split()))[:500]
 
 
@@ -79,32 +98,42 @@ def failure(task: Task, status: Status, reason: str, worker: str, seconds: float
     )
 
 
-class Setup(Protocol):
-    """Describes an evaluation function; travels to the worker, which builds the function there."""
+class Setup(ABC):
+    """Describes an evaluation function; travels to the worker, which builds the function there.
 
-    @property
-    def needs_main(self) -> bool:
-        """Whether the worker must import the user's main script to understand the setup."""
-        ...
+    Attributes:
+        needs_main: Whether the worker must import the user's main script to understand the setup.
+    """
 
+    needs_main: ClassVar[bool] = False
+
+    @abstractmethod
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         """Return the evaluation function and facts about it: device, precision, engine, threads, free memory in bytes.
 
         Args:
-            stop: What an evaluation that can be interrupted looks at.
+            stop: Tells an evaluation that can be interrupted to stop.
 
         Raises:
-            ConfigurationError: What was asked for does not exist here.
+            ConfigurationError: Something that was asked for is not available here.
         """
-        ...
+
+    def batch(self, first: Task, waiting: Sequence[Task]) -> list[Task]:
+        """Return the tasks that one worker should evaluate together; by default only `first`.
+
+        Args:
+            first: The task that is about to start; always part of the batch.
+            waiting: Other tasks that could start now, in the order in which they would.
+        """
+        return [first]
 
 
 class Evaluator(ABC):
-    """Evaluates tasks. Use it as a context manager: leaving it ends its workers."""
+    """Evaluates tasks. Use it as a context manager, which ends its workers on exit."""
 
     @abstractmethod
     def start(self) -> dict[str, Any]:
-        """Make ready; return the facts of the setup.
+        """Get ready to evaluate; return the facts of the setup.
 
         Raises:
             ConfigurationError: The setup cannot be built.
@@ -113,14 +142,14 @@ class Evaluator(ABC):
 
     @abstractmethod
     def room(self) -> int:
-        """Return how many more tasks are wanted now."""
+        """Return how many more tasks the evaluator wants now."""
 
     @abstractmethod
     def submit(self, task: Task) -> None:
-        """Take a task; never blocks."""
+        """Add a task; never blocks."""
 
-    def recorded(self) -> None:  # noqa: B027  # most have nothing to do
-        """Take in that the results that were given back are on disk."""
+    def recorded(self) -> None:  # noqa: B027  # only the process pool cares
+        """Learn that every evaluation returned so far is on disk."""
 
     @abstractmethod
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
@@ -128,13 +157,13 @@ class Evaluator(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Forget every task that has not finished."""
+        """Drop every task that has not finished."""
 
     def suspend(self, seconds: float) -> list[Evaluation]:
-        """Let trainings in flight save their state for a resume, for `seconds` at most; then end the workers.
+        """Give running trainings up to `seconds` to save their state for a resume; then end the workers.
 
         Returns:
-            What has finished and was not given back.
+            Evaluations that have finished and were not returned yet.
         """
         self.close()
         return []
@@ -146,16 +175,16 @@ class Evaluator(ABC):
     @property
     @abstractmethod
     def pending(self) -> int:
-        """Tasks that were submitted and not given back."""
+        """Tasks that were submitted and whose evaluations were not returned yet."""
 
     @property
     def workers(self) -> int:
-        """Evaluations that can run at the same time now."""
+        """How many workers can evaluate at the same time now."""
         return 1
 
     @property
     def running(self) -> int:
-        """Tasks that are being evaluated at this moment, as far as one knows."""
+        """Tasks that workers have in hand now."""
         return self.pending
 
     def __enter__(self) -> Evaluator:

@@ -1,4 +1,4 @@
-"""Evaluation by a function of the user's: f(config) or f(config, seed), higher is better."""
+"""Evaluation by a user-defined function: f(config) or f(config, seed), higher is better."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evo.evaluators.base import Evaluate, StopRequest, Task, cell_text, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, cell_text, one_by_one, reason_of
 from evo.individual import Evaluation, Status
 
 Objective = Callable[..., Any]
 
 
 def takes_seed(objective: Objective) -> bool:
-    """Return whether an objective wants the seed: it has a parameter `seed`, or two that need a value."""
+    """Return whether an objective takes the seed: it has a parameter `seed`, or two without a default."""
     try:
         parameters = inspect.signature(objective).parameters
     except (TypeError, ValueError):
@@ -32,12 +32,12 @@ def takes_seed(objective: Objective) -> bool:
 
 
 def name_of(objective: Objective) -> str:
-    """Return the name that a run keeps of a function; the function itself is never written."""
+    """Return the name that a run records for a function; the function itself is never written."""
     return str(getattr(objective, "__qualname__", type(objective).__name__))
 
 
 @dataclass(frozen=True)
-class ObjectiveSetup:
+class ObjectiveSetup(Setup):
     """Calls the user's function and makes an `Evaluation` of what it returns or raises."""
 
     objective: Objective
@@ -45,7 +45,7 @@ class ObjectiveSetup:
     needs_main = True
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
-        return self._evaluate, {"device": "", "precision": "", "engine": "objective", "threads": None}
+        return one_by_one(self._evaluate), {"device": "", "precision": "", "engine": "objective", "threads": None}
 
     def _evaluate(self, task: Task) -> Evaluation:
         started, clock = time.time(), time.perf_counter()

@@ -6,14 +6,14 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, StorageError, did_you_mean
-from evo.evaluators.base import Evaluate, StopRequest, Task, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, reason_of
 from evo.individual import Evaluation
 from evo.models import MODEL_GENES
 from evo.space.settings import TrainingSettings
@@ -35,7 +35,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
-class TrainingSetup:
+class TrainingSetup(Setup):
     """Everything that a worker needs to train configurations of a run.
 
     Attributes:
@@ -61,8 +61,6 @@ class TrainingSetup:
     threads: int = 1
     free_steps: bool = False
     data_dir: str | None = None
-
-    needs_main = False
 
     def decided(self, facts: Mapping[str, Any]) -> TrainingSetup:
         """Return the setup with device, precision and engine as one worker's facts have them, for all others."""
@@ -115,7 +113,10 @@ class TrainingTask:
     stop: StopRequest
     free_steps: bool = False
 
-    def __call__(self, task: Task) -> Evaluation:
+    def __call__(self, tasks: Sequence[Task]) -> Iterator[Evaluation]:
+        return map(self.evaluate, tasks)
+
+    def evaluate(self, task: Task) -> Evaluation:
         """Do the task; an error of the training becomes the evaluation's status and reason.
 
         Raises:
