@@ -13,7 +13,7 @@ TRAIN_COUNT = 1500
 TEST_COUNT = 297
 BRIGHTEST = 16  # scikit-learn's pixels count the dark points of a 4×4 block: 0 … 16
 
-# scikit-learn's images are in the order of their writers; this constant mixes them, alike in every run.
+# scikit-learn's images are sorted by writer; this constant shuffles them the same way in every run.
 SHUFFLE_SEED = 1797
 
 
@@ -40,7 +40,6 @@ def _decode(directory: Path, notify: Notify) -> None:
     order = fixed_permutation(TRAIN_COUNT + TEST_COUNT, SHUFFLE_SEED)
     images = np.rint(bunch.images[order] * (255 / BRIGHTEST)).astype(np.uint8)[:, np.newaxis]
     labels = bunch.target[order].astype(np.int64)
-    open_array(directory, "train", "images", "r+")[:] = images[:TRAIN_COUNT]
-    open_array(directory, "train", "labels", "r+")[:] = labels[:TRAIN_COUNT]
-    open_array(directory, "test", "images", "r+")[:] = images[TRAIN_COUNT:]
-    open_array(directory, "test", "labels", "r+")[:] = labels[TRAIN_COUNT:]
+    for part, rows in (("train", slice(None, TRAIN_COUNT)), ("test", slice(TRAIN_COUNT, None))):
+        open_array(directory, part, "images", "r+")[:] = images[rows]
+        open_array(directory, part, "labels", "r+")[:] = labels[rows]
