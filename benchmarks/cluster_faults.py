@@ -1,11 +1,11 @@
-"""A search on a Dask cluster whose workers, and then whose scheduler, are killed: what is lost, and what comes out.
+"""Kill the workers, and then the scheduler, of a Dask cluster during a search; count what is lost.
 
     python -m benchmarks.cluster_faults --kills 10 --output faults
 
-Everything is a process of its own: a scheduler, workers, the command `evo search`. While it searches, workers are
-killed with SIGKILL at random moments, each followed by a new one. Then the same search is run again and its scheduler
-is killed; the run is resumed in the process pool, and a copy of it on another cluster. The tables must be those of a
-search that nothing disturbed.
+The scheduler, the workers and the command `evo search` are processes. During the search, workers are killed (SIGKILL)
+at random moments, and each is replaced by a new one. Then the same search runs again and its scheduler is killed; the
+run is resumed in the process pool, and a copy of it on another cluster. The tables must equal those of an undisturbed
+search.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ high = 1500
 """
 WORKERS = 3
 FINALISTS = 3
-"""Trainings of the one finalist, on new seeds."""
+"""Trainings of the finalist on new seeds."""
 
 
 def search(space: Path, run: Path, budget: int) -> list[str]:
-    """Return the words of the command, but where it is evaluated."""
+    """Return the command without the options that say where to evaluate."""
     words = ["search", space, "--strategy", "ga", "--population", "8", "--budget", budget, "--seed", 3, "--output", run]
     return [str(word) for word in (*words, "--finalists", 1)]
 
 
 def evaluations(run: Path) -> list[dict[str, Any]]:
-    """Return the evaluations in a run's journal, one that was recorded twice as two."""
+    """Return the evaluations in a run's journal; one that was recorded twice counts twice."""
     events = [json.loads(line)["event"] for line in journal_text(run).splitlines()]
     return [event["evaluation"] for event in events if event["kind"] == "evaluation"]
 
@@ -66,7 +66,7 @@ def evaluated(run: Path) -> int:
 
 
 def killed_workers(space: Path, run: Path, budget: int, kills: int, folder: Path) -> dict[str, object]:
-    """Kill workers while a search goes on, and add others."""
+    """Kill workers during a search, and add new ones."""
     rng, killed = random.Random(0), []
     with ProcessCluster(folder) as cluster:
         for _ in range(WORKERS):
@@ -94,7 +94,7 @@ def killed_workers(space: Path, run: Path, budget: int, kills: int, folder: Path
 
 
 def killed_scheduler(space: Path, run: Path, budget: int, folder: Path) -> dict[str, object]:
-    """Kill the scheduler in the middle of a search."""
+    """Kill the scheduler during a search."""
     with ProcessCluster(folder) as cluster:
         for _ in range(2):
             cluster.add_worker()
@@ -103,7 +103,7 @@ def killed_scheduler(space: Path, run: Path, budget: int, folder: Path) -> dict[
         began = time.monotonic()
         cluster.scheduler.kill()
         _, stderr = process.communicate(timeout=120)
-    said = [line for line in stderr.splitlines() if line.startswith(("stopped", "Go on"))]
+    said = [line for line in stderr.splitlines() if line.startswith("stopped") or "evo resume" in line]
     return {
         "exit code": process.returncode,
         "seconds until it stopped": round(time.monotonic() - began, 1),
@@ -112,12 +112,12 @@ def killed_scheduler(space: Path, run: Path, budget: int, folder: Path) -> dict[
 
 
 def resumed(run: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """Go on with a run."""
+    """Resume a run."""
     return run_command("resume", run, *more)
 
 
 def main() -> None:
-    """Run all of it and write what came out."""
+    """Run the experiment and write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--budget", type=int, default=48)

@@ -328,7 +328,7 @@ def test_the_gpus_that_were_chosen_are_those_that_are_seen(
 def test_what_is_no_cluster_is_a_usage_error_and_nothing_is_written(tmp_path: Path) -> None:
     finished = run_command(*SEARCH_DIGITS, "--dask", "nowhere", "--output", tmp_path / "run")
     assert finished.returncode == 2
-    assert "--dask nowhere: is no address" in finished.stderr
+    assert "--dask nowhere: is not an address" in finished.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -278,7 +278,7 @@ def _check_batch(path: Path, batch: Any, image_count: int) -> tuple[npt.NDArray[
         raise ConfigurationError(f"{path} is not a CIFAR-10 batch: data must be uint8 of shape {shape}")
     known = range(len(CLASSES))
     good = isinstance(labels, list) and all(isinstance(label, int) and label in known for label in labels)
-    if not good or len(labels) != image_count:
+    if not good or len(labels or ()) != image_count:
         raise ConfigurationError(
             f"{path} is not a CIFAR-10 batch: labels must be a list of {image_count} numbers from 0 to 9"
         )

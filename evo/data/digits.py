@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evo.data.cache import Notify, Source, open_array
+from evo.data.cache import Notify, Part, Source, open_array
 from evo.data.splits import fixed_permutation
 
 TRAIN_COUNT = 1500
@@ -40,6 +40,7 @@ def _decode(directory: Path, notify: Notify) -> None:
     order = fixed_permutation(TRAIN_COUNT + TEST_COUNT, SHUFFLE_SEED)
     images = np.rint(bunch.images[order] * (255 / BRIGHTEST)).astype(np.uint8)[:, np.newaxis]
     labels = bunch.target[order].astype(np.int64)
-    for part, rows in (("train", slice(None, TRAIN_COUNT)), ("test", slice(TRAIN_COUNT, None))):
+    parts: dict[Part, slice] = {"train": slice(None, TRAIN_COUNT), "test": slice(TRAIN_COUNT, None)}
+    for part, rows in parts.items():
         open_array(directory, part, "images", "r+")[:] = images[rows]
         open_array(directory, part, "labels", "r+")[:] = labels[rows]

@@ -22,12 +22,8 @@ def takes_seed(objective: Objective) -> bool:
         parameters = inspect.signature(objective).parameters
     except (TypeError, ValueError):
         return False
-    required = [
-        parameter
-        for parameter in parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [one for one in parameters.values() if one.default is one.empty and one.kind in positional]
     return "seed" in parameters or len(required) >= 2
 
 
@@ -58,26 +54,15 @@ class ObjectiveSetup(Setup):
             status, error = "out_of_memory", reason_of(problem)
         except Exception as problem:  # any failure of the user's function is a row with its reason
             error = reason_of(problem)
-        return Evaluation(
-            individual=task.individual,
-            replicate=task.replicate,
-            seed=task.seed,
-            status=status,
-            fitness=fitness,
-            seconds=time.perf_counter() - clock,
-            started=started,
-            worker="main",
-            engine="objective",
-            error=error,
-            phase=task.phase,
-        )
+        seconds = time.perf_counter() - clock
+        facts: dict[str, Any] = {"worker": "main", "engine": "objective", "started": started, "seconds": seconds}
+        return task.evaluation(status, fitness=fitness, error=error, **facts)
 
     def _call(self, task: Task) -> tuple[float | None, str]:
         config = dict(task.config)
         if takes_seed(self.objective):
-            parameters = inspect.signature(self.objective).parameters
-            seed = {"seed": task.seed} if "seed" in parameters else None
-            value = self.objective(config, **seed) if seed else self.objective(config, task.seed)
+            named = "seed" in inspect.signature(self.objective).parameters
+            value = self.objective(config, seed=task.seed) if named else self.objective(config, task.seed)
         else:
             value = self.objective(config)
         if isinstance(value, bool) or not isinstance(value, numbers.Real):

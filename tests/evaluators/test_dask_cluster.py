@@ -310,7 +310,7 @@ def test_what_is_no_cluster_is_refused_before_anything_is_tried(where: Any) -> N
 def test_a_file_of_something_else_is_no_scheduler_file(tmp_path: Path) -> None:
     path = tmp_path / "scheduler.json"
     path.write_text("{}")
-    with pytest.raises(ConfigurationError, match="none that a Dask scheduler wrote"):
+    with pytest.raises(ConfigurationError, match="was not written by a Dask scheduler"):
         connect(path, 1, str)
 
 

@@ -17,7 +17,7 @@ from evo.evaluators import ObjectiveSetup, Task
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.dask.connection import Connection, connect
-from evo.evaluators.dask.members import Member
+from evo.evaluators.dask.members import Member, Membership
 from tests.evaluators.clusters import client_of
 from tests.evaluators.test_dask_cluster import all_of, evaluator_of, task
 from tests.evaluators.test_dask_late import (
@@ -59,7 +59,7 @@ def test_a_machine_that_ends_every_task_is_left_out_and_no_row_fails(
             yield mine
 
     monkeypatch.setattr(dask_worker, "_own_weights", on_a_full_disk)
-    monkeypatch.setattr(Member, "memory_of", property(lambda member: member.address))  # two machines
+    monkeypatch.setattr(Membership, "neighbours", lambda membership, member: [])  # two machines
     said: list[str] = []
     with DaskEvaluator(ObjectiveSetup(slow), lambda: connect(two_workers, 2, str), warn=said.append) as evaluator:
         evaluator.start()

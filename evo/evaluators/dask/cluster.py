@@ -154,10 +154,9 @@ class DaskEvaluator(WorkersEvaluator):
 
     def _send(self, member: Member, batch: list[Task], neighbours: Sequence[Member]) -> None:
         assert self._link is not None
-        assert member.answer is not None
         member.begin(batch, neighbours)
         member.deadline = time.monotonic() + UNBEGUN_SECONDS
-        first, away = batch[0], not member.sees_folder
+        first, away = batch[0], not member.answer.sees_folder
         member.call = self._link.call(
             member.address,
             f"{first.individual}-{first.replicate}-{first.measure}",
@@ -222,7 +221,7 @@ class DaskEvaluator(WorkersEvaluator):
             member.release()
             self._membership.take_answer(member, content)
             return
-        if isinstance(content, StorageError) and member.sees_folder:
+        if isinstance(content, StorageError) and member.answer.sees_folder:
             raise content
         if isinstance(content, Reply):
             for evaluation, weights in content.evaluations:

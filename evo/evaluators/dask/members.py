@@ -13,7 +13,7 @@ from evo.errors import ConfigurationError, listed
 from evo.evaluators.base import Setup, reason_of
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.link import Call, Link, Lost, Present
-from evo.evaluators.dask.worker import DECIDED, Answer, Invitation
+from evo.evaluators.dask.worker import DECIDED, UNANSWERED, Answer, Invitation
 from evo.evaluators.workers import Worker
 
 ANSWER_SECONDS = 30.0
@@ -28,7 +28,7 @@ class Member(Worker):
 
     Attributes:
         address: Its address.
-        answer: Its answer to the last invitation; None while that is open.
+        answer: Its answer to the last invitation.
         invitation: That invitation.
         unanswered: How many invitations have failed since its last answer.
         resting: Whether it begins nothing now, see `Present`.
@@ -39,7 +39,7 @@ class Member(Worker):
     """
 
     address: str
-    answer: Answer | None = None
+    answer: Answer = UNANSWERED
     invitation: Invitation | None = None
     unanswered: int = 0
     resting: bool = False
@@ -51,22 +51,12 @@ class Member(Worker):
     @property
     def takes_part(self) -> bool:
         """Whether it can do tasks of the search."""
-        return self.answer is not None and not self.answer.problem
+        return not self.answer.problem
 
     @property
     def is_free(self) -> bool:
         """Whether it can begin a batch now."""
         return self.call is None and not self.resting and self.takes_part
-
-    @property
-    def sees_folder(self) -> bool:
-        """Whether it sees the run folder."""
-        return self.answer is not None and self.answer.sees_folder
-
-    @property
-    def memory_of(self) -> str:
-        """See `Answer`."""
-        return self.answer.memory_of if self.answer is not None else ""
 
     def release(self) -> None:
         """Stop waiting for its call."""
@@ -152,7 +142,7 @@ class Membership:
     def invite_anew(self, member: Member) -> None:
         """Release a worker; it takes part again once it has answered a new invitation."""
         member.release()
-        member.answer = None
+        member.answer = UNANSWERED
         self.invite(member)
 
     def take_answer(self, member: Member, content: Any) -> None:
@@ -176,7 +166,7 @@ class Membership:
         Raises:
             ConfigurationError: None of them can take part.
         """
-        answers = [member.answer for member in self.members.values() if member.answer is not None]
+        answers = [member.answer for member in self.members.values() if member.answer is not UNANSWERED]
         if len(answers) < len(self.members) and waited < ANSWER_SECONDS:
             return False
         refusals = [answer for answer in answers if answer.problem]
@@ -214,9 +204,8 @@ class Membership:
 
     def others_than(self, address: str) -> bool:
         """Return whether a worker at another address can do tasks, now or after its present one."""
-        return any(
-            other.address != address and not other.resting and other.takes_part for other in self.members.values()
-        )
+        others = [member for member in self.members.values() if member.address != address]
+        return any(other.takes_part and not other.resting for other in others)
 
     def leave_out(self, member: Member, reason: str) -> None:
         """Give a worker nothing more."""
@@ -239,11 +228,8 @@ class Membership:
 
     def neighbours(self, member: Member) -> list[Member]:
         """Return the busy workers that share a worker's memory."""
-        return [
-            other
-            for other in self.members.values()
-            if other is not member and other.tasks and other.memory_of == member.memory_of
-        ]
+        others = [other for other in self.members.values() if other is not member and other.tasks]
+        return [other for other in others if other.answer.memory_of == member.answer.memory_of]
 
     def say(self, message: str) -> None:
         """Say something once."""
@@ -276,7 +262,7 @@ class Membership:
             self._note()
 
     def _participants(self) -> list[Answer]:
-        return [member.answer for member in self.members.values() if member.answer is not None and member.takes_part]
+        return [member.answer for member in self.members.values() if member.takes_part]
 
     def _warn_of(self, answer: Answer) -> None:
         self._warn(f"warning: a worker cannot take part in the search: {_refusal(answer)}")

@@ -87,6 +87,9 @@ class Answer:
     problem: str = ""
 
 
+UNANSWERED = Answer("", problem="has not answered")
+
+
 @dataclass(frozen=True)
 class Reply:
     """What comes back for a batch.
