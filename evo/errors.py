@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 class EvoError(Exception):
-    """Something went wrong that the person at the terminal can mend; ends the command with `exit_code`."""
+    """Something that the person at the terminal can fix; ends the command with `exit_code`."""
 
     exit_code = 1
 
@@ -25,19 +25,19 @@ class RunError(EvoError):
 
 
 class SearchError(EvoError):
-    """A search cannot go on: its first trainings all failed, or its workers cannot start."""
+    """A search cannot continue: its first trainings all failed, or its workers cannot start."""
 
 
-class ClusterLost(SearchError):  # noqa: N818  # what happened, not whose mistake it was
-    """The scheduler of a cluster is gone; what was recorded is safe, and the search can be resumed anywhere."""
+class ClusterLost(SearchError):  # noqa: N818  # named for what happened
+    """The scheduler of a cluster is gone. What was recorded is safe, and the search can be resumed anywhere."""
 
 
 class StorageError(EvoError, OSError):
-    """A file cannot be written: the disk is full or broken, or its folder is gone. Nothing older is harmed by it."""
+    """A file cannot be written: the disk is full or broken, or its folder is gone. Older files are unharmed."""
 
 
 class Interrupted(BaseException):
-    """A training was asked to stop and has saved its state; no `Exception`, so that nothing takes it for a failure."""
+    """A training was asked to stop and has saved its state. Not an `Exception`, so nothing takes it for a failure."""
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
@@ -48,5 +48,5 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 
 
 def listed(problems: Sequence[str], heading: str) -> str:
-    """Return one message that names every problem, one a line."""
+    """Return one message with every problem on a line of its own."""
     return "\n".join([heading, *(f"  - {problem}" for problem in problems)])

@@ -1,4 +1,4 @@
-"""The one place that changes a run's files: whole files appear at once or not at all, appended lines are synced."""
+"""The one place that writes files: whole files and folders appear at once or not at all, appended lines are synced."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,19 @@ from typing import Any
 from evo.errors import StorageError
 
 STATES_BYTES = 2**30
-"""Most that the states of a run's finished trainings take on the disk together."""
+"""The most disk space that the states of a run's finished trainings may take together."""
 PARTIAL = ".partial"
-"""The end of the names of files that have not taken their place yet."""
+"""The end of the names of files that are still being written."""
+ABANDONED_SECONDS = 24 * 3600.0
+"""The age at which a temporary folder must have been left by a killed process."""
 
-failpoint: Callable[[str, Path], None] = lambda call, path: None  # noqa: E731  # a place to hang something in
-"""Called just before every call that changes the disk, with its name: here `tests/faults` lets it fail."""
+failpoint: Callable[[str, Path], None] = lambda call, path: None  # noqa: E731  # tests replace it
+"""Called with the name of every call that changes the disk, just before it: `tests/faults` lets it fail here."""
 
 
 @contextlib.contextmanager
 def _changing(call: str, path: Path) -> Iterator[None]:
-    """Surround a call that changes the disk: an error of it says which file and why."""
+    """Surround a call that changes the disk, so that its error says which file and why."""
     try:
         failpoint(call, path)
         yield
@@ -39,11 +42,11 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary file beside `path` that takes its place if the block ends without an error.
 
     Args:
-        path: The file. Its folder is made if it is not there; what that lies in must be.
+        path: The file. Its folder is made if it does not exist; the parent of that must exist.
         durable: Wait until it is on disk.
 
     Raises:
-        StorageError: It cannot be written. The file that was there still is, or the new one in whole.
+        StorageError: It cannot be written. The old file is still there, or the new one is complete.
     """
     with _changing("make its folder", path):
         path.parent.mkdir(exist_ok=True)
@@ -55,14 +58,13 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         with _changing("write", path):
             yield temporary
         if durable:
-            with _changing("sync", path), temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+            sync(temporary)
         with _changing("take its place", path):
-            # mkstemp makes private files; results are as readable as any file of the user's.
+            # mkstemp makes private files; results are as readable as the user's other files.
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         if durable:
-            sync_folder(path.parent)
+            sync(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -101,9 +103,9 @@ def append(descriptor: int, data: bytes, path: Path) -> None:
             view = view[os.write(descriptor, view) :]
     with _changing("sync", path):
         os.fsync(descriptor)
-        if not _is_at(descriptor, path):  # the disk takes the bytes, and nobody will find them there
+        if not _is_at(descriptor, path):  # the disk takes the bytes, but no one would find them
             raise StorageError(
-                f"{path}: was moved or removed while it was being written; if it was moved, go on where it is now"
+                f"{path}: was moved or removed while it was being written; if it was moved, resume it where it is now"
             )
 
 
@@ -121,10 +123,10 @@ def cut(descriptor: int, length: int, path: Path) -> None:
         os.fsync(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a folder's new and renamed entries durable."""
-    with _changing("sync", folder):
-        descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file durable, or the new and renamed entries of a folder."""
+    with _changing("sync", path):
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -133,7 +135,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(beside: Path) -> Iterator[Path]:
-    """Give an empty folder on the same disk as `beside`; whatever is in it at the end is removed."""
+    """Give an empty folder on the same disk as `beside`; it is removed at the end with everything in it."""
     with _changing("make its folder", beside):
         beside.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}.", suffix=PARTIAL))
@@ -148,10 +150,27 @@ def move_folder(source: Path, target: Path) -> None:
     """Rename a folder; a folder at the target is replaced only if it is empty.
 
     Raises:
-        StorageError: It cannot be.
+        StorageError: It cannot be renamed.
     """
     with _changing("move", target):
         source.rename(target)
+
+
+def place_folder(building: Path, target: Path) -> None:
+    """Rename a complete folder, durably with the files directly in it; see `move_folder`."""
+    for path in building.iterdir():
+        sync(path)
+    sync(building)
+    move_folder(building, target)
+    sync(target.parent)
+
+
+def remove_abandoned(beside: Path) -> None:
+    """Remove the temporary folders of `beside` that killed processes left more than a day ago."""
+    for folder in beside.parent.glob(f".{beside.name}.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_file(path: Path) -> None:
@@ -161,11 +180,11 @@ def remove_file(path: Path) -> None:
 
 
 def remove_partial(folder: Path, names: str) -> None:
-    """Remove what a killed process has left of files that were to be named so.
+    """Remove the half-written files of a killed process.
 
     Args:
         folder: Where they are.
-        names: A pattern such as "*.csv".
+        names: A pattern for the names of the complete files, such as "*.csv".
     """
     for path in folder.glob(f".{names}.*{PARTIAL}"):
         remove_file(path)

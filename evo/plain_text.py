@@ -1,4 +1,4 @@
-"""Texts and JSON that may come from anybody: a terminal obeys control characters, so no run may hold any."""
+"""Texts and JSON from any source: terminals obey control characters, so a run must not contain any."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import re
 from typing import Any
 
 _CONTROL = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters but tab and the ends of lines
-    "\u202a-\u202e\u2066-\u2069"  # they turn the direction of what follows
-    "\ud800-\udfff\ufffe\uffff]"  # halves of characters and none, which files cannot hold
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters except tab and line ends
+    "\u202a-\u202e\u2066-\u2069"  # they change the direction of the text after them
+    "\ud800-\udfff\ufffe\uffff]"  # surrogates and non-characters, which files cannot hold
 )
 _SUSPICIOUS = re.compile(
     rb"\\[bf]|\\u(00[01789]|20[26]|[dD][89a-fA-F]|[fF][fF][fF])|\x7f|\xc2[\x80-\x9f]|\xe2\x80|\xe2\x81|\xef\xbf|\xed"
 )
-"""What JSON that holds one has in it: looking at every text of every line of a journal would take long."""
+"""Occurs in any JSON that contains one: checking every text of every line of a journal would take too long."""
 
 
 def is_plain(text: str) -> bool:
-    """Return whether a text holds no control character."""
+    """Return whether a text contains no control characters."""
     return _CONTROL.search(text) is None
 
 
 def made_plain(text: str) -> str:
-    """Return a text with a question mark in the place of every control character."""
+    """Return a text with a question mark in place of every control character."""
     return _CONTROL.sub("?", text)
 
 
@@ -31,23 +31,24 @@ def read_json(content: bytes) -> Any:
     """Return the values of a JSON text.
 
     Raises:
-        ValueError: It is none, has numbers that JSON lacks (NaN), nests without end, or holds control characters.
+        ValueError: It is not JSON, has numbers that JSON lacks (NaN), is nested too deep, or contains control
+            characters.
     """
     try:
         values = json.loads(content, parse_constant=_refuse)
     except RecursionError:
-        raise ValueError("nests too deep") from None
+        raise ValueError("nested too deep") from None
     if _SUSPICIOUS.search(content) and (strange := _first_not_plain(values)) is not None:
         raise ValueError(f"control characters in {strange!r}")
     return values
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _first_not_plain(values: Any) -> str | None:
-    """Return the first text in nested values, names included, that holds a control character."""
+    """Return the first text in nested values, including names, that contains a control character."""
     if isinstance(values, str):
         return None if is_plain(values) else values
     if isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""Starting worker processes that neither run the user's script again nor hear signals that are meant for the search."""
+"""Starting worker processes that do not run the user's script again, and ignore signals meant for the search."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def without_main() -> Iterator[None]:
     """Hide the main module while processes are spawned.
 
     A spawned process imports the script that started it, which fails for scripts without an
-    `if __name__ == "__main__":` guard and runs imports that a worker of ours never needs. Nothing that is sent to such
-    a worker may be defined in the main module.
+    `if __name__ == "__main__":` guard and runs imports that our workers never need. Nothing that is sent to such a
+    worker may be defined in the main module.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -28,10 +28,10 @@ def without_main() -> Iterator[None]:
 
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
-    """Let processes that are started within ignore Ctrl-C and SIGUSR1 from their first instruction on.
+    """Let processes that are started in this context ignore Ctrl-C and SIGUSR1 from their first instruction on.
 
-    A terminal sends the one to every process of a job, a scheduler the other; what becomes of the workers is for their
-    parent to decide. An ignored signal stays ignored over an exec, and Python leaves it so.
+    A terminal sends Ctrl-C to every process of a job, and a scheduler SIGUSR1; the parent decides what happens to the
+    workers. An ignored signal stays ignored across an exec, and Python leaves it ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may change a handler

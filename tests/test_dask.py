@@ -129,7 +129,7 @@ def test_workers_that_do_not_see_the_run_folder_write_nothing_and_send_trained_w
     )
     assert tables(run) == tables(uninterrupted)
     assert all(away for _, _, away, _ in sent)
-    weights = [content for _, task, _, content in sent if task.measure == "test"]
+    weights = [content for _, [task], _, [content] in sent if task.measure == "test"]
     assert len(weights) == 6
     assert all(weights), "weights were not sent with the task, so the network was trained again"
     assert [message for message in said if "do not see the run folder" in message]
@@ -330,7 +330,7 @@ def test_the_gpus_that_were_chosen_are_those_that_are_seen(
 def test_what_is_no_cluster_is_a_usage_error_and_nothing_is_written(tmp_path: Path) -> None:
     finished = run_command(*SEARCH_DIGITS, "--dask", "nowhere", "--output", tmp_path / "run")
     assert finished.returncode == 2
-    assert "--dask nowhere: is no address" in finished.stderr
+    assert "--dask nowhere: is not an address" in finished.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -141,7 +141,7 @@ def trainer_for(run: Run, digits: PreparedDataset, build: ModelBuilder) -> Train
 
 def check_as_alone(run: Run, trainer: Trainer) -> None:
     """Every row is that of a training of its own."""
-    alone = TrainingTask(trainer, StopRequest())
+    alone = TrainingTask(trainer, StopRequest()).evaluate
     for individual in run.individuals:
         seed = training_seed(run.settings.seed, individual.genome, 0)
         found = run.evaluations[individual.id, 0]
@@ -338,9 +338,9 @@ class Pool(Evaluator):
         self.planner.add(task)
 
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
-        while len(self.at_work) < self._workers and (task := self.planner.take(self.at_work)) is not None:
-            self.at_work.append(task)
-            self.started.append(task.individual)
+        while len(self.at_work) < self._workers and (batch := self.planner.take(self.at_work)):
+            self.at_work += batch
+            self.started += [task.individual for task in batch]
         return self.answer(self.at_work.pop(self.rng.randrange(len(self.at_work)))) if self.at_work else None
 
     def cancel(self) -> None:

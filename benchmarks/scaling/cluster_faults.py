@@ -1,4 +1,4 @@
-"""A search on a Dask cluster whose workers, and then whose scheduler, are killed: what is lost, and what comes out.
+"""Kill the workers, and then the scheduler, of a Dask cluster during a search; count what is lost.
 
     python -m benchmarks.scaling.cluster_faults --kills 10 --output faults
 
@@ -44,11 +44,11 @@ high = 1500
 """
 WORKERS = 3
 FINALISTS = 3
-"""Trainings of the one finalist, on new seeds."""
+"""Trainings of the finalist on new seeds."""
 
 
 def search(space: Path, run: Path, budget: int) -> list[str]:
-    """Return the words of the command, except where it is evaluated."""
+    """Return the command without the options that say where to evaluate."""
     words = ["search", space, "--strategy", "ga", "--population", "8", "--budget", budget, "--seed", 3, "--output", run]
     return [str(word) for word in (*words, "--finalists", 1)]
 
@@ -65,7 +65,7 @@ def evaluated(run: Path) -> int:
 
 
 def killed_workers(space: Path, run: Path, budget: int, kills: int, folder: Path) -> dict[str, object]:
-    """Kill workers during a search, and replace them."""
+    """Kill workers during a search, and add new ones."""
     rng, killed = random.Random(0), []
     with ProcessCluster(folder) as cluster:
         for _ in range(WORKERS):
@@ -93,7 +93,7 @@ def killed_workers(space: Path, run: Path, budget: int, kills: int, folder: Path
 
 
 def killed_scheduler(space: Path, run: Path, budget: int, folder: Path) -> dict[str, object]:
-    """Kill the scheduler in the middle of a search."""
+    """Kill the scheduler during a search."""
     with ProcessCluster(folder) as cluster:
         for _ in range(2):
             cluster.add_worker()

@@ -1,16 +1,15 @@
-"""The decoded cache: datasets as checked .npy files that appear under their name complete or not at all."""
+"""The cache of decoded datasets: checked .npy files, each entry complete or not there at all."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -20,6 +19,7 @@ import numpy.typing as npt
 import platformdirs
 
 from evo.errors import ConfigurationError
+from evo.files import move_folder, place_folder, remove_abandoned, temporary_folder
 
 Part: TypeAlias = Literal["train", "test"]
 Content: TypeAlias = Literal["images", "labels"]
@@ -32,26 +32,21 @@ RECORD_NAME = "dataset.json"
 # Written to dataset.json; another number there means "decode again". Raise it whenever decoding changes.
 FORMAT_VERSION = 1
 
-# A temporary folder as old as this was left by a process that was killed.
-ABANDONED_AFTER_SECONDS = 24 * 3600.0
-
-_BLOCK_BYTES = 1 << 20
-
 
 @dataclass(frozen=True)
 class Source:
-    """Images before decoding, as a reader (`cifar10`, `image_folder`, `digits`) describes them to the cache.
+    """Images before decoding, as a reader (`cifar10`, `image_folder`, `digits`) describes them.
 
     Attributes:
-        name: The dataset's name, one of `DATASETS`.
+        name: The dataset's name, one of `evo.names.DATASETS`.
         identity: What tells this source from every other (a resolved path, an image size); names the cache entry.
-        fingerprint: Changes whenever the source's files do.
+        fingerprint: Changes whenever the source's files change.
         classes: Class names; label i means `classes[i]`.
         image_shape: `(channels, height, width)` after decoding.
-        counts: Number of images of each part.
-        variant: Human words for the pixels.
+        counts: Number of images in each part.
+        variant: A description of the pixels for people.
         origin: Where the images come from, for people.
-        decode: Fills the arrays of `create_arrays` in the folder that it is given.
+        decode: Fills the arrays that `create_arrays` has made in a folder.
     """
 
     name: str
@@ -84,54 +79,42 @@ def cache_root() -> Path:
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("evo", appauthor=False))
 
 
-def array_path(directory: Path, part: Part, content: Content) -> Path:
-    """Return where an entry keeps one of its four arrays."""
-    return directory / f"{part}_{content}.npy"
-
-
 def create_arrays(directory: Path, source: Source) -> None:
-    """Create the four arrays of `source`, zero-filled, with their space on the disk reserved.
+    """Create the four arrays of `source`, filled with zeros, and reserve their space on the disk.
 
     Args:
         directory: An existing folder.
-        source: Says how many images of which shape.
+        source: Says how many images there are, and of which shape.
 
     Raises:
-        OSError: If the disk cannot hold them.
+        OSError: The disk cannot hold them.
     """
-    for part in PARTS:
-        count = source.counts[part]
-        shapes: dict[Content, tuple[tuple[int, ...], npt.DTypeLike]] = {
-            "images": ((count, *source.image_shape), np.uint8),
-            "labels": ((count,), np.int64),
-        }
-        for content, (shape, dtype) in shapes.items():
-            path = array_path(directory, part, content)
-            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    for part, count in source.counts.items():
+        for content, dtype, shape in (("images", np.uint8, source.image_shape), ("labels", np.int64, ())):
+            path = directory / f"{part}_{content}.npy"
+            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(count, *shape))
             _reserve(path)
 
 
 def open_array(directory: Path, part: Part, content: Content, mode: Literal["r", "r+"] = "r") -> npt.NDArray[Any]:
     """Map one of an entry's arrays into memory; `mode="r+"` is for decoding only."""
-    array: npt.NDArray[Any] = np.load(array_path(directory, part, content), mmap_mode=mode, allow_pickle=False)
+    path = directory / f"{part}_{content}.npy"
+    array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
     return array
 
 
 def open_or_decode(source: Source, notify: Notify) -> CacheEntry:
-    """Return the checked cache entry of `source`, and decode it first where there is no such entry.
+    """Return the checked cache entry of `source`; decode it first if there is none.
 
     An entry whose arrays do not match their recorded SHA-256, or whose source has changed, is decoded again.
-    Processes may race: each decodes into a folder of its own, and the first to finish gives the entry its name.
+    Processes may race: each decodes into its own folder, and the first to finish gives the entry its name.
 
     Args:
         source: What to open.
-        notify: Takes one line of progress at a time.
-
-    Returns:
-        The entry.
+        notify: Called with one line of progress at a time.
 
     Raises:
-        ConfigurationError: If the cache cannot be written, or decoding refuses the source.
+        ConfigurationError: The cache cannot be written, or decoding refuses the source.
     """
     parent = cache_root() / "datasets"
     directory = parent / _key(source)
@@ -142,11 +125,10 @@ def open_or_decode(source: Source, notify: Notify) -> CacheEntry:
         notify(f"{directory}: {reason}; decoding again")
     started = time.monotonic()
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(parent, f".{directory.name}.")
-        with temporary_sibling(directory) as building:
+        remove_abandoned(directory)
+        with temporary_folder(directory) as building:
             checksum = _build(building, source, notify)
-            # Another process may have finished meanwhile, and its workers may be opening that entry: keep it.
+            # Another process may have finished meanwhile, and its workers may be opening its entry: keep that.
             entry, _ = _check(directory, source)
             if entry is None:
                 entry = _publish(building, directory, source, checksum)
@@ -162,58 +144,23 @@ def open_or_decode(source: Source, notify: Notify) -> CacheEntry:
 
 
 def read_checksum(directory: Path) -> str | None:
-    """Return the checksum that an entry's `dataset.json` states, or None where none can be read."""
+    """Return the checksum in an entry's `dataset.json`, or None if it cannot be read."""
     record = _read_record(directory)
     return None if record is None else str(record.get("checksum"))
 
 
 def checksum_of(directory: Path) -> str | None:
-    """Return the checksum that an entry's arrays have, whatever its record states; None where they cannot be read."""
+    """Return the checksum of an entry's arrays, whatever its record says; None if they cannot be read."""
     try:
         return _checksum(_hash_arrays(directory))
     except Exception:  # NumPy's reader raises almost anything on a damaged header
         return None
 
 
-@contextlib.contextmanager
-def temporary_sibling(final: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `final`, on the same file system, and remove it afterwards.
-
-    Args:
-        final: The path that the folder, or something in it, will be renamed to. Its parent exists.
-
-    Yields:
-        The temporary folder.
-    """
-    folder = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_abandoned(parent: Path, prefix: str) -> None:
-    """Remove temporary folders in `parent` that killed processes left there more than a day ago."""
-    for folder in parent.glob(f"{prefix}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Write a folder, and the files directly in it, through to the disk."""
-    for path in (*(path for path in folder.iterdir() if path.is_file()), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def _reserve(path: Path) -> None:
     """Reserve the disk space of a sparse file.
 
-    Writing to it through a map on a full disk would end the process by a signal; this is an exception instead.
+    On a full disk, writing to it through a map would kill the process; this raises an exception instead.
     """
     if not hasattr(os, "posix_fallocate"):
         return
@@ -247,29 +194,26 @@ def _build(building: Path, source: Source, notify: Notify) -> str:
         "arrays": arrays,
     }
     (building / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    sync_folder(building)
-    building.chmod(0o755)  # mkdtemp made it private; a cache may be shared
     return checksum
 
 
 def _publish(building: Path, directory: Path, source: Source, checksum: str) -> CacheEntry:
-    """Rename `building` to `directory`, in place of an entry that is no longer good."""
-    with temporary_sibling(directory) as discarded:
-        with contextlib.suppress(FileNotFoundError):
-            directory.rename(discarded / "old")
+    """Rename `building` to `directory`, replacing an entry that is no longer valid."""
+    with temporary_folder(directory) as discarded:
+        with contextlib.suppress(OSError):  # there is none; or the next step fails too, and says why
+            move_folder(directory, discarded)
         try:
-            building.rename(directory)
+            place_folder(building, directory)
         except OSError:
             winner, _ = _check(directory, source)
             if winner is None:
                 raise
             return winner
-    sync_folder(directory.parent)
     return CacheEntry(directory, checksum)
 
 
 def _check(directory: Path, source: Source) -> tuple[CacheEntry | None, str]:
-    """Return the entry if it is good; otherwise None and the reason, which is empty where there is no entry."""
+    """Return the entry if it is valid; otherwise None and the reason, which is empty if there is no entry."""
     if not directory.exists():
         return None, ""
     record = _read_record(directory)
@@ -290,7 +234,7 @@ def _check(directory: Path, source: Source) -> tuple[CacheEntry | None, str]:
         return None, f"the cached arrays do not match their SHA-256 ({wrong or 'missing arrays'})"
     checksum = _checksum(arrays)
     if record.get("checksum") != checksum:
-        return None, f"{RECORD_NAME} states another checksum than its arrays have"
+        return None, f"{RECORD_NAME} has a different checksum from its arrays"
     return CacheEntry(directory, checksum), ""
 
 
@@ -305,30 +249,23 @@ def _read_record(directory: Path) -> dict[str, Any] | None:
 def _hash_arrays(directory: Path) -> dict[str, dict[str, Any]]:
     """Return file name → size, dtype, shape and SHA-256 of the contents, for the four arrays.
 
-    The files are read in blocks rather than through a map, so that checking them takes no memory.
+    The files are read in blocks rather than through a map, so checking them takes no memory.
     """
     facts: dict[str, dict[str, Any]] = {}
-    for part in PARTS:
-        for content in CONTENTS:
-            path = array_path(directory, part, content)
-            array = open_array(directory, part, content)
-            if not array.flags.c_contiguous:
-                raise ValueError(f"{path.name} is not in C order")
-            digest = hashlib.sha256()
-            with path.open("rb", buffering=0) as file:
-                file.seek(path.stat().st_size - array.nbytes)
-                while block := file.read(_BLOCK_BYTES):
-                    digest.update(block)
-            facts[path.name] = {
-                "bytes": path.stat().st_size,
-                "dtype": array.dtype.str,
-                "shape": list(array.shape),
-                "sha256": digest.hexdigest(),
-            }
+    for part, content in itertools.product(PARTS, CONTENTS):
+        path = directory / f"{part}_{content}.npy"
+        array = open_array(directory, part, content)
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{path.name} is not in C order")
+        size = path.stat().st_size
+        with path.open("rb", buffering=0) as file:
+            file.seek(size - array.nbytes)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        facts[path.name] = {"bytes": size, "dtype": array.dtype.str, "shape": list(array.shape), "sha256": digest}
     return facts
 
 
 def _checksum(arrays: dict[str, dict[str, Any]]) -> str:
-    """Return one SHA-256 for dtype, shape and contents of all four arrays; the npy headers do not enter it."""
+    """Return one SHA-256 over dtype, shape and contents of all four arrays, without the npy headers."""
     lines = [f"{name} {facts['dtype']} {facts['shape']} {facts['sha256']}" for name, facts in arrays.items()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,41 +1,31 @@
-"""CIFAR-10 in torchvision's root layout: download, checksums, and batches read without trusting their pickles."""
+"""CIFAR-10 in torchvision's folder layout: download, checksums, and batches read without trusting their pickles."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import io
 import os
 import pickle
 import shutil
-import socket
-import sys
 import tarfile
-from collections.abc import Iterator, Mapping
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from evo.data.cache import (
-    Notify,
-    Part,
-    Source,
-    cache_root,
-    open_array,
-    remove_abandoned,
-    sync_folder,
-    temporary_sibling,
-)
+from evo.data.cache import Notify, Part, Source, cache_root, open_array
 from evo.errors import ConfigurationError
+from evo.files import place_folder, remove_abandoned, temporary_folder
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
 
-# From keras/src/datasets/cifar10.py (`file_hash`); torchvision publishes this archive's MD5 only.
+# From keras/src/datasets/cifar10.py (`file_hash`); torchvision publishes only this archive's MD5.
 ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 
 # From torchvision/datasets/cifar.py: `train_list`, `test_list` and `meta` of the class CIFAR10.
@@ -47,7 +37,7 @@ TRAIN_MD5: Mapping[str, str] = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
 }
 TEST_MD5: Mapping[str, str] = {"test_batch": "40351d587109b95175f43aff81a1287e"}
-# Evo reads only the batches; the label names are extracted so that torchvision can use the same folder.
+# evo reads only the batches; the label names are extracted so that torchvision can use the same folder.
 META_FILE = "batches.meta"
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -55,6 +45,7 @@ IMAGE_SHAPE = (3, 32, 32)
 ROW_BYTES = 3 * 32 * 32
 
 SOCKET_TIMEOUT_SECONDS = 30.0
+_BLOCK_BYTES = 1 << 20
 
 
 def default_root() -> Path:
@@ -72,12 +63,12 @@ def cifar10_source(
     test_md5: Mapping[str, str] = TEST_MD5,
     images_per_batch: int = 10_000,
 ) -> Source:
-    """Describe CIFAR-10 below `root`, and download or extract it first where the batches are not there.
+    """Describe CIFAR-10 below `root`; download or extract it first if the batches are not there.
 
     Args:
-        root: torchvision's root: the batches lie in `root/cifar-10-batches-py`.
-        notify: Takes one line of progress at a time.
-        download: Whether it may be fetched.
+        root: torchvision's root: the batches are in `root/cifar-10-batches-py`.
+        notify: Called with one line of progress at a time.
+        download: Whether it may be downloaded or extracted.
         train_md5: File name → MD5 of the training batches, in order.
         test_md5: File name → MD5 of the test batches, in order.
         images_per_batch: How many images each batch holds.
@@ -86,7 +77,7 @@ def cifar10_source(
         The original pixels, shape `(3, 32, 32)`, in the order of the batches.
 
     Raises:
-        ConfigurationError: If there is nothing and no network, or files are missing or corrupt.
+        ConfigurationError: There is nothing and no network, or files are missing or corrupt.
     """
     root = root.expanduser().resolve()
     folder = root / FOLDER
@@ -120,17 +111,17 @@ def cifar10_source(
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Unpickles NumPy arrays in lists and dicts, and refuses to look up anything else.
+    """Unpickles NumPy arrays in lists and dicts, and refuses everything else.
 
-    A pickle can name any function and have it called. The original batches need the three names below;
-    Python 3 adds `_codecs.encode` when it writes bytes in protocol 2.
+    A pickle can name any function and have it called. The original batches need three names; Python 3 adds
+    `_codecs.encode` when it writes bytes in protocol 2.
     """
 
     def find_class(self, module: str, name: str) -> Any:
         """Return one of the allowed objects.
 
         Raises:
-            pickle.UnpicklingError: If the pickle asks for any other.
+            pickle.UnpicklingError: The pickle asks for another one.
         """
         try:
             return _ALLOWED[module, name]
@@ -139,7 +130,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 
 def read_batch(path: Path, md5: str, image_count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Read one batch file, after its checksum.
+    """Check the checksum of one batch file, and read it.
 
     Args:
         path: A batch as the CIFAR-10 page describes it: a pickled dict with `data`, uint8 of shape `(n, 3072)`,
@@ -151,18 +142,18 @@ def read_batch(path: Path, md5: str, image_count: int) -> tuple[npt.NDArray[np.u
         Images of shape `(n, 3, 32, 32)` and labels of shape `(n,)`.
 
     Raises:
-        ConfigurationError: If the file cannot be read, has another checksum, or is not such a batch.
+        ConfigurationError: The file cannot be read, has another checksum, or is not such a batch.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
-    # Not a protection against forgery: it finds damage, and the unpickler below trusts nothing.
+    # MD5 finds damage but not forgery; the unpickler below trusts nothing anyway.
     actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if actual != md5:
         raise ConfigurationError(
             f"{path} is corrupt: expected MD5 {md5}, got {actual}\n"
-            f"delete the folder {path.parent} and start again, so that it is downloaded or extracted anew"
+            f"delete the folder {path.parent} and start again, to have it downloaded or extracted again"
         )
     try:
         batch = RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load()
@@ -172,10 +163,10 @@ def read_batch(path: Path, md5: str, image_count: int) -> tuple[npt.NDArray[np.u
 
 
 def extract_archive(archive: Path, root: Path, *, sha256: str = ARCHIVE_SHA256) -> None:
-    """Extract the batches from the archive into `root/cifar-10-batches-py`, after its checksum.
+    """Check the checksum of the archive, and extract its batches into `root/cifar-10-batches-py`.
 
-    The folder gets its name when it is complete. Only the expected files are read from the archive, whatever
-    else it holds. Where another process was faster its folder stays.
+    The folder gets its name when it is complete. Only the expected files are read from the archive. If another process
+    was faster, its folder stays.
 
     Args:
         archive: `cifar-10-python.tar.gz`.
@@ -183,8 +174,8 @@ def extract_archive(archive: Path, root: Path, *, sha256: str = ARCHIVE_SHA256) 
         sha256: What the archive's SHA-256 must be.
 
     Raises:
-        ConfigurationError: If the archive has another checksum or lacks a file.
-        OSError: If the files cannot be written.
+        ConfigurationError: The archive has another checksum or lacks a file.
+        OSError: The files cannot be written.
     """
     with archive.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
@@ -194,32 +185,29 @@ def extract_archive(archive: Path, root: Path, *, sha256: str = ARCHIVE_SHA256) 
             f"it was not extracted; delete it and download it again from {URL}"
         )
     final = root / FOLDER
-    with temporary_sibling(final) as building:
+    with temporary_folder(final) as building:
         _extract_members(archive, building)
-        sync_folder(building)
-        building.chmod(0o755)  # mkdtemp made it private
         try:
-            building.rename(final)
+            place_folder(building, final)
         except OSError:
             if not final.is_dir():
                 raise
-    sync_folder(root)
 
 
 def _fetch(root: Path, notify: Notify) -> None:
-    """Bring `root/cifar-10-batches-py` about, from the archive in `root` or from the network."""
+    """Make `root/cifar-10-batches-py` from the archive in `root`, or from the network."""
     archive = root / ARCHIVE
     try:
         root.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(root, f".{ARCHIVE}.")
-        remove_abandoned(root, f".{FOLDER}.")
+        remove_abandoned(archive)
+        remove_abandoned(root / FOLDER)
         if archive.is_file():
             notify(f"Extracting {archive}")
             extract_archive(archive, root)
             return
-        with temporary_sibling(archive) as folder:
+        with temporary_folder(archive) as folder:
             notify(f"Downloading CIFAR-10 (170 MB) from {URL} to {root}")
-            _download(folder, archive)
+            _download(folder / ARCHIVE, archive, notify)
             extract_archive(folder / ARCHIVE, root)
     except OSError as error:
         raise ConfigurationError(
@@ -228,17 +216,20 @@ def _fetch(root: Path, notify: Notify) -> None:
         ) from error
 
 
-def _download(folder: Path, target: Path) -> None:
-    """Download the archive into `folder`; `target` is where a person would put it."""
-    # Imported here: it loads torch, and nothing else of this package does.
-    from torchvision.datasets.utils import download_url
-
+def _download(path: Path, target: Path, notify: Notify) -> None:
+    """Download the archive to `path`; `target` is where a person would put it."""
+    done = 0
     try:
-        # torchvision falls back to plain http when https fails, and compares an MD5 at most. Neither is a
-        # danger here: the SHA-256 is checked before anything reads the file.
-        with _socket_timeout(SOCKET_TIMEOUT_SECONDS), _no_animation_off_a_terminal():
-            download_url(URL, str(folder), filename=ARCHIVE)
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        with urllib.request.urlopen(URL, timeout=SOCKET_TIMEOUT_SECONDS) as response, path.open("wb") as file:
+            size = response.length or 0
+            while block := response.read(_BLOCK_BYTES):
+                file.write(block)
+                done += len(block)
+                if size and 10 * done // size > 10 * (done - len(block)) // size:
+                    notify(f"Downloaded {100 * done // size} % of CIFAR-10")
+            if done < size:
+                raise ConnectionError("the connection ended early")
+    except (OSError, http.client.HTTPException) as error:
         raise ConfigurationError(
             f"cannot download CIFAR-10 from {URL}: {error}\n"
             "do one of these:\n"
@@ -249,31 +240,10 @@ def _download(folder: Path, target: Path) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Let no connection or read wait longer than this: torchvision sets no limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-@contextlib.contextmanager
-def _no_animation_off_a_terminal() -> Iterator[None]:
-    """Keep torchvision's progress bar out of log files; it offers no switch."""
-    if sys.stderr.isatty():
-        yield
-    else:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-
-
 def _extract_members(archive: Path, folder: Path) -> None:
     wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN_MD5, *TEST_MD5, META_FILE)}
     try:
-        # Each file is copied under a name of ours, so no path, link or mode of the archive is ever applied.
+        # Each file is copied under one of our names, so paths, links and modes of the archive never apply.
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 name = wanted.get(member.name)
@@ -289,36 +259,26 @@ def _extract_members(archive: Path, folder: Path) -> None:
 
 
 def _fingerprint(folder: Path, names: list[str]) -> str:
-    """Return what changes when a batch file does; checksums are compared when the batches are decoded."""
-    lines, missing = [], []
-    for name in names:
-        try:
-            facts = (folder / name).stat()
-        except OSError:
-            missing.append(name)
-        else:
-            lines.append(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n")
-    if missing:
+    """Return what changes when a batch file changes; checksums are compared when the batches are decoded."""
+    if missing := [name for name in names if not (folder / name).is_file()]:
         raise ConfigurationError(
             f"{folder} lacks {', '.join(missing)}\n"
-            "delete the folder and start again, so that it is downloaded or extracted anew"
+            "delete the folder and start again, to have it downloaded or extracted again"
         )
+    facts = {name: (folder / name).stat() for name in names}
+    lines = [f"{name}\0{fact.st_size}\0{fact.st_mtime_ns}\n" for name, fact in facts.items()]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _check_batch(path: Path, batch: Any, image_count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    if not isinstance(batch, dict):
-        raise ConfigurationError(f"{path} is not a CIFAR-10 batch: expected a dict, got {type(batch).__name__}")
-    data = batch.get("data", batch.get(b"data"))
-    labels = batch.get("labels", batch.get(b"labels"))
+    values = batch if isinstance(batch, dict) else {}
+    data, labels = (values.get(name, values.get(name.encode())) for name in ("data", "labels"))
     shape = (image_count, ROW_BYTES)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != shape:
         raise ConfigurationError(f"{path} is not a CIFAR-10 batch: data must be uint8 of shape {shape}")
-    if (
-        not isinstance(labels, list)
-        or len(labels) != image_count
-        or not all(isinstance(label, int) and 0 <= label < len(CLASSES) for label in labels)
-    ):
+    known = range(len(CLASSES))
+    good = isinstance(labels, list) and all(isinstance(label, int) and label in known for label in labels)
+    if not good or len(labels or ()) != image_count:
         raise ConfigurationError(
             f"{path} is not a CIFAR-10 batch: labels must be a list of {image_count} numbers from 0 to 9"
         )
@@ -326,7 +286,7 @@ def _check_batch(path: Path, batch: Any, image_count: int) -> tuple[npt.NDArray[
 
 
 def _encode_latin1(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, which would also run any codec that is registered."""
+    """Stand in for `_codecs.encode`, which would also run any other registered codec."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"the pickle asks for the codec {encoding!r}, which no batch needs")
     return text.encode("latin1")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from evo.data.cache import Notify, Source, open_array
+from evo.data.cache import Notify, Part, Source, open_array
 from evo.data.splits import fixed_permutation
 
 TRAIN_COUNT = 1500
 TEST_COUNT = 297
 BRIGHTEST = 16  # scikit-learn's pixels count the dark points of a 4×4 block: 0 … 16
 
-# scikit-learn's images are in the order of their writers; this constant mixes them, alike in every run.
+# scikit-learn's images are sorted by writer; this constant shuffles them the same way in every run.
 SHUFFLE_SEED = 1797
 
 
@@ -40,7 +40,7 @@ def _decode(directory: Path, notify: Notify) -> None:
     order = fixed_permutation(TRAIN_COUNT + TEST_COUNT, SHUFFLE_SEED)
     images = np.rint(bunch.images[order] * (255 / BRIGHTEST)).astype(np.uint8)[:, np.newaxis]
     labels = bunch.target[order].astype(np.int64)
-    open_array(directory, "train", "images", "r+")[:] = images[:TRAIN_COUNT]
-    open_array(directory, "train", "labels", "r+")[:] = labels[:TRAIN_COUNT]
-    open_array(directory, "test", "images", "r+")[:] = images[TRAIN_COUNT:]
-    open_array(directory, "test", "labels", "r+")[:] = labels[TRAIN_COUNT:]
+    parts: dict[Part, slice] = {"train": slice(None, TRAIN_COUNT), "test": slice(TRAIN_COUNT, None)}
+    for part, rows in parts.items():
+        open_array(directory, part, "images", "r+")[:] = images[rows]
+        open_array(directory, part, "labels", "r+")[:] = labels[rows]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import multiprocessing
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from evo.data.cache import PARTS, Notify, Part, Source, open_array
 from evo.errors import ConfigurationError
 from evo.processes import deaf_to_interrupts, without_main
 
-# The extensions that torchvision's ImageFolder reads, each with the name of its format.
+# The extensions that torchvision's ImageFolder reads, with the names of their formats.
 FORMATS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -40,76 +41,54 @@ IMAGES_PER_TASK = 500
 LAYOUT = "expected train/<class>/<image> and test/<class>/<image>"
 
 
-@dataclass(frozen=True)
-class FolderImages:
-    """The images of one part, sorted by class and then by file name.
-
-    Attributes:
-        paths: One path an image.
-        labels: Class indices, shape `(n,)`.
-    """
-
-    paths: list[str]
-    labels: npt.NDArray[np.int64]
-
-
 def image_folder_source(data_dir: Path, image_size: int) -> Source:
     """Describe an image folder; lists every file and decodes none.
 
     Args:
-        data_dir: Holds `train/` and `test/`, with the same classes. Names that begin with a dot are passed over.
+        data_dir: Holds `train/` and `test/`, with the same classes. Names that begin with a dot are ignored.
         image_size: Side of the decoded images in pixels; images of another size are resized, bilinearly.
 
     Returns:
-        RGB images of shape `(3, image_size, image_size)`, in the order of classes and then of file names.
+        RGB images of shape `(3, image_size, image_size)`, sorted by class and then by file name.
 
     Raises:
-        ConfigurationError: If a folder is missing, the classes of train and test differ, or a class is empty.
+        ConfigurationError: A folder is missing, the classes of train and test differ, or a class is empty.
     """
     root = data_dir.expanduser().resolve()
     classes = {part: _class_names(root, part) for part in PARTS}
     _check_same_classes(root, classes)
     names = classes["train"]
     fingerprint = hashlib.sha256()
-    images: dict[Part, FolderImages] = {}
+    images: dict[Part, list[tuple[str, int]]] = {part: [] for part in PARTS}
     extensions: set[str] = set()
-    for part in PARTS:
-        paths: list[str] = []
-        labels: list[int] = []
-        for label, name in enumerate(names):
-            found = _list_images(root / part / name)
-            if not found:
-                raise ConfigurationError(
-                    f"class folder {root / part / name} has no images; {LAYOUT} "
-                    f"({', '.join(FORMATS)}), and no further folders below a class"
-                )
-            lines = [f"{part}/{name}/{file}\0{size}\0{modified}\n" for file, size, modified in found]
-            fingerprint.update("".join(lines).encode("utf-8", "surrogateescape"))
-            extensions.update(_extension(file) for file, _, _ in found)
-            paths.extend(f"{root}/{part}/{name}/{file}" for file, _, _ in found)
-            labels.extend([label] * len(found))
-        images[part] = FolderImages(paths, np.array(labels, dtype=np.int64))
-
+    for part, (label, name) in itertools.product(PARTS, enumerate(names)):
+        folder = root / part / name
+        found = _list_images(folder)
+        if not found:
+            raise ConfigurationError(
+                f"class folder {folder} has no images; {LAYOUT} "
+                f"({', '.join(FORMATS)}), and no further folders below a class"
+            )
+        lines = [f"{part}/{name}/{file}\0{size}\0{modified}\n" for file, size, modified in found]
+        fingerprint.update("".join(lines).encode("utf-8", "surrogateescape"))
+        extensions.update(_extension(file) for file, _, _ in found)
+        images[part] += [(f"{folder}/{file}", label) for file, _, _ in found]
     formats = sorted({FORMATS[extension] for extension in extensions})
-
-    def decode(directory: Path, notify: Notify) -> None:
-        _decode(directory, images, image_size, root, notify)
-
     return Source(
         name="imagefolder",
         identity=f"{root}\0{image_size}",
         fingerprint=fingerprint.hexdigest(),
         classes=tuple(names),
         image_shape=(3, image_size, image_size),
-        counts={part: len(images[part].paths) for part in PARTS},
+        counts={part: len(images[part]) for part in PARTS},
         variant=f"image folder, {' and '.join(formats)}",
         origin=str(root),
-        decode=decode,
+        decode=functools.partial(_decode, images, image_size, root),
     )
 
 
 def decode_image(path: str, image_size: int) -> npt.NDArray[np.uint8]:
-    """Decode one image to RGB and resize it if it has another size.
+    """Decode one image to RGB, and resize it if it has another size.
 
     Args:
         path: An image file.
@@ -119,7 +98,7 @@ def decode_image(path: str, image_size: int) -> npt.NDArray[np.uint8]:
         Levels of shape `(3, image_size, image_size)`.
 
     Raises:
-        ConfigurationError: If Pillow cannot read the file.
+        ConfigurationError: Pillow cannot read the file.
     """
     try:
         with Image.open(path) as image:
@@ -128,7 +107,7 @@ def decode_image(path: str, image_size: int) -> npt.NDArray[np.uint8]:
         raise
     except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more on damaged files
         raise ConfigurationError(
-            f"cannot read image {path}: {error}\nreplace the file, or take it out of the data folder"
+            f"cannot read image {path}: {error}\nreplace the file, or remove it from the data folder"
         ) from error
     if pixels.size != (image_size, image_size):
         pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
@@ -155,13 +134,12 @@ def _check_same_classes(root: Path, classes: dict[Part, list[str]]) -> None:
     train, test = set(classes["train"]), set(classes["test"])
     if train == test:
         return
-    lines = [f"data folder {root} has other classes in train/ than in test/"]
-    if train - test:
-        lines.append(f"only in train/: {', '.join(sorted(train - test))}")
-    if test - train:
-        lines.append(f"only in test/: {', '.join(sorted(test - train))}")
-    lines.append("give both parts one folder a class, of the same names")
-    raise ConfigurationError("\n".join(lines))
+    only = {"train": sorted(train - test), "test": sorted(test - train)}
+    lines = [f"only in {part}/: {', '.join(names)}" for part, names in only.items() if names]
+    raise ConfigurationError(
+        f"data folder {root} has different classes in train/ and test/\n"
+        + "\n".join([*lines, "give both parts one folder per class, with the same names"])
+    )
 
 
 def _list_images(folder: Path) -> list[tuple[str, int, int]]:
@@ -183,18 +161,20 @@ def _extension(name: str) -> str:
 
 
 def _visible(entry: os.DirEntry[str]) -> bool:
-    # ".ipynb_checkpoints" is no class, and "._0001.jpg" (macOS's attributes) is no image.
+    # ".ipynb_checkpoints" is not a class, and "._0001.jpg" (macOS's attributes) is not an image.
     return not entry.name.startswith(".")
 
 
-def _decode(directory: Path, images: dict[Part, FolderImages], image_size: int, root: Path, notify: Notify) -> None:
+def _decode(
+    images: dict[Part, list[tuple[str, int]]], image_size: int, root: Path, directory: Path, notify: Notify
+) -> None:
     tasks: list[tuple[Path, Part, int, list[str], int]] = []
     for part, listed in images.items():
-        open_array(directory, part, "labels", "r+")[:] = listed.labels
-        for start in range(0, len(listed.paths), IMAGES_PER_TASK):
-            paths = listed.paths[start : start + IMAGES_PER_TASK]
+        open_array(directory, part, "labels", "r+")[:] = [label for _, label in listed]
+        for start in range(0, len(listed), IMAGES_PER_TASK):
+            paths = [path for path, _ in listed[start : start + IMAGES_PER_TASK]]
             tasks.append((directory, part, start, paths, image_size))
-    count = sum(len(listed.paths) for listed in images.values())
+    count = sum(map(len, images.values()))
     processes = min(_available_cores(), len(tasks)) if count > PARALLEL_FROM else 1
     noun = "process" if processes == 1 else "processes"
     notify(f"Decoding {count:,} images in {root} ({processes} {noun})")
@@ -209,7 +189,7 @@ def _decode(directory: Path, images: dict[Part, FolderImages], image_size: int, 
 
 
 def _decode_in_processes(tasks: Sequence[tuple[Any, ...]], processes: int) -> None:
-    # Spawned, not forked: a caller may have threads already (torch's), and a fork copies their locks locked.
+    # Spawned, not forked: the caller may have threads (torch's), and a fork would copy locks that they hold.
     pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
     try:
         with without_main(), deaf_to_interrupts():
@@ -222,7 +202,7 @@ def _decode_in_processes(tasks: Sequence[tuple[Any, ...]], processes: int) -> No
 
 
 def _decode_task(directory: Path, part: Part, start: int, paths: list[str], image_size: int) -> None:
-    """Decode some images straight into the array on disk, so that no pixels travel between processes."""
+    """Decode some images directly into the array on disk: no pixels travel between processes."""
     array = open_array(directory, part, "images", "r+")
     for index, path in enumerate(paths, start):
         array[index] = decode_image(path, image_size)

@@ -11,15 +11,15 @@ from evo.errors import ConfigurationError
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 
-# A constant and never the run's seed: fitness values of different runs compare only on the same validation part.
+# A constant, not the run's seed: fitness values of different runs can only be compared on the same validation part.
 SPLIT_SEED = 20190412
 
 
 def fixed_permutation(count: int, seed: int) -> Indices:
-    """Return a permutation of 0 … count-1 that depends on `count` and `seed` alone.
+    """Return a permutation of 0 … count-1 that depends only on `count` and `seed`.
 
-    It is the order of raw 64-bit draws of PCG64. NumPy promises that a bit generator's stream never changes
-    (NEP 19), but promises nothing of the kind for `Generator.permutation`.
+    It is the order of raw 64-bit draws of PCG64. NumPy promises that a bit generator's stream never changes (NEP 19),
+    but not that `Generator.permutation` never does.
 
     Args:
         count: How many indices.
@@ -33,20 +33,20 @@ def fixed_permutation(count: int, seed: int) -> Indices:
 
 
 def split_train(count: int, validation_fraction: float = 0.1) -> tuple[Indices, Indices]:
-    """Split training images at random, but always alike, into a training and a validation part.
+    """Split training images into a training and a validation part, at random but always the same way.
 
-    Images that lie sorted by class, as those of an image folder do, still give a mixed split.
+    Images that are sorted by class, like those of an image folder, still give a mixed split.
 
     Args:
         count: Number of training images, at least 2.
-        validation_fraction: The validation part's share, in (0, 1). It is rounded to whole images, and each
-            part keeps at least one.
+        validation_fraction: The validation part's share, in (0, 1). It is rounded to whole images, and each part
+            gets at least one.
 
     Returns:
         The sorted indices of the training part, then those of the validation part.
 
     Raises:
-        ConfigurationError: If `count` or `validation_fraction` is out of range.
+        ConfigurationError: `count` or `validation_fraction` is out of range.
     """
     if count < 2:
         raise ConfigurationError(f"a validation split needs at least 2 training images, got {count}")
@@ -58,5 +58,5 @@ def split_train(count: int, validation_fraction: float = 0.1) -> tuple[Indices, 
 
 
 def validation_count(count: int, validation_fraction: float = 0.1) -> int:
-    """Return how many of `count` training images, at least 2, are the validation part."""
+    """Return how many of `count` training images, at least 2, are in the validation part."""
     return min(max(round(count * validation_fraction), 1), count - 1)

@@ -16,10 +16,10 @@ class Part:
     """Some images of a dataset.
 
     Attributes:
-        images: uint8, (all images, channels, height, width), on the training's device; on a CPU mapped from the file
-            and shared with every other worker.
+        images: uint8, (all images, channels, height, width), on the training's device; on a CPU, mapped from the file
+            and shared by all workers.
         labels: int64, (all images,).
-        indices: int64, (n,): the images that belong to the part.
+        indices: int64, (n,): the images in this part.
     """
 
     images: torch.Tensor
@@ -30,10 +30,10 @@ class Part:
         return len(self.indices)
 
     def mixed(self, seed: int) -> Part:
-        """Return the same images in an order that depends on their number and `seed` alone.
+        """Return the same images in an order that depends only on their number and `seed`.
 
-        An image folder's test set lies sorted by class. The statistics of a batch of one class are not those that batch
-        norm was trained with, so whoever uses them needs mixed batches.
+        An image folder's test set is sorted by class. Where batch norm measures the statistics of test batches, these
+        must be mixed, as the batches of the training were.
         """
         order = torch.from_numpy(fixed_permutation(len(self), seed)).to(self.indices.device)
         return replace(self, indices=self.indices[order])
@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Turns pixels into what a network sees: (pixels - shift) · scale, computed from the training part alone."""
+    """Turns pixels into what a network sees: (pixels - shift) · scale, computed from the training part only."""
 
     shift: torch.Tensor
     scale: torch.Tensor | None
@@ -61,11 +61,11 @@ def load_part(
 
     Args:
         dataset: Where the arrays are.
-        part: "train" and "validation" divide the training set as `split_train` does; "all_train" is all of it.
+        part: "train" and "validation" divide the training set as in `split_train`; "all_train" is all of it.
         device: Where trainings run.
     """
     with warnings.catch_warnings():
-        # The maps are read-only, so that all workers share them; torch warns of that, and nobody writes.
+        # The maps are read-only because all workers share them. torch warns about that, but nothing writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         images, labels = (torch.from_numpy(array) for array in dataset.arrays("test" if part == "test" else "train"))
     if part in ("train", "validation"):
@@ -80,8 +80,8 @@ def fit_preprocessing(kind: str, part: Part) -> Preprocessing:
     """Return the preprocessing fitted on `part`.
 
     Args:
-        kind: "standardise": zero mean and unit variance a channel. "subtract_mean_image": the report's: pixels in
-            0..255 minus the mean image, not divided.
+        kind: "standardise": zero mean and unit variance per channel. "subtract_mean_image": as in the 2019 report,
+            pixels in 0..255 minus the mean image, not scaled.
         part: The training part.
     """
     device = part.images.device

@@ -1,4 +1,4 @@
-"""Where evaluations happen: in this process or in worker processes, behind one interface."""
+"""Where evaluations happen: in this process, in worker processes or on a cluster, behind one interface."""
 
 from evo.evaluators.base import Evaluator, Setup, Task
 from evo.evaluators.in_process import InProcessEvaluator

@@ -55,6 +55,10 @@ class Task:
         """Return whether an evaluation is this task's."""
         return (self.individual, self.replicate) == (evaluation.individual, evaluation.replicate)
 
+    def evaluation(self, status: Status, **values: Any) -> Evaluation:
+        """Return this task's evaluation with a status and further values."""
+        return Evaluation(self.individual, self.replicate, self.seed, status, phase=self.phase, **values)
+
 
 Evaluate: TypeAlias = Callable[[Sequence[Task]], Iterator[Evaluation]]
 """Evaluates a batch of tasks; yields one evaluation per task, in any order, each as soon as it is ready."""
@@ -85,17 +89,7 @@ def cell_text(text: str) -> str:
 
 def failure(task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0) -> Evaluation:
     """Return the evaluation of a task that its worker could not finish."""
-    return Evaluation(
-        individual=task.individual,
-        replicate=task.replicate,
-        seed=task.seed,
-        status=status,
-        error=reason,
-        phase=task.phase,
-        worker=worker,
-        started=time.time() - seconds,
-        seconds=seconds,
-    )
+    return task.evaluation(status, error=reason, worker=worker, started=time.time() - seconds, seconds=seconds)
 
 
 class Setup(ABC):

@@ -1,4 +1,4 @@
-"""Evaluates in this process, one task after another: for objectives of the user's own."""
+"""Evaluates in this process, one task after another: for user-defined objectives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evo.individual import Evaluation
 
 
 class InProcessEvaluator(Evaluator):
-    """Calls the evaluation function when its result is asked for."""
+    """Evaluates a task when its result is asked for."""
 
     def __init__(self, setup: Setup):
         self._setup = setup

@@ -1,4 +1,4 @@
-"""Evaluation by a function of the user's: f(config) or f(config, seed), higher is better."""
+"""Evaluation by a user-defined function: f(config) or f(config, seed), higher is better."""
 
 from __future__ import annotations
 
@@ -17,22 +17,18 @@ Objective = Callable[..., Any]
 
 
 def takes_seed(objective: Objective) -> bool:
-    """Return whether an objective wants the seed: it has a parameter `seed`, or two that need a value."""
+    """Return whether an objective takes the seed: it has a parameter `seed`, or two without a default."""
     try:
         parameters = inspect.signature(objective).parameters
     except (TypeError, ValueError):
         return False
-    required = [
-        parameter
-        for parameter in parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [one for one in parameters.values() if one.default is one.empty and one.kind in positional]
     return "seed" in parameters or len(required) >= 2
 
 
 def name_of(objective: Objective) -> str:
-    """Return the name that a run keeps of a function; the function itself is never written."""
+    """Return the name that a run records for a function; the function itself is never written."""
     return str(getattr(objective, "__qualname__", type(objective).__name__))
 
 
@@ -58,26 +54,15 @@ class ObjectiveSetup(Setup):
             status, error = "out_of_memory", reason_of(problem)
         except Exception as problem:  # any failure of the user's function is a row with its reason
             error = reason_of(problem)
-        return Evaluation(
-            individual=task.individual,
-            replicate=task.replicate,
-            seed=task.seed,
-            status=status,
-            fitness=fitness,
-            seconds=time.perf_counter() - clock,
-            started=started,
-            worker="main",
-            engine="objective",
-            error=error,
-            phase=task.phase,
-        )
+        seconds = time.perf_counter() - clock
+        facts: dict[str, Any] = {"worker": "main", "engine": "objective", "started": started, "seconds": seconds}
+        return task.evaluation(status, fitness=fitness, error=error, **facts)
 
     def _call(self, task: Task) -> tuple[float | None, str]:
         config = dict(task.config)
         if takes_seed(self.objective):
-            parameters = inspect.signature(self.objective).parameters
-            seed = {"seed": task.seed} if "seed" in parameters else None
-            value = self.objective(config, **seed) if seed else self.objective(config, task.seed)
+            named = "seed" in inspect.signature(self.objective).parameters
+            value = self.objective(config, seed=task.seed) if named else self.objective(config, task.seed)
         else:
             value = self.objective(config)
         if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -1,4 +1,4 @@
-"""Which waiting task starts next: the costliest that fits into memory beside those that run."""
+"""Which waiting tasks start next: the costliest that fits into memory beside the running ones, and its batch."""
 
 from __future__ import annotations
 
@@ -6,85 +6,108 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from evo.evaluators.base import Task
+from evo.evaluators.base import Task, TaskKey
 
 MEMORY_SHARE = 0.85
-"""Of the free memory: what a training is said to need is not exact."""
+"""How much of the free memory is planned with: estimates of what trainings need are not exact."""
 
 
 class Planner:
-    """Keeps the tasks that wait. The longest start first: little is then left to wait for at the end (Graham, 1969)."""
+    """Holds the waiting tasks. The longest starts first, which leaves little to wait for at the end (Graham, 1969).
 
-    def __init__(self) -> None:
+    Args:
+        batch: Which waiting tasks to start together with one; see `Setup.batch`.
+    """
+
+    def __init__(self, batch: Callable[[Task, Sequence[Task]], list[Task]] = lambda first, waiting: [first]) -> None:
         self.memory = math.inf
+        self._batch = batch
         self._waiting: list[Task] = []
         self._solitary: list[Task] = []
         self._alone: list[Task] = []
-        self._limits: dict[tuple[int, int, str], float] = {}
+        self._single: set[TaskKey] = set()
+        self._limits: dict[TaskKey, float] = {}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._solitary)
 
     def limit_memory(self, free: float) -> None:
-        """Take how many bytes are free before the first task."""
+        """Plan with this many bytes, free before the first task."""
         self.memory = MEMORY_SHARE * free
 
     def add(self, task: Task) -> None:
-        """Let a task wait."""
+        """Add a waiting task."""
         self._waiting.append(task)
 
-    def put_back(self, task: Task) -> None:
-        """Let a task that was taken be the next one."""
-        self._waiting.insert(0, replace(task, cost=math.inf))
+    def put_back(self, tasks: Sequence[Task], *, single: bool = False) -> None:
+        """Return tasks that were taken; they start next.
+
+        Args:
+            tasks: Which ones.
+            single: Start each in a batch of its own from now on: one of them may have harmed the others.
+        """
+        self._waiting[:0] = [replace(task, cost=math.inf) for task in tasks]
+        self._single |= {task.key for task in tasks if single}
 
     def clear(self) -> None:
-        """Forget every task."""
+        """Drop every waiting task."""
         self._waiting.clear()
         self._solitary.clear()
 
-    def take(self, running: Sequence[Task], is_welcome: Callable[[Task], bool] = lambda task: True) -> Task | None:
-        """Return the task that is to start beside those that run, or None if there is none.
+    def take(self, running: Sequence[Task], is_welcome: Callable[[Task], bool] = lambda task: True) -> list[Task]:
+        """Return the batch of tasks to start on one worker beside the running tasks; it is empty if none may start.
 
-        Where nothing runs, any task may start: only memory itself can say that one is too large.
+        If nothing is running, any task may start: only running it shows whether it really is too large.
 
         Args:
             running: Tasks in the same memory.
-            is_welcome: Says which tasks may start where this one is to.
+            is_welcome: Says which tasks may start on this worker.
         """
-        chosen = self._next(running, is_welcome)
-        if chosen is not None:
-            self._limits[chosen.individual, chosen.replicate, chosen.measure] = self.memory
-        return chosen
+        batch = self._next(running, is_welcome)
+        self._limits.update((task.key, self.memory) for task in batch)
+        return batch
 
-    def _next(self, running: Sequence[Task], is_welcome: Callable[[Task], bool]) -> Task | None:
+    def _next(self, running: Sequence[Task], is_welcome: Callable[[Task], bool]) -> list[Task]:
         if any(task in running for task in self._alone):
-            return None
+            return []
         used = sum(task.memory for task in running)
         fitting = [task for task in self._waiting if not running or used + task.memory <= self.memory]
-        fitting = [task for task in fitting if is_welcome(task)]
+        fitting = sorted(filter(is_welcome, fitting), key=lambda task: -task.cost)  # the first of equals stays first
         if fitting:
-            chosen = max(fitting, key=lambda task: task.cost)  # the first of equals
-            self._waiting.remove(chosen)
-            return chosen
-        alone = next((task for task in self._solitary if is_welcome(task)), None)
+            batch = self._together(fitting[0], fitting[1:], used)
+            for task in batch:
+                self._waiting.remove(task)
+            return batch
+        alone = next(filter(is_welcome, self._solitary), None)
         if running or alone is None:
-            return None
+            return []
         self._solitary.remove(alone)
         self._alone.append(alone)
-        return alone
+        return [alone]
+
+    def _together(self, first: Task, others: Sequence[Task], used: float) -> list[Task]:
+        """Return a task and those that belong to its batch, as far as memory allows."""
+        batch, used = [first], used + first.memory
+        if first.key in self._single:
+            return batch
+        for task in self._batch(first, [task for task in others if task.key not in self._single]):
+            if task is not first and used + task.memory <= self.memory:
+                batch.append(task)
+                used += task.memory
+        return batch
 
     def out_of_memory(self, task: Task, beside: Sequence[Task]) -> None:
-        """Learn that a task did not fit beside others: half as much may run at a time, and it starts alone, last.
+        """Learn that a task did not fit beside others: plan with half of that memory, and run the task alone, last.
 
         Args:
             task: Which one.
-            beside: All that ran beside it at some time; no more ran at any time than could when it started.
+            beside: Every task that ran beside it at some time. Together they never used more than was allowed when
+                the task started.
         """
-        limit = self._limits.get((task.individual, task.replicate, task.measure), math.inf)
-        used = min(task.memory + sum(other.memory for other in beside), limit)
+        used = min(task.memory + sum(other.memory for other in beside), self._limits.get(task.key, math.inf))
         self.memory = min(self.memory, used / 2)  # several that run out at the same time halve it once
         self.put_back_alone(task)
 
     def put_back_alone(self, task: Task) -> None:
-        """Let a task wait again that is to start with nothing beside it, last."""
+        """Return a task that was taken; it runs last, with nothing beside it."""
         self._solitary.append(task)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from evo.errors import ConfigurationError, RunError, StorageError, did_you_mean
-from evo.files import STATES_BYTES, move_folder, remove_file, remove_partial, sync_folder, temporary_folder
+from evo.files import STATES_BYTES, move_folder, remove_file, remove_partial, sync, temporary_folder
 from evo.record.journal import locked
 
 Filled = TypeVar("Filled")
@@ -102,7 +102,7 @@ def make_run_folder(path: Path, fill: Callable[[Path], Filled], *, overwrite: bo
                     raise
         else:
             _take_place(building, place)
-        sync_folder(place.parent)
+        sync(place.parent)
     return filled
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import RunError, StorageError
-from evo.files import append, create_to_append, cut, sync_folder
+from evo.files import append, create_to_append, cut, sync
 from evo.plain_text import read_json
 
 FORMAT = 1
@@ -64,7 +64,7 @@ class Journal:
         try:
             if path is not None and journal._descriptor is not None:
                 _lock(journal._descriptor, path)
-                sync_folder(path.parent)
+                sync(path.parent)
             journal.append({"kind": "start", "format": FORMAT, **facts})
         except BaseException:
             journal.close()

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from evo.data import DATASETS, detect_dataset, prepare_dataset
+from evo.data import detect_dataset, prepare_dataset
 from evo.data.cifar10 import ARCHIVE, FOLDER
+from evo.data.prepared import SOURCES
 from evo.errors import ConfigurationError
+from evo.names import DATASETS
 
 Tree = Callable[..., Path]
+
+
+def test_every_name_has_its_dataset() -> None:
+    assert tuple(SOURCES) == DATASETS
 
 
 def test_an_image_tree_is_detected(make_tree: Tree) -> None:

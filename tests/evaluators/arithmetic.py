@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.evaluators.base import Evaluate, StopRequest, Task
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, one_by_one
 from evo.individual import Evaluation
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class Arithmetic(Setup):
     """Squares `x`.
 
     `sleep` waits for so many seconds first; `die_until` ends the process by SIGKILL until a file has so many bytes, one
@@ -25,8 +25,6 @@ class Arithmetic:
     folder: Path
     broken: str = ""
 
-    needs_main = False
-
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         if self.broken == "configuration":
             raise ConfigurationError("--device: there is none")
@@ -34,7 +32,7 @@ class Arithmetic:
             raise RuntimeError("surprise")
         if self.broken == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.evaluate, {"device": "cpu", "precision": "fp32", "engine": "eager", "threads": 1}
+        return one_by_one(self.evaluate), {"device": "cpu", "precision": "fp32", "engine": "eager", "threads": 1}
 
     def evaluate(self, task: Task) -> Evaluation:
         config: dict[str, Any] = dict(task.config)

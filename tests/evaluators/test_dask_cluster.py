@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from distributed import Client, get_worker
 
 from evo.errors import ClusterLost, ConfigurationError, SearchError
 from evo.evaluators import ObjectiveSetup, Task
+from evo.evaluators.base import Evaluate, StopRequest
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.dask.connection import Connection, _warn_if_open, connect, is_loopback
@@ -190,7 +191,7 @@ def test_a_worker_with_other_sources_takes_no_part_and_the_search_says_so(
     assert evaluation.worker == "worker-1"
     [warning] = warnings
     assert "worker-0" in warning
-    assert "no part in the search takes worker-0" in warning
+    assert "cannot take part in the search: worker-0" in warning
     assert "evo's source is" in warning
     assert "0123456789ab" in warning
     assert "install" in warning
@@ -211,8 +212,9 @@ def test_without_a_worker_that_can_take_part_nothing_begins(
 class Facts(Arithmetic):
     """Says of worker 0 that it computes in another precision."""
 
-    def build(self, stop: Any) -> tuple[Callable[[Task], Evaluation], dict[str, Any]]:
-        return self.evaluate, {"device": "cpu", "precision": next(PRECISIONS), "engine": "eager", "threads": 1}
+    def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
+        function, facts = super().build(stop)
+        return function, {**facts, "precision": next(PRECISIONS)}
 
 
 PRECISIONS: Iterator[str] = iter(())
@@ -308,7 +310,7 @@ def test_what_is_no_cluster_is_refused_before_anything_is_tried(where: Any) -> N
 def test_a_file_of_something_else_is_no_scheduler_file(tmp_path: Path) -> None:
     path = tmp_path / "scheduler.json"
     path.write_text("{}")
-    with pytest.raises(ConfigurationError, match="none that a Dask scheduler wrote"):
+    with pytest.raises(ConfigurationError, match="was not written by a Dask scheduler"):
         connect(path, 1, str)
 
 
@@ -364,5 +366,5 @@ def test_a_reply_for_nobody_is_not_taken(two_workers: Client) -> None:
     with evaluator_of(two_workers) as evaluator:
         evaluator.start()
         stray: Any = object()
-        evaluator._take(Returned(stray, Reply("evaluation", Evaluation(7, 0, 1, "complete", 1.0))))
+        evaluator._take(Returned(stray, Reply("done", [(Evaluation(7, 0, 1, "complete", 1.0), None)])))
         assert evaluator.pending == 0

@@ -14,7 +14,7 @@ from distributed import Client, Future, Status, Worker
 
 from evo.errors import ConfigurationError, Interrupted
 from evo.evaluators import ObjectiveSetup, Task
-from evo.evaluators.base import Evaluate, StopRequest
+from evo.evaluators.base import Evaluate, Setup, StopRequest, one_by_one
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.dask.connection import connect
 from evo.evaluators.dask.members import Member
@@ -160,10 +160,8 @@ def test_a_worker_is_not_restarted_for_what_others_do_there(one_worker: Client, 
 
 
 @dataclass(frozen=True)
-class Interruptible:
+class Interruptible(Setup):
     """Trains until it is asked to stop, and notes when it begins and when it saves its state."""
-
-    needs_main = False
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         def evaluate(task: Task) -> Evaluation:
@@ -176,7 +174,7 @@ class Interruptible:
             SAVED.append(task.individual)
             raise Interrupted
 
-        return evaluate, {"device": "cpu", "precision": "fp32", "engine": "eager", "threads": 1}
+        return one_by_one(evaluate), {"device": "cpu", "precision": "fp32", "engine": "eager", "threads": 1}
 
 
 SAVED: list[int] = []
@@ -198,7 +196,7 @@ def test_a_stop_saves_what_is_in_flight_and_gives_an_idle_worker_nothing(two_wor
         evaluator.start()
         evaluator.submit(task(7))
         serve_until(evaluator, BEGAN.is_set)
-        serve_until(evaluator, lambda: any(member.begun for member in evaluator._members()))
+        serve_until(evaluator, lambda: any(member.begun for member in evaluator._all_workers()))
         began = time.monotonic()
         assert evaluator.suspend(PATIENCE) == []
         assert time.monotonic() - began < PATIENCE / 2, "it waited for a worker that had nothing to do"
@@ -308,17 +306,16 @@ def test_a_task_that_loses_a_second_worker_beside_others_is_tried_alone() -> Non
     client: Any = None
     evaluator = DaskEvaluator(OBJECTIVE, lambda: client)
     lost, other = replace(task(0), memory=1.0), replace(task(1), memory=1.0)
-    member = Member("tcp://127.0.0.1:1", "worker-0", task=lost, beside=[other])
-    evaluator._do_again(lost, member, "it has left the cluster")
-    again = evaluator._planner.take([other])
-    assert again is not None, "workers come and go: once is nothing"
-    evaluator._do_again(again, member, "it has left the cluster")
-    assert evaluator._planner.take([other]) is None
+    member = Member(address="tcp://127.0.0.1:1", name="worker-0", tasks=[lost], beside=[other])
+    evaluator._do_again(member, "it has left the cluster")
+    member.tasks = evaluator._planner.take([other])
+    assert member.tasks, "workers come and go: one loss means nothing"
+    evaluator._do_again(member, "it has left the cluster")
+    assert evaluator._planner.take([other]) == []
     alone = evaluator._planner.take([])
-    assert alone is not None
-    assert alone.individual == 0
+    assert [task.individual for task in alone] == [0]
     evaluator._planner.add(other)
-    assert evaluator._planner.take([alone]) is None, "nothing begins beside it"
+    assert evaluator._planner.take(alone) == [], "nothing starts beside it"
 
 
 # Errors.

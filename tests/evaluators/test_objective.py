@@ -18,7 +18,8 @@ CONFIG = {"x": 2.0, "layers": (3, 4)}
 
 def evaluate(objective: Callable[..., Any]) -> Evaluation:
     function, _ = ObjectiveSetup(objective).build(StopRequest())
-    return function(Task(4, 101, 77, dict(CONFIG), phase="finalist"))
+    [evaluation] = function([Task(4, 101, 77, dict(CONFIG), phase="finalist")])
+    return evaluation
 
 
 def config_only(config: Any) -> float:
@@ -141,5 +142,6 @@ def test_an_interrupt_is_no_result() -> None:
 def test_an_objective_may_change_its_configuration() -> None:
     task = Task(0, 0, 0, {"x": 2.0})
     function, _ = ObjectiveSetup(lambda config: config.pop("x")).build(StopRequest())
-    assert function(task).fitness == 2.0
+    [evaluation] = function([task])
+    assert evaluation.fitness == 2.0
     assert task.config == {"x": 2.0}

@@ -1,4 +1,4 @@
-"""The way to a Dask cluster: one that runs somewhere, one that is started here, or a client of the user's own."""
+"""Connecting to a Dask cluster: a running one, one that is started here, or a client that the caller made."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ START_SECONDS = 120.0
 """How long the workers of a local cluster may take to start, on a busy machine."""
 INSTALL = "pip install 'evo-hpo[dask]'"
 ENCRYPTED = ("tls://", "wss://")
-"""Beginnings of addresses where certificates say who may take part."""
+"""Beginnings of addresses where certificates are required to take part."""
 WITHIN = "inproc://"
-"""The beginning of an address that leads to this process."""
+"""The beginning of addresses inside this process."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Connection:
 
     Attributes:
         client: Connected.
-        address: The scheduler's.
-        close: Ends what was started for this search: nothing for a client of the user's own.
+        address: The scheduler's address.
+        close: Ends what was started for this search; does nothing for the caller's client.
     """
 
     client: Client
@@ -50,7 +50,7 @@ class Connection:
 
 
 def name_of_cluster(where: Where) -> str:
-    """Return what a run keeps of where it was evaluated."""
+    """Return what a run records about where it was evaluated."""
     return str(where) if isinstance(where, str | Path) else str(getattr(where.scheduler, "address", "a client"))
 
 
@@ -59,13 +59,13 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
 
     Args:
         where: See `Where`.
-        workers: Of a local cluster: processes of one thread each.
-        warn: Takes what a person must know.
-        gpus: Of a local cluster: each worker sees one of these, in turn; none are left as they are.
+        workers: How many processes of one thread each a local cluster has.
+        warn: Called with what a person must know.
+        gpus: GPUs of which each worker of a local cluster sees one, in turn.
 
     Raises:
-        ConfigurationError: There is no such thing, or Dask is not installed.
-        ClusterLost: Nobody answers there.
+        ConfigurationError: The address cannot be used, or Dask is not installed.
+        ClusterLost: No scheduler answers there.
         SearchError: A local cluster cannot be started.
     """
     try:
@@ -87,7 +87,7 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
     address = _address(where)
     if address.startswith(ENCRYPTED) and not distributed.Security().get_connection_args("client").get("ssl_context"):
         raise ConfigurationError(
-            f"--dask {address}: wants certificates, and Dask's configuration names none for clients: "
+            f"--dask {address}: needs certificates, and Dask's configuration names none for clients: "
             "docs/dask.md, Security"
         )
     from distributed.comm.core import FatalCommClosedError
@@ -96,14 +96,14 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="evo")
     except FatalCommClosedError as error:
         raise ConfigurationError(
-            f"--dask {where}: no way to the scheduler at {address} ({_first_line(error)}): docs/dask.md, Security"
+            f"--dask {where}: cannot reach the scheduler at {address} ({_first_line(error)}): docs/dask.md, Security"
         ) from None
     except OSError as error:
         raise ClusterLost(
             f"--dask {where}: no scheduler answers at {address} ({_first_line(error)}); "
             "is it running, and can it be reached from here?"
         ) from None
-    except (ValueError, TypeError, RuntimeError) as error:  # no address, or of a kind that Dask is not set up for
+    except (ValueError, TypeError, RuntimeError) as error:  # not an address, or of a kind that Dask is not set up for
         raise ConfigurationError(
             f"--dask {where}: cannot be used as an address ({_first_line(error)}); "
             f"give tcp://host:8786, tls://host:8786, a scheduler file, or {LOCAL}"
@@ -113,23 +113,23 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
 
 
 def _warn_if_open(client: Client, address: str, warn: Callable[[str], None]) -> None:
-    """Warn of a scheduler that others reach: it may be spoken to by the loopback and listen everywhere."""
+    """Warn about a scheduler that others can reach: even one addressed by the loopback may listen everywhere."""
     listens = str(client.scheduler_info(n_workers=0).get("address", address))
     if beyond := [one for one in (address, listens) if _is_open(one)]:
         warn(
-            f"warning: the scheduler at {beyond[0]} is not encrypted and asks nobody for a password: whoever reaches "
-            "its port can run code as you, on all its workers. Use a tls:// address, or let it listen on the loopback "
-            "alone (dask scheduler --host 127.0.0.1): docs/dask.md, Security"
+            f"warning: the scheduler at {beyond[0]} is not encrypted and asks for no password: anyone who can reach "
+            "its port can run code as you, on all its workers. Use a tls:// address, or let it listen only on the "
+            "loopback (dask scheduler --host 127.0.0.1): docs/dask.md, Security"
         )
 
 
 def _is_open(address: str) -> bool:
-    """Return whether others reach an address, and need no certificate."""
+    """Return whether others can reach an address without a certificate."""
     return "://" in address and not address.startswith((*ENCRYPTED, WITHIN)) and not is_loopback(address)
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address such as tcp://127.0.0.1:8786 leads to this machine alone."""
+    """Return whether an address such as tcp://127.0.0.1:8786 can only be reached from this machine."""
     host = address.partition("://")[2].rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -138,7 +138,7 @@ def is_loopback(address: str) -> bool:
 
 
 def _address(where: str | Path) -> str:
-    """Return the address that is given, or that a scheduler file holds."""
+    """Return the given address, or the one in a scheduler file."""
     text = str(where)
     if "://" in text:
         return text
@@ -147,17 +147,17 @@ def _address(where: str | Path) -> str:
         try:
             return str(json.loads(path.read_text(encoding="utf-8"))["address"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise ConfigurationError(f"--dask {text}: is a file, but none that a Dask scheduler wrote") from None
+            raise ConfigurationError(f"--dask {text}: is a file, but was not written by a Dask scheduler") from None
     host, _, port = text.rpartition(":")
     if host and port.isdigit():
         return f"tcp://{text}"
     raise ConfigurationError(
-        f"--dask {text}: is no address (tcp://host:8786, tls://host:8786), no scheduler file, and not {LOCAL}"
+        f"--dask {text}: is not an address (tcp://host:8786, tls://host:8786), a scheduler file, or {LOCAL}"
     )
 
 
 def _local(workers: int, gpus: Sequence[str]) -> Connection:
-    """Start a scheduler and workers on this machine; they listen on its loopback alone, and end with this process."""
+    """Start a scheduler and workers on this machine; they listen only on its loopback, and end with this process."""
     import dask
     from distributed import Client
 
@@ -167,13 +167,13 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
             'put the call of evo.search under `if __name__ == "__main__":`'
         )
     options: dict[str, Any] = {
-        "distributed.scheduler.worker-ttl": None,  # a worker here is gone when its process is
-        "distributed.worker.memory.terminate": False,  # what fits into memory is planned
+        "distributed.scheduler.worker-ttl": None,  # a worker here is gone when its process is gone
+        "distributed.worker.memory.terminate": False,  # evo plans memory itself
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
     }
     try:
-        # Whatever goes wrong before all is there ends what has been started.
+        # If anything fails before all of it runs, what has been started is ended.
         with ExitStack() as started, dask.config.set(options), without_main(), deaf_to_interrupts():
             cluster = _local_cluster_type(gpus)(
                 n_workers=0,
@@ -190,7 +190,7 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
             cluster.scale(workers)
             client = Client(cluster, set_as_default=False, name="evo")
             started.callback(client.close)
-            client.wait_for_workers(workers, timeout=START_SECONDS)  # they are to be started within this block
+            client.wait_for_workers(workers, timeout=START_SECONDS)  # they must start within this block
             close = started.pop_all().close
     except (OSError, RuntimeError) as error:
         raise SearchError(f"--dask {LOCAL}: cannot start a cluster: {_first_line(error)}") from error
@@ -198,7 +198,7 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
 
 
 def _local_cluster_type(gpus: Sequence[str]) -> type[LocalCluster]:
-    """Return Dask's local cluster, whose workers see one GPU each where there are any."""
+    """Return Dask's local cluster, whose workers see one GPU each if there are any."""
     from distributed import LocalCluster
 
     class OneGPUEach(LocalCluster):  # type: ignore[misc]  # distributed has no types
@@ -211,19 +211,19 @@ def _local_cluster_type(gpus: Sequence[str]) -> type[LocalCluster]:
 
 
 def _temporary_security() -> Any:
-    """Return certificates for this cluster alone: other users of the machine reach its loopback, too."""
+    """Return certificates for this cluster only: other users of the machine can reach its loopback too."""
     from distributed.security import Security
 
     try:
         return Security.temporary()
     except ImportError as error:
         raise ConfigurationError(
-            f"--dask {LOCAL}: makes certificates, for which a package is missing: {error}"
+            f"--dask {LOCAL}: needs certificates, and a package to make them is missing: {error}"
         ) from None
 
 
 def _be_silent() -> None:
-    """Let Dask's own lines out of the terminal: what a person must know is said by evo."""
+    """Keep Dask's own log lines out of the terminal: evo reports what a person must know."""
     for handler in logging.getLogger("distributed").handlers:
         handler.setLevel(logging.CRITICAL + 1)
 

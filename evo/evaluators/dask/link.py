@@ -1,7 +1,7 @@
-"""A conversation with a Dask cluster: calls go out to workers, and all that comes back waits in one queue.
+"""A conversation with a Dask cluster: calls go out to workers, and everything that comes back waits in one queue.
 
-Dask's client works in a thread of its own. What it hears is put into the queue there, and taken out by the search's
-thread, which never waits for anything else.
+Dask's client works in a thread of its own, which fills the queue. The search's thread empties it, and never waits for
+anything else.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 KEYS = "evo-"
 """What the keys of all searches begin with."""
 WATCH_SECONDS = 1.0
-"""How often the scheduler is asked who its workers are."""
+"""How often the scheduler is asked for its workers."""
 SCHEDULER_SECONDS = 10.0
-"""How long the scheduler may be silent before it is taken for gone."""
+"""How long the scheduler may be silent before it counts as gone."""
 PARTING_SECONDS = 2.0
-"""How long workers are waited for when they are told that a search has ended."""
+"""How long to wait for workers that are told that a search has ended."""
 ASK_SECONDS = 5.0
-"""How long a worker may take to say what it is at before it is taken for hanging."""
+"""How long a worker may take to list its tasks before it counts as hanging."""
 RELEASE_SECONDS = 0.1
-"""When a call that has returned is released: what that sends would hold up the worker's next call by 5 to 15 ms."""
+"""Delay before a returned call is released: the messages would hold up the worker's next call by 5 to 15 ms."""
 
 
 @dataclass(frozen=True)
 class Present:
-    """Who the workers are, by address; told whenever that has changed.
+    """The addresses of the workers; sent whenever they have changed.
 
     Attributes:
-        workers: All that are there.
-        resting: Those of them that begin nothing: Dask has paused them for their memory, or they are about to leave.
-        left: Those that have left in order since they were last told of: the time of a batch job was over, say.
+        workers: All workers.
+        resting: Those that begin nothing: Dask has paused them for their memory, or they are about to leave.
+        left: Those that have left as planned since the last message, say because their batch job's time was over.
     """
 
     workers: frozenset[str]
@@ -53,11 +53,7 @@ class Present:
 
 @dataclass(frozen=True)
 class Lost:
-    """A call came to nothing, by no fault of what was called.
-
-    Attributes:
-        reason: Why.
-    """
+    """Why a call came to nothing, where the called function is not to blame."""
 
     reason: str
 
@@ -71,32 +67,34 @@ class Returned:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A worker tells that it has begun a call, which may have waited there behind what others have.
+class Told:
+    """What a worker says during a call: see `evo.evaluators.dask.worker.evaluate`.
 
     Attributes:
         key: The call's.
+        content: What it says; empty when the call begins, which may have waited behind other tasks on the worker.
     """
 
     key: str
+    content: bytes
 
 
 @dataclass(frozen=True)
 class NotRestarted:
-    """A worker that was to be started again, and why it was not."""
+    """Why a worker was not restarted that should have been."""
 
     address: str
     reason: str
 
 
-Event: TypeAlias = Present | Returned | Begun | NotRestarted
+Event: TypeAlias = Present | Returned | Told | NotRestarted
 
 
 class Call:
     """A function that is called on a worker.
 
     Attributes:
-        key: Its name, which no other call has.
+        key: Its unique name.
     """
 
     def __init__(self, future: Future):
@@ -105,7 +103,7 @@ class Call:
         self._has_returned = False
 
     def release(self) -> None:
-        """Wait no longer for it; a worker that is at it is told. What has returned is released by itself."""
+        """Stop waiting for it, and tell its worker so. A call that has returned is released by itself."""
         if not self._has_returned:
             self._future.release()
 
@@ -115,8 +113,8 @@ class Link:
 
     Args:
         connection: Its other end.
-        name: What the keys of all calls begin with; no other search has it.
-        topic: Under which workers tell that they have begun a call.
+        name: The search's unique name, part of the keys of all its calls.
+        topic: The topic of Dask's events under which workers tell about calls.
     """
 
     def __init__(self, connection: Connection, name: str, topic: str):
@@ -133,7 +131,7 @@ class Link:
     ) -> Call:
         """Call a function on one worker and on no other.
 
-        Every call has a key of its own, so that Dask takes no two for one: the same training may be wanted twice.
+        Every call has its own key, so that Dask does not merge two: the same training may be wanted twice.
 
         Raises:
             ClusterLost: The client was closed, or has lost its scheduler.
@@ -158,14 +156,15 @@ class Link:
         return call
 
     def tell(self, addresses: Sequence[str], function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a quick function in the processes of workers, also while they do something else; nobody waits for it."""
+        """Call a quick function in the processes of workers, even while they are busy; its result is ignored."""
         run = self._client.run(function, *arguments, workers=list(addresses), on_error="ignore", asynchronous=True)
         self._client.loop.add_callback(_quietly, run)
 
     def restart(self, address: str, key: str) -> None:
-        """End a worker's process if it is still at a call that nobody waits for, and let its nanny start another.
+        """End a worker's process if it still runs an abandoned call, and let its nanny start another.
 
-        If it does not even say whether it is, it is. What others have there would go with it: then it is left alone.
+        A worker that does not even answer counts as still running it. A worker that holds tasks or results of others
+        is left alone, since these would be lost too.
         """
 
         async def restart() -> None:
@@ -185,7 +184,7 @@ class Link:
         self._client.loop.add_callback(restart)
 
     def events(self, timeout: float | None) -> list[Event]:
-        """Wait for something that happens, for `timeout` seconds at most, and return all that has happened.
+        """Wait for an event, for `timeout` seconds at most, and return all that have come.
 
         Raises:
             ClusterLost: The scheduler is gone.
@@ -194,7 +193,7 @@ class Link:
         with contextlib.suppress(queue.Empty):
             event = self._events.get(timeout=timeout)
             while True:
-                if event is None and found:  # what has come before is taken in first
+                if event is None and found:  # handle what came before that first
                     self._events.put(None)
                     break
                 if event is None:
@@ -204,33 +203,33 @@ class Link:
         return found
 
     def _gone(self) -> str:
-        return f"the Dask scheduler at {self.address} is gone, or cannot be reached any more"
+        return f"the Dask scheduler at {self.address} is gone, or can no longer be reached"
 
     @property
     def connected(self) -> bool:
-        """Whether the scheduler is there, as far as one knows."""
+        """Whether the client has a scheduler."""
         return bool(self._client.status == "running")
 
     def close(self, parting: Callable[..., Any], *arguments: Any) -> None:
-        """End the conversation; `parting` is called in the process of every worker first."""
+        """End the conversation, after calling `parting` in the process of every worker."""
         if self._closed:
             return
         self._closed = True
-        with contextlib.suppress(Exception):  # whoever is gone needs no parting
+        with contextlib.suppress(Exception):  # workers that are gone need no parting
             if self.connected:
                 self._client.unsubscribe_topic(self._topic)
                 self._client.run(parting, *arguments, on_error="ignore", callback_timeout=PARTING_SECONDS)
         self._connection.close()
 
-    # What runs in the client's thread.
+    # Below: what runs in the client's thread.
 
     async def _watch(self) -> None:
-        """Tell who the workers are, and when the scheduler is gone."""
+        """Report which workers there are, and when the scheduler is gone."""
         known: Present | None = None
         subscribed: object = None
         heard = time.monotonic()
         while not self._closed:
-            with contextlib.suppress(Exception):  # an answer that does not come is what the clock is for
+            with contextlib.suppress(Exception):  # the clock below notices answers that do not come
                 if self.connected:
                     if self._client.scheduler_comm is not subscribed:  # also if the scheduler was lost and found again
                         self._client.subscribe_topic(self._topic, self._hear)
@@ -251,7 +250,7 @@ class Link:
         return Present(workers, resting=workers - frozenset(await self._client.scheduler.ncores_running()))
 
     async def _left_in_order(self, gone: frozenset[str]) -> frozenset[str]:
-        """Return which of the workers that are gone were expected to go: they were not lost."""
+        """Return which of the workers that are gone had been expected to leave."""
         found = set()
         for address in gone:
             with contextlib.suppress(Exception):
@@ -261,12 +260,11 @@ class Link:
                     found.add(address)
         return frozenset(found)
 
-    def _hear(self, event: tuple[float, str]) -> None:
-        """Take in that a worker has begun a call."""
-        self._events.put(Begun(event[1]))
+    def _hear(self, event: tuple[float, tuple[str, bytes]]) -> None:
+        self._events.put(Told(*event[1]))
 
     async def _collect(self, call: Call, future: Future) -> None:
-        """Bring back what a worker returns or raises."""
+        """Fetch what a worker returns or raises."""
         from distributed import KilledWorker
         from distributed.comm import CommClosedError
 
@@ -283,7 +281,7 @@ class Link:
 
 
 def _keys_there(dask_worker: Worker) -> list[str]:
-    """Return, on a worker, what it has to do or keeps; a call that was given up is there until it ends."""
+    """Return, on a worker, the keys of its tasks and results; an abandoned call is among them until it ends."""
     return [str(key) for key in (*dask_worker.state.tasks, *dask_worker.data)]
 
 

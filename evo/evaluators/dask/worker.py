@@ -1,4 +1,4 @@
-"""What runs on a Dask worker: it is checked and made ready once for a search, and then does one task at a time."""
+"""What runs on a Dask worker: it is checked and made ready once for a search, and then evaluates batches of tasks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import socket
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from distributed import Worker
 
 KEPT = 4
-"""Searches that a worker stays ready for; the one that it has not heard of for longest gives way."""
+"""How many searches a worker stays ready for; the one used least recently is dropped."""
 DECIDED = ("device", "precision", "engine")
-"""Facts of a setup that must be the same on all workers of a search."""
+"""Facts of a setup that all workers of a search must share."""
 THREADS = (
     "has {} threads, of which one would train; start workers with one thread each, one a core "
     "(dask worker --nthreads 1 --nworkers <cores>; threads_per_worker=1 in Python)"
@@ -47,14 +47,14 @@ COMPARED = ("torch", "numpy")
 
 @dataclass(frozen=True)
 class Invitation:
-    """What a worker is told of a search before its first task.
+    """What a worker is told about a search before its first task.
 
     Attributes:
-        search: A name that no other search has.
+        search: The search's unique name.
         setup: The setup, pickled: the scheduler passes it on unread.
         versions: What the worker must have, see `versions_here`.
-        decided: What the facts `DECIDED` must be; empty before the first workers have said what they can.
-        marker: A file in the run folder that holds the search's name; None where the run has no folder.
+        decided: What the facts `DECIDED` must be; empty before the first workers have answered.
+        marker: A file in the run folder that holds the search's name; None if the run has no folder.
     """
 
     search: str
@@ -66,16 +66,16 @@ class Invitation:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker says to an invitation.
+    """A worker's answer to an invitation.
 
     Attributes:
-        host: Its machine's name.
-        name: Its own.
-        memory_of: Whose memory its tasks take: workers that say the same here share it.
-        sees_folder: Whether it sees the run folder that the search writes, and can write it, too.
+        host: The name of its machine.
+        name: Its own name.
+        memory_of: Whose memory its tasks use: workers with the same value share it.
+        sees_folder: Whether it sees the run folder and can write to it.
         resources: Those that it was started with.
-        facts: See `Setup.build`; empty where it cannot take part.
-        problem: Why it cannot.
+        facts: See `Setup.build`; empty if it cannot take part.
+        problem: Why it cannot take part.
     """
 
     host: str
@@ -87,28 +87,31 @@ class Answer:
     problem: str = ""
 
 
+UNANSWERED = Answer("", problem="has not answered")
+
+
 @dataclass(frozen=True)
 class Reply:
-    """What comes back for a task.
+    """What comes back for a batch.
 
     Attributes:
-        kind: "evaluation"; "stopped" for a training that was asked to stop; "unknown" where the worker has not been
-            made ready for the search, or no longer is.
-        evaluation: The result.
-        weights: Content of the file of the trained weights, where the worker does not see the run folder.
+        kind: "done"; "stopped" if it was asked to stop; "unknown" if the worker has not been made ready for the
+            search, or no longer is.
+        evaluations: One per finished task, with the content of the file of its trained weights if the worker does not
+            see the run folder.
     """
 
-    kind: Literal["evaluation", "stopped", "unknown"]
-    evaluation: Evaluation | None = None
-    weights: bytes | None = None
+    kind: Literal["done", "stopped", "unknown"]
+    evaluations: Sequence[tuple[Evaluation, bytes | None]] = ()
 
 
 class _TaskStop(StopRequest):
-    """A task stops when the search asks for it, or when Dask has given it up: nobody waits for it any more.
+    """A batch stops when the search asks for it, or when its call was abandoned.
 
     Attributes:
-        asked: Whether the search has asked: what is in flight saves its state.
-        given_up: Whether the task of this moment was given up; others may be at it already, so it saves nothing.
+        asked: Whether the search has asked: running trainings save their state.
+        given_up: Whether the present call was abandoned. Another worker may have its tasks already, so it saves
+            nothing.
     """
 
     def __init__(self) -> None:
@@ -129,34 +132,31 @@ class _TaskStop(StopRequest):
 
 @dataclass
 class _Ready:
-    """A search that a worker can do tasks of.
+    """A search that a worker is ready for.
 
     Attributes:
-        stop: What its tasks look at.
-        evaluate: Does one.
-        call: Calls something where its tasks are done, and returns what that returns.
-        answer: What the worker has said to the invitation.
+        stop: Tells its tasks to stop.
+        evaluate: Evaluates a batch.
+        call: Calls a function in the thread where its tasks must run.
+        answer: The worker's answer to the invitation.
     """
 
     stop: _TaskStop
     evaluate: Evaluate
-    call: Callable[[Callable[[], Evaluation]], Evaluation]
+    call: Callable[[Callable[[], None]], None]
     answer: Answer
 
 
 _ready: OrderedDict[tuple[str, str], _Ready] = OrderedDict()
-"""By search and by the worker's address: workers of one process share this module."""
+"""By search and by the worker's address, since workers of one process share this module."""
 _lock = threading.Lock()
 
 
 def accept(invitation: Invitation) -> Answer:
     """Check that this worker can take part in a search, and make it ready.
 
-    Returns:
-        What it is; with `problem`, why it cannot take part.
-
     Raises:
-        Exception: Something went wrong that may go well the next time: whatever it was.
+        Exception: Anything went wrong that may succeed the next time.
     """
     from distributed import get_worker
 
@@ -164,7 +164,7 @@ def accept(invitation: Invitation) -> Answer:
     host = socket.gethostname()
     answer = Answer(host, _name_of(worker, host), host, resources=dict(worker.state.total_resources))
     if different := _differences(invitation.versions):
-        return replace(answer, problem=f"{different}; install there what the search has, and start the worker again")
+        return replace(answer, problem=f"{different}; install the search's versions there, and start the worker again")
     if (threads := worker.state.nthreads) > 1:
         return replace(answer, problem=THREADS.format(threads))
     key = (invitation.search, worker.address)
@@ -185,14 +185,16 @@ def accept(invitation: Invitation) -> Answer:
     return known.answer
 
 
-def evaluate(search: str, task: Task, away: bool = False, weights: bytes | None = None) -> Reply:
-    """Do a task of a search that this worker is ready for; the search hears when it begins.
+def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[bytes | None]) -> Reply:
+    """Evaluate a batch for a search that this worker is ready for.
+
+    The search is told when the batch begins, and about every evaluation that is ready before the last one.
 
     Args:
-        search: Its name.
-        task: What to do.
-        away: Whether the run folder is not seen from here: trained weights then travel with the task and the reply.
-        weights: Those of such a task, if there are any.
+        search: The search's name.
+        tasks: The batch.
+        away: Whether this worker does not see the run folder: trained weights then travel with tasks and replies.
+        weights: Those of each task, if there are any.
     """
     from distributed import get_worker
 
@@ -204,34 +206,43 @@ def evaluate(search: str, task: Task, away: bool = False, weights: bytes | None 
             _ready.move_to_end(here)
     if ready is None:
         return Reply("unknown")
-    key, tasks = worker.get_current_task(), worker.state.tasks
+    key, states = worker.get_current_task(), worker.state.tasks
+    done: list[tuple[Evaluation, bytes | None]] = []
 
     def given_up() -> bool:
-        state = tasks.get(key)
+        state = states.get(key)
         return state is None or state.state not in ("executing", "long-running")
 
-    def work() -> Evaluation:
-        ready.stop.given_up = given_up
-        worker.log_event(topic_of(search), key)
-        return next(ready.evaluate([mine]))
+    def tell(content: bytes) -> None:
+        worker.log_event(topic_of(search), (key, content))
 
-    try:
-        with _own_weights(task, weights) if away else nullcontext(task) as mine:
-            evaluation = ready.call(work)
-            trained = Path(mine.weights) if away and mine.weights and mine.measure == "train" else None
-            returned = trained.read_bytes() if trained is not None and trained.is_file() else None
-    except Interrupted:
-        return Reply("stopped")
-    return Reply("evaluation", evaluation, returned)
+    def work() -> None:
+        ready.stop.given_up = given_up
+        tell(b"")
+        for evaluation in ready.evaluate(mine):
+            trained = _trained_weights(mine, evaluation) if away else None
+            done.append((evaluation, trained))
+            if trained is None and len(done) < len(tasks):
+                tell(pickle.dumps(evaluation))
+
+    with ExitStack() as folders:
+        mine = tasks
+        if away:
+            mine = [folders.enter_context(_own_weights(*each)) for each in zip(tasks, weights, strict=True)]
+        try:
+            ready.call(work)
+        except Interrupted:
+            return Reply("stopped", done)
+    return Reply("done", done)
 
 
 def topic_of(search: str) -> str:
-    """Return the topic of Dask's events under which workers tell a search which tasks they begin."""
+    """Return the topic of Dask's events under which workers talk to a search."""
     return f"evo-{search}"
 
 
 def stop(search: str) -> None:
-    """Let the tasks of a search that are in flight in this process save their state and end."""
+    """Let the running tasks of a search in this process save their state and end."""
     with _lock:
         for (name, _), ready in _ready.items():
             if name == search:
@@ -239,7 +250,7 @@ def stop(search: str) -> None:
 
 
 def forget(search: str) -> None:
-    """Drop what this process keeps for a search."""
+    """Drop everything that this process keeps for a search."""
     with _lock:
         for key in [key for key in _ready if key[0] == search]:
             del _ready[key]
@@ -247,7 +258,7 @@ def forget(search: str) -> None:
 
 @functools.cache
 def versions_here() -> dict[str, str]:
-    """Return what must be alike wherever a search evaluates: the version and the source of evo, Python, packages."""
+    """Return what must be the same wherever a search evaluates: evo's version and source, Python, packages."""
     return {
         "evo": evo.__version__,
         "evo's source": _source_checksum()[:12],
@@ -257,7 +268,7 @@ def versions_here() -> dict[str, str]:
 
 
 def _name_of(worker: Worker, host: str) -> str:
-    """Return what tables call a worker: its name, which for some is a number, or its address."""
+    """Return what tables call a worker: its name, which may be a number or its address."""
     name = str(worker.name)
     if name == worker.address:
         return f"{host}:{name.rpartition(':')[2]}"
@@ -265,7 +276,7 @@ def _name_of(worker: Worker, host: str) -> str:
 
 
 def _source_checksum() -> str:
-    """Return the SHA-256 of evo's modules: between two releases the version alone says little."""
+    """Return the SHA-256 of evo's modules: between two releases the version does not tell them apart."""
     import evo.models
 
     package, models = Path(evo.__file__).parent, Path(evo.models.__file__).parent
@@ -294,8 +305,8 @@ def _make_ready(setup: Setup, answer: Answer) -> _Ready:
     if isinstance(setup, TrainingSetup):
         setup = replace(setup, dataset=_data_here(setup))
         _check_precision(setup)
-    # Torch's generators are the process's and its treatment of denormals is the thread's: all that trains in a process
-    # is built and runs in one thread, one after another.
+    # Torch's generators belong to the process and its treatment of denormals to the thread. So all trainings of a
+    # process are built and run in one thread, one after another.
     thread = _training_thread()
     function, facts = thread.submit(setup.build, stop).result()
     return _Ready(
@@ -315,10 +326,10 @@ def _training_thread() -> Executor:
 
 
 def _data_here(setup: TrainingSetup) -> PreparedDataset:
-    """Return the dataset of a setup as it lies on this machine.
+    """Return a setup's dataset on this machine; nothing is downloaded.
 
-    It is looked for where the search has its decoded copy, in the folder that the search was given, and in
-    $EVO_DATA_DIR of this worker; nothing is downloaded.
+    It may be where the search has its decoded copy, in this worker's $EVO_DATA_DIR, or in the folder that the search
+    was given.
 
     Raises:
         ConfigurationError: It is not there, or other images are.
@@ -345,7 +356,7 @@ def _data_here(setup: TrainingSetup) -> PreparedDataset:
 
 
 def _check_precision(setup: TrainingSetup) -> None:
-    """Refuse to imitate bfloat16: what this machine would compute is not what those compute that have it."""
+    """Refuse to emulate bfloat16: the results would differ from those of machines that have it."""
     if setup.precision == "bf16" and resolve_precision("auto", resolve_device(setup.device)) != "bf16":
         raise ConfigurationError(
             "the search computes in bfloat16, which this hardware does not; "
@@ -359,12 +370,12 @@ def _memory_of(host: str, facts: dict[str, Any]) -> str:
         return host
     import torch
 
-    # The number of a GPU says little: CUDA_VISIBLE_DEVICES makes every worker's its first.
+    # The number of a GPU is not enough: with CUDA_VISIBLE_DEVICES, every worker's GPU is its first.
     return f"{host}, GPU {getattr(torch.cuda.get_device_properties(device), 'uuid', device)}"
 
 
 def _sees(invitation: Invitation) -> bool:
-    """Return whether the run folder is there, under the same path, and can be written: to try is the only sure way."""
+    """Return whether the run folder has the same path here and can be written to; only trying tells for sure."""
     if invitation.marker is None:
         return False
     marker = Path(invitation.marker)
@@ -377,9 +388,17 @@ def _sees(invitation: Invitation) -> bool:
         return False
 
 
+def _trained_weights(tasks: Sequence[Task], evaluation: Evaluation) -> bytes | None:
+    """Return the content of the file of weights that a training of a batch has written."""
+    for task in tasks:
+        if task.has(evaluation) and task.weights and task.measure == "train" and Path(task.weights).is_file():
+            return Path(task.weights).read_bytes()
+    return None
+
+
 @contextmanager
 def _own_weights(task: Task, weights: bytes | None) -> Iterator[Task]:
-    """Give a task a folder of its own for its weights; whatever else it would write elsewhere is left out."""
+    """Give a task a folder of its own for its weights, and leave out the other files that it would write."""
     with tempfile.TemporaryDirectory(prefix="evo-weights-") as folder:
         file = Path(folder) / "weights.safetensors"
         if weights is not None:
