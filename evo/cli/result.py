@@ -76,7 +76,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
         (f"evo replay {folder} {best.id}{model}", "train the best again and compare"),
     ]
     if not exhausted:
-        more = f"evo resume {folder} --budget {2 * len(run.search_evaluations)}{model}"
+        more = f"evo resume {folder} --budget {2 * len(run.proposals)}{model}"
         next_commands.insert(2, (more, f"go on with twice the {noun_of(run)}"))
     _print_next(console, f"{run.path}/{', '.join(files)}", next_commands)
 
@@ -172,7 +172,7 @@ def _cost(run: Run) -> list[tuple[str, str]]:
         ("time of training in all", duration_text(seconds)),
         ("on the clock, while training", duration_text(busy_seconds(everything))),
     ]
-    failed = [evaluation for evaluation in everything if not evaluation.complete]
+    failed = [evaluation for evaluation in everything if not evaluation.succeeded]
     if failed:
         rows.append(("failures", f"{len(failed)} of them failed"))
         causes = Counter(f"{evaluation.status}: {printable(evaluation.error)}" for evaluation in failed)

@@ -28,6 +28,7 @@ class Task:
         state: File for the state after the last step, which a training of more steps goes on from.
         cost: How long it takes, in seconds, as far as one knows: the costliest tasks start first.
         memory: Bytes that it needs beside the data, as far as one knows.
+        until: The step to train to; None: all steps of the configuration.
     """
 
     individual: int
@@ -41,6 +42,7 @@ class Task:
     state: str | None = None
     cost: float = 0.0
     memory: float = 0.0
+    until: int | None = None
 
 
 Evaluate = Callable[[Task], Evaluation]

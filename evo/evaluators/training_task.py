@@ -156,6 +156,7 @@ class TrainingTask:
             weights=Path(task.weights) if task.weights else None,
             checkpoint=Path(task.checkpoint) if task.checkpoint else None,
             last_state=Path(task.state) if task.state else None,
+            until=task.until,
             interrupted=lambda: self.stop.requested,
         )
         values: dict[str, Any] = {

@@ -187,9 +187,12 @@ def _tasks(run: Run, recorded: Evaluation, seeds: int, weights: Path | None) -> 
     config = genome if finalist else run.individuals[number].config
     phase = recorded.phase
     file = str(weights) if weights is not None else None
-    # With free steps a search's training goes beyond the checkpoint that counted: its weights take another one.
-    beyond = run.settings.free_steps and not finalist
-    tasks = [Task(number, recorded.replicate, recorded.seed, config, phase, weights=None if beyond else file)]
+    # With free steps a search's training runs beyond the checkpoint that counted, and a paused one ends before it: the
+    # weights take another training.
+    until = recorded.paused_at
+    beyond = until is not None or (run.settings.free_steps and not finalist)
+    weights_here = None if beyond else file
+    tasks = [Task(number, recorded.replicate, recorded.seed, config, phase, weights=weights_here, until=until)]
     if beyond and file is not None:
         tasks.append(Task(number, WEIGHTS_REPLICATE, recorded.seed, genome, "finalist", weights=file))
     for replicate in range(FIRST_REPLAY_REPLICATE, FIRST_REPLAY_REPLICATE + seeds):

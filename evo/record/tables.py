@@ -267,7 +267,7 @@ def _gene_cells(run: History, genome: Genome) -> dict[str, Any]:
 
 def _fitness(run: History, individual: int) -> float | None:
     evaluation = run.evaluations.get((individual, 0))
-    return evaluation.fitness if evaluation is not None and evaluation.complete else None
+    return evaluation.fitness if evaluation is not None and evaluation.succeeded else None
 
 
 def _frame(rows: Iterable[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

@@ -61,12 +61,15 @@ class SearchData:
 
     @cached_property
     def best_so_far(self) -> pd.Series[float]:
-        """The best first evaluation so far, by individual; where trainings have rungs, of the furthest rung alone."""
+        """The best first evaluation so far, by individual; of halving only that of the longest trainings."""
         return self.comparable.cummax().ffill()
 
     @cached_property
     def comparable(self) -> pd.Series[float]:
-        """`fitness`, without that of trainings that are shorter than the longest (rungs)."""
+        """`fitness` of the longest trainings: without paused ones, and in older runs of halving without lower rungs."""
+        paused = (self.first["status"] == "partial").to_numpy()
+        if paused.any() and not paused.all():
+            return self.fitness.mask(paused)
         if "rung" not in self.first or self.first.empty:
             return self.fitness
         rungs = self.first["rung"].astype(float).fillna(0).to_numpy()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from evo.individual import SUCCESSES
 from evo.reports.page import Facts
 from evo.reports.search_data import SearchData
 from evo.reports.workload_figures import unit_of
@@ -33,7 +34,7 @@ def cards_of(data: SearchData, row: Mapping[Any, Any]) -> Facts:
         facts |= {"test accuracy": _number(row["test_accuracy"]), "gap": f"{row['gap']:+.4f}"}
         notes |= {"test accuracy": f"{_interval(row, 'test')}n = {row['n']}", "gap": "fitness less test accuracy"}
     size, unit = unit_of(float(data.evaluations["seconds"].sum()))
-    failed = int((data.evaluations["status"] != "complete").sum())
+    failed = int((~data.evaluations["status"].isin(SUCCESSES)).sum())
     facts |= {
         "evaluations": f"{len(data.evaluations):,}",
         "cost of the search": f"{data.evaluations['seconds'].sum() / size:,.1f} {unit}",
@@ -77,7 +78,7 @@ def side_by_side(data: Sequence[SearchData], winners: Mapping[str, Mapping[Any, 
             "strategy": entry.settings.strategy,
             **{name: winners.get(entry.name, {}).get(name) for name in columns},
             "evaluations": len(entry.evaluations),
-            "failures": int((entry.evaluations["status"] != "complete").sum()),
+            "failures": int((~entry.evaluations["status"].isin(SUCCESSES)).sum()),
             "seconds": float(entry.evaluations["seconds"].sum()),
         }
         for entry in data

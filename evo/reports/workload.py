@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from evo.individual import SUCCESSES
 from evo.reports.search_data import SearchData
 
 PAUSE = 60.0
@@ -34,7 +35,7 @@ def failures_table(data: SearchData) -> pd.DataFrame:
 
     Reasons that differ in their numbers alone are one; `reason` and `individual` are of the first of them.
     """
-    failed = data.evaluations[data.evaluations["status"] != "complete"]
+    failed = data.evaluations[~data.evaluations["status"].isin(SUCCESSES)]
     reason = failed["error"].fillna("").astype(str).str.strip()
     failed = failed.assign(reason=reason.str.slice(0, REASON_LENGTH), key=reason.map(_without_numbers))
     grouped = failed.groupby(["status", "key"], sort=False).agg(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from evo.individual import RUNG, Evaluation
+from evo.individual import Evaluation, reach
 from evo.record.history import FIRST_FINALIST_REPLICATE
 from evo.record.run import Run
 from evo.record.tables import population_figures
@@ -39,12 +39,12 @@ class Scalars:
         self._run = run
         self._evaluations = self._generations = self._tests = 0
         self._searched = self._finalists = 0
-        self._best: tuple[int, float] | None = None
+        self._best: tuple[tuple[bool, int], float] | None = None
         self._time = 0.0
 
     def new(self) -> Iterator[Scalar]:
         """Yield what has come since the last call."""
-        for evaluation in tuple(islice(self._run.evaluations.values(), self._evaluations, None)):
+        for evaluation in self._run.results[self._evaluations :]:
             self._evaluations += 1
             if evaluation.started:
                 self._time = evaluation.ended
@@ -59,11 +59,10 @@ class Scalars:
 
     def _of_search(self, evaluation: Evaluation) -> Iterator[Scalar]:
         self._searched += 1
-        fitness = evaluation.fitness if evaluation.complete else None
+        fitness = evaluation.fitness if evaluation.succeeded else None
         if fitness is not None and evaluation.replicate == 0:
-            # A short training is no equal of a full one: the best is that of the furthest rung so far.
-            individual = self._run.individuals[evaluation.individual]
-            candidate = (int(individual.strategy_parameters.get(RUNG, 0)), fitness)
+            # Only trainings of the same length are compared: the best is that of the longest so far.
+            candidate = (reach(self._run.individuals[evaluation.individual], evaluation.paused_at), fitness)
             self._best = candidate if self._best is None else max(self._best, candidate)
         best = self._best[1] if self._best is not None else None
         values = {"fitness": fitness, "best": best, "loss": evaluation.loss, "seconds": evaluation.seconds}

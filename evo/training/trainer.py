@@ -120,6 +120,7 @@ class Trainer:
         weights: Path | None = None,
         checkpoint: Path | None = None,
         last_state: Path | None = None,
+        until: int | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> TrainingResult:
         """Train one network.
@@ -132,6 +133,7 @@ class Trainer:
                 result is that of a training that was never interrupted.
             last_state: Where to keep the state after the last step; a training of fewer steps whose state is there is
                 gone on from, and the result is that of a training of its own. Its seconds are not counted again.
+            until: The step to train to; None trains all steps. A training that stops before its last step is "partial".
             interrupted: Asked before every step whether to stop.
 
         Raises:
@@ -139,6 +141,7 @@ class Trainer:
         """
         with self.own_randomness(seed):
             training = self.begin(config, seed)
+            training.until = min(training.steps, until or training.steps)
             keeper = _Keeper(checkpoint, last_state, self._identity(config, seed), interrupted)
             keeper.take_up(training)
             result = self._finish(training, keeper)
@@ -196,7 +199,7 @@ class Trainer:
 
     def _finish(self, training: Training, keeper: _Keeper) -> TrainingResult:
         """Train to the last step, with a point of the curve every `evaluate_every` steps."""
-        state, steps = training.state, training.steps
+        state, steps = training.state, training.until
         parameters = sum(weight.numel() for weight in state.optimiser.weights)
         held_out = Metrics(math.nan, math.nan)
         state.model.train()
@@ -225,7 +228,8 @@ class Trainer:
             keeper.keep_last(state)
         train = self.measure(state.model, self.train_part)
         curve, seconds, before = tuple(state.curve), keeper.seconds, keeper.before
-        return TrainingResult("complete", curve, train, held_out, parameters, steps, seconds, seconds_before=before)
+        status: Status = "partial" if steps < training.steps else "complete"
+        return TrainingResult(status, curve, train, held_out, parameters, steps, seconds, seconds_before=before)
 
     def _build(self, config: Mapping[str, Any]) -> nn.Module:
         model = self.build(config, self.dataset.image_shape, len(self.dataset.classes))
@@ -264,6 +268,7 @@ class Training:
         state: Where it stands.
         seed: Decides the order of its batches.
         steps: When it ends.
+        until: When it stops for now.
         batch_size: Images of a batch.
         last: Loss and right answers of the last minibatch, (2,).
     """
@@ -274,6 +279,7 @@ class Training:
     steps: int
     batch_size: int
     last: torch.Tensor = field(init=False)
+    until: int = field(init=False)
 
     def step(self) -> None:
         """Do one optimiser step; add its loss and its number of right answers to the state's sums."""
@@ -349,7 +355,7 @@ class _Keeper:
     def take_up(self, training: Training) -> None:
         """Go on from the kept state of this training, or from that of one of fewer steps, if there is one."""
         for path in (self._path, self._last):
-            if path is not None and training.state.restore(path, self._identity, below=training.steps):
+            if path is not None and training.state.restore(path, self._identity, below=training.until):
                 self.before = training.state.seconds
                 return
 
