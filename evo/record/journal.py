@@ -20,8 +20,8 @@ from evo.errors import RunError, StorageError
 from evo.files import append, create_to_append, cut, sync_folder
 from evo.plain_text import read_json
 
-FORMAT, READABLE = 2, (1, 2)
-"""What new journals are written in, and what can be read. Format 2 adds continued trainings (`Individual.until`)."""
+FORMAT = 2
+"""Of new journals; older ones are resumed in their own. Format 2 adds continued trainings: `Individual.until`."""
 _HEAD = b'{"checksum":"'
 _MIDDLE = b'","event":'
 _DIGITS = 16
@@ -149,9 +149,11 @@ class Journal:
             event = _decode(line)
             if event is None or event.get("number") != number:
                 raise self._damaged(number)
-            if number == 0 and event.get("format") not in READABLE:
-                found, known = event.get("format"), " and ".join(map(str, READABLE))
-                raise RunError(f"{self.path}: has format {found}, this version of evo reads {known}; update evo")
+            if number == 0 and event.get("format") not in range(1, FORMAT + 1):
+                raise RunError(
+                    f"{self.path}: has format {event.get('format')}, this version of evo reads formats 1 to {FORMAT}; "
+                    "update evo"
+                )
             self.events.append(event)
         if _decode(content[kept:-1] + b"\n") is not None:
             raise self._damaged(len(self.events))  # whole except for its end, so it was not being written
