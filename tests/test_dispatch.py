@@ -600,6 +600,16 @@ def test_tasks_carry_where_their_state_is_and_what_they_need(tmp_path: Path) -> 
     run.close()
 
 
+def test_a_state_is_kept_only_for_trainings_that_may_be_continued(tmp_path: Path) -> None:
+    run, pool = run_in(tmp_path / "run", [], objectives={"fitness": "maximise", "seconds": "minimise"}), Pool(1, 0)
+    assert not run.prefix_exact, "a training that began at another's state would take less time"
+    for number, until in enumerate((None, 20)):
+        run.record_proposal(Individual(number, genome(40, (SMALL, LARGE)[number]), until=until))
+    submitted(run, pool)
+    assert [task.state is not None for task in pool.submitted] == [False, True]
+    run.close()
+
+
 def test_the_time_left_is_that_of_what_is_to_come_with_the_finalists_shared_by_the_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

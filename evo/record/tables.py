@@ -58,21 +58,21 @@ def generations_table(run: History) -> pd.DataFrame:
     for evaluation in run.search_evaluations:
         trained[run.individuals[evaluation.individual].generation].append(evaluation)
     rows: list[dict[str, Any]] = []
-    best: list[float] = []
+    best: list[tuple[bool, float]] = []  # a paused training is never better than a whole one
     # A race evaluates again who was proposed long before: that is no find of his generation.
     raced = {(entry.id, entry.replicate) for entry in run.proposals if entry.replicate}
     for generation, members in sorted(run.generations.items()):
         found = [
-            e.fitness
+            (e.complete, e.fitness)
             for e in trained[generation]
-            if e.complete and e.fitness is not None and (e.individual, e.replicate) not in raced
+            if e.succeeded and e.fitness is not None and (e.individual, e.replicate) not in raced
         ]
         best = sorted(best + found)[-1:]
         rows.append(
             {
                 "generation": generation,
                 "evaluations": len(trained[generation]),
-                "best": best[0] if best else None,
+                "best": best[0][1] if best else None,
                 **population_figures(run, members),
                 "seconds": sum(evaluation.seconds for evaluation in trained[generation]),
             }

@@ -27,12 +27,13 @@ COLUMNS = [
 def changes_table(data: SearchData) -> pd.DataFrame:
     """Return one row an individual with parents: `individual, operator, change`.
 
-    `change` is its fitness less that of its best parent, both of their first evaluations; nan where either failed. A
-    promotion (halving) is no change of the genome and is left out, and where one was trained longer than the other
-    (rungs) nothing can be said.
+    `change` is its fitness less that of its best parent, both of their first evaluations; nan if either failed, or if
+    halving trained one of them longer than the other. Promotions of older runs of halving do not change the genome and
+    are left out.
     """
     rungs = data.first["rung"].astype(float).fillna(0).to_numpy() if "rung" in data.first else np.zeros(len(data.first))
-    rung = dict(zip(data.fitness.index, rungs, strict=True))
+    paused = data.first["steps_trained"].where(data.first["status"] == "partial").astype(float).fillna(0).to_numpy()
+    reach = dict(zip(data.fitness.index, zip(rungs, paused, strict=True), strict=True))
     fitness = data.fitness_by_individual
     rows = []
     for number, operator, cell in zip(
@@ -42,7 +43,7 @@ def changes_table(data: SearchData) -> pd.DataFrame:
         if parents and operator != "promotion":
             parent = better_parent(fitness, parents, number)
             change = np.nan
-            if parent is not None and rung[parent] == rung[number]:
+            if parent is not None and reach[parent] == reach[number]:
                 change = fitness[number] - fitness[parent]
             rows.append({"individual": number, "operator": operator, "change": change})
     return pd.DataFrame(rows, columns=["individual", "operator", "change"]).astype({"change": float})
