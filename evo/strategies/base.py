@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, ClassVar
 
 from deap import base
@@ -188,13 +189,7 @@ class Strategy(ABC):
 
     def ask(self, room: int = 1) -> list[Individual]:
         """Return up to `room` new proposals; fewer, or none, while results are awaited or at the end."""
-        proposals: list[Individual] = []
-        while len(proposals) < room:
-            individual = self._ask_one()
-            if individual is None:
-                break
-            proposals.append(individual)
-        return proposals
+        return list(islice(iter(self._ask_one, None), max(0, room)))
 
     def tell(
         self,
@@ -341,11 +336,8 @@ class Strategy(ABC):
         if number >= self.population_size:
             return None
         rng = random.Random(f"{self.seed}:initial:{number}")
-        for values in self.initial[number:]:
-            genome = self.space.complete(values, rng)
-            if self.is_new(genome):
-                return Draft(genome, operator="initial")
-        return None
+        known = (self.space.complete(values, rng) for values in self.initial[number:])
+        return next((Draft(genome, operator="initial") for genome in known if self.is_new(genome)), None)
 
     def _after_telling(self, number: int) -> None:
         """Learn what was told, unless a proposal still waits for what came before it."""
@@ -394,11 +386,8 @@ class Strategy(ABC):
 
     def sample_new(self, rng: random.Random, tries: int = 200) -> Genome | None:
         """Draw a genome that no individual has had; None if that many draws found none."""
-        for _ in range(tries):
-            genome = self.space.sample(rng)
-            if self.is_new(genome):
-                return genome
-        return None
+        drawn = (self.space.sample(rng) for _ in range(tries))
+        return next((genome for genome in drawn if self.is_new(genome)), None)
 
     def draft_new(self, rng: random.Random) -> Draft | None:
         """Return a draft of a new, random genome, see `sample_new`."""

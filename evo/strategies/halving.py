@@ -91,19 +91,16 @@ class Halving(SteadyState):
 
     def _new(self, number: int, rng: random.Random) -> Draft | None:
         """Return a genome that begins on the first rung."""
-        draft = None
         if number < self.first_size:
-            if self._is_unknown(self._design[number]):
-                draft = Draft(self._design[number])
+            draft = Draft(self._design[number]) if self._is_unknown(self._design[number]) else None
         else:
             draft = self._screening.child(self._evidence(), self._is_unknown, rng)
-        for _ in range(200):
-            if draft is not None:
-                parents = tuple(self.proposals[parent].id for parent in draft.parents)
-                return self._on_rung(0, replace(draft, parents=parents))
-            genome = self._reduced.sample(rng)
-            draft = Draft(genome) if self._is_unknown(genome) else None
-        return None
+        drawn = (self._reduced.sample(rng) for _ in range(200))
+        draft = draft or next((Draft(genome) for genome in drawn if self._is_unknown(genome)), None)
+        if draft is None:
+            return None
+        parents = tuple(self.proposals[parent].id for parent in draft.parents)
+        return self._on_rung(0, replace(draft, parents=parents))
 
     def _on_rung(self, rung: int, draft: Draft) -> Draft:
         """Return a draft that trains to a rung."""
@@ -135,13 +132,12 @@ class Halving(SteadyState):
         )
         fine = [member for member in self._rung_members[rung] if member.value > WORST_FITNESS]
         known = {_key(member.genome) for member in self._rung_members[rung]}
+        waiting = [without_steps(proposal.genome) for proposal in self.proposals if _key(proposal.genome) not in known]
         return Evidence(
             genomes={member.number: without_steps(member.genome) for member in fine},
             fitness={member.number: member.value for member in fine},
             # Trainings on lower rungs may never reach this one; do not count them as pending.
-            pending=[without_steps(one.genome) for one in self.proposals if _key(one.genome) not in known]
-            if rung == 0
-            else [],
+            pending=[] if rung else waiting,
         )
 
     def take(self, member: Member) -> None:
