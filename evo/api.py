@@ -130,6 +130,7 @@ def search(
         pending=pending,
         asynchronous=asynchronous,
         objectives=dict(objectives) if objectives else None,
+        continuations=objective is None and name in STRATEGIES and "continuations" in STRATEGIES[name].options,
         free_steps=free_steps,
         fitness=fitness,
         model=None if objective is not None else model or loaded.model,
@@ -240,7 +241,7 @@ def _more_search(
     settings.finalists = finalists if finalists is not None else settings.finalists
     algorithm = algorithm_of(run.space, settings, settings.population)
     _check_bounds(run, algorithm)
-    algorithm.replay(run.proposals, run.search_evaluations)
+    algorithm.replay(run.proposals, run.results)
     if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
         observer.notify("the search is finished; a larger --budget or --generations extends it")
     return _search_with(algorithm)

@@ -1,4 +1,4 @@
-"""What every other part speaks of: individuals, their evaluations, and the seeds of their trainings."""
+"""The basic types: individuals, their evaluations, and the seeds of their trainings."""
 
 from __future__ import annotations
 
@@ -27,23 +27,28 @@ STEPS = "steps"
 """The gene that says how long to train: it does not enter the training's seed (see `training_seed`)."""
 
 MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
-"""What an evaluation may report beside its fitness, and a search with several objectives may ask for."""
+"""What an evaluation may report besides its fitness, and what a search with several objectives may optimise."""
+
+SUCCESSES = ("complete", "partial")
+"""The statuses of evaluations that did not fail."""
 
 
 @dataclass(frozen=True)
 class Individual:
-    """One proposal of an algorithm.
+    """One proposal of an algorithm: a genome, the seed to train it on (`replicate`), and how far to train it now.
 
     Attributes:
-        id: Counts the proposals of a run from 0.
+        id: Counts the individuals of a run from 0.
         genome: Active genes only, in the order of the search space. Layer lists are tuples of int.
         generation: The generation it was proposed in, from 0.
         parents: Ids of the individuals it was made from; empty for a sampled one.
         operator: What made it: "initial", "random", "crossover", "mutation", "crossover+mutation", …
         strategy_parameters: What evolves along with the genome (self-adaptive mutation strengths), or what a
-            strategy must find again at resume. JSON values.
+            strategy needs again when a run is resumed. JSON values.
         replicate: 0 for the first evaluation of the genome. A strategy may propose an individual again, to be evaluated
             on another seed: 1, 2, …
+        until: The step to train to now; None trains all steps of the genome. To continue a paused training, a strategy
+            proposes the same individual with a larger `until`.
     """
 
     id: int
@@ -53,6 +58,13 @@ class Individual:
     operator: str = "initial"
     strategy_parameters: dict[str, Any] = field(default_factory=dict)
     replicate: int = 0
+    until: int | None = None
+
+    @property
+    def pauses(self) -> bool:
+        """Whether this training is to pause before the last step of its genome."""
+        steps = self.genome.get(STEPS)
+        return self.until is not None and isinstance(steps, int) and self.until < steps
 
     @property
     def config(self) -> Genome:
@@ -61,15 +73,19 @@ class Individual:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; `from_dict` is the inverse."""
-        return asdict(self)
+        values = asdict(self)
+        if self.until is None:  # as in format 1 of the journal
+            del values["until"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Individual:
         """Build an individual from what `to_dict` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: It is something else.
+            KeyError, TypeError, ValueError: `values` is something else.
         """
+        until = values.get("until")
         parameters = dict(values["strategy_parameters"])
         return cls(
             id=_count(values["id"], "id"),
@@ -79,6 +95,7 @@ class Individual:
             operator=str(values["operator"]),
             strategy_parameters=parameters | ({RUNG: _count(parameters[RUNG], RUNG)} if RUNG in parameters else {}),
             replicate=_count(values.get("replicate", 0), "replicate"),
+            until=None if until is None else _count(until, "until"),
         )
 
 
@@ -134,14 +151,14 @@ class Evaluation:
         replicate: 0 for its evaluation in the search; others are trainings of the same genome on other seeds.
         seed: Seed of the training.
         status: How it ended; "partial" is a training that was paused before its last step.
-        fitness: Higher is better; of a paused training its last value. None where the training failed.
+        fitness: Higher is better; of a paused training the last value. None if the training failed.
         loss: Cross-entropy on the part that `fitness` was measured on.
         parameters: Trainable parameters of the network.
-        seconds: Wall-clock time of the training, that of all its parts if it was interrupted and resumed.
-        started: Seconds since the epoch; of its last part.
-        error: The reason, where the status is not "complete" or a measure was not finite.
-        shared_with: The individual whose learning curve the row was read from: nothing was trained for it.
-        seconds_before: Of `seconds`, those of the parts before `started`.
+        seconds: Wall-clock time of the training, of all its parts if it was interrupted or paused.
+        started: When its last part began, in seconds since the epoch.
+        error: The reason, if the training failed or a measure was not finite.
+        shared_with: The individual whose learning curve this row was read from: nothing was trained for it.
+        seconds_before: The part of `seconds` that was spent before `started`.
     """
 
     individual: int
@@ -178,7 +195,7 @@ class Evaluation:
         if not reasons:
             return
         more = f", and {len(reasons) - 1} more like it" if len(reasons) > 1 else ""
-        status = "failed" if "fitness" in strange and self.complete else self.status
+        status = "failed" if "fitness" in strange and self.succeeded else self.status
         values = {"curve": tuple(curve), "status": status, "error": self.error or f"{reasons[0]}{more}"}
         for name, value in {**dict.fromkeys(strange), **values}.items():
             object.__setattr__(self, name, value)
@@ -190,14 +207,31 @@ class Evaluation:
 
     @property
     def measures(self) -> dict[str, float]:
-        """What else was measured that a search may have as an objective, by name: see `MEASURES`."""
+        """What else was measured, by name: see `MEASURES`."""
         values = {name: getattr(self, name) for name in MEASURES}
         return {name: float(value) for name, value in values.items() if value is not None}
 
     @property
     def complete(self) -> bool:
-        """Whether the fitness counts."""
+        """Whether the training has a fitness and is whole."""
         return self.status == "complete" and self.fitness is not None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the training has a fitness, whole or paused."""
+        return self.status in SUCCESSES and self.fitness is not None
+
+    @property
+    def paused_at(self) -> int | None:
+        """The step at which the training paused; None if it did not."""
+        return (self.steps_trained or 0) if self.status == "partial" else None
+
+    def after(self, earlier: Evaluation | None) -> Evaluation:
+        """Return the evaluation with the seconds of the earlier part, if that part paused."""
+        if earlier is None or earlier.status != "partial":
+            return self
+        before = earlier.seconds
+        return replace(self, seconds=before + self.seconds, seconds_before=before + self.seconds_before)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; `from_dict` is the inverse."""
@@ -208,7 +242,7 @@ class Evaluation:
         """Build an evaluation from what `to_dict` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: It is something else.
+            KeyError, TypeError, ValueError: `values` is something else.
         """
         fields = dict(values)
         for name, value in values.items():
@@ -242,25 +276,41 @@ def _is_number(value: Any) -> bool:
 
 
 RUNG = "rung"
-"""The key in `strategy_parameters` of how far a training went, for strategies that begin with short ones."""
+"""The key in `strategy_parameters` under which older runs of `halving` keep how far a training went.
+
+There, an individual with more steps took the place of a continued training.
+"""
 
 
-def standing(individual: Individual, fitnesses: Sequence[float | None], turns: int = 0) -> tuple[int, int, float]:
-    """Return what an individual is ranked by; higher is better, and below 0 it has failed altogether.
+def reach(individual: Individual, paused_at: int | None) -> tuple[bool, int]:
+    """Return how far a training went, for comparisons: whole trainings come after paused ones, these by their step."""
+    if paused_at is not None:
+        return False, paused_at
+    return True, int(individual.strategy_parameters.get(RUNG, 0))
 
-    First its rung: a short training does not equal a full one. Then how far it came in the last race, which the better
-    half continues at every round. Then its mean fitness. One failed evaluation ranks it behind all that never failed.
+
+def standing(
+    individual: Individual, fitnesses: Sequence[float | None], turns: int = 0, paused_at: int | None = None
+) -> tuple[int, int, int, float]:
+    """Return what an individual is ranked by; higher is better, and the first number is below 0 if all failed.
+
+    First comes whether any of its evaluations failed, then how far it was trained (see `reach`), then how far it came
+    in the last race, whose rounds each keep the better half, then its mean fitness.
 
     Args:
         individual: What was evaluated.
-        fitnesses: Of its evaluations; None for one that failed.
+        fitnesses: One per evaluation; None for one that failed.
         turns: Evaluations in the last race, see `raced`.
+        paused_at: The step at which its training paused; None for a whole training.
     """
     known = [fitness for fitness in fitnesses if fitness is not None]
     if not known:
-        return -1, 0, 0.0
-    rung = 1 + int(individual.strategy_parameters.get(RUNG, 0))
-    return rung if len(known) == len(fitnesses) else 0, turns, math.fsum(known) / len(known)
+        return -1, 0, 0, 0.0
+    mean = math.fsum(known) / len(known)
+    if len(known) < len(fitnesses):
+        return 0, 0, turns, mean
+    whole, far = reach(individual, paused_at)
+    return 1 + whole, far, turns, mean
 
 
 def raced(proposals: Sequence[Individual]) -> Counter[int]:
@@ -274,7 +324,7 @@ def genome_from_json(values: Mapping[str, Any]) -> Genome:
 
 
 def genome_key(genome: Mapping[str, GeneValue]) -> str:
-    """Return the canonical text of a genome; equal for equal genomes, whatever the order of their genes."""
+    """Return the canonical text of a genome, which does not depend on the order of its genes."""
     return json.dumps(genome, sort_keys=True, separators=(",", ":"))
 
 
@@ -297,8 +347,8 @@ def place_of(replicate: int) -> int:
 def training_seed(run_seed: int, genome: Mapping[str, GeneValue], replicate: int) -> int:
     """Return the seed of a training, in [0, 2**48): short enough for a spreadsheet to keep every digit.
 
-    It depends on the run's seed, the active genes without `steps`, and the replicate, and on nothing else.
-    With a constant learning rate a long training therefore contains every shorter one of the same genes.
+    It depends only on the run's seed, the active genes without `steps`, and the replicate. With a constant learning
+    rate a long training therefore contains every shorter one of the same genes.
     """
     genes = {name: value for name, value in genome.items() if name != STEPS}
     text = f"{run_seed}|{genome_key(genes)}|{replicate}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def steps_done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     torch.set_num_threads(threads)
 
 
-def run_in(folder: Path, genomes: list[Genome], **changes: Any) -> Run:
+def run_in(folder: Path | None, genomes: list[Genome], **changes: Any) -> Run:
     space = make_run().settings.space
     settings = {"space": space, "objective": None, "model": "mlp", "dataset": DATASET} | changes
     run = Run.create(make_settings(**settings), folder)
@@ -182,6 +182,38 @@ def test_every_row_is_that_of_a_training_of_its_own_and_no_step_is_done_twice(
     assert [run.evaluations[number, 0].shared_with for number in range(len(genomes))] == shared
     check_as_alone(run, trainer)
     run.close()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_continued_training_ends_as_one_that_never_paused(
+    digits: PreparedDataset, tmp_path: Path, steps_done: list[int], kept: bool
+) -> None:
+    run = run_in(tmp_path / "run" if kept else None, [])
+    trainer = trainer_for(run, digits, with_dropout)
+    evaluator = InProcessEvaluator(Given(trainer))
+    for until in (20, 30, 60):
+        run.record_proposal(Individual(0, genome(60), until=until))
+        carry_out(run, evaluator)
+    assert steps_done == [60 if kept else 20 + 30 + 60]
+    assert [(one.status, one.steps_trained) for one in run.results] == [
+        ("partial", 20), ("partial", 30), ("complete", 60),
+    ]  # fmt: skip
+    assert [one.fitness for one in run.results] == [one.curve[-1].validation_accuracy for one in run.results]
+    assert run.results[2].seconds > run.results[2].seconds_before == run.results[1].seconds
+    check_as_alone(run, trainer)
+    run.close()
+
+
+def test_a_paused_training_answers_no_other_and_waits_for_none(digits: PreparedDataset) -> None:
+    run = make_run()
+    for number, (steps, until) in enumerate(((40, None), (60, 20), (20, None))):
+        run.record_proposal(Individual(number, genome(steps), until=until))
+    pool = Pool(1, 0, complete)
+    dispatch = submitted(run, pool)
+    assert [(task.individual, task.until) for task in pool.submitted] == [(0, None), (1, 20)]
+    while dispatch.pending:
+        finish(dispatch, run)
+    assert run.evaluations[2, 0].shared_with == 0
 
 
 BREAKS: dict[str, tuple[list[Genome], int, list[Status]]] = {
@@ -535,6 +567,24 @@ def test_only_whole_trainings_teach_what_trainings_cost() -> None:
     assert dispatch._cost.trainings == 0, "a failure took the time that it took"
 
 
+def test_only_the_first_part_of_a_paused_training_teaches_what_trainings_cost() -> None:
+    def part(task: Task) -> Evaluation:
+        found = outcome(Task(task.individual, 0, 1, {**task.config, "steps": task.until or 0}))
+        return replace(found, status="partial" if task.until != task.config["steps"] else "complete")
+
+    run, pool = make_run(dataset=DATASET), Pool(1, 0, part)
+    for until in (20, 30, 60):
+        run.record_proposal(Individual(0, genome(60), until=until))
+        with Dispatch(run, pool) as dispatch:
+            dispatch.submit(run.proposals[-1])
+            finish(dispatch, run)
+            assert dispatch._cost.trainings == 1
+    assert cost_of(run, Twins(run)).trainings == 1
+    costs = [task.cost for task in pool.submitted]
+    assert costs == sorted(costs)
+    assert len(set(costs)) == 3, "a proposal costs what it is trained for now"
+
+
 def test_tasks_carry_where_their_state_is_and_what_they_need(tmp_path: Path) -> None:
     run, pool = run_in(tmp_path / "run", [genome(40), genome(40, LARGE)]), Pool(1, 0, complete)
     dispatch = Dispatch(run, pool, urgent=range(1))
@@ -548,6 +598,16 @@ def test_tasks_carry_where_their_state_is_and_what_they_need(tmp_path: Path) -> 
     assert urgent.seed == seed
     assert urgent.state == str(tmp_path / "run" / "states" / f"{seed}.safetensors")
     assert urgent.checkpoint == str(tmp_path / "run" / "checkpoints" / "0-0.safetensors")
+    run.close()
+
+
+def test_a_state_is_kept_only_for_trainings_that_may_be_continued(tmp_path: Path) -> None:
+    run, pool = run_in(tmp_path / "run", [], objectives={"fitness": "maximise", "seconds": "minimise"}), Pool(1, 0)
+    assert not run.prefix_exact, "a training that began at another's state would take less time"
+    for number, until in enumerate((None, 20)):
+        run.record_proposal(Individual(number, genome(40, (SMALL, LARGE)[number]), until=until))
+    submitted(run, pool)
+    assert [task.state is not None for task in pool.submitted] == [False, True]
     run.close()
 
 

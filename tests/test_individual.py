@@ -52,13 +52,40 @@ def test_an_evaluation_survives_json() -> None:
 def test_every_field_is_written() -> None:
     written = Evaluation(0, 0, 0, "complete", 0.5).to_dict()
     assert set(written) == {field.name for field in fields(Evaluation)}
-    assert set(Individual(0, {}).to_dict()) == {field.name for field in fields(Individual)}
+    assert set(Individual(0, {}, until=3).to_dict()) == {field.name for field in fields(Individual)}
 
 
-def test_only_a_complete_evaluation_with_a_fitness_counts() -> None:
-    assert Evaluation(0, 0, 0, "complete", 0.0).complete
-    assert not Evaluation(0, 0, 0, "complete").complete
-    assert not Evaluation(0, 0, 0, "diverged", 0.5).complete
+def test_only_an_evaluation_with_a_fitness_counts_and_a_paused_one_is_not_complete() -> None:
+    whole, paused = Evaluation(0, 0, 0, "complete", 0.0), Evaluation(0, 0, 0, "partial", 0.0, steps_trained=30)
+    assert whole.complete
+    assert whole.succeeded
+    assert whole.paused_at is None
+    assert not paused.complete
+    assert paused.succeeded
+    assert paused.paused_at == 30
+    for failed in (Evaluation(0, 0, 0, "complete"), Evaluation(0, 0, 0, "diverged", 0.5)):
+        assert not failed.complete
+        assert not failed.succeeded
+
+
+def test_a_continued_training_took_the_time_of_all_its_parts() -> None:
+    first = Evaluation(0, 0, 0, "partial", 0.1, seconds=5.0, started=100.0)
+    second = Evaluation(0, 0, 0, "partial", 0.2, seconds=3.0, seconds_before=1.0, started=200.0).after(first)
+    assert (second.seconds, second.seconds_before, second.ended) == (8.0, 6.0, 202.0)
+    third = Evaluation(0, 0, 0, "failed", seconds=4.0, started=300.0).after(second)
+    assert (third.seconds, third.seconds_before, third.ended) == (12.0, 8.0, 304.0)
+    whole = Evaluation(0, 0, 0, "complete", 0.1, seconds=5.0)
+    assert whole.after(None) == whole.after(third) == whole
+
+
+def test_until_is_written_only_where_a_training_pauses() -> None:
+    individual = Individual(7, dict(GENOME))
+    assert "until" not in individual.to_dict()
+    paused = replace(individual, until=200)
+    assert Individual.from_dict(json.loads(json.dumps(paused.to_dict()))) == paused
+    assert [replace(individual, until=steps).pauses for steps in (None, 399, 400)] == [False, True, False]
+    with pytest.raises(ValueError, match="until must be a whole number"):
+        Individual.from_dict(individual.to_dict() | {"until": "200"})
 
 
 def test_changing_the_configuration_leaves_the_genome() -> None:
@@ -127,6 +154,8 @@ def test_what_was_trained_further_then_came_further_in_the_race_then_of_the_high
     ascending = [
         standing(of_rung(None), [None, None]),
         standing(of_rung(None), [0.9, None]),
+        standing(of_rung(None), [0.95], paused_at=100),
+        standing(of_rung(None), [0.94], paused_at=300),
         standing(of_rung(0), [0.2, 0.2, 0.2]),
         standing(of_rung(0), [0.9]),
         standing(of_rung(0), [0.1, 0.3], 1),

@@ -1,4 +1,4 @@
-"""A run folder that any released version has written is read, shown and gone on with."""
+"""A run folder that any released version has written can be read, shown and resumed."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def names(run: Path) -> str:
 
 
 def extended(folder: Path) -> Run:
-    """Go on with a run beyond its end."""
+    """Resume a run beyond its end."""
     run = evo.load(folder)
     listed = run.settings.strategy == LISTED
-    return evo.resume(folder, **({"seeds": 3} if listed else {"budget": len(run.search_evaluations) + 2}))
+    return evo.resume(folder, **({"seeds": 3} if listed else {"budget": len(run.proposals) + 2}))
 
 
 def test_every_format_is_kept() -> None:
@@ -67,14 +67,34 @@ def test_it_can_be_shown(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("folder", RUNS, ids=names)
-def test_it_can_be_gone_on_with(folder: Path, tmp_path: Path) -> None:
-    """The same torch gives the same numbers; another gives rows all the same."""
+def test_it_can_be_resumed(folder: Path, tmp_path: Path) -> None:
+    """The same torch gives the same numbers; another torch gives rows all the same."""
     shutil.copytree(folder, tmp_path / "run")
     before = evo.load(folder)
     after = extended(tmp_path / "run")
-    assert len(after.search_evaluations) > len(before.search_evaluations)
-    for key, evaluation in before.evaluations.items():
-        assert after.evaluations[key] == evaluation
+    assert len(after.results) > len(before.results)
+    assert after.results[: len(before.results)] == before.results
+    assert after.proposals[: len(before.proposals)] == before.proposals
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("folder", [folder for folder in RUNS if folder.name == "halving"], ids=names)
+def test_a_run_of_halving_is_resumed_in_its_own_representation(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    before = evo.load(run)
+    after = evo.resume(run, budget=len(before.proposals) + 12)
+    first = json.loads((run / "journal.jsonl").read_text().splitlines()[0])["event"]
+    new = after.proposals[len(before.proposals) :]
+    assert folder.parent.name == f"format-{first['format']}"
+    assert after.settings.continuations == (first["format"] > 1)
+    if first["format"] > 1:
+        assert any(one.id < len(before.individuals) for one in new), "no training was continued"
+        assert all(one.until is not None for one in new)
+    else:
+        assert any(one.operator == "promotion" for one in new)
+        assert all(one.until is None for one in new)
+        assert all(result.status != "partial" for result in after.results)
 
 
 @dataclass
@@ -86,7 +106,7 @@ class LaterSettings(Settings):
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("folder", RUNS, ids=names)
-def test_it_can_be_gone_on_with_where_the_settings_have_a_new_field(
+def test_it_can_be_resumed_where_the_settings_have_a_new_field(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evo.record.run.Settings", LaterSettings)

@@ -438,17 +438,16 @@ def test_states_are_never_pruned_through_a_link_and_a_missing_folder_is_no_error
     prune_states(tmp_path / "missing")
 
 
-def test_states_have_a_place_in_the_folder_where_steps_are_a_gene_alone(tmp_path: Path) -> None:
+def test_only_states_of_shipped_models_have_a_place_in_the_folder(tmp_path: Path) -> None:
     run = stated(tmp_path / "run")
     assert run.last_state(77) == str(tmp_path / "run" / "states" / "77.safetensors")
-    other = Run.create(make_settings(objective=None, model="mlp"), tmp_path / "other")
-    assert other.last_state(77) is None
     own = stated(tmp_path / "own", model="mine:build")
-    assert own.last_state(77) is None, "a model of the user's own may read the steps"
-    own.close()
+    assert own.last_state(77) is None, "a user-defined model may hold state outside its tensors"
+    objective = Run.create(make_settings(), tmp_path / "objective")
+    assert objective.last_state(77) is None
     assert stated().last_state(77) is None
-    run.close()
-    other.close()
+    for opened in (run, own, objective):
+        opened.close()
 
 
 def test_states_are_forgotten_with_their_folder_and_nothing_else(tmp_path: Path) -> None:
@@ -553,6 +552,88 @@ def test_a_proposal_again_of_nobody_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(RunError, match=rf"event {number} is not what evo writes"):
         Run.load(tmp_path / "run")
+
+
+def paused(number: int, steps: int, fitness: float, **more: Any) -> Evaluation:
+    return replace(evaluation(number, fitness, steps_trained=steps, **more), status="partial")
+
+
+def continued(folder: Path | None = None) -> Run:
+    """Return a run that has trained 0 whole, paused 1, 2 and 3, and continued 1 and 2, of which 2 is still to come."""
+    run = Run.create(make_settings(), folder)
+    for number in range(4):
+        run.record_proposal(replace(individual(number, x=number / 10), until=10))
+    run.record(evaluation(0, 0.1))
+    for number, fitness in ((2, 0.6), (1, 0.7), (3, 0.9)):
+        run.record(paused(number, 10, fitness))
+    for number in (1, 2):
+        run.record_proposal(replace(run.individuals[number], until=30))
+    run.record(paused(1, 30, 0.2))
+    return run
+
+
+def test_a_continued_training_is_one_row_and_all_its_parts_are_results(tmp_path: Path) -> None:
+    written = continued(tmp_path / "run")
+    written.close()
+    read = Run.load(tmp_path / "run")
+    for run in (written, read):
+        assert [(entry.id, entry.until) for entry in run.proposals] == [
+            (0, 10), (1, 10), (2, 10), (3, 10), (1, 30), (2, 30),
+        ]  # fmt: skip
+        assert run.individuals == run.proposals[:4]
+        assert [(entry.individual, entry.steps_trained) for entry in run.results] == [
+            (0, None), (2, 10), (1, 10), (3, 10), (1, 30),
+        ]  # fmt: skip
+        assert [entry.fitness for entry in run.search_evaluations] == [0.1, 0.2, 0.6, 0.9]
+        assert [(entry.id, entry.until) for entry in run.unevaluated()] == [(2, 30)]
+        assert len(run.table) == 4
+
+
+def test_whole_trainings_rank_before_paused_ones_and_these_by_how_far_they_came() -> None:
+    run = continued()
+    assert [(entry.id, entry.fitness) for entry in run.ranked()] == [(0, 0.1), (1, 0.2), (3, 0.9), (2, 0.6)]
+    assert run.best.id == 0
+    run.record_finalists([0, 1])
+    run.record_winner(1)
+    assert (run.best.id, run.best.fitness) == (1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("number", "until"),
+    [(1, 30), (1, 29), (1, None), (0, 50), (2, 10), (9, 50)],
+    ids=["as far as before", "less far", "without an end", "after a whole training", "as far as it is", "of no one"],
+)
+def test_a_continuation_that_cannot_be_is_refused(tmp_path: Path, number: int, until: int | None) -> None:
+    run = continued(tmp_path / "run")
+    run.close()
+    event = {"kind": "proposal", "individual": replace(individual(number), until=until).to_dict()}
+    add_event(tmp_path / "run", event)
+    with pytest.raises(RunError, match=rf"proposal {number} follows proposal 3"):
+        Run.load(tmp_path / "run")
+
+
+def test_the_state_of_a_continued_training_that_was_interrupted_is_kept(tmp_path: Path) -> None:
+    run = continued(tmp_path / "run")
+    states = [Path(run.checkpoint(number, 0) or "") for number in range(4)]
+    states[0].parent.mkdir()
+    for state in states:
+        state.write_bytes(b"a state")
+    run.close()
+    Run.open(tmp_path / "run", warn=print).close()
+    assert [state.exists() for state in states] == [False, False, True, False]
+
+
+def test_what_finishes_while_a_run_stops_is_recorded_with_the_time_of_its_earlier_part() -> None:
+    run = continued()
+    run.record_late(evaluation(2, 0.8, seconds=3.0))
+    assert run.evaluations[2, 0].status == "complete"
+    assert run.evaluations[2, 0].seconds == 3.0
+    run.record_proposal(replace(run.individuals[3], until=30))
+    run.record(paused(3, 30, 0.3, seconds=5.0))
+    run.record_proposal(replace(run.individuals[3], until=90))
+    run.record_late(evaluation(3, 0.8, seconds=3.0))
+    assert (run.evaluations[3, 0].seconds, run.evaluations[3, 0].seconds_before) == (8.0, 5.0)
+    assert run.tests == {}
 
 
 def test_what_was_trained_less_far_ranks_behind_whatever_its_fitness() -> None:

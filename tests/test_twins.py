@@ -153,7 +153,7 @@ def test_other_genes_share_nothing() -> None:
     trained(run, 0)
     assert read(run, 1) is None
     assert not Twins(run).is_awaited(run.individuals[1])
-    assert not Twins(run).goes_on(run.individuals[1])
+    assert not Twins(run).has_begun(run.individuals[1])
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "out_of_memory", "partial"])
@@ -161,7 +161,7 @@ def test_a_training_that_failed_says_nothing_even_about_equal_genes(status: Stat
     run = make_run(genome(40), genome(40), genome(20), genome(60))
     trained(run, 0, status)
     assert [read(run, number) for number in (1, 2, 3)] == [None] * 3
-    assert not Twins(run).goes_on(run.individuals[1])
+    assert not Twins(run).has_begun(run.individuals[1])
 
 
 def test_what_failed_does_not_hide_what_worked() -> None:
@@ -237,7 +237,7 @@ def test_individuals_that_are_proposed_later_are_found_too() -> None:
     run.record_proposal(Individual(2, genome(30)))
     assert twins.is_awaited(run.individuals[2])
     assert twins.read(run.individuals[1]) is not None
-    assert twins.goes_on(run.individuals[1])
+    assert twins.has_begun(run.individuals[1])
 
 
 def test_an_objective_shares_nothing() -> None:
@@ -245,7 +245,7 @@ def test_an_objective_shares_nothing() -> None:
     trained(run, 0)
     twins = Twins(run)
     assert [twins.read(one) for one in run.individuals] == [None] * 3
-    assert not any(twins.is_awaited(one) or twins.goes_on(one) for one in run.individuals)
+    assert not any(twins.is_awaited(one) or twins.has_begun(one) for one in run.individuals)
 
 
 def test_a_model_of_the_users_own_shares_with_equal_genomes_alone() -> None:

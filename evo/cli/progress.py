@@ -96,15 +96,15 @@ class Progress:
         self.failures: Counter[str] = Counter()
         self.recent: deque[Row] = deque(maxlen=RECENT)
         self._seconds: list[float] = []
-        self._fitnesses: dict[int, list[float | None]] = {}
-        self._standings: dict[int, tuple[int, int, float]] = {}
+        self._fitnesses: dict[int, dict[int, float | None]] = {}
+        self._standings: dict[int, tuple[int, int, int, float]] = {}
         self._turns: Counter[int] = Counter()
         self._members: tuple[int, ...] | None = None
-        for evaluation in run.evaluations.values():
+        for evaluation in run.results:
             self._count(evaluation)
         self._rank(set(self._fitnesses))
         self._measure_population()
-        self.recent.extend(row_of(run, evaluation) for evaluation in list(run.evaluations.values())[-RECENT:])
+        self.recent.extend(row_of(run, evaluation) for evaluation in run.results[-RECENT:])
 
     def take(self, evaluation: Evaluation, seconds_left: float | None = None) -> None:
         """Learn of an evaluation that the run has recorded."""
@@ -160,12 +160,12 @@ class Progress:
     def _count(self, evaluation: Evaluation) -> None:
         if evaluation.shared_with is None and evaluation.complete:
             self._seconds.append(evaluation.seconds)
-        if not evaluation.complete:
+        if not evaluation.succeeded:
             self.failures[evaluation.status] += 1
         if phase_of(evaluation.replicate) == "search":
             self.done += 1
-            fitness = evaluation.fitness if evaluation.complete else None
-            self._fitnesses.setdefault(evaluation.individual, []).append(fitness)
+            fitness = evaluation.fitness if evaluation.succeeded else None
+            self._fitnesses.setdefault(evaluation.individual, {})[evaluation.replicate] = fitness
             self.generation = max(self.generation, self.run.individuals[evaluation.individual].generation)
 
     def _rank(self, changed: set[int]) -> None:
@@ -175,17 +175,17 @@ class Progress:
         self._turns = turns
         for number in changed:
             first = self.run.evaluations.get((number, 0))
-            if first is not None and first.complete:
-                individual = self.run.individuals[number]
-                self._standings[number] = standing(individual, self._fitnesses[number], turns[number])
+            if first is not None and first.succeeded:
+                individual, known = self.run.individuals[number], list(self._fitnesses[number].values())
+                self._standings[number] = standing(individual, known, turns[number], first.paused_at)
         leader = self.best.individual if self.best else None
         candidates = set(self._standings) if leader in changed else changed & set(self._standings)
         if leader is not None:
             candidates.add(leader)
         if candidates:
             number = max(candidates, key=lambda number: (*self._standings[number], -number))
-            known = [fitness for fitness in self._fitnesses[number] if fitness is not None]
-            self.best = Best(number, statistics.fmean(known), genome_text(self.run, number))
+            fitnesses = [fitness for fitness in self._fitnesses[number].values() if fitness is not None]
+            self.best = Best(number, statistics.fmean(fitnesses), genome_text(self.run, number))
 
     def _measure_population(self) -> None:
         generations = self.run.generations
@@ -195,7 +195,7 @@ class Progress:
         self._members = members
         everyone = range(len(self.run.individuals)) if members is None else members
         first = (self.run.evaluations.get((member, 0)) for member in everyone)
-        known = [entry.fitness for entry in first if entry and entry.complete and entry.fitness is not None]
+        known = [entry.fitness for entry in first if entry and entry.succeeded and entry.fitness is not None]
         if not known:
             return
         diversity = None
@@ -209,8 +209,8 @@ def row_of(run: Run, evaluation: Evaluation) -> Row:
     return Row(
         evaluation.individual,
         stage_of(run, evaluation),
-        f"{evaluation.fitness:.4f}" if evaluation.complete else evaluation.status.replace("_", " "),
-        "" if evaluation.complete else printable(evaluation.error or "no reason was given"),
+        f"{evaluation.fitness:.4f}" if evaluation.succeeded else evaluation.status.replace("_", " "),
+        "" if evaluation.succeeded else printable(evaluation.error or "no reason was given"),
         evaluation.seconds if evaluation.shared_with is None else None,
         genome_text(run, evaluation.individual),
     )
@@ -232,7 +232,7 @@ def line_of(progress: Progress, evaluation: Evaluation) -> str:
     row = row_of(progress.run, evaluation)
     cost = f"on the curve of #{evaluation.shared_with}" if row.seconds is None else f"in {row.seconds:.1f} s"
     best, left = progress.best, progress.seconds_left(time.time())
-    result = row.result if evaluation.complete else f"{evaluation.status}: {row.reason}"
+    result = row.result if evaluation.succeeded else f"{evaluation.status}: {row.reason}"
     parts = [f"#{row.individual} {row.stage}: {result} {cost}"]
     parts += [f"best {best.fitness:.4f} (#{best.individual})"] if best and not progress.listed else []
     parts += [f"{duration(left)} left"] if left is not None else []

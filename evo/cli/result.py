@@ -70,7 +70,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
         ("replay", f" {best.id}{model}", "train the best again and compare"),
     ]
     if not exhausted:
-        more = f" --budget {2 * len(run.search_evaluations)}{model}"
+        more = f" --budget {2 * len(run.proposals)}{model}"
         commands.insert(2, ("resume", more, f"resume with twice the {noun_of(run)}"))
     _print_next(console, run, files, commands)
 
@@ -160,7 +160,7 @@ def _cost(run: Run) -> Rows:
         ("time of training in all", duration_text(seconds)),
         ("on the clock, while training", duration_text(busy_seconds(everything))),
     ]
-    failed = [evaluation for evaluation in everything if not evaluation.complete]
+    failed = [evaluation for evaluation in everything if not evaluation.succeeded]
     if failed:
         rows.append(("failures", f"{len(failed)} of them failed"))
         causes = Counter(f"{evaluation.status}: {printable(evaluation.error)}" for evaluation in failed)

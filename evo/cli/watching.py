@@ -89,15 +89,12 @@ class Follower:
         if size == self._size:
             return []
         self._size = size
-        new = []
+        known = len(self.run.results)
         for event in self.run.read_new():
             self.stage = STAGES.get(event["kind"], self.stage)
             if event["kind"] == "proposal" and self.run.settings.strategy == LISTED:
                 self.total = total_of(self.run)
-            if event["kind"] == "evaluation":
-                found = event["evaluation"]
-                new.append(self.run.evaluations[found["individual"], found["replicate"]])
-        return new
+        return self.run.results[known:]
 
     def look(self, progress: Progress) -> str:
         """Update what no evaluation tells; return "written", "stopped" or "finished"."""
@@ -107,7 +104,7 @@ class Follower:
         progress.ended = None if written else _last_end(self.run)
         if written:
             return "written"
-        events = len(self.run.proposals) + len(self.run.evaluations) + len(self.run.tests)
+        events = len(self.run.proposals) + len(self.run.results) + len(self.run.tests)
         if events != self._judged:  # it replays the whole run
             self._judged, self._finished = events, is_finished(self.run)
         progress.finished = self._finished

@@ -1,4 +1,4 @@
-"""Between the algorithm and the evaluator: what is known already is answered, the rest is submitted with its cost."""
+"""Between strategy and evaluator: answers proposals that are already known, and submits the rest with their costs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import replace
 from typing import Any
 
 from evo.evaluators.base import Evaluator, Task
-from evo.individual import STEPS, Evaluation, Individual, training_seed
+from evo.individual import STEPS, Evaluation, Genome, Individual, training_seed
 from evo.loop.cost import REMEMBERED, CostModel, cost_model, keep_speed
 from evo.record.run import Run
 
 RECENT = 32
-"""Individuals whose mean cost stands for those that are not proposed yet."""
+"""The mean cost of this many last proposals stands for those to come."""
 
 
 class Dispatch:
-    """Gives the individuals of a run to an evaluator; those that share a learning curve one after another.
+    """Gives the proposals of a run to an evaluator; those that share a learning curve one after another.
 
     Args:
         run: Knows what was evaluated.
-        evaluator: Evaluates the rest; is started.
-        urgent: Individuals that are to start before all others.
+        evaluator: Evaluates the rest; already started.
+        urgent: Individuals that start before all others.
     """
 
     def __init__(self, run: Run, evaluator: Evaluator, *, urgent: range = range(0)):
@@ -33,13 +33,13 @@ class Dispatch:
         self._cost = cost_of(run, self._twins)
         self._held: list[Individual] = []
         self._answers: deque[Evaluation] = deque()
-        self._submitted: set[tuple[int, int]] = set()
+        self._submitted: dict[tuple[int, int], Individual] = {}
         self._trained_here: deque[Evaluation] = deque(maxlen=REMEMBERED)
         self._predicted_at = self._ends = -math.inf
 
     @property
     def pending(self) -> int:
-        """Individuals that were submitted and have no evaluation yet."""
+        """Proposals that were submitted and have no evaluation yet."""
         return len(self._held) + len(self._answers) + self._evaluator.pending
 
     @property
@@ -48,11 +48,11 @@ class Dispatch:
         return self._evaluator.running
 
     def room(self) -> int:
-        """Return how many more individuals are wanted now."""
+        """Return how many more proposals are wanted now."""
         return max(0, self._evaluator.room() - len(self._held) - len(self._answers))
 
     def submit(self, individual: Individual) -> None:
-        """Answer an individual from what is known, hold it until its twin is evaluated, or have it evaluated."""
+        """Answer a proposal from what is known, hold it until its twin is evaluated, or have it evaluated."""
         if self._twins.is_awaited(individual):
             self._held.append(individual)
         elif (known := self._twins.read(individual)) is not None:
@@ -62,23 +62,25 @@ class Dispatch:
 
     def next_completed(self, timeout: float) -> Evaluation | None:
         """Return the next evaluation, or None if there was none within `timeout` seconds."""
-        return self._answers.popleft() if self._answers else self._evaluator.next_completed(timeout)
+        if self._answers:
+            return self._answers.popleft()
+        found = self._evaluator.next_completed(timeout)
+        return found and found.after(self._run.evaluations.get((found.individual, found.replicate)))
 
     def recorded(self, evaluation: Evaluation) -> None:
-        """Take in that an evaluation is in the journal: twins that waited for it go on, and the cost is learned."""
+        """Learn the cost of an evaluation that is now in the journal, and submit the twins that waited for it."""
         self._evaluator.recorded()
-        individual = self._run.individuals[evaluation.individual]
-        self._submitted.discard((evaluation.individual, evaluation.replicate))
-        _learn(self._cost, evaluation, individual, self._twins)
+        self._submitted.pop((evaluation.individual, evaluation.replicate), None)
+        _learn(self._cost, evaluation, self._run, self._twins)
         self._trained_here.append(evaluation)
         held, self._held = self._held, []
         for waiting in held:
             self.submit(waiting)
 
     def seconds_left(self, total: int) -> float | None:
-        """Return how long the rest of a search of so many individuals takes, with its finalists; None if unknown.
+        """Return the seconds left of a search of `total` proposals and of its finalists; None if unknown.
 
-        Individuals that are not proposed yet count as the mean of the last that were. Predicted at most once a second.
+        Proposals to come count as the mean of the last ones. Predicted at most once a second.
         """
         if not self._cost.trainings:
             return None
@@ -88,26 +90,25 @@ class Dispatch:
         return max(0.0, self._ends - now)
 
     def _predict(self, total: int) -> float:
-        individuals = self._run.individuals
-        waiting = [individuals[number] for number, _ in self._submitted]
-        workers = max(1, self._evaluator.workers)  # of a cluster they come and go
-        return predicted_seconds(self._run, self._cost, waiting, total, workers)
+        workers = max(1, self._evaluator.workers)  # a cluster may have none at the moment
+        return predicted_seconds(self._run, self._cost, list(self._submitted.values()), total, workers)
 
     def __enter__(self) -> Dispatch:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave what this command's trainings say of this machine for later runs."""
+        """Leave what this command's trainings tell about this machine to later runs."""
         settings = self._run.settings
         here = cost_model(settings, self._run.space.training)
         for evaluation in self._trained_here:
-            _learn(here, evaluation, self._run.individuals[evaluation.individual], self._twins)
+            _learn(here, evaluation, self._run, self._twins)
         keep_speed(settings, here)
 
     def _evaluate(self, individual: Individual) -> None:
-        run = self._run
-        self._submitted.add((individual.id, individual.replicate))
+        run, config = self._run, _trained_now(individual)
+        self._submitted[individual.id, individual.replicate] = individual
         seed = training_seed(run.settings.seed, individual.genome, individual.replicate)
+        continues = not individual.replicate and (run.prefix_exact or individual.until is not None)
         self._evaluator.submit(
             Task(
                 individual.id,
@@ -115,9 +116,10 @@ class Dispatch:
                 seed,
                 individual.config,
                 checkpoint=run.checkpoint(individual.id, individual.replicate),
-                state=run.last_state(seed) if not individual.replicate else None,
-                cost=math.inf if individual.id in self._urgent else self._cost.seconds(individual.config),
-                memory=self._cost.memory(individual.config),
+                state=run.last_state(seed) if continues else None,
+                cost=math.inf if individual.id in self._urgent else self._cost.seconds(config),
+                memory=self._cost.memory(config),
+                until=individual.until,
             )
         )
 
@@ -126,12 +128,12 @@ def cost_of(run: Run, twins: Twins) -> CostModel:
     """Return the cost model of a run, fitted to its trainings so far."""
     model = cost_model(run.settings, run.space.training)
     settings = run.settings
-    for (number, _), evaluation in run.evaluations.items():
+    for evaluation in run.results:
         if settings.objective is not None or (evaluation.engine, evaluation.precision) == (
             settings.engine,
             settings.precision,
         ):
-            _learn(model, evaluation, run.individuals[number], twins)
+            _learn(model, evaluation, run, twins)
     return model
 
 
@@ -139,34 +141,46 @@ def predicted_seconds(run: Run, cost: CostModel, waiting: Sequence[Individual], 
     """Return how long the rest of a search takes, with its finalists.
 
     Args:
-        run: Has one proposal at least.
+        run: Has at least one proposal.
         cost: The cost model of the run.
-        waiting: Who was proposed and is not evaluated yet.
-        total: Individuals of the search. Those that are not proposed yet count as the mean of the last that were.
+        waiting: Proposals that are not evaluated yet.
+        total: Proposals of the search. Those to come count as the mean of the last ones.
         workers: Trainings at a time.
     """
     proposals, settings = run.proposals, run.settings
     recent = proposals[-RECENT:]
-    mean = sum(cost.seconds(individual.genome) for individual in recent) / len(recent)
-    submitted = sum(cost.seconds(individual.genome) for individual in waiting)
+    mean = sum(cost.seconds(_trained_now(individual)) for individual in recent) / len(recent)
+    submitted = sum(cost.seconds(_trained_now(individual)) for individual in waiting)
     finalists = settings.finalists * settings.finalist_seeds if settings.retrainable else 0
     return (submitted + mean * (max(0, total - len(proposals)) + finalists)) / workers
 
 
-def _learn(model: CostModel, evaluation: Evaluation, individual: Individual, twins: Twins) -> None:
-    """Learn from a whole training alone: one that went on from a twin's state took less than its genome costs."""
-    if (
-        evaluation.complete
-        and evaluation.shared_with is None
-        and not (evaluation.phase == "search" and twins.goes_on(individual))
-    ):
+def _trained_now(individual: Individual) -> Genome:
+    """Return the configuration of a proposal, with the steps to which it is trained now."""
+    return individual.config | ({STEPS: individual.until} if individual.until is not None else {})
+
+
+def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> None:
+    """Learn what a training costs, if all of its steps were done in one go.
+
+    A training that began at a twin's state, or at a pause, took less than its configuration costs.
+    """
+    if not evaluation.succeeded or evaluation.shared_with is not None:
+        return
+    individual = run.individuals[evaluation.individual]
+    if evaluation.phase != "search":
         model.learn(individual.config, evaluation.seconds)
+    elif individual.until is None:
+        if not twins.has_begun(individual):
+            model.learn(individual.config, evaluation.seconds)
+    elif evaluation.status == "partial" and not evaluation.seconds_before:
+        model.learn(_trained_now(individual), evaluation.seconds)
 
 
 class Twins:
-    """Finds the individuals of a run that share a learning curve.
+    """Finds the individuals of a run that share a learning curve: those whose genomes differ only in their steps.
 
-    An objective of the user's own shares nothing, a model of the user's own only with equal genomes.
+    They share nothing with an objective; with a user-defined model, only equal genomes share.
     """
 
     def __init__(self, run: Run):
@@ -175,21 +189,21 @@ class Twins:
         self._ids: dict[int, list[int]] = defaultdict(list)
 
     def is_awaited(self, individual: Individual) -> bool:
-        """Return whether the evaluation of an earlier twin is still to come."""
+        """Return whether an earlier twin has no evaluation yet."""
         return any((twin, 0) not in self._run.evaluations for twin in self._earlier(individual))
 
-    def goes_on(self, individual: Individual) -> bool:
+    def has_begun(self, individual: Individual) -> bool:
         """Return whether an earlier twin was trained, so that the state after its last step may be there."""
         known = (self._run.evaluations.get((twin, 0)) for twin in self._earlier(individual))
-        return any(evaluation is not None and evaluation.complete for evaluation in known)
+        return any(evaluation is not None and evaluation.succeeded for evaluation in known)
 
     def read(self, individual: Individual) -> Evaluation | None:
-        """Return the evaluation of an individual whose learning curve is known already; None if it is to be trained.
+        """Return the evaluation of an individual whose learning curve is known; None if it must be trained.
 
-        A row that is read from the curve of a longer training has no `train_accuracy`: the curve does not hold it.
+        A row that is read from the curve of a longer training has no `train_accuracy`, because the curve has none.
         """
         twins = self._earlier(individual)
-        twins.sort(key=lambda twin: self._run.individuals[twin].genome != individual.genome)  # equals know everything
+        twins.sort(key=lambda twin: self._run.individuals[twin].genome != individual.genome)  # equal genomes first
         for twin in twins:
             evaluation = self._run.evaluations[twin, 0]
             found = _part_of(evaluation, individual, self._run)
@@ -201,7 +215,8 @@ class Twins:
 
     def _earlier(self, individual: Individual) -> list[int]:
         run = self._run
-        if run.settings.objective is not None or individual.replicate:
+        # A training that pauses is answered by no other: it decides itself how it continues.
+        if run.settings.objective is not None or individual.replicate or individual.until is not None:
             return []
         for other in run.individuals[self._seen :]:
             self._ids[training_seed(run.settings.seed, other.genome, replicate=0)].append(other.id)
@@ -211,12 +226,12 @@ class Twins:
 
 
 def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evaluation | None:
-    """Return what the training that was evaluated says about the individual, if it says all that selection needs."""
+    """Return what the evaluation of a twin says about an individual, if it says all that selection needs."""
     if evaluation.status not in ("complete", "diverged"):
         return None
     if run.individuals[evaluation.individual].genome == individual.genome:
         return evaluation
-    if not run.shares_curves:
+    if not run.prefix_exact:
         return None
     steps = individual.genome.get(STEPS)
     for place, point in enumerate(evaluation.curve):

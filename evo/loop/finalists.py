@@ -55,7 +55,7 @@ def finalists_of(run: Run) -> tuple[int, ...]:
         return ()
     ranking = run.ranked()
     # A genome that was trained for only part of the steps is not a finalist beside those that were trained in full.
-    furthest = [entry for entry in ranking if entry.rung == ranking[0].rung]
+    furthest = [entry for entry in ranking if entry.reach == ranking[0].reach]
     return tuple(entry.id for entry in furthest[: run.settings.finalists])
 
 

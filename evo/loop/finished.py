@@ -19,7 +19,7 @@ def is_finished(run: Run) -> bool:
     if run.unevaluated() or not _finalists_are_done(run):
         return False
     algorithm = algorithm_of(run.space, settings, settings.population)
-    algorithm.replay(run.proposals, run.search_evaluations)
+    algorithm.replay(run.proposals, run.results)
     return algorithm.done() or (not algorithm.ask() and algorithm.done())
 
 

@@ -171,9 +171,12 @@ def _tasks(run: Run, recorded: Evaluation, seeds: int, weights: Path | None) -> 
     of_search = phase_of(recorded.replicate) == "search"
     config = run.individuals[number].config if of_search else genome
     file = str(weights) if weights is not None else None
-    # With free steps a search's training goes beyond the checkpoint that counted: its weights need another training.
-    beyond = run.settings.free_steps and of_search
-    tasks = [Task(number, recorded.replicate, recorded.seed, config, recorded.phase, weights=None if beyond else file)]
+    # With free steps a search's training runs beyond the checkpoint that counted, and a paused one ends before it: the
+    # weights need another training.
+    until = recorded.paused_at
+    beyond = until is not None or (run.settings.free_steps and of_search)
+    kept = None if beyond else file
+    tasks = [Task(number, recorded.replicate, recorded.seed, config, recorded.phase, weights=kept, until=until)]
     if beyond and file is not None:
         replicate = replicate_number("weights")
         tasks.append(Task(number, replicate, recorded.seed, genome, "weights", weights=file))

@@ -119,6 +119,7 @@ def algorithm_of(space: SearchSpace, settings: Settings, population: int | None)
         pending=settings.pending,
         asynchronous=settings.asynchronous,
         objectives=settings.objectives,
+        continuations=settings.continuations,
     )
 
 
@@ -157,7 +158,7 @@ def run_search(
         ):
             run.record(evaluation)
             dispatch.recorded(evaluation)
-            algorithm.tell(evaluation.individual, evaluation.fitness, evaluation.replicate, evaluation.measures)
+            algorithm.tell(evaluation)
             observer.evaluated(run, evaluation, dispatch.seconds_left(algorithm.limit))
             _check_first_results(run, first)
     _record_generations(algorithm, run)

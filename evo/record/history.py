@@ -1,16 +1,16 @@
-"""What a search proposed and measured, event by event; it knows no file."""
+"""The state of a run, built from its events: what was proposed, what was measured, and how it ranks."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evo.errors import ConfigurationError, RunError
 from evo.individual import (
-    RUNG,
     STEPS,
     Evaluation,
     Genome,
@@ -18,6 +18,7 @@ from evo.individual import (
     genome_key,
     phase_of,
     raced,
+    reach,
     replicate_number,
     standing,
 )
@@ -28,20 +29,22 @@ from evo.space import SearchSpace
 from evo.space.file import space_from_dict
 
 LEAVE_BOUNDS = ("report2019",)
-"""Strategies whose genomes may leave the space, because the original's did."""
+"""Strategies whose genomes may leave the space, because the original algorithm's did."""
 HALL_OF_FAME = 10
 """Genomes in the table of the best."""
 
 
 class History:
-    """The state that a run's events lead to, and what can be asked of it.
+    """The state of a run after its events, and questions about it.
 
     Attributes:
         settings: What was asked for.
         space: The search space.
-        proposals: In their order; an individual that was proposed again is in it again, with its replicate.
+        proposals: In their order. An individual that was proposed again is in it again: with another replicate to be
+            evaluated on another seed, with a larger `until` to continue its training.
         individuals: By id.
-        evaluations: By (individual, replicate), the finalists' trainings included.
+        results: All evaluations in the order of the journal: the parts of a paused training, the finalists' trainings.
+        evaluations: The last result of each (individual, replicate).
         generations: Ids of the members of every finished generation.
         finalists: Ids of the genomes that are trained again, best first.
         winner: Id of the finalist with the best mean, once it is named.
@@ -53,6 +56,7 @@ class History:
         self.space = space_of(settings)
         self.proposals: list[Individual] = []
         self.individuals: list[Individual] = []
+        self.results: list[Evaluation] = []
         self.evaluations: dict[tuple[int, int], Evaluation] = {}
         self.generations: dict[int, tuple[int, ...]] = {}
         self.finalists: tuple[int, ...] = ()
@@ -60,32 +64,22 @@ class History:
         self.tests: dict[tuple[int, int], dict[str, Any]] = {}
 
     def take(self, event: Event) -> None:
-        """Bring the state up to an event.
+        """Change the state by an event.
 
         Raises:
             RunError: A proposal is missing before this one.
-            ValueError: The event cannot follow those before it; any other built-in error: it is no event of evo's.
+            ValueError: The event cannot follow those before it. (Other built-in errors: evo did not write it.)
         """
         match event["kind"]:
             case "start":
                 if "settings" in event and not self.settings.began_as(event["settings"]):
                     raise ValueError("it began with other settings than settings.json holds (seed, space, strategy, …)")
             case "proposal":
-                individual = Individual.from_dict(event["individual"])
-                if individual.replicate:
-                    self._check_known(individual.id)
-                    self.proposals.append(replace(self.individuals[individual.id], replicate=individual.replicate))
-                    return
-                if individual.id != len(self.individuals):
-                    raise RunError(f"journal: proposal {individual.id} follows proposal {len(self.individuals) - 1}")
-                bound = self.settings.strategy not in LEAVE_BOUNDS
-                if bound and (problems := self.space.problems(individual.genome)):
-                    raise ValueError(f"individual {individual.id}: {problems[0]}")
-                self.individuals.append(individual)
-                self.proposals.append(individual)
+                self.proposals.append(self._proposed(Individual.from_dict(event["individual"])))
             case "evaluation":
                 evaluation = Evaluation.from_dict(event["evaluation"])
                 self._check_known(evaluation.individual)
+                self.results.append(evaluation)
                 self.evaluations[evaluation.individual, evaluation.replicate] = evaluation
             case "generation":
                 self._check_known(*event["members"])
@@ -96,11 +90,31 @@ class History:
             case "winner":
                 self._check_ranked(event["individual"])
                 if event["individual"] not in self.finalists:
-                    raise ValueError(f"individual {event['individual']} is no finalist")
+                    raise ValueError(f"individual {event['individual']} is not a finalist")
                 self.winner = event["individual"]
             case "test":
                 self._check_known(event["individual"])
                 self.tests[event["individual"], int(event["replicate"])] = event
+
+    def _proposed(self, individual: Individual) -> Individual:
+        """Return a proposal that was recorded; a new individual is added to the others."""
+        if individual.replicate or self._continues(individual):
+            self._check_known(individual.id)
+            known = self.individuals[individual.id]
+            return replace(known, replicate=individual.replicate, until=individual.until)
+        if individual.id != len(self.individuals):
+            raise RunError(f"journal: proposal {individual.id} follows proposal {len(self.individuals) - 1}")
+        bound = self.settings.strategy not in LEAVE_BOUNDS
+        if bound and (problems := self.space.problems(individual.genome)):
+            raise ValueError(f"individual {individual.id}: {problems[0]}")
+        self.individuals.append(individual)
+        return individual
+
+    def _continues(self, individual: Individual) -> bool:
+        """Return whether a proposal continues the paused training of a known individual."""
+        paused = self.evaluations.get((individual.id, 0))
+        at = paused.paused_at if paused is not None else None
+        return individual.until is not None and at is not None and individual.until > at
 
     def _check_known(self, *individuals: int) -> None:
         for number in individuals:
@@ -110,12 +124,12 @@ class History:
     def _check_ranked(self, *individuals: int) -> None:
         self._check_known(*individuals)
         for number in individuals:
-            if not self.evaluations[number, 0].complete:
-                raise ValueError(f"the evaluation of individual {number} is not complete")
+            if not self.evaluations[number, 0].succeeded:
+                raise ValueError(f"the evaluation of individual {number} failed")
 
     @property
     def configurations(self) -> list[Genome]:
-        """Of a run that searches nothing: those that it began with, and those that were added to it since."""
+        """The configurations of a run without a search: those it began with, and those that were added since."""
         known = [individual.genome for individual in self.individuals]
         return known + self.settings.initial[len(known) :]
 
@@ -135,13 +149,19 @@ class History:
         return [self.evaluations[key] for key in keys if key in self.evaluations]
 
     def unevaluated(self) -> list[Individual]:
-        """Return the proposals that have no evaluation yet."""
-        return [entry for entry in self.proposals if (entry.id, entry.replicate) not in self.evaluations]
+        """Return the proposals that have no result yet. The parts of a training have theirs one after another."""
+        known = Counter((result.individual, result.replicate) for result in self.results)
+        waiting = []
+        for proposal in self.proposals:
+            known[proposal.id, proposal.replicate] -= 1
+            if known[proposal.id, proposal.replicate] < 0:
+                waiting.append(proposal)
+        return waiting
 
     def ranked(self) -> list[RankedIndividual]:
-        """Return the individuals whose evaluation is complete, best first; the first of equal genomes only.
+        """Return the individuals whose evaluation did not fail, best first; of equal genomes only the first.
 
-        Those that were evaluated more often, in a race, come first; among them, the mean fitness decides.
+        Fully trained genomes come first, then paused ones by how far they were trained (see `standing`).
         """
         order = ranking(self.individuals, self.proposals, self.search_evaluations)
         return [self._entry(number, fitnesses) for number, fitnesses in order]
@@ -151,7 +171,7 @@ class History:
         return RankedIndividual(self.individuals[number], self.evaluations[number, 0], replicates, self._found(number))
 
     def _found(self, number: int) -> Genome:
-        """Return what the training of an individual has found: where steps are free, those of its best checkpoint."""
+        """Return what the training of an individual has found: with free steps, those of its best checkpoint."""
         evaluation = self.evaluations.get((number, 0))
         if not self.settings.free_steps or evaluation is None or evaluation.steps_trained is None:
             return {}
@@ -163,15 +183,15 @@ class History:
 
     def entry(self, number: int) -> RankedIndividual:
         """Return an individual with what the search measured of it; equal genomes have an entry each."""
-        found = [entry for entry in self.search_evaluations if entry.individual == number and entry.complete]
+        found = [entry for entry in self.search_evaluations if entry.individual == number and entry.succeeded]
         return self._entry(number, tuple(entry.fitness for entry in found if entry.fitness is not None))
 
     @property
     def best(self) -> RankedIndividual:
-        """The winner of the finalists, or, where there are none, the individual of the highest fitness.
+        """The winner of the finalists; without a winner, the individual that ranks first.
 
         Raises:
-            RunError: No evaluation is complete.
+            RunError: Every evaluation failed.
         """
         if self.winner is not None:
             return self.entry(self.winner)
@@ -181,16 +201,20 @@ class History:
         return ranking[0]
 
     @property
-    def shares_curves(self) -> bool:
-        """Whether the row of a shorter training can be read from the curve of a longer one of the same genes.
+    def prefix_exact(self) -> bool:
+        """Whether a shorter training is exactly the beginning of a longer one of the same genes.
 
-        Known only of shipped models: a user-defined model may read the steps, or hold state outside its tensors. And
-        only if no objective needs what a curve does not show (the train accuracy) or the longer training would falsify
-        (the time).
+        This is known only of shipped models: a user-defined model may read the steps, or keep state outside its
+        tensors. It does not hold if an objective needs what a curve does not show (the train accuracy) or what the
+        longer training would falsify (the time).
         """
         asked = {"seconds", "train_accuracy"} & set(self.settings.objectives or {})
-        trainable = self.settings.model in MODELS and STEPS in self.space.genes
-        return self.space.training.prefix_exact and trainable and not asked
+        return self.space.training.prefix_exact and self.keeps_states and STEPS in self.space.genes and not asked
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether a training can be continued from the state after its last step: known only of shipped models."""
+        return self.settings.model in MODELS
 
 
 def space_of(settings: Settings) -> SearchSpace:
@@ -213,9 +237,9 @@ class RankedIndividual:
     evaluation: Evaluation
 
     replicates: tuple[float, ...] = ()
-    """Fitness of each of its evaluations in the search, where there are several."""
+    """Fitness of each of its evaluations in the search, if there are several."""
     found: Genome = field(default_factory=dict)
-    """Values that its training has found: the steps of the best checkpoint, where they are free."""
+    """Values that its training has found: the steps of the best checkpoint, if steps are free."""
 
     def __repr__(self) -> str:
         return f"RankedIndividual({self.id}: fitness {self.evaluation.fitness}, {self.config})"
@@ -226,9 +250,9 @@ class RankedIndividual:
         return self.individual.id
 
     @property
-    def rung(self) -> int:
-        """How far its training went, for strategies that begin with short ones."""
-        return int(self.individual.strategy_parameters.get(RUNG, 0))
+    def reach(self) -> tuple[bool, int]:
+        """How far its training went: see `evo.individual.reach`."""
+        return reach(self.individual, self.evaluation.paused_at)
 
     @property
     def config(self) -> Genome:
@@ -237,7 +261,7 @@ class RankedIndividual:
 
     @property
     def fitness(self) -> float:
-        """The fitness that the search measured; the mean, where it evaluated the individual several times."""
+        """The fitness that the search measured; the mean, if it evaluated the individual several times."""
         if self.replicates:
             return statistics.fmean(self.replicates)
         assert self.evaluation.fitness is not None
@@ -247,7 +271,7 @@ class RankedIndividual:
 def ranking(
     individuals: Sequence[Individual], proposals: Sequence[Individual], evaluations: Sequence[Evaluation]
 ) -> list[tuple[int, tuple[float, ...]]]:
-    """Return the individuals whose evaluation is complete, best first; the first of equal genomes only.
+    """Return the individuals whose first evaluation did not fail, best first; of equal genomes only the first.
 
     Args:
         individuals: By id.
@@ -263,17 +287,20 @@ def ranking(
     turns = raced(proposals)
     standings = {
         number: standing(
-            individuals[number], [entry.fitness if entry.complete else None for entry in its], turns[number]
+            individuals[number],
+            [entry.fitness if entry.succeeded else None for entry in its],
+            turns[number],
+            its[0].paused_at,
         )
         for number, its in measured.items()
-        if its[0].complete and not its[0].replicate
+        if its[0].succeeded and not its[0].replicate
     }
     ranked: list[tuple[int, tuple[float, ...]]] = []
     seen: set[str] = set()
     for number in sorted(standings, key=lambda number: (*(-part for part in standings[number]), number)):
         if (key := genome_key(individuals[number].genome)) not in seen:
             seen.add(key)
-            known = [entry.fitness for entry in measured[number] if entry.complete and entry.fitness is not None]
+            known = [entry.fitness for entry in measured[number] if entry.succeeded and entry.fitness is not None]
             ranked.append((number, tuple(known)))
     return ranked
 
@@ -292,7 +319,7 @@ class NewSeeds:
 
 
 def on_new_seeds(run: History, individual: int) -> NewSeeds:
-    """Return what the trainings of a finalist measured; nothing for an individual that is none."""
+    """Return what the trainings of a finalist measured; nothing for other individuals."""
     trainings = [entry for entry in run.finalist_evaluations if entry.individual == individual and entry.complete]
     accuracies = [
         entry.test_accuracy

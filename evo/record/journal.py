@@ -1,4 +1,4 @@
-"""The journal: an append-only, checksummed, locked record of every proposal and every evaluation, the truth of a run.
+"""The journal: an append-only, checksummed, locked record of every event of a run. Everything else follows from it.
 
 One line an event: `{"checksum":"…","event":{…}}`. The checksum is the first 16 hexadecimal digits of the SHA-256 of the
 event's text. Events are numbered, so that a missing or repeated line is noticed.
@@ -20,12 +20,13 @@ from evo.errors import RunError, StorageError
 from evo.files import append, create_to_append, cut, sync
 from evo.plain_text import read_json
 
-FORMAT = 1
+FORMAT = 2
+"""Of new journals; older ones are resumed in their own. Format 2 adds continued trainings: `Individual.until`."""
 _HEAD = b'{"checksum":"'
 _MIDDLE = b'","event":'
 _DIGITS = 16
 LOCK_PAUSES = (0.01, 0.04, 0.0)
-"""Seconds between the attempts to take the lock: whoever asks whether it is taken holds it for microseconds."""
+"""Seconds between attempts to take the lock: a process that only asks whether it is taken holds it for microseconds."""
 
 Event = dict[str, Any]
 
@@ -56,7 +57,7 @@ class Journal:
             **facts: What its first event holds beside the format.
 
         Raises:
-            StorageError: It cannot be made, or exists.
+            StorageError: It cannot be created, or exists.
         """
         journal = cls(path)
         if path is not None:
@@ -73,10 +74,10 @@ class Journal:
 
     @classmethod
     def read(cls, path: Path) -> Journal:
-        """Read a journal without locking it; a line that is still being written is left out.
+        """Read a journal without locking it, except for a line that is still being written.
 
         Raises:
-            RunError: There is none, it is damaged, or of a newer format.
+            RunError: The journal is missing, damaged, or of a newer format.
         """
         journal = cls(path)
         journal._load(_content(path))
@@ -84,12 +85,12 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, warn: Callable[[str], None]) -> Journal:
-        """Open a journal to go on writing, and lock it.
+        """Open a journal for writing, and lock it.
 
-        A last line without its end, as a crash leaves behind, is cut off; `warn` is told.
+        An incomplete last line, as a crash leaves behind, is cut off; `warn` is told.
 
         Raises:
-            RunError: There is none, another process writes it, it is damaged, or of a newer format.
+            RunError: The journal is missing, damaged, of a newer format, or another process is writing it.
         """
         journal = cls(path)
         journal._descriptor = _open_to_append(path)
@@ -117,8 +118,8 @@ class Journal:
         """Add an event; it is on disk when this returns.
 
         Raises:
-            StorageError: It cannot be written, now or at an earlier call: only reading the file anew tells how much of
-                it is on disk, and a further line would stand behind half a one.
+            StorageError: The event cannot be written, or an earlier one could not: the file may then end in half a
+                line, and only reading it again tells.
             RunError: The journal was opened for reading, or is closed.
         """
         event = {"number": len(self.events), **event}
@@ -142,31 +143,31 @@ class Journal:
             self._descriptor = None
 
     def _load(self, content: bytes) -> int:
-        """Take the events of a file; return the number of bytes that whole lines take."""
+        """Add the events of a file; return the number of bytes of its whole lines."""
         kept = content.rfind(b"\n") + 1
         for number, line in enumerate(content[:kept].splitlines(keepends=True), start=len(self.events)):
             event = _decode(line)
             if event is None or event.get("number") != number:
                 raise self._damaged(number)
-            if number == 0 and event.get("format") != FORMAT:
-                found = event.get("format")
+            if number == 0 and event.get("format") not in range(1, FORMAT + 1):
                 raise RunError(
-                    f"{self.path}: has format {found}, this version of evo reads format {FORMAT}; update evo"
+                    f"{self.path}: has format {event.get('format')}, this version of evo reads formats 1 to {FORMAT}; "
+                    "update evo"
                 )
             self.events.append(event)
         if _decode(content[kept:-1] + b"\n") is not None:
-            raise self._damaged(len(self.events))  # whole, but for its end: no line that was being written
+            raise self._damaged(len(self.events))  # whole except for its end, so it was not being written
         self._read_to += kept
         self.torn = kept < len(content)
         if not self.events:
-            raise RunError(f"{self.path}: is empty; the run never began, or the file was damaged: begin it anew")
+            raise RunError(f"{self.path}: is empty; the run never began, or the file was damaged: start it again")
         return kept
 
     def _damaged(self, number: int) -> RunError:
         return RunError(
             f"{self.path}: line {number + 1} is damaged: its checksum or number does not fit. "
             "Nothing was changed; restore the file from a copy"
-            + (", or delete that line and all after it to go on from there." if number > 0 else ".")
+            + (", or delete that line and all after it to resume from there." if number > 0 else ".")
         )
 
 
@@ -176,7 +177,7 @@ def _encode(event: Event) -> bytes:
 
 
 def _decode(line: bytes) -> Event | None:
-    """Return the event of a line, or None if a byte of it is not as it was written, or as evo would write it."""
+    """Return the event of a line, or None if the line is not exactly as evo writes it."""
     digest_end = len(_HEAD) + _DIGITS
     body_start = digest_end + len(_MIDDLE)
     body = line[body_start:-2]
@@ -216,7 +217,7 @@ def _open_to_append(path: Path) -> int:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    """Take the kernel's lock, which dies with its holder; tried again for as long as `is_written` may hold it."""
+    """Take the kernel's lock, which ends with its holder; retried for as long as `is_written` may hold it."""
     for pause in LOCK_PAUSES:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -225,12 +226,12 @@ def _lock(descriptor: int, path: Path) -> None:
             time.sleep(pause)
         except OSError as error:
             raise StorageError(
-                f"{path}: cannot be locked: {error.strerror}; put the run on a file system that has locks (flock)"
+                f"{path}: cannot be locked: {error.strerror}; put the run on a file system that supports locks (flock)"
             ) from None
     else:
         raise _written_by_another(path, _holder(descriptor))
     if not (path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())):
-        # Between opening and locking, its holder has put another run in its place.
+        # Between opening and locking, another process has put another run in its place.
         raise _written_by_another(path, None)
 
 
@@ -240,7 +241,7 @@ def _written_by_another(path: Path, holder: int | None) -> RunError:
 
 
 def _holder(descriptor: int) -> int | None:
-    """Return the id of the process that holds the lock of a file, where the kernel says so (Linux, this machine)."""
+    """Return the id of the process that holds the lock of a file, if the kernel tells (Linux, this machine)."""
     status = os.fstat(descriptor)
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with contextlib.suppress(OSError, ValueError):
@@ -253,10 +254,10 @@ def _holder(descriptor: int) -> int | None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from writing a journal, whatever it holds.
+    """Keep other processes from writing a journal, whatever its content.
 
     Raises:
-        RunError: One does, or the file cannot be opened.
+        RunError: Another process is writing it, or the file cannot be opened.
     """
     descriptor = _open_to_append(path)
     try:
@@ -267,9 +268,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def is_written(path: Path) -> bool:
-    """Return whether a process writes a journal now; False, too, where it cannot be asked.
+    """Return whether a process is writing a journal now; False if that cannot be found out.
 
-    The lock is shared and held for a moment only. A writer that starts in that moment tries again: see `_lock`.
+    The lock is shared and held only for a moment. A writer that starts in that moment tries again: see `_lock`.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

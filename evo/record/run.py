@@ -139,7 +139,7 @@ class Run(History):
         self._record({"kind": "proposal", "individual": individual.to_dict()})
 
     def record(self, evaluation: Evaluation) -> None:
-        """Keep an evaluation; the state of its training is no longer needed."""
+        """Keep an evaluation; the state of an interrupted training is no longer needed."""
         self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
         self._forget_checkpoint(evaluation.individual, evaluation.replicate)
         if self.path is not None:
@@ -154,7 +154,8 @@ class Run(History):
     def forget_checkpoints(self) -> None:
         """Remove the states of trainings that are recorded: a kill may have come in between."""
         if self.path is not None and (self.path / "checkpoints").is_dir():
-            for individual, replicate in self.evaluations:
+            continued = {(proposal.id, proposal.replicate) for proposal in self.unevaluated()}
+            for individual, replicate in self.evaluations.keys() - continued:
                 self._forget_checkpoint(individual, replicate)
 
     def record_generation(self, generation: int, members: Sequence[int]) -> None:
@@ -177,10 +178,11 @@ class Run(History):
 
     def record_late(self, evaluation: Evaluation) -> None:
         """Keep what finished while the run was being stopped: a training, or the test of one that is recorded."""
-        if (evaluation.individual, evaluation.replicate) in self.evaluations:
+        earlier = self.evaluations.get((evaluation.individual, evaluation.replicate))
+        if earlier is not None and evaluation.phase == "finalist":
             self.record_test(evaluation)
         else:
-            self.record(evaluation)
+            self.record(evaluation.after(earlier))
 
     def record_resume(self, settings: Settings) -> None:
         """Keep that the run was resumed, with what versions, where and how far."""
@@ -215,7 +217,7 @@ class Run(History):
 
     def last_state(self, seed: int) -> str | None:
         """Return where the state after the last step of a training is kept during the search; see `checkpoint`."""
-        return self._inside(STATES, f"{seed}.safetensors") if self.shares_curves else None
+        return self._inside(STATES, f"{seed}.safetensors") if self.keeps_states else None
 
     def forget_states(self) -> None:
         """Remove the states that only an unfinished search needs."""
@@ -294,7 +296,7 @@ class Run(History):
     def _repr_html_(self) -> str:
         """Return the hall of fame as a table, for notebooks."""
         counts = f"{len(self.search_evaluations)} evaluations"
-        failed = sum(not evaluation.complete for evaluation in self.search_evaluations)
+        failed = sum(not evaluation.succeeded for evaluation in self.search_evaluations)
         facts = [self.settings.strategy, counts, *([f"{failed} failed"] if failed else [])]
         facts.append(f"winner: individual {self.winner}" if self.winner is not None else "no winner named")
         caption = html.escape(f"{self.name}, best genomes: {', '.join(facts)}")

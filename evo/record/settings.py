@@ -89,6 +89,8 @@ class Settings:
         pending: See `evo.strategies.steady_state`; None where the strategy has no such window.
         asynchronous: Whether results are learned in the order in which they arrive.
         objectives: Of a strategy of several objectives.
+        continuations: Whether a strategy continues paused trainings of an individual; older runs propose an individual
+            with more steps instead.
         free_steps: Whether each training runs to the most steps of the space, and its best checkpoint counts.
         seeds: Trainings of each configuration, where configurations are listed and not searched for.
         keep_weights: Whether the weights of those stay in the folder.
@@ -123,6 +125,7 @@ class Settings:
     pending: Bound | None = None
     asynchronous: bool = False
     objectives: dict[str, str] | None = None
+    continuations: bool = False
     free_steps: bool = False
     seeds: Count = 1
     keep_weights: bool = False

@@ -71,21 +71,21 @@ def generations_table(run: History) -> pd.DataFrame:
     for evaluation in run.search_evaluations:
         trained[run.individuals[evaluation.individual].generation].append(evaluation)
     rows: list[dict[str, Any]] = []
-    best: list[float] = []
+    best: list[tuple[bool, float]] = []  # a paused training is never better than a whole one
     # A race evaluates genomes again that were proposed long before: their own generation did not find them.
     raced = {(entry.id, entry.replicate) for entry in run.proposals if entry.replicate}
     for generation, members in sorted(run.generations.items()):
         found = [
-            e.fitness
+            (e.complete, e.fitness)
             for e in trained[generation]
-            if e.complete and e.fitness is not None and (e.individual, e.replicate) not in raced
+            if e.succeeded and e.fitness is not None and (e.individual, e.replicate) not in raced
         ]
         best = sorted(best + found)[-1:]
         rows.append(
             {
                 "generation": generation,
                 "evaluations": len(trained[generation]),
-                "best": best[0] if best else None,
+                "best": best[0][1] if best else None,
                 **population_figures(run, members),
                 "seconds": sum(evaluation.seconds for evaluation in trained[generation]),
             }
@@ -239,7 +239,7 @@ def _gene_cells(run: History, genome: Genome) -> dict[str, Any]:
 
 def _fitness(run: History, individual: int) -> float | None:
     evaluation = run.evaluations.get((individual, 0))
-    return evaluation.fitness if evaluation is not None and evaluation.complete else None
+    return evaluation.fitness if evaluation is not None and evaluation.succeeded else None
 
 
 def _frame(rows: Iterable[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

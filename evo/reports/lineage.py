@@ -102,7 +102,7 @@ def changes_table(data: SearchData) -> pd.DataFrame:
     promotion (halving) does not change the genome and is left out. Where one was trained longer than the other (rungs),
     the change is not known.
     """
-    rung = dict(zip(data.fitness.index, data.rungs, strict=True))
+    reach = dict(zip(data.fitness.index, data.reach, strict=True))
     fitness = data.fitness_by_individual
     rows = []
     columns = (data.first[name] for name in ("individual", "operator", "parents"))
@@ -111,7 +111,7 @@ def changes_table(data: SearchData) -> pd.DataFrame:
         if parents and operator != "promotion":
             change = np.nan
             parent = better_parent(fitness, parents, child)
-            if parent is not None and rung[parent] == rung[child]:
+            if parent is not None and reach[parent] == reach[child]:
                 change = fitness[child] - fitness[parent]
             rows.append({"individual": child, "operator": operator, "change": change})
     return pd.DataFrame(rows, columns=["individual", "operator", "change"]).astype({"change": float})

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from evo.individual import SUCCESSES
 from evo.record.run import Run
 from evo.reports.features import Feature, Floats, features_of, floats
 from evo.reports.importance import Importance, importance_of
 
-NOT_FAILED = ("complete", "partial")
 """The status of what was trained as asked."""
 
 
@@ -41,7 +41,7 @@ class SearchData:
     @property
     def failed(self) -> pd.DataFrame:
         """The evaluations that failed."""
-        return self.evaluations[~self.evaluations["status"].isin(NOT_FAILED)]
+        return self.evaluations[~self.evaluations["status"].isin(SUCCESSES)]
 
     @cached_property
     def first(self) -> pd.DataFrame:
@@ -59,15 +59,19 @@ class SearchData:
         return dict(zip(map(int, self.fitness.index), map(float, self.fitness), strict=True))
 
     @property
-    def rungs(self) -> Floats:
-        """The rung of every first evaluation; 0 in searches that have none."""
-        return floats(self.first["rung"].fillna(0)) if "rung" in self.first else np.zeros(len(self.first))
+    def reach(self) -> Floats:
+        """How far each first evaluation was trained: its rung in older runs of halving, the step where it paused, or 0."""
+        paused = self.first["steps_trained"].where(self.first["status"] == "partial").fillna(0)
+        return floats(self.first["rung"].fillna(0)) if "rung" in self.first else floats(paused)
 
     @cached_property
     def comparable(self) -> pd.Series[float]:
-        """`fitness`, only of complete trainings, and where there are rungs, of the longest."""
+        """`fitness` of the longest trainings: without paused ones, and in older runs of halving without lower rungs."""
+        paused = (self.first["status"] == "partial").to_numpy()
+        if paused.any():
+            return self.fitness if paused.all() else self.fitness.where((self.first["status"] == "complete").to_numpy())
         complete = (self.first["status"] == "complete").to_numpy()
-        return self.fitness.where(complete & (self.rungs == self.rungs.max(initial=0)))
+        return self.fitness.where(complete & (self.reach == self.reach.max(initial=0)))
 
     @cached_property
     def best_so_far(self) -> pd.Series[float]:

@@ -1,10 +1,11 @@
-"""The algorithms of evo by name."""
+"""The strategies by name."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from evo.errors import ConfigurationError, did_you_mean
+from evo.errors import ConfigurationError
+from evo.names import DEFAULT_STRATEGY, check_name
 from evo.space import SearchSpace
 from evo.strategies.ageing import Ageing
 from evo.strategies.base import Draft, Member, Strategy
@@ -32,7 +33,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     )
 }
 OWN_OPTIONS = frozenset[str]().union(*(strategy.options for strategy in STRATEGIES.values()))
-DEFAULT_STRATEGY = SurrogateEvolution.name
 
 
 def strategy_names() -> tuple[str, ...]:
@@ -47,16 +47,13 @@ def make_strategy(name: str, space: SearchSpace, **settings: Any) -> Strategy:
         name: One of `strategy_names()`.
         space: The search space.
         **settings: `seed`, `population`, `budget`, `generations`, `initial`, `retrainable`, see `Strategy`; and the
-            strategy's own: `pending` and `asynchronous` of those that propose one at a time, `objectives` of `pareto`.
+            settings that only some strategies have: `pending` and `asynchronous` of those that propose one individual
+            at a time, `objectives` of `pareto`, `continuations` of `halving`.
 
     Raises:
-        ConfigurationError: An unknown name, or settings that the strategy refuses.
+        ConfigurationError: The name is unknown, or the strategy refuses the settings.
     """
-    if name not in STRATEGIES:
-        raise ConfigurationError(
-            f'strategy: unknown strategy "{name}".{did_you_mean(name, STRATEGIES)} Known: {", ".join(STRATEGIES)}'
-        )
-    strategy = STRATEGIES[name]
+    strategy = STRATEGIES[check_name("strategy", name, strategy_names())]
     given = {option: settings.pop(option, None) for option in OWN_OPTIONS}
     own = {option: value for option, value in given.items() if value is not None and value is not False}
     for option in sorted(own.keys() - strategy.options):

@@ -1,8 +1,8 @@
-"""`ageing`: regularised evolution, in which the oldest dies and not the worst.
+"""`ageing`: regularised evolution, in which the oldest individual dies, not the worst.
 
 Real, Aggarwal, Huang and Le: Regularized Evolution for Image Classifier Architecture Search (AAAI 2019), algorithm 1.
-Theirs keeps 100 and samples 25; with a hundred trainings that is random search, so the population here is 20 and the
-sample 10.
+Theirs keeps 100 individuals and samples 25. With a hundred trainings that would be random search, so the population
+here is 20 and the sample 10.
 """
 
 from __future__ import annotations
@@ -30,19 +30,17 @@ class Ageing(SteadyState):
 
     def propose(self, number: int, rng: random.Random) -> Draft | None:
         if number < self.first_size or not self._queue:
-            genome = self.sample_new(rng)
-            return Draft(genome) if genome is not None else None
+            return self.draft_new(rng)
         sample = rng.sample(list(self._queue), max(1, round(SAMPLE_SHARE * len(self._queue))))
         [parent] = self.toolbox.best(sample, 1)
         for attempt in range(TRIES):
             genome = self.toolbox.mutate(parent.genome, rng, strength=0.15 * (1 + attempt / 10))
             if self.is_new(genome):
                 return Draft(genome, (parent.individual.id,), "mutation")
-        genome = self.sample_new(rng)
-        return Draft(genome) if genome is not None else None
+        return self.draft_new(rng)
 
     def take(self, member: Member) -> None:
         self._queue.append(member)
 
-    def members(self) -> Sequence[Member]:
-        return list(self._queue)
+    def members(self) -> Sequence[int]:
+        return [member.individual.id for member in self._queue]

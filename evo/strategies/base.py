@@ -1,8 +1,8 @@
-"""What every strategy is: it proposes individuals (`ask`) and learns from their results in the order of their ids.
+"""The base of every strategy: it proposes individuals (`ask`) and learns from their results in the order of proposals.
 
-A strategy is a function of its settings, its seed and the results: proposal k draws from a generator of its own, seeded
-with (seed, k), and knows the results of the first `required(k)` individuals and no others, however many have arrived.
-So neither the number of workers nor the order in which they finish nor a restart changes what it proposes.
+A strategy is a function of its settings, its seed and the results: proposal k draws from its own generator, seeded with
+(seed, k), and is made from the results of exactly the first `required(k)` proposals, however many have arrived. So its
+proposals depend neither on the number of workers, nor on the order in which they finish, nor on a restart.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ import math
 import random
 import sys
 from abc import ABC, abstractmethod
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, ClassVar
 
-from deap import base, tools
+from deap import base
 
 from evo.errors import ConfigurationError, RunError, listed
-from evo.individual import Evaluation, GeneValue, Genome, Individual, genome_key, raced, standing
+from evo.individual import MEASURES, Evaluation, GeneValue, Genome, Individual, Status, genome_key, raced, standing
 from evo.space import SearchSpace
 from evo.strategies.variation import make_toolbox
 
 WORST_FITNESS = -sys.float_info.max
-"""What DEAP sees of a failed training: finite, because its comparisons of NaN are true both ways."""
+"""DEAP's fitness of a failed training: finite, because comparisons with NaN would go wrong."""
 
 
 class Fitness(base.Fitness):  # type: ignore[misc]  # deap has no types
@@ -34,17 +36,22 @@ class Fitness(base.Fitness):  # type: ignore[misc]  # deap has no types
 
 @dataclass
 class Member:
-    """An evaluated individual, as DEAP's selection wants it: with a `fitness` that compares.
+    """A proposal with its result, as DEAP's selection needs it: with a `fitness` that compares.
 
     Attributes:
+        number: The place of the proposal among all proposals, from 0.
         individual: What was proposed.
-        fitness: Its result.
-        measures: What else was measured, by name.
+        evaluation: Its result.
+        fitness: What selection compares; by default `value`.
     """
 
+    number: int
     individual: Individual
-    fitness: Fitness
-    measures: Mapping[str, float] = field(default_factory=dict)
+    evaluation: Evaluation
+    fitness: base.Fitness = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fitness = Fitness((self.value,))
 
     @property
     def genome(self) -> Genome:
@@ -53,28 +60,23 @@ class Member:
 
     @property
     def value(self) -> float:
-        """The fitness as a number."""
-        return float(self.fitness.values[0])
-
-
-@dataclass(frozen=True)
-class Result:
-    """What was told of a proposal."""
-
-    fitness: float | None
-    measures: Mapping[str, float] = field(default_factory=dict)
+        """The fitness as a number; `WORST_FITNESS` if the training failed."""
+        return self.evaluation.fitness if self.evaluation.fitness is not None else WORST_FITNESS
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What a strategy proposes; the base class makes an `Individual` of it.
+    """A proposal in the making; the base class turns it into an `Individual`.
 
     Attributes:
-        genome: A new genome, or that of the individual `again`.
+        genome: A new genome; that of the known individual with `again` and `further`.
         parents: Ids of the individuals it was made from.
         operator: What made it.
         strategy_parameters: See `Individual`.
-        again: The id of an individual that is to be evaluated on another seed.
+        again: The id of a known individual to evaluate on another seed.
+        further: The id of a known individual whose paused training to continue, until step `until`. The result of its
+            last part must be among those that the proposal is made from.
+        until: The step to train to now; None trains all steps of the genome.
     """
 
     genome: Genome
@@ -82,6 +84,8 @@ class Draft:
     operator: str = "random"
     strategy_parameters: dict[str, Any] = field(default_factory=dict)
     again: int | None = None
+    further: int | None = None
+    until: int | None = None
 
 
 class Strategy(ABC):
@@ -93,8 +97,8 @@ class Strategy(ABC):
         population: Individuals of a generation.
         budget: Most trainings of the search.
         generations: Most generations. Without either bound, the strategy's default holds.
-        initial: Known genomes for the first population; genes they leave out are drawn. Default: the space's own.
-        retrainable: Whether an evaluation takes a seed, so that one of the same genome again says something new.
+        initial: Known genomes for the first population; missing genes are drawn. Default: those of the space.
+        retrainable: Whether evaluations take a seed, so that evaluating a genome again gives new information.
 
     Raises:
         ConfigurationError: The settings do not fit the strategy or the space.
@@ -107,7 +111,7 @@ class Strategy(ABC):
     eager: ClassVar[bool] = False
     """Whether results are learned as they come, because no proposal depends on them."""
     options: ClassVar[frozenset[str]] = frozenset()
-    """Settings of its own that the strategy takes beside those of every strategy."""
+    """The settings that this strategy takes besides those of every strategy."""
     asynchronous = False
     """Whether results are learned in the order in which they arrive."""
 
@@ -133,20 +137,20 @@ class Strategy(ABC):
         self.toolbox = make_toolbox(space)
         self.proposals: list[Individual] = []
         self.individuals: list[Individual] = []
-        self.hall_of_fame = tools.HallOfFame(10, similar=lambda a, b: a.genome == b.genome)
         self._keys: set[str] = set()
-        self._fitnesses: dict[int, list[float | None]] = {}
-        self._numbers: dict[tuple[int, int], int] = {}
-        self._told: dict[int, Result] = {}
+        self._numbers: dict[tuple[int, int], int] = {}  # the last proposal of each (individual, replicate)
+        self._told: dict[int, Evaluation] = {}  # by the number of the proposal, until it is learned
         self._learned: set[int] = set()
+        self._results: dict[int, dict[int, Evaluation]] = defaultdict(dict)  # learned, by individual and replicate
         self._next = 0
+        self._repeats = 0  # proposals of known individuals on another seed
         self._exhausted = False
 
     # What a strategy defines.
 
     @abstractmethod
     def required(self, number: int) -> int:
-        """Return how many results, in the order of ids, proposal `number` is made from."""
+        """Return how many results, in the order of the proposals, proposal `number` is made from."""
 
     @abstractmethod
     def generation_of(self, number: int) -> int:
@@ -154,14 +158,17 @@ class Strategy(ABC):
 
     @abstractmethod
     def propose(self, number: int, rng: random.Random) -> Draft | None:
-        """Return proposal `number`, or None if the space has no genome left that is new."""
+        """Return proposal `number`, or None if the space has no new genome left."""
 
     @abstractmethod
     def learn(self, member: Member) -> None:
-        """Take in the first result of an individual; called in the order of the proposals."""
+        """Learn the first result of an individual; called in the order of the proposals, as are the next two."""
 
     def learn_again(self, member: Member) -> None:  # noqa: B027  # most strategies propose nothing again
-        """Take in the result of an individual that was proposed again; called in the order of the proposals."""
+        """Learn the result of an individual on another seed."""
+
+    def learn_further(self, member: Member) -> None:  # noqa: B027  # most strategies continue nothing
+        """Learn the result of a continued training."""
 
     @abstractmethod
     def trainings_of(self, generations: int) -> int:
@@ -181,41 +188,43 @@ class Strategy(ABC):
         return min(bounds)
 
     def ask(self, room: int = 1) -> list[Individual]:
-        """Return up to `room` new individuals; fewer, or none, while results are awaited or at the end."""
-        proposals: list[Individual] = []
-        while len(proposals) < room:
-            individual = self._ask_one()
-            if individual is None:
-                break
-            proposals.append(individual)
-        return proposals
+        """Return up to `room` new proposals; fewer, or none, while results are awaited or at the end."""
+        return list(islice(iter(self._ask_one, None), max(0, room)))
 
     def tell(
         self,
-        individual: Individual | int,
-        fitness: float | None,
+        evaluation: Evaluation | Individual | int,
+        fitness: float | None = None,
         replicate: int = 0,
         measures: Mapping[str, float] | None = None,
     ) -> None:
-        """Report a result, in any order.
+        """Report a result, in any order: a whole evaluation, or only the fitness of an individual.
 
         Args:
-            individual: What `ask` returned, or its id.
+            evaluation: The evaluation; or what `ask` returned, or its id, followed by the other arguments.
             fitness: Higher is better; None, NaN and infinities stand for a failed training.
             replicate: With an id: which of the individual's evaluations it is.
-            measures: What else was measured, by name (`evo.individual.MEASURES`), for strategies of several objectives.
+            measures: What else was measured, by name (`evo.individual.MEASURES`), for strategies with several
+                objectives.
 
         Raises:
-            ValueError: No such individual was proposed, or it was told already.
+            ValueError: No such individual was proposed, or its result was told already.
         """
-        key = (individual, replicate) if isinstance(individual, int) else (individual.id, individual.replicate)
+        if isinstance(evaluation, int):
+            key = evaluation, replicate
+        elif isinstance(evaluation, Individual):
+            key = evaluation.id, evaluation.replicate
+        else:
+            key = evaluation.individual, evaluation.replicate
         name = f"individual {key[0]}" + (f", replicate {key[1]}," if key[1] else "")
         if key not in self._numbers:
             raise ValueError(f"{name} was never proposed")
         number = self._numbers[key]
         if number in self._told or number in self._learned:
             raise ValueError(f"{name} was told already")
-        self._told[number] = Result(fitness, measures or {})
+        if not isinstance(evaluation, Evaluation):
+            evaluation = _evaluation_of(self.proposals[number], fitness, measures or {})
+        self._told[number] = evaluation
         self._after_telling(number)
 
     def done(self) -> bool:
@@ -223,13 +232,17 @@ class Strategy(ABC):
         return self._all_proposed() and len(self._learned) == len(self.proposals)
 
     def replay(self, proposals: Iterable[Individual], evaluations: Iterable[Evaluation]) -> None:
-        """Take in the recorded past of a run: its proposals as they were made, and their results.
+        """Bring the strategy to the state in which the last proposal of a recorded run was made.
 
-        Proposals are read, never made again; afterwards the strategy is as it was when the last one was recorded.
+        Proposals are read, never made again.
+
+        Args:
+            proposals: In their order.
+            evaluations: Their results; those of the parts of one training in their order.
 
         Raises:
-            RunError: The strategy cannot have made them: a proposal was made from a result that is not among
-                `evaluations`, or lacks what the strategy would have noted in it.
+            RunError: The strategy cannot have made the proposals: the result that one was made from is not among
+                `evaluations`, or a proposal lacks what the strategy would have noted in it.
         """
         try:
             self._replay(list(proposals), evaluations)
@@ -237,10 +250,12 @@ class Strategy(ABC):
             raise RunError(f"these are not the proposals of the strategy {self.name}: {error}") from error
 
     def _replay(self, past: list[Individual], evaluations: Iterable[Evaluation]) -> None:
-        numbers = {(individual.id, individual.replicate): number for number, individual in enumerate(past)}
+        numbers: dict[tuple[int, int], deque[int]] = defaultdict(deque)
+        for number, individual in enumerate(past):
+            numbers[individual.id, individual.replicate].append(number)
         for evaluation in evaluations:
-            if (number := numbers.get((evaluation.individual, evaluation.replicate))) is not None:
-                self._told[number] = Result(evaluation.fitness, evaluation.measures)
+            if waiting := numbers.get((evaluation.individual, evaluation.replicate)):
+                self._told[waiting.popleft()] = evaluation
         for number, individual in enumerate(past):
             needed = self.required(number)
             if not self._learn_until(needed):
@@ -251,9 +266,17 @@ class Strategy(ABC):
 
     @property
     def best(self) -> Individual | None:
-        """The individual that stands best by the results learned so far (see `standing`); None before the first."""
+        """The individual that ranks first by the results learned so far (see `standing`); None before the first."""
         turns = raced(self.proposals)
-        standings = {n: standing(self.individuals[n], known, turns[n]) for n, known in self._fitnesses.items()}
+        standings = {
+            number: standing(
+                self.individuals[number],
+                [result.fitness for result in results.values()],
+                turns[number],
+                results[0].paused_at if 0 in results else None,
+            )
+            for number, results in self._results.items()
+        }
         number = max(standings, key=lambda number: (*standings[number], -number), default=None)
         return self.individuals[number] if number is not None and standings[number][0] >= 0 else None
 
@@ -287,36 +310,37 @@ class Strategy(ABC):
             self._exhausted = True
             self._learn_until(len(self.proposals))
             return None
-        if draft.again is not None:
-            replicate = sum(1 for proposal in self.proposals if proposal.id == draft.again)
-            individual = replace(self.individuals[draft.again], replicate=replicate)
-            self._register(individual)
-            return individual
-        individual = Individual(
-            id=len(self.individuals),
-            genome=draft.genome,
-            generation=self.generation_of(number),
-            parents=draft.parents,
-            operator=draft.operator,
-            strategy_parameters=draft.strategy_parameters,
-        )
+        individual = self._individual(draft)
         self._register(individual)
         return individual
 
+    def _individual(self, draft: Draft) -> Individual:
+        if draft.again is not None:
+            replicate = 1 + max(proposal.replicate for proposal in self.proposals if proposal.id == draft.again)
+            return replace(self.individuals[draft.again], replicate=replicate, until=draft.until)
+        if draft.further is not None:
+            return replace(self.individuals[draft.further], until=draft.until)
+        return Individual(
+            id=len(self.individuals),
+            genome=draft.genome,
+            generation=self.generation_of(len(self.proposals)),
+            parents=draft.parents,
+            operator=draft.operator,
+            strategy_parameters=draft.strategy_parameters,
+            until=draft.until,
+        )
+
     def _first_of_initial(self) -> Draft | None:
         """Return the next known configuration that was not proposed before, completed by draws."""
-        number = len(self.individuals)
+        number = len(self.proposals) - self._repeats
         if number >= self.population_size:
             return None
         rng = random.Random(f"{self.seed}:initial:{number}")
-        for values in self.initial[number:] if number < len(self.initial) else []:
-            genome = self.space.complete(values, rng)
-            if self.is_new(genome):
-                return Draft(genome, operator="initial")
-        return None
+        known = (self.space.complete(values, rng) for values in self.initial[number:])
+        return next((Draft(genome, operator="initial") for genome in known if self.is_new(genome)), None)
 
     def _after_telling(self, number: int) -> None:
-        """Learn what was told, if nobody waits for what came before it."""
+        """Learn what was told, unless a proposal still waits for what came before it."""
         if self.asynchronous:
             self._learn(number)
         elif self.eager or self._all_proposed():
@@ -325,7 +349,8 @@ class Strategy(ABC):
     def _register(self, individual: Individual) -> None:
         self._numbers[individual.id, individual.replicate] = len(self.proposals)
         self.proposals.append(individual)
-        if not individual.replicate:
+        self._repeats += individual.replicate > 0
+        if individual.id == len(self.individuals):
             self.individuals.append(individual)
             self._keys.add(genome_key(individual.genome))
 
@@ -340,32 +365,41 @@ class Strategy(ABC):
         return True
 
     def _learn(self, number: int) -> None:
-        result = self._told.pop(number, None)
-        if result is None:
+        evaluation = self._told.pop(number, None)
+        if evaluation is None:
             return
         self._learned.add(number)
-        member = Member(self.proposals[number], Fitness((_finite(result.fitness),)), result.measures)
-        fine = member.value > WORST_FITNESS
-        self._fitnesses.setdefault(member.individual.id, []).append(member.value if fine else None)
+        member = Member(number, self.proposals[number], evaluation)
+        results = self._results[member.individual.id]
+        continued = member.individual.replicate in results
+        results[member.individual.replicate] = evaluation
         if member.individual.replicate:
             self.learn_again(member)
-            return
-        if fine:
-            self.hall_of_fame.update([member])
-        self.learn(member)
+        elif continued:
+            self.learn_further(member)
+        else:
+            self.learn(member)
 
     def is_new(self, genome: Mapping[str, GeneValue]) -> bool:
         """Return whether no individual of this run has had the genome."""
         return genome_key(genome) not in self._keys
 
     def sample_new(self, rng: random.Random, tries: int = 200) -> Genome | None:
-        """Draw a genome that no individual had; None if that many draws found none."""
-        for _ in range(tries):
-            genome = self.space.sample(rng)
-            if self.is_new(genome):
-                return genome
-        return None
+        """Draw a genome that no individual has had; None if that many draws found none."""
+        drawn = (self.space.sample(rng) for _ in range(tries))
+        return next((genome for genome in drawn if self.is_new(genome)), None)
+
+    def draft_new(self, rng: random.Random) -> Draft | None:
+        """Return a draft of a new, random genome, see `sample_new`."""
+        genome = self.sample_new(rng)
+        return Draft(genome) if genome is not None else None
 
 
-def _finite(fitness: float | None) -> float:
-    return fitness if fitness is not None and math.isfinite(fitness) else WORST_FITNESS
+def _evaluation_of(proposal: Individual, fitness: float | None, measures: Mapping[str, float]) -> Evaluation:
+    """Return the evaluation that a fitness stands for; it is paused if the proposal says so."""
+    # What was not measured must not look measured: an evaluation turns NaN into None.
+    known: dict[str, Any] = {"seconds": math.nan} | {name: measures[name] for name in MEASURES if name in measures}
+    if fitness is not None:
+        known |= {"fitness": float(fitness), "steps_trained": proposal.until}
+    status: Status = "failed" if fitness is None else "partial" if proposal.pauses else "complete"
+    return Evaluation(proposal.id, proposal.replicate, seed=0, status=status, **known)

@@ -1,8 +1,7 @@
 """`cma`: the covariance matrix adaptation evolution strategy of DEAP, for spaces of numbers.
 
 Hansen and Ostermeier: Completely Derandomized Self-Adaptation in Evolution Strategies (Evolutionary Computation 9,
-2001).
-It pays off with many evaluations: hundreds for a few genes.
+2001). It pays off with many evaluations: hundreds for a few genes.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ class Point(list[float]):
 
 
 class CovarianceMatrixAdaptation(GenerationalStrategy):
-    """Draws each generation from a normal distribution that the one before has moved, stretched and turned.
+    """Draws each generation from a normal distribution that the previous generation has moved, stretched and rotated.
 
-    Its points are the genes' places in their (log) ranges; beyond a bound they are reflected. What it learns from are
-    the genomes that were trained, rounded as they are, so nothing but them is needed at a resume.
+    Its points are the genes' places in their (log) ranges; points beyond a bound are reflected. It learns from the
+    genomes as they were trained, rounded, so a resume needs only them.
     """
 
     name = "cma"
@@ -52,7 +51,7 @@ class CovarianceMatrixAdaptation(GenerationalStrategy):
         others = [name for name, gene in self.space.genes.items() if not isinstance(gene, Number) or gene.when]
         if others:
             raise ConfigurationError(
-                f"strategy cma: evolves numbers without conditions alone, and {', '.join(others)} "
+                f"strategy cma: evolves only numbers without conditions, and {', '.join(others)} "
                 f"{'is' if len(others) == 1 else 'are'} not; take surrogate or ga"
             )
         if self.population_size < 4:
@@ -70,8 +69,7 @@ class CovarianceMatrixAdaptation(GenerationalStrategy):
             }
             if self.is_new(genome):
                 return Draft(genome, tuple(member.individual.id for member in self.population), "sampling")
-        genome = self.sample_new(rng)
-        return Draft(genome) if genome is not None else None
+        return self.draft_new(rng)
 
     def succeed(self, children: Sequence[Member]) -> list[Member]:
         return list(children)

@@ -1,4 +1,4 @@
-"""Generational evolution: a generation is proposed from the one before, when all of it is known."""
+"""Generational evolution: a generation is proposed when all results of the previous one are known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evo.strategies.base import Member, Strategy
 
 
 class GenerationalStrategy(Strategy):
-    """A population that is replaced once a generation, its elites excepted; these are not trained again."""
+    """A population that each generation replaces, except for its elites; these are not trained again."""
 
     elites = 1
 

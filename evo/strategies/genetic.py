@@ -20,9 +20,9 @@ TRIES = 50
 
 
 class GeneticAlgorithm(GenerationalStrategy):
-    """Tournaments of three choose the parents; a tenth of the population (at least one) is kept untouched.
+    """Tournaments of three choose the parents; a tenth of the population (at least one) is kept unchanged.
 
-    A child whose genome has been trained before is mutated, with growing strength, until it is new.
+    A child whose genome was proposed before is mutated, with growing strength, until it is new.
     """
 
     name = "ga"
@@ -34,8 +34,7 @@ class GeneticAlgorithm(GenerationalStrategy):
 
     def propose(self, number: int, rng: random.Random) -> Draft | None:
         if not self.population:
-            genome = self.sample_new(rng)
-            return Draft(genome) if genome is not None else None
+            return self.draft_new(rng)
         parents = self._select(2, rng)
         crossed = rng.random() < CROSSOVER_PROBABILITY and parents[0] is not parents[1]
         if crossed:
@@ -59,5 +58,4 @@ class GeneticAlgorithm(GenerationalStrategy):
                 return Draft(genome, ids, operator)
             genome = self.toolbox.mutate(genome, rng, strength=0.15 * (1 + attempt / 10))
             operator = operator if operator.endswith("mutation") else f"{operator}+mutation"
-        sampled = self.sample_new(rng)
-        return Draft(sampled) if sampled is not None else None
+        return self.draft_new(rng)

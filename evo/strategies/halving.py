@@ -1,8 +1,8 @@
-"""`halving`: asynchronous successive halving over training steps; paused trainings go on, none starts again.
+"""`halving`: asynchronous successive halving over training steps; paused trainings are continued, not repeated.
 
-Li et al.: A System for Massively Parallel Hyperparameter Tuning (ASHA, MLSys 2020). Every genome begins with a ninth of
-the steps; the best third of those goes on to a third of the steps, and of these the best third to all of them. A genome
-with more steps is a twin of the one with fewer: the same seed, so its training goes on where that one stopped.
+Li et al.: A System for Massively Parallel Hyperparameter Tuning (ASHA, MLSys 2020). Every genome is first trained for a
+ninth of the steps (the first rung); the best third of those continues to a third of the steps, and the best third of
+these to all steps.
 """
 
 from __future__ import annotations
@@ -23,26 +23,35 @@ from evo.strategies.variation import make_toolbox, stratified
 
 RATE, RUNGS = 3, 3
 FEWEST_TO_LEARN_FROM = 6
-"""Results of a rung that new genomes are made from; with fewer, from the rung below."""
+"""New genomes are made from the results of the highest rung that has at least this many, else of the first rung."""
 
 
 class Halving(SteadyState):
     """Promotes the best third of each rung to three times the steps; new genomes are children of the furthest.
 
-    The `steps` of the space are not searched: its most are those of a full training. What a short training reaches is
-    compared with equally short ones alone.
+    The `steps` of the space are not searched: its most are those of a full training. Short trainings are compared only
+    with trainings of the same length.
+
+    Args:
+        space: The search space.
+        continuations: Whether a promotion continues the training of the same individual. Otherwise it is a new
+            individual with more `steps` and the same training seed, as in runs that began before there were
+            continuations, and in searches of an objective, which cannot be continued.
+        **settings: Of `SteadyState`.
     """
 
     name = "halving"
     default_population = 9
+    options = SteadyState.options | {"continuations"}
 
-    def __init__(self, space: SearchSpace, **settings: Any):
-        self.rungs = rungs_of(space)
+    def __init__(self, space: SearchSpace, *, continuations: bool = False, **settings: Any):
+        self.rungs, self.continuations = rungs_of(space), continuations
         super().__init__(space, **settings)
         self._reduced = space_without_steps(space)
         self._screening = Screening(self._reduced, make_toolbox(self._reduced))
         self._design = stratified(self._reduced, self.first_size, random.Random(f"{self.seed}:{self.name}:design"))
         self._rung_members: list[list[Member]] = [[] for _ in self.rungs]
+        self._reached: dict[str, int] = {}  # the highest rung proposed, by the key of a genome without steps
 
     @property
     def first_size(self) -> int:
@@ -52,99 +61,104 @@ class Halving(SteadyState):
         return number if self._is_closing(number) or self._all_begun() else super().required(number)
 
     def _all_begun(self) -> bool:
-        """Return whether no genome is left to begin with: who goes on is then decided from all results."""
-        return sum(_rung(individual) == 0 for individual in self.individuals) >= self._reduced.points
+        """Return whether no new genome is left, so that every further promotion waits for all results."""
+        return len(self._reached) >= self._reduced.points
 
     def _is_closing(self, number: int) -> bool:
-        """Return whether the search ends here: the last proposals train the best in full, however few there were."""
+        """Return whether a proposal is one of the last, which train the best in full, however few results there are."""
         return number >= max(1, self.limit - len(self.rungs) + 1)
 
     def propose(self, number: int, rng: random.Random) -> Draft | None:
         closing = self._is_closing(number)
         draft = self._promotion(share=1 if closing else RATE)
-        # Where nothing new is left, what is there goes on.
         return draft or self._new(number, rng) or self._promotion(share=1)
 
     def _promotion(self, share: int) -> Draft | None:
-        """Return the best that has not been promoted of the furthest rung, if it is in the best 1 / share of it."""
+        """Return the promotion of the best member of the furthest rung, if it is in the best 1 / share of that rung."""
         for rung in reversed(range(len(self.rungs) - 1)):
-            if (member := self._promotable(rung, share)) is not None:
-                genome = {**member.genome, STEPS: self.rungs[rung + 1]}
-                return Draft(genome, (member.individual.id,), "promotion", {RUNG: rung + 1})
+            if (promoted := self._promotable(rung, share)) is not None:
+                number, genome = promoted.id, promoted.genome
+                continued, grown = Draft(genome, further=number), Draft(genome, (number,), "promotion")
+                return self._on_rung(rung + 1, continued if self.continuations else grown)
         return None
 
-    def _promotable(self, rung: int, share: int) -> Member | None:
-        members = sorted(self._rung_members[rung], key=lambda member: (-member.value, member.individual.id))
+    def _promotable(self, rung: int, share: int) -> Individual | None:
+        members = sorted(self._rung_members[rung], key=lambda member: (-member.value, member.number))
         for member in members[: len(members) // share]:
-            further = {**member.genome, STEPS: self.rungs[rung + 1]}
-            if member.value > WORST_FITNESS and self.is_new(further):
-                return member
+            if member.value > WORST_FITNESS and self._reached[_key(member.genome)] == rung:
+                return member.individual
         return None
 
     def _new(self, number: int, rng: random.Random) -> Draft | None:
         """Return a genome that begins on the first rung."""
-        draft = None
         if number < self.first_size:
-            if self._is_unknown(self._design[number]):
-                draft = Draft(self._design[number])
+            draft = Draft(self._design[number]) if self._is_unknown(self._design[number]) else None
         else:
             draft = self._screening.child(self._evidence(), self._is_unknown, rng)
-        for _ in range(200):
-            if draft is not None:
-                return self._on_first_rung(draft)
-            genome = self._reduced.sample(rng)
-            draft = Draft(genome) if self._is_unknown(genome) else None
-        return None
+        drawn = (self._reduced.sample(rng) for _ in range(200))
+        draft = draft or next((Draft(genome) for genome in drawn if self._is_unknown(genome)), None)
+        if draft is None:
+            return None
+        parents = tuple(self.proposals[parent].id for parent in draft.parents)
+        return self._on_rung(0, replace(draft, parents=parents))
 
-    def _on_first_rung(self, draft: Draft) -> Draft:
-        values = {**draft.genome, STEPS: self.rungs[0]}
+    def _on_rung(self, rung: int, draft: Draft) -> Draft:
+        """Return a draft that trains to a rung."""
+        values = {**draft.genome, STEPS: self.rungs[-1 if self.continuations else rung]}
         genome = {name: values[name] for name in self.space.genes if name in values}
-        return replace(draft, genome=genome, strategy_parameters={**draft.strategy_parameters, RUNG: 0})
+        if self.continuations:
+            return replace(draft, genome=genome, until=self.rungs[rung])
+        return replace(draft, genome=genome, strategy_parameters={**draft.strategy_parameters, RUNG: rung})
 
     def _first_of_initial(self) -> Draft | None:
         draft = super()._first_of_initial()
-        if draft is None:
-            return None
-        begun = self._on_first_rung(draft)
-        return begun if self.is_new(begun.genome) else None
+        return self._on_rung(0, draft) if draft is not None and self._is_unknown(draft.genome) else None
 
     def _is_unknown(self, genome: Mapping[str, GeneValue]) -> bool:
-        return self.is_new({**genome, STEPS: self.rungs[0]})
+        return _key(genome) not in self._reached
+
+    def _register(self, individual: Individual) -> None:
+        super()._register(individual)
+        self._reached[_key(individual.genome)] = self._rung(individual)
+
+    def _rung(self, individual: Individual) -> int:
+        return self.rungs.index(individual.until or int(individual.genome[STEPS]))  # type: ignore[arg-type]  # a number
 
     def _evidence(self) -> Evidence:
-        """Return the results of the furthest rung that has enough of them, and who is on the way."""
+        """Return the results of the furthest rung that has enough of them, by the number of the proposal."""
         rung = max(
             (place for place, members in enumerate(self._rung_members) if len(members) >= FEWEST_TO_LEARN_FROM),
             default=0,
         )
         fine = [member for member in self._rung_members[rung] if member.value > WORST_FITNESS]
-        known = {genome_key(without_steps(member.genome)) for member in self._rung_members[rung]}
-        waiting = [without_steps(individual.genome) for individual in self.individuals if _rung(individual) == 0]
+        known = {_key(member.genome) for member in self._rung_members[rung]}
+        waiting = [without_steps(proposal.genome) for proposal in self.proposals if _key(proposal.genome) not in known]
         return Evidence(
-            genomes={member.individual.id: without_steps(member.genome) for member in fine},
-            fitness={member.individual.id: member.value for member in fine},
-            # Who is still on the way up is not expected to come to this rung at all.
-            pending=[genome for genome in waiting if genome_key(genome) not in known] if rung == 0 else [],
+            genomes={member.number: without_steps(member.genome) for member in fine},
+            fitness={member.number: member.value for member in fine},
+            # Trainings on lower rungs may never reach this one; do not count them as pending.
+            pending=[] if rung else waiting,
         )
 
     def take(self, member: Member) -> None:
-        self._rung_members[_rung(member.individual)].append(member)
+        self._rung_members[self._rung(member.individual)].append(member)
 
-    def members(self) -> Sequence[Member]:
-        return next((members for members in reversed(self._rung_members) if members), [])
+    def members(self) -> Sequence[int]:
+        furthest = next((members for members in reversed(self._rung_members) if members), [])
+        return [member.individual.id for member in furthest]
 
 
-def _rung(individual: Individual) -> int:
-    return int(individual.strategy_parameters.get(RUNG, 0))
+def _key(genome: Mapping[str, GeneValue]) -> str:
+    return genome_key(without_steps(genome))
 
 
 def without_steps(genome: Mapping[str, GeneValue]) -> Genome:
-    """Return a genome but for its steps."""
+    """Return a genome without its steps."""
     return {name: value for name, value in genome.items() if name != STEPS}
 
 
 def space_without_steps(space: SearchSpace) -> SearchSpace:
-    """Return the space of all genes but the steps."""
+    """Return the space of all genes except the steps."""
     genes = {name: gene for name, gene in space.genes.items() if name != STEPS}
     if not genes:
         raise ConfigurationError("strategy halving: the space has no gene but steps, and these are not searched")

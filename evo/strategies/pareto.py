@@ -24,14 +24,14 @@ TRIES = 50
 
 
 class Pareto(SteadyState):
-    """Keeps as many individuals as the population has, those of the best fronts, and of the last one the least crowded.
+    """Keeps the individuals of the best fronts; of the last front that has room in the population the least crowded.
 
-    One child at a time (Durillo et al., 2009, found that better than whole generations).
+    It proposes one child at a time, which Durillo et al. (2009) found better than whole generations.
 
     Args:
         *args: Of `Strategy`.
         objectives: "maximise" or "minimise" by the name of what is measured: "fitness" or one of `MEASURES`. Default:
-            fitness, and as few parameters as can be.
+            high fitness and few parameters.
         **settings: Of `SteadyState`.
     """
 
@@ -48,8 +48,7 @@ class Pareto(SteadyState):
 
     def propose(self, number: int, rng: random.Random) -> Draft | None:
         if number < self.first_size or len(self._population) < 2:
-            genome = self.sample_new(rng)
-            return Draft(genome) if genome is not None else None
+            return self.draft_new(rng)
         few = len(self._population) < 4
         four = rng.choices(self._population, k=4) if few else rng.sample(self._population, 4)
         with lend(rng):
@@ -61,33 +60,29 @@ class Pareto(SteadyState):
             genome = self.toolbox.mutate(genome, rng, strength=0.15 * (1 + attempt / 10))
             if self.is_new(genome):
                 return Draft(genome, parents, "crossover+mutation" if crossed else "mutation")
-        genome = self.sample_new(rng)
-        return Draft(genome) if genome is not None else None
+        return self.draft_new(rng)
 
     def take(self, member: Member) -> None:
-        missing = [name for name in self.objectives if name != FITNESS and name not in member.measures]
+        measures = member.evaluation.measures
+        missing = [name for name in self.objectives if name != FITNESS and name not in measures]
         if missing and member.value > WORST_FITNESS and not self._population:
             raise ConfigurationError(
                 f"objectives: individual {member.individual.id} reports no {', '.join(missing)}; it reports fitness"
-                + "".join(f", {name}" for name in member.measures)
+                + "".join(f", {name}" for name in measures)
             )
-        # One without a measure, where others have it, is no more than one that failed.
+        # An individual that lacks a measure which others have counts as failed.
         if member.value > WORST_FITNESS and not missing:
-            member.fitness = self._fitness_of(member)
+            values = {FITNESS: member.value, **measures}
+            member.fitness = self._fitness(tuple(values[name] for name in self.objectives))
             self._population = tools.selNSGA2([*self._population, member], self.population_size)
 
-    def _fitness_of(self, member: Member) -> base.Fitness:
-        return self._fitness(
-            tuple(member.value if name == FITNESS else member.measures[name] for name in self.objectives)
-        )
-
-    def members(self) -> Sequence[Member]:
-        return self._population
+    def members(self) -> Sequence[int]:
+        return [member.individual.id for member in self._population]
 
     @property
     def front(self) -> list[int]:
-        """The ids of those that no other dominates, the fittest first."""
+        """The ids of the individuals that no other dominates, the fittest first."""
         if not self._population:
             return []
         [first, *_] = tools.sortNondominated(self._population, len(self._population), first_front_only=True)
-        return sorted((member.individual.id for member in first), key=lambda number: -(self._fitnesses[number][0] or 0))
+        return [member.individual.id for member in sorted(first, key=lambda member: -member.value)]

@@ -23,11 +23,10 @@ class RandomSearch(Strategy):
         return generations * self.population_size
 
     def propose(self, number: int, rng: random.Random) -> Draft | None:
-        genome = self.sample_new(rng)
-        return Draft(genome) if genome is not None else None
+        return self.draft_new(rng)
 
     def learn(self, member: Member) -> None:
-        """Do nothing: no draw depends on another's result."""
+        """Do nothing: no draw depends on a result."""
 
     def populations(self) -> list[tuple[int, ...]]:
         size, known = self.population_size, len(self._learned)

@@ -16,7 +16,7 @@ from evo.individual import Genome
 from evo.space.genes import Float, Gene, Number
 from evo.strategies.base import Draft
 from evo.strategies.report2019 import KeepTheBest
-from evo.strategies.variation import mutate_gene
+from evo.strategies.variation import assemble, mutate_gene
 
 WEAKEST, STRONGEST = 0.01, 0.5
 TRIES = 50
@@ -67,16 +67,13 @@ class Report2019Fixed(KeepTheBest):
         }
 
     def _child(self, own: Genome, mate: Genome, strengths: dict[str, float], rng: random.Random) -> Genome:
-        child: Genome = {}
-        for name in self.space.order:
+        def value_of(name: str, gene: Gene) -> Any:
             gene = self._genes[name]
-            if not gene.is_active(child):
-                continue
             if name not in own:
-                child[name] = mate[name] if name in mate else gene.sample(rng)
-            else:
-                child[name] = _vary(gene, own[name], mate.get(name, own[name]), strengths[name], rng)
-        return {name: child[name] for name in self.space.genes if name in child}
+                return mate[name] if name in mate else gene.sample(rng)
+            return _vary(gene, own[name], mate.get(name, own[name]), strengths[name], rng)
+
+        return assemble(self.space, value_of)
 
 
 def _vary(gene: Gene, own: Any, mate: Any, strength: float, rng: random.Random) -> Any:

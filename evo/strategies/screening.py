@@ -1,8 +1,8 @@
-"""Children of the best, screened by a model: hundreds are made, and the one that promises most is proposed.
+"""Children of the best, screened by a model: hundreds are made, and the most promising one is proposed.
 
-The winner of the 2020 black-box challenge works so (Cowen-Rivers et al., HEBO, JAIR 2022); mutants of the best are what
-such a pool must hold most of (White et al., BANANAS, 2021; Schneider et al., Mutation is all you need, 2021). The model
-is trusted as far as its last predictions put results in the right order (Hansen, lq-CMA-ES, GECCO 2019).
+The winner of the 2020 black-box challenge works like this (Cowen-Rivers et al., HEBO, JAIR 2022). Most of such a pool
+should be mutants of the best (White et al., BANANAS, 2021; Schneider et al., Mutation is all you need, 2021). The model
+is trusted if its last predictions put results in the right order (Hansen, lq-CMA-ES, GECCO 2019).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from deap import base
@@ -22,24 +22,26 @@ from evo.space.genes import Gene, Layers
 from evo.strategies.base import Draft
 from evo.strategies.encoding import Encoder
 
+IsNew: TypeAlias = Callable[[Genome], bool]
+
 if TYPE_CHECKING:
     from evo.strategies.gaussian_process import GaussianProcess, Vectors
 
 POOL, REFINED, REFINEMENTS = 400, 100, 2
-"""Children of the first pool; children of its best in each refinement; refinements."""
+"""Children in the first pool; children of its best in each refinement; refinements."""
 IMMIGRANTS, CROSSED = 0.25, 0.15
 """Shares of the pool: draws from the whole space; children of two parents. The rest are mutants."""
 PARENTS, MEMORY = 5, 40
-"""Parents are the best so many of the last so many evaluations, and the best of all."""
+"""How many parents there are, and from how many of the last evaluations; the best of all is always one of them."""
 TRUST_WINDOW, TRUST_AFTER, TRUST = 15, 8, 0.2
-"""Kendall's correlation of the last predictions with their results that the model is trusted from."""
+"""The model is trusted from this correlation (Kendall's) of its last predictions with their results on."""
 STRENGTH, WEAKEST, STRONGEST = 0.2, 0.05, 0.5
 SUCCESS, FAILURE = 1.22, 0.95
-"""The one-fifth rule (Rechenberg, 1973): what strengths are multiplied by."""
+"""Factors of the mutation strength after a better and a worse child: the one-fifth rule (Rechenberg, 1973)."""
 WORTHWHILE = 0.05
-"""Improvement, in deviations of what is known, below which none is looked for: it would be sought for ever."""
+"""The smallest improvement to look for, in standard deviations of the known results."""
 FEWEST_MODELLED, MOST_MODELLED = 4, 250
-"""Evaluations that the model is fitted to: with more, the best half of the most and the last."""
+"""Evaluations that the model is fitted to. If there are more: the best ones, half of the most, and the last ones."""
 
 
 @dataclass
@@ -47,11 +49,11 @@ class Evidence:
     """What a child is made from.
 
     Attributes:
-        genomes: Of the individuals whose evaluation did not fail, by id, in the order of evaluation.
-        fitness: Theirs.
-        pending: Genomes whose result is not known.
-        predictions: What the model said of earlier children and what they reached.
-        hyperparameters: Of the last model.
+        genomes: The genomes of evaluations that did not fail, by number, in the order of evaluation.
+        fitness: Their results.
+        pending: Genomes whose results are not known yet.
+        predictions: The model's predictions of earlier children, with their results.
+        hyperparameters: Those of the last model.
     """
 
     genomes: dict[int, Genome]
@@ -61,13 +63,13 @@ class Evidence:
     hyperparameters: list[float] | None = None
 
     def parents(self) -> list[int]:
-        """Return the ids of those that may have children, best first."""
+        """Return the numbers of the evaluations whose genomes may have children, best first."""
         best = sorted(self.fitness, key=lambda number: (-self.fitness[number], number))
         recent = set(list(self.fitness)[-MEMORY:])
         return (best[:1] + [number for number in best[1:] if number in recent])[:PARENTS]
 
     def modelled(self) -> list[int]:
-        """Return the ids that the model is fitted to."""
+        """Return the numbers of the evaluations that the model is fitted to."""
         every = list(self.fitness)
         if len(every) <= MOST_MODELLED:
             return every
@@ -75,7 +77,7 @@ class Evidence:
         return sorted({*best, *every[-(MOST_MODELLED - len(best)) :]})
 
     def is_trustworthy(self) -> bool:
-        """Return whether the model put its last children in about the right order."""
+        """Return whether the model predicted roughly the right order of its last children."""
         from scipy.stats import kendalltau
 
         last = self.predictions[-TRUST_WINDOW:]
@@ -83,15 +85,6 @@ class Evidence:
             return True
         correlation = kendalltau(*zip(*last, strict=True)).statistic
         return bool(math.isnan(correlation) or correlation >= TRUST)
-
-
-@dataclass(frozen=True)
-class Child:
-    """A genome that might be proposed."""
-
-    genome: Genome
-    parents: tuple[int, ...] = ()
-    operator: str = "random"
 
 
 class Screening:
@@ -118,30 +111,23 @@ class Screening:
             factor = SUCCESS if better else FAILURE
             self._strengths[kind] = min(STRONGEST, max(WEAKEST, self._strengths[kind] * factor))
 
-    def child(self, evidence: Evidence, is_new: Callable[[Genome], bool], rng: random.Random) -> Draft | None:
-        """Return a new genome made from the best; None if there is nobody to make it from, or nothing new was found."""
-        parents = evidence.parents()
-        pool = self._pool(evidence, parents, is_new, rng) if parents else []
+    def child(self, evidence: Evidence, is_new: IsNew, rng: random.Random) -> Draft | None:
+        """Return a new genome made from the best; None if there is nothing to make it from, or nothing new was found.
+
+        Its parents are numbers of `evidence`.
+        """
+        pool = self._pool(evidence, is_new, rng) if evidence.fitness else []
         if not pool:
             return None
-        mutants = [child for child in pool if child.parents] or pool
         if len(evidence.fitness) < FEWEST_MODELLED:
-            return _draft(rng.choice(mutants))
+            return rng.choice(_mutants(pool))
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1):  # more threads would add in another order
-            return self._screened(evidence, parents, pool, mutants, is_new, rng)
+        with threadpool_limits(1):  # more threads would add numbers in another order
+            return self._screened(evidence, pool, is_new, rng)
 
-    def _screened(
-        self,
-        evidence: Evidence,
-        parents: Sequence[int],
-        pool: list[Child],
-        mutants: list[Child],
-        is_new: Callable[[Genome], bool],
-        rng: random.Random,
-    ) -> Draft:
-        """Return the child that the model finds most promising, or, where it is not trusted, one of its better half."""
+    def _screened(self, evidence: Evidence, pool: list[Draft], is_new: IsNew, rng: random.Random) -> Draft:
+        """Return the child that the model finds most promising or, if it is not trusted, one of its better half."""
         from evo.strategies.gaussian_process import GaussianProcess, Warp
 
         modelled = evidence.modelled()
@@ -149,27 +135,23 @@ class Screening:
         warp = Warp(fitness)
         vectors = self._encoder.encode([evidence.genomes[number] for number in modelled])
         model = GaussianProcess(vectors, warp.forward(fitness), self._encoder.groups, evidence.hyperparameters)
-        hyperparameters = model.hyperparameters
-        best, _ = model.predict(self._encoder.encode([evidence.genomes[number] for number in parents]))
+        best, _ = model.predict(self._encoder.encode([evidence.genomes[number] for number in evidence.parents()]))
+        parameters: dict[str, Any] = {"hyperparameters": model.hyperparameters}
         if evidence.pending:
             model.believe(self._encoder.encode(evidence.pending))
         if evidence.is_trustworthy():
             child, mean = self._refined(pool, model, float(best.max()) + WORTHWHILE, is_new, rng)
         else:
+            mutants = _mutants(pool)
             means, _ = model.predict(self._encode(mutants))
             place = int(rng.choice(list(_first(means, -(-len(mutants) // 2)))))
             child, mean = mutants[place], float(means[place])
-        return _draft(child, {"predicted": warp.back(mean), "hyperparameters": hyperparameters})
+        return replace(child, strategy_parameters={"predicted": warp.back(mean), **parameters})
 
     def _refined(
-        self,
-        pool: list[Child],
-        model: GaussianProcess,
-        best: float,
-        is_new: Callable[[Genome], bool],
-        rng: random.Random,
-    ) -> tuple[Child, float]:
-        """Return the child of the greatest expected improvement, after the pool's best have had more, and its mean."""
+        self, pool: list[Draft], model: GaussianProcess, best: float, is_new: IsNew, rng: random.Random
+    ) -> tuple[Draft, float]:
+        """Return the child of the greatest expected improvement, after adding children of the pool's best; its mean."""
         children = list(pool)
         means, deviations = model.predict(self._encode(children))
         for _ in range(REFINEMENTS):
@@ -184,40 +166,36 @@ class Screening:
         place = int(np.argmax(log_expected_improvement(means, deviations, best)))
         return children[place], float(means[place])
 
-    def _pool(
-        self, evidence: Evidence, parents: Sequence[int], is_new: Callable[[Genome], bool], rng: random.Random
-    ) -> list[Child]:
+    def _pool(self, evidence: Evidence, is_new: IsNew, rng: random.Random) -> list[Draft]:
         """Return new genomes, each once: immigrants, children of two parents, and mutants."""
-        pool: dict[str, Child] = {}
+        parents, pool = evidence.parents(), dict[str, Draft]()
         for _ in range(POOL):
             chance = rng.random()
             if chance < IMMIGRANTS:
-                child = Child(self._space.sample(rng))
+                child = Draft(self._space.sample(rng))
             else:
                 first, second = (_tournament(parents, rng) for _ in range(2))
                 if chance < IMMIGRANTS + CROSSED and first != second:
                     genome = self._toolbox.mate(evidence.genomes[first], evidence.genomes[second], rng)
                     genome = self._mutated(genome, rng) if rng.random() < 0.5 else genome
-                    child = Child(genome, (first, second), "crossover")
+                    child = Draft(genome, (first, second), "crossover")
                 else:
-                    child = Child(self._mutated(evidence.genomes[first], rng), (first,), "mutation")
+                    child = Draft(self._mutated(evidence.genomes[first], rng), (first,), "mutation")
             if is_new(child.genome):
                 pool.setdefault(genome_key(child.genome), child)
         return list(pool.values())
 
-    def _mutants_of(
-        self, seeds: Sequence[Child], known: set[str], is_new: Callable[[Genome], bool], rng: random.Random
-    ) -> list[Child]:
-        mutants: dict[str, Child] = {}
+    def _mutants_of(self, seeds: list[Draft], known: set[str], is_new: IsNew, rng: random.Random) -> list[Draft]:
+        mutants: dict[str, Draft] = {}
         for number in range(REFINED):
             seed = seeds[number % len(seeds)]
             genome = self._mutated(seed.genome, rng, times=0.5)
             if (key := genome_key(genome)) not in known and is_new(genome):
-                mutants.setdefault(key, Child(genome, seed.parents, seed.operator))
+                mutants.setdefault(key, Draft(genome, seed.parents, seed.operator))
         return list(mutants.values())
 
     def _mutated(self, genome: Genome, rng: random.Random, times: float | None = None) -> Genome:
-        """Mutate one gene, or a few: each further one with probability 0.4; half, once or twice as strongly."""
+        """Mutate one gene, and each further one with probability 0.4; half, once or twice as strongly."""
         count = 1
         while rng.random() < 0.4:
             count += 1
@@ -227,7 +205,7 @@ class Screening:
         )
         return mutant
 
-    def _encode(self, children: Sequence[Child]) -> Vectors:
+    def _encode(self, children: Sequence[Draft]) -> Vectors:
         return self._encoder.encode([child.genome for child in children])
 
 
@@ -239,21 +217,21 @@ def log_expected_improvement(means: Vectors, deviations: Vectors, best: float) -
     log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
     with np.errstate(all="ignore"):
         near = np.log(np.exp(log_density) + z * ndtr(z))
-        # Below, φ(z) and z Φ(z) cancel: φ(z) (1 + z Φ(z) / φ(z)), the quotient scaled so that it does not underflow.
+        # Below, φ(z) and z Φ(z) cancel: φ(z) (1 + z Φ(z) / φ(z)), with the quotient scaled against underflow.
         below = log_density + np.log1p(z * math.sqrt(math.pi / 2) * erfcx(-z / math.sqrt(2)))
-        # Far below that cancels, too; φ(z) / z² is what is left.
+        # Far below, that cancels too, and φ(z) / z² is left.
         far = log_density - 2 * np.log(np.abs(z))
     improvement: Vectors = np.log(deviations) + np.where(z > -1, near, np.where(z > -1000, below, far))
     return improvement
 
 
 def _first(values: Vectors, count: int) -> Any:
-    """Return the places of the greatest values, the first of equals first."""
+    """Return the places of the greatest values; of equal values the first comes first."""
     return np.argsort(-values, kind="stable")[:count]
 
 
 def _tournament(parents: Sequence[int], rng: random.Random) -> int:
-    """Return the better of two parents: they are sorted."""
+    """Return the better of two random parents of a sorted list."""
     return parents[min(rng.randrange(len(parents)), rng.randrange(len(parents)))]
 
 
@@ -261,5 +239,6 @@ def _kind(gene: Gene) -> str:
     return "layers" if isinstance(gene, Layers) else "numbers"
 
 
-def _draft(child: Child, parameters: dict[str, Any] | None = None) -> Draft:
-    return Draft(child.genome, child.parents, child.operator, parameters or {})
+def _mutants(pool: list[Draft]) -> list[Draft]:
+    """Return the drafts of a pool that have parents; if none has, all of them."""
+    return [child for child in pool if child.parents] or pool

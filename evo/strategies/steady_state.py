@@ -1,4 +1,4 @@
-"""Steady-state evolution: one child at a time, from all results but those of a fixed window of pending individuals."""
+"""Steady-state evolution: one child at a time, made from all results except those of the last few proposals."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ DEFAULT_PENDING = 4
 
 
 class SteadyState(Strategy):
-    """Proposes child k from the results of the first k - pending + 1 proposals, whoever else has finished.
+    """Proposes child k from the results of the first k - pending + 1 proposals, even if more have finished.
 
-    So what is proposed does not depend on the number of workers; more of them than `pending` have nothing to do. A
-    generation is a block of `population` proposals. With `asynchronous`, no result is awaited.
+    So the proposals do not depend on the number of workers; at most `pending` workers are busy. A generation is a block
+    of `population` proposals.
 
     Args:
         *args: Of `Strategy`.
-        pending: Proposals whose results are not awaited, the new one included; 1 awaits all of them.
+        pending: Proposals whose results are not awaited, including the new one; 1 awaits all results.
         asynchronous: Learn results in the order in which they arrive, and propose without waiting for any. Faster on
-            many unequal workers; what is proposed then depends on who finishes first.
+            many unequal workers, but the proposals then depend on which training finishes first.
         **settings: Of `Strategy`.
     """
 
@@ -34,10 +34,11 @@ class SteadyState(Strategy):
             raise ConfigurationError(f"--pending: must be at least 1, got {pending}")
         super().__init__(*args, **settings)
         self._populations: list[tuple[int, ...]] = []
+        self._taken = 0
 
     @property
     def first_size(self) -> int:
-        """Proposals at the start that no result has a part in."""
+        """How many of the first proposals are made without any result."""
         return min(self.population_size, self.limit)
 
     def required(self, number: int) -> int:
@@ -45,30 +46,30 @@ class SteadyState(Strategy):
         return max(0, number - self.pending + 1) if waits else 0
 
     def generation_of(self, number: int) -> int:
-        # Evaluations of known individuals again are of no generation.
-        again = len(self.proposals) - len(self.individuals)
-        return (number - again) // self.population_size
+        # Repeated evaluations of known individuals belong to no generation.
+        return (number - self._repeats) // self.population_size
 
     def trainings_of(self, generations: int) -> int:
         return generations * self.population_size
 
     @abstractmethod
-    def members(self) -> Sequence[Member]:
-        """Return the population as it is now."""
-
-    def learn(self, member: Member) -> None:
-        self.take(member)
-        if len(self._fitnesses) % self.population_size == 0:
-            self._populations.append(self._ids())
+    def members(self) -> Sequence[int]:
+        """Return the ids of the population as it is now."""
 
     @abstractmethod
     def take(self, member: Member) -> None:
-        """Take in the first result of an individual; called in the order of the proposals."""
+        """Learn the result of a proposal on its first seed; called in the order of the proposals."""
+
+    def learn(self, member: Member) -> None:
+        self.take(member)
+        self._taken += 1
+        if self._taken % self.population_size == 0:
+            self._populations.append(tuple(self.members()))
+
+    def learn_further(self, member: Member) -> None:
+        self.learn(member)
 
     def populations(self) -> list[tuple[int, ...]]:
-        if self.done() and len(self._fitnesses) % self.population_size:
-            return [*self._populations, self._ids()]
+        if self.done() and self._taken % self.population_size:
+            return [*self._populations, tuple(self.members())]
         return list(self._populations)
-
-    def _ids(self) -> tuple[int, ...]:
-        return tuple(member.individual.id for member in self.members())

@@ -2,7 +2,7 @@
 
 See `evo.strategies.screening` for how a child is chosen. The search ends with a race of the best: sequential halving
 (Karnin, Koren and Somekh, ICML 2013). Each round evaluates its runners on a new seed, and the better half enters the
-next. The best of single trainings is partly the luckiest; the winner of a race was good several times.
+next. The best single training is partly the luckiest one; the winner of a race was good several times.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from evo.strategies.base import WORST_FITNESS, Draft, Fitness, Member
+from evo.strategies.base import WORST_FITNESS, Draft, Member
 from evo.strategies.screening import Evidence, Screening
 from evo.strategies.steady_state import SteadyState
 from evo.strategies.variation import stratified
 
 FIRST = 6
-"""Proposals that no model has a part in; ten were worse after 25 and after 100 trainings, on the tuning half."""
+"""Proposals made without a model; ten were worse after 25 and after 100 trainings, on the tuning half."""
 
 
 class SurrogateEvolution(SteadyState):
-    """Proposes a spread of first genomes, then the child that a model finds most promising; races the best at the end.
+    """Proposes genomes spread over the space, then children that a model finds promising; races the best at the end.
 
-    What the model predicted and its hyperparameters travel in `strategy_parameters`, so a search that is resumed goes
-    on as if it had not stopped.
+    The model's predictions and hyperparameters are kept in `strategy_parameters`, so that a resumed search continues as
+    if it had not stopped.
     """
 
     name = "surrogate"
@@ -35,7 +35,7 @@ class SurrogateEvolution(SteadyState):
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
         self._screening = Screening(self.space, self.toolbox)
-        self._results: dict[int, list[float]] = {}
+        self._values: dict[int, list[float]] = {}
         spread = max(1, self.first_size - len(self.initial))
         self._design = stratified(self.space, spread, random.Random(f"{self.seed}:{self.name}:design"))
 
@@ -63,47 +63,42 @@ class SurrogateEvolution(SteadyState):
             draft = Draft(first) if self.is_new(first) else None
         else:
             draft = self._screening.child(self._evidence(), self.is_new, rng)
-        if draft is not None:
-            return draft
-        genome = self.sample_new(rng)
-        return Draft(genome) if genome is not None else None
+        return draft or self.draft_new(rng)
 
     def take(self, member: Member) -> None:
-        self._results[member.individual.id] = [member.value]
+        self._values[member.individual.id] = [member.value]
         if len(member.individual.parents) == 1:
             [parent] = member.individual.parents
             better = member.value > self._mean(parent)
             self._screening.adapt(self.individuals[parent].genome, member.genome, better=better)
 
     def learn_again(self, member: Member) -> None:
-        self._results[member.individual.id].append(member.value)
+        self._values[member.individual.id].append(member.value)
 
-    def members(self) -> Sequence[Member]:
-        return [
-            Member(self.individuals[number], Fitness((self._mean(number),))) for number in self._evidence().parents()
-        ]
+    def members(self) -> Sequence[int]:
+        return self._evidence().parents()
 
     def _mean(self, number: int) -> float:
-        values = self._results[number]
+        values = self._values[number]
         return math.fsum(values) / len(values) if min(values) > WORST_FITNESS else WORST_FITNESS
 
     def _evidence(self) -> Evidence:
-        fine = [number for number in self._results if self._mean(number) > WORST_FITNESS]
-        said = [entry for entry in self.individuals if "predicted" in entry.strategy_parameters]
+        fine = [number for number in self._values if self._mean(number) > WORST_FITNESS]
+        predicted = [entry for entry in self.individuals if "predicted" in entry.strategy_parameters]
         return Evidence(
             genomes={number: self.individuals[number].genome for number in fine},
             fitness={number: self._mean(number) for number in fine},
-            pending=[entry.genome for entry in self.individuals if entry.id not in self._results],
+            pending=[entry.genome for entry in self.individuals if entry.id not in self._values],
             predictions=[
                 (entry.strategy_parameters["predicted"], self._mean(entry.id))
-                for entry in said
-                if entry.id in self._results
+                for entry in predicted
+                if entry.id in self._values
             ],
-            hyperparameters=said[-1].strategy_parameters["hyperparameters"] if said else None,
+            hyperparameters=predicted[-1].strategy_parameters["hyperparameters"] if predicted else None,
         )
 
     def _next_in_race(self, number: int) -> Draft | None:
-        """Return whom to evaluate again: in the first round one of the best so far, then of the round before."""
+        """Return the individual to evaluate again: one of the best so far, in later rounds of the round before."""
         _, place = round_of(number - self.race_start, rounds(self.limit - self.race_start))
         runners = list(self._evidence().fitness)
         entered = Counter(proposal.id for proposal in self.proposals[self.race_start : number - place])
@@ -115,18 +110,18 @@ class SurrogateEvolution(SteadyState):
 
 SMALLEST_BUDGET = 20
 SHARE = 10
-"""One evaluation of so many is for the race."""
+"""One of this many evaluations is for the race."""
 
 
 def race_size(limit: int) -> int:
-    """Return how many of `limit` evaluations the race takes: the last tenth, none below twenty."""
+    """Return how many of `limit` evaluations the race takes: the last tenth, or none if there are fewer than twenty."""
     return limit // SHARE if limit >= SMALLEST_BUDGET else 0
 
 
 def rounds(size: int) -> list[int]:
     """Return how many individuals each round evaluates once; together `size`.
 
-    The first round has about half of them, each later one half as many as the one before, but two at least.
+    The first round has about half of them, each later round half as many as the round before, but at least two.
     """
     sizes: list[int] = []
     runners = max(2, -(-size // 2))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import singledispatch
-from typing import Any
+from typing import Any, TypeVar
 
 from deap import base, tools
 
@@ -14,15 +14,17 @@ from evo.individual import GeneValue, Genome
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Gene, Layers, Number
 
+T = TypeVar("T")
+
 # One gene.
 
 
 @singledispatch
 def mutate_gene(gene: Gene, value: Any, rng: random.Random, strength: float) -> Any:
-    """Return a legal value near `value`, and different from it unless the gene has only one.
+    """Return a legal value near `value`, and different from it unless the gene has only one value.
 
     Args:
-        gene: The gene's domain; its kind decides the operator.
+        gene: The gene; its kind decides the operator.
         value: A legal value.
         rng: Where every draw comes from.
         strength: Standard deviation of a number's move, as a fraction of its (log) range.
@@ -32,7 +34,7 @@ def mutate_gene(gene: Gene, value: Any, rng: random.Random, strength: float) -> 
 
 @singledispatch
 def mate_gene(gene: Gene, first: Any, second: Any, rng: random.Random) -> Any:
-    """Return a legal value made of two parents' values."""
+    """Return a legal value made from those of two parents."""
     raise TypeError(f"no crossover is registered for genes of kind {type(gene).__name__}")
 
 
@@ -41,7 +43,7 @@ def _(gene: Number, value: float, rng: random.Random, strength: float) -> float:
     unit = gene.scale.to_unit(value)
     moved = gene.from_unit(unit + rng.gauss(0.0, strength))
     if moved == value and gene.points > 1:
-        # The step was shorter than the grid: go to a neighbour, inwards at the bounds.
+        # The move was shorter than the grid: take a neighbour, inwards at the bounds.
         grid = gene.scale.step or 0.0
         step = rng.choice((-grid, grid))
         moved = gene.snap(value + step)
@@ -52,19 +54,18 @@ def _(gene: Number, value: float, rng: random.Random, strength: float) -> float:
 
 @mate_gene.register
 def mate_numbers(gene: Number, first: float, second: float, rng: random.Random) -> float:
-    """Return one of two numbers, or one between them, each half of the time."""
+    """Return one of two numbers, or a number between them, each half of the time."""
     if rng.random() < 0.5 or first == second:
         return rng.choice((first, second))
     low, high = min(first, second), max(first, second)
     start, end = gene.scale.to_unit(low), gene.scale.to_unit(high)
-    # Rounding to a float may leave the parents by its last digit.
+    # Rounding may put the last digit outside the parents' range.
     return min(max(gene.from_unit(start + rng.random() * (end - start)), low), high)
 
 
 @mutate_gene.register
 def _(gene: Categorical, value: GeneValue, rng: random.Random, strength: float) -> GeneValue:
-    others = [choice for choice in gene.choices if choice != value]
-    return rng.choice(others) if others else value
+    return _other(gene.choices, value, rng)
 
 
 @mutate_gene.register
@@ -81,8 +82,7 @@ def _(gene: Gene, first: GeneValue, second: GeneValue, rng: random.Random) -> Ge
 @mutate_gene.register
 def _(gene: Layers, value: tuple[int, ...], rng: random.Random, strength: float) -> tuple[int, ...]:
     if gene.choices is not None:
-        others = [choice for choice in gene.choices if choice != value]
-        return rng.choice(others) if others else value
+        return _other(gene.choices, value, rng)
     edits = ["resize"] if gene.widths.points > 1 else []
     if len(value) < gene.longest:
         edits += ["insert", "duplicate", "split"]
@@ -93,7 +93,7 @@ def _(gene: Layers, value: tuple[int, ...], rng: random.Random, strength: float)
 
 @mate_gene.register
 def _(gene: Layers, first: tuple[int, ...], second: tuple[int, ...], rng: random.Random) -> tuple[int, ...]:
-    """Cross two layer lists aligned by depth: the child is as deep as one of them, layer i comes from layers i."""
+    """Cross two layer lists: the child is as deep as one of them, and its layer i comes from their layers i."""
     if gene.choices is not None:
         return rng.choice((first, second))
     depth = len(rng.choice((first, second)))
@@ -125,23 +125,34 @@ def edit_layers(
     return before + after
 
 
+def _other(choices: Sequence[T], value: T, rng: random.Random) -> T:
+    """Return another choice than `value`, if there is one."""
+    others = [choice for choice in choices if choice != value]
+    return rng.choice(others) if others else value
+
+
 # Whole genomes.
 
 
-def mate(space: SearchSpace, first: Mapping[str, Any], second: Mapping[str, Any], rng: random.Random) -> Genome:
-    """Return a child of two genomes: gene by gene, those active in one parent only come from it."""
-    child: Genome = {}
+def assemble(space: SearchSpace, value_of: Callable[[str, Gene], Any]) -> Genome:
+    """Return a genome made gene by gene, conditions first: `value_of` gives the value of each active gene."""
+    genome: Genome = {}
     for name in space.order:
-        gene = space.genes[name]
-        if not gene.is_active(child):
-            continue
+        if space.genes[name].is_active(genome):
+            genome[name] = value_of(name, space.genes[name])
+    return {name: genome[name] for name in space.genes if name in genome}
+
+
+def mate(space: SearchSpace, first: Mapping[str, Any], second: Mapping[str, Any], rng: random.Random) -> Genome:
+    """Return a child of two genomes; genes that are active in only one parent come from it."""
+
+    def value_of(name: str, gene: Gene) -> Any:
         if name in first and name in second:
-            child[name] = mate_gene(gene, first[name], second[name], rng)
-        elif name in first or name in second:
-            child[name] = first[name] if name in first else second[name]
-        else:
-            child[name] = gene.sample(rng)
-    return {name: child[name] for name in space.genes if name in child}
+            return mate_gene(gene, first[name], second[name], rng)
+        parent = first if name in first else second
+        return parent[name] if name in parent else gene.sample(rng)
+
+    return assemble(space, value_of)
 
 
 def mutate(
@@ -153,15 +164,15 @@ def mutate(
     count: int | None = None,
     strength: float | Callable[[Gene], float] = 0.15,
 ) -> Genome:
-    """Return a mutant of a genome in which at least one active gene changed, unless every one has only one value.
+    """Return a mutant in which at least one active gene changed, unless every active gene has only one value.
 
     Args:
         space: The genes.
         genome: A legal genome.
         rng: Where every draw comes from.
-        rate: Probability that a gene mutates; default one over the number of active genes that have a choice.
+        rate: Probability that a gene mutates; default: one divided by the number of active genes that have a choice.
         count: Instead of a rate: how many genes mutate.
-        strength: Of each gene's mutation, see `mutate_gene`; a number, or one for each gene.
+        strength: Of each gene's mutation, see `mutate_gene`; a number, or one per gene.
     """
     names = [name for name in genome if space.genes[name].points > 1] or list(genome)
     if count is not None:
@@ -169,18 +180,15 @@ def mutate(
     else:
         chosen = {name for name in names if rng.random() < (rate if rate is not None else 1 / len(names))}
     chosen = chosen or {rng.choice(names)}
-    mutant: Genome = {}
-    for name in space.order:
-        gene = space.genes[name]
-        if not gene.is_active(mutant):
-            continue
+
+    def value_of(name: str, gene: Gene) -> Any:
         if name not in genome:
-            mutant[name] = gene.sample(rng)
-        elif name in chosen:
-            mutant[name] = mutate_gene(gene, genome[name], rng, strength(gene) if callable(strength) else strength)
-        else:
-            mutant[name] = genome[name]
-    return {name: mutant[name] for name in space.genes if name in mutant}
+            return gene.sample(rng)
+        if name not in chosen:
+            return genome[name]
+        return mutate_gene(gene, genome[name], rng, strength(gene) if callable(strength) else strength)
+
+    return assemble(space, value_of)
 
 
 def make_toolbox(space: SearchSpace, tournament: int = 3) -> base.Toolbox:
@@ -198,7 +206,7 @@ def make_toolbox(space: SearchSpace, tournament: int = 3) -> base.Toolbox:
 
 @contextmanager
 def lend(rng: random.Random) -> Iterator[None]:
-    """Let DEAP's operators, which draw from the global `random`, draw from `rng` instead."""
+    """Let DEAP's operators, which use the global `random`, draw from `rng`."""
     outside = random.getstate()
     random.setstate(rng.getstate())
     try:
@@ -209,9 +217,9 @@ def lend(rng: random.Random) -> Iterator[None]:
 
 
 def stratified(space: SearchSpace, count: int, rng: random.Random) -> list[Genome]:
-    """Return genomes that are spread over the space: each of `count` parts of a number's range is used once.
+    """Return genomes spread over the space: each of `count` parts of a number's range is used once.
 
-    Latin hypercube sampling (McKay, Beckman and Conover, 1979); depths of layer lists and choices are as frequent.
+    Latin hypercube sampling (McKay, Beckman and Conover, 1979); depths of layer lists and choices are equally frequent.
     """
     columns = {name: _spread(gene, count, rng) for name, gene in space.genes.items()}
     return [space.complete({name: values[place] for name, values in columns.items()}, rng) for place in range(count)]

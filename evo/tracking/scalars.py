@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from evo.individual import RUNG, Evaluation
+from evo.individual import Evaluation, reach
 from evo.record.run import Run
 from evo.record.tables import population_figures
 
@@ -43,12 +43,12 @@ class Scalars:
         self._run = run
         self._read: Counter[str] = Counter()
         self._steps: Counter[str] = Counter()
-        self._best: tuple[int, float] | None = None
+        self._best: tuple[tuple[bool, int], float] | None = None
         self._time = 0.0
 
     def new(self) -> Iterator[Scalar]:
         """Yield what was added since the last call."""
-        for _, evaluation in self._unread("evaluations", self._run.evaluations):
+        for _, evaluation in self._unread("evaluations", dict(enumerate(self._run.results))):
             if evaluation.started:
                 self._time = evaluation.ended
             kind = "search" if evaluation.phase == "search" else "finalists"
@@ -66,11 +66,10 @@ class Scalars:
             yield entry
 
     def _of_search(self, evaluation: Evaluation) -> dict[str, float | None]:
-        fitness = evaluation.fitness if evaluation.complete else None
+        fitness = evaluation.fitness if evaluation.succeeded else None
         if fitness is not None and evaluation.replicate == 0:
-            # A short training does not compare with a long one: the best is that of the furthest rung so far.
-            individual = self._run.individuals[evaluation.individual]
-            candidate = (int(individual.strategy_parameters.get(RUNG, 0)), fitness)
+            # Only trainings of the same length are compared: the best is that of the longest so far.
+            candidate = (reach(self._run.individuals[evaluation.individual], evaluation.paused_at), fitness)
             self._best = candidate if self._best is None else max(self._best, candidate)
         return {"fitness": fitness, "best": self._best[1] if self._best else None, "seconds": evaluation.seconds}
 

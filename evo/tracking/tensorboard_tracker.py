@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import shlex
 import shutil
-from itertools import islice
 from typing import Any
 
 from evo.record.run import Run
@@ -45,7 +44,7 @@ class TensorBoard(Tracker):
     def update(self, run: Run) -> None:
         for scalar in self._scalars.new():
             self._writer.add_scalar(scalar.name, scalar.value, scalar.step, walltime=scalar.time)
-        new = tuple(islice(run.evaluations.values(), self._seen, None))
+        new = run.results[self._seen :]
         self._seen += len(new)
         for evaluation in new:
             if evaluation.complete and evaluation.replicate == 0 and self._sessions < SESSIONS:

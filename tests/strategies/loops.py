@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from evo.individual import Evaluation, Individual, genome_key
+from evo.individual import Evaluation, Individual, Status, genome_key
 from evo.space import SearchSpace
 from evo.space.file import load_space
 from evo.strategies import Strategy, make_strategy
@@ -60,4 +60,6 @@ def measures_of(individual: Individual) -> dict[str, float]:
 def evaluation_of(individual: Individual, fitness: FitnessOf = lottery) -> Evaluation:
     """The journal's record of one evaluation."""
     parameters = int(measures_of(individual)["parameters"])
-    return Evaluation(individual.id, individual.replicate, 0, "complete", fitness(individual), parameters=parameters)
+    status: Status = "partial" if individual.pauses else "complete"
+    steps, value = individual.until, fitness(individual)
+    return Evaluation(individual.id, individual.replicate, 0, status, value, parameters=parameters, steps_trained=steps)

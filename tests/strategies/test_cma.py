@@ -91,7 +91,7 @@ def test_failures_leave_it_numbers_to_go_on_with(failing: int) -> None:
 )
 def test_genes_that_are_no_numbers_are_refused_by_name(genes: dict[str, Gene], names: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=rf"strategy cma: evolves numbers .*, and {names}; take surrogate or ga"
+        ConfigurationError, match=rf"strategy cma: evolves only numbers .*, and {names}; take surrogate or ga"
     ):
         make_strategy("cma", SearchSpace({"y": Float(0.0, 1.0), **genes}))
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import pytest
 
+from evo import names
 from evo.errors import ConfigurationError
-from evo.individual import Individual, genome_key, standing
+from evo.individual import CurvePoint, Individual, genome_key, standing
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Float, Integer
 from evo.strategies import STRATEGIES as CLASSES
@@ -46,14 +47,40 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_the_strategies_have_names() -> None:
-    assert STRATEGIES[0] == "surrogate"
-    assert set(STRATEGIES) >= {"ga", "random", "report2019", "report2019-fixed", "halving", "ageing", "pareto", "cma"}
+def test_the_registry_has_every_name_that_can_be_typed_in_that_order() -> None:
+    assert strategy_names() == tuple(CLASSES) == names.STRATEGIES
+    assert all(strategy.name == name for name, strategy in CLASSES.items())
+    assert names.DEFAULT_STRATEGY in CLASSES
 
 
 def told(strategy: Strategy, individual: Individual) -> None:
     """Tell the strategy what its individual reached."""
     strategy.tell(individual, lottery(individual), measures=measures_of(individual))
+
+
+def test_a_whole_evaluation_tells_what_its_fitness_does(name: str) -> None:
+    first, second, third = (make(name, retrainable=True) for _ in range(3))
+    while asked := first.ask(4):
+        assert second.ask(4) == third.ask(4) == asked
+        for individual in asked:
+            first.tell(evaluation_of(individual))
+            second.tell(individual, lottery(individual), measures=measures_of(individual))
+            third.tell(individual.id, lottery(individual), individual.replicate, measures_of(individual))
+    assert first.done()
+    assert first.best == second.best == third.best
+    assert first.populations() == second.populations() == third.populations()
+
+
+def test_what_a_strategy_learns_is_the_evaluation_that_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = []
+    monkeypatch.setattr(CLASSES["random"], "learn", lambda self, member: learned.append(member))
+    strategy = make("random", budget=1)
+    [individual] = strategy.ask()
+    told = replace(evaluation_of(individual), curve=(CurvePoint(10, 0.5, 0.5),), seconds=3.0)
+    strategy.tell(told)
+    [member] = learned
+    assert member.evaluation is told
+    assert (member.number, member.individual, member.value) == (0, individual, told.fitness)
 
 
 # What is proposed.
@@ -207,7 +234,6 @@ def test_failed_trainings_never_become_the_best(name: str) -> None:
     strategy = make(name)
     individuals = finish(strategy, failing, room=4, order=random.Random(0))
     assert strategy.best == first_by_standing([individual for individual in individuals if individual.id % 5 == 4])
-    assert all(member.individual.id % 5 == 4 for member in strategy.hall_of_fame)
 
 
 @pytest.mark.parametrize("fitness", [None, math.nan, math.inf, -math.inf])

@@ -1,40 +1,65 @@
-"""`halving`: short trainings first, the best third goes on, and what is short is never ranked as if it were whole."""
+"""`halving`: short trainings first, the best third continues, and a short training never ranks above a whole one."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 import evo
 from evo.errors import ConfigurationError
-from evo.individual import STEPS, Individual, training_seed
+from evo.individual import STEPS, Individual, genome_key, training_seed
+from evo.loop.search_loop import Stop
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Float, Gene, Integer
 from evo.strategies import make_strategy
 from evo.strategies.base import Strategy
 from evo.strategies.halving import rungs_of, without_steps
 from tests.spaces import smooth_fitness, smooth_space, tiny_space
-from tests.strategies.loops import finish, lottery
+from tests.strategies.loops import evaluation_of, finish
 
 pytestmark = pytest.mark.usefixtures("quick_models")
 
 SPACE = SearchSpace({**smooth_space().genes, "steps": Integer(100, 1800, step=100)})
+RUNGS = [200, 600, 1800]
+Make: TypeAlias = Callable[..., Strategy]
 
 
-def halving(space: SearchSpace = SPACE, **settings: Any) -> Strategy:
+def make(space: SearchSpace = SPACE, **settings: Any) -> Strategy:
     return make_strategy("halving", space, **{"seed": 1, "budget": 60, **settings})
 
 
-def rung(individual: Individual) -> int:
-    return int(individual.strategy_parameters["rung"])
+@pytest.fixture(params=[True, False], ids=["continuations", "individuals"])
+def halving(request: pytest.FixtureRequest) -> Make:
+    """Make the strategy whose promotions continue a training, and the older one whose promotions are individuals."""
+    return lambda *args, **settings: make(*args, **settings, continuations=request.param)
 
 
-def quality(individual: Individual) -> float:
+def steps(proposal: Individual) -> int:
+    """How far a proposal is trained."""
+    return proposal.until or int(proposal.genome[STEPS])  # type: ignore[arg-type]  # a number
+
+
+def rung(proposal: Individual) -> int:
+    return RUNGS.index(steps(proposal))
+
+
+def key(proposal: Individual) -> str:
+    return genome_key(without_steps(proposal.genome))
+
+
+def quality(proposal: Individual) -> float:
     """What is trained longer reaches more."""
-    return smooth_fitness(without_steps(individual.genome)) + float(individual.genome["steps"]) / 1800
+    return smooth_fitness(without_steps(proposal.genome)) + steps(proposal) / 1800
+
+
+def lottery(proposal: Individual) -> float:
+    """A fitness that depends on the genome and on the steps."""
+    return random.Random(f"{key(proposal)} {steps(proposal)}").random()
 
 
 @pytest.mark.parametrize(
@@ -53,124 +78,187 @@ def test_rungs_are_a_ninth_a_third_and_all_of_the_steps_on_their_grid(gene: Inte
     assert all(gene.contains(steps) for steps in rungs)
 
 
-def test_every_proposal_is_trained_to_its_rung() -> None:
-    individuals = finish(halving(), quality)
-    assert {rung(individual) for individual in individuals} == {0, 1, 2}
-    assert all(individual.genome["steps"] == [200, 600, 1800][rung(individual)] for individual in individuals)
-    assert list(individuals[0].genome) == [name for name in SPACE.genes if name in individuals[0].genome]
+def test_every_proposal_is_trained_to_its_rung(halving: Make) -> None:
+    proposals = finish(halving(), quality)
+    assert {rung(proposal) for proposal in proposals} == {0, 1, 2}
+    for proposal in proposals:
+        whole = proposal.until is not None
+        assert proposal.genome["steps"] == (1800 if whole else RUNGS[proposal.strategy_parameters["rung"]])
+    assert list(proposals[0].genome) == [name for name in SPACE.genes if name in proposals[0].genome]
 
 
-def test_who_is_promoted_is_in_the_best_third_of_what_was_known_of_its_rung() -> None:
+def test_a_promotion_is_in_the_best_third_of_what_was_known_of_its_rung(halving: Make) -> None:
     strategy = halving(budget=90)
-    individuals = finish(strategy, quality, room=4, order=random.Random(0))
-    promotions = [individual for individual in individuals if individual.operator == "promotion"]
+    proposals = finish(strategy, quality, room=4, order=random.Random(0))
+    promotions = [number for number, proposal in enumerate(proposals) if rung(proposal)]
     assert len(promotions) > 15
-    for promotion in promotions:
-        if promotion.id >= 88:
-            continue  # the last two train the best in full, whoever that is
-        [parent] = promotion.parents
-        known = individuals[: strategy.required(promotion.id)]
-        below = sorted((i for i in known if rung(i) == rung(promotion) - 1), key=quality, reverse=True)
-        assert individuals[parent] in below[: len(below) // 3]
-    for individual in individuals:
-        assert (rung(individual) > 0) == (individual.operator == "promotion")
+    for number in promotions:
+        if number >= 88:
+            continue  # the last two train the best in full
+        promotion, known = proposals[number], proposals[: strategy.required(number)]
+        below = sorted((p for p in known if rung(p) == rung(promotion) - 1), key=quality, reverse=True)
+        assert key(promotion) in [key(proposal) for proposal in below[: len(below) // 3]]
 
 
-def test_a_promotion_goes_on_where_its_training_stopped() -> None:
-    individuals = finish(halving(), quality)
-    for promotion in individuals:
-        if promotion.operator == "promotion":
-            parent = individuals[promotion.parents[0]]
-            assert rung(promotion) == rung(parent) + 1
-            assert without_steps(promotion.genome) == without_steps(parent.genome)
-            assert training_seed(1, promotion.genome, 0) == training_seed(1, parent.genome, 0)
+def test_a_promotion_continues_the_training_of_its_genome(halving: Make) -> None:
+    proposals = finish(halving(), quality)
+    furthest: dict[str, Individual] = {}
+    for proposal in proposals:
+        before = furthest.get(key(proposal))
+        assert rung(proposal) == (0 if before is None else rung(before) + 1)
+        if before is not None:
+            assert training_seed(1, proposal.genome, 0) == training_seed(1, before.genome, 0)
+            if proposal.until is None:
+                assert (proposal.operator, proposal.parents) == ("promotion", (before.id,))
+            else:
+                assert proposal.id == before.id
+                assert asdict(proposal) == asdict(before) | {"until": RUNGS[rung(proposal)]}
+        furthest[key(proposal)] = proposal
 
 
-def test_nobody_is_promoted_twice_and_no_genome_begins_twice() -> None:
-    individuals = finish(halving(budget=120), quality)
-    begun = [str(without_steps(individual.genome)) for individual in individuals if not rung(individual)]
-    promoted = [individual.parents for individual in individuals if rung(individual)]
-    assert len(set(begun)) == len(begun)
-    assert len(set(promoted)) == len(promoted)
+def choices(proposals: list[Individual]) -> list[tuple[str, int, list[str]]]:
+    """What was proposed, whatever it is called."""
+    genomes = {proposal.id: key(proposal) for proposal in proposals}
+    return [
+        (key(proposal), rung(proposal), [] if rung(proposal) else [genomes[parent] for parent in proposal.parents])
+        for proposal in proposals
+    ]
 
 
-def test_it_spends_a_fraction_of_the_steps_of_whole_trainings() -> None:
-    individuals = finish(halving(budget=90), quality)
-    furthest: dict[str, int] = {}
-    for individual in individuals:
-        key = str(without_steps(individual.genome))
-        furthest[key] = max(furthest.get(key, 0), int(individual.genome[STEPS]))
-    spent = sum(furthest.values())
-    assert spent < sum(int(individual.genome[STEPS]) for individual in individuals)
-    assert spent < 0.5 * 1800 * len(furthest)
-    assert sum(steps == 1800 for steps in furthest.values()) >= 3
+@pytest.mark.parametrize("fitness", [quality, lottery, lambda proposal: None if lottery(proposal) < 0.5 else 0.5])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_continued_trainings_and_new_individuals_are_the_same_choices(fitness: Any, asynchronous: bool) -> None:
+    first, second = (
+        finish(make(budget=90, continuations=kind, asynchronous=asynchronous), fitness, room=4, order=random.Random(2))
+        for kind in (False, True)
+    )
+    assert choices(first) == choices(second)
+    assert [one.generation for one in first if not rung(one)] == [one.generation for one in second if not rung(one)]
 
 
-def test_a_short_training_never_ranks_above_a_whole_one() -> None:
-    strategy = halving()
-    finish(strategy, lambda individual: -float(individual.genome["steps"]) + lottery(individual))
+def test_a_result_is_learned_once_and_by_its_part() -> None:
+    strategy = make(continuations=True, pending=1)
+    while all(not rung(proposal) for proposal in strategy.proposals):
+        for proposal in strategy.ask():
+            if rung(proposal):
+                break
+            strategy.tell(proposal.id, quality(proposal))
+            with pytest.raises(ValueError, match=f"individual {proposal.id} was told already"):
+                strategy.tell(proposal, 0.5)
+    continued = strategy.proposals[-1]
     assert strategy.best is not None
-    whole = [individual for individual in strategy.individuals if rung(individual) == 2]
-    assert strategy.best == max(whole, key=lottery)
+    assert not strategy.done()
+    strategy.tell(evaluation_of(continued, quality))
+    with pytest.raises(ValueError, match=f"individual {continued.id} was told already"):
+        strategy.tell(continued.id, 0.5)
 
 
-def test_the_rungs_are_those_of_the_ranking_of_a_run() -> None:
+def test_proposals_depend_neither_on_the_room_nor_on_the_order_of_results(halving: Make) -> None:
+    expected = finish(halving(), lottery)
+    for seed in range(3):
+        assert finish(halving(), lottery, room=seed * 3 + 1, order=random.Random(seed)) == expected
+
+
+def test_a_replay_continues_as_if_nothing_had_happened(halving: Make) -> None:
+    whole = halving(budget=40)
+    proposals = finish(whole, lottery)
+    for stop in range(0, 41, 3):
+        needed = whole.required(stop - 1) if stop else 0
+        for known in {needed, stop}:
+            strategy = halving(budget=40)
+            strategy.replay(proposals[:stop], [evaluation_of(proposal, lottery) for proposal in proposals[:known]])
+            resumed = finish(strategy, lottery, room=3, order=random.Random(stop), awaited=proposals[known:stop])
+            assert resumed == proposals
+            assert (strategy.populations(), strategy.best) == (whole.populations(), whole.best)
+
+
+def test_no_training_is_promoted_twice_and_no_genome_begins_twice(halving: Make) -> None:
+    proposals = finish(halving(budget=120), quality)
+    assert len({(key(proposal), rung(proposal)) for proposal in proposals}) == len(proposals) == 120
+
+
+def test_it_spends_a_fraction_of_the_steps_of_whole_trainings(halving: Make) -> None:
+    furthest: dict[str, int] = {}
+    for proposal in finish(halving(budget=90), quality):
+        furthest[key(proposal)] = max(furthest.get(key(proposal), 0), steps(proposal))
+    assert sum(furthest.values()) < 0.5 * 1800 * len(furthest)
+    assert sum(most == 1800 for most in furthest.values()) >= 3
+
+
+def test_a_short_training_never_ranks_above_a_whole_one(halving: Make) -> None:
+    strategy = halving()
+    proposals = finish(strategy, lambda proposal: -steps(proposal) + lottery(proposal))
+    best = max((proposal for proposal in proposals if rung(proposal) == 2), key=lottery)
+    assert strategy.best == strategy.individuals[best.id]
+
+
+def test_the_rungs_are_those_of_the_ranking_of_a_run_of_an_objective() -> None:
     run = evo.search(SPACE, lambda config: -float(config["steps"]), strategy="halving", budget=40, seed=1)
+    assert not run.settings.continuations, "a function cannot be continued"
     assert run.best.config["steps"] == 1800
     ranking = [entry.config["steps"] for entry in run.ranked()]
     assert ranking == sorted(ranking, reverse=True)
     assert len(set(ranking)) == 3
 
 
-def test_failures_are_never_promoted() -> None:
-    individuals = finish(halving(), lambda individual: None if individual.id % 3 else quality(individual))
-    assert all(parent % 3 == 0 for individual in individuals for parent in individual.parents)
-    assert finish(halving(budget=30), lambda individual: None)[-1].operator == "random"
+def test_failures_are_never_promoted(halving: Make) -> None:
+    def failing(proposal: Individual) -> float | None:
+        return None if random.Random(key(proposal)).random() < 0.6 else quality(proposal)
+
+    proposals = finish(halving(), failing)
+    assert all(failing(proposal) is not None for proposal in proposals if rung(proposal))
+    assert any(rung(proposal) for proposal in proposals)
+    assert not any(rung(proposal) for proposal in finish(halving(budget=30), lambda proposal: None))
 
 
-def test_the_furthest_are_the_population() -> None:
+def test_the_furthest_are_the_population(halving: Make) -> None:
     strategy = halving(budget=90)
-    individuals = finish(strategy, quality)
-    last = strategy.populations()[-1]
-    assert set(last) == {individual.id for individual in individuals if rung(individual) == 2}
+    proposals = finish(strategy, quality)
+    assert set(strategy.populations()[-1]) == {proposal.id for proposal in proposals if rung(proposal) == 2}
 
 
-def test_it_finds_better_whole_trainings_than_random_search_of_as_many_steps() -> None:
+@pytest.mark.parametrize("generations", [1, 3])
+def test_a_generation_is_a_block_of_proposals(halving: Make, generations: int) -> None:
+    strategy = halving(budget=None, generations=generations)
+    assert len(finish(strategy, quality)) == generations * strategy.population_size
+    assert len(strategy.populations()) == generations
+
+
+def test_it_finds_better_whole_trainings_than_random_search_of_as_many_steps(halving: Make) -> None:
     for seed in range(2):
-        strategy = halving(budget=90, seed=seed)
-        individuals = finish(strategy, quality)
-        spent = sum(
-            int(i.genome[STEPS]) - (int(individuals[i.parents[0]].genome[STEPS]) if rung(i) else 0) for i in individuals
-        )
+        proposals = finish(halving(budget=90, seed=seed), quality)
+        spent = sum(steps(one) - (RUNGS[rung(one) - 1] if rung(one) else 0) for one in proposals)
         rng = random.Random(seed)
         drawn = [{**SPACE.sample(rng), STEPS: 1800} for _ in range(spent // 1800)]
-        assert strategy.best is not None
-        assert quality(strategy.best) > max(quality(Individual(0, genome)) for genome in drawn)
+        best = max((proposal for proposal in proposals if rung(proposal) == 2), key=quality)
+        assert quality(best) > max(quality(Individual(0, genome)) for genome in drawn)
 
 
-def test_known_configurations_begin_on_the_first_rung_whatever_their_steps() -> None:
+def test_known_configurations_begin_on_the_first_rung_whatever_their_steps(halving: Make) -> None:
     initial: list[dict[str, Any]] = [{"rate": 1e-3, "steps": 1800}, {"tanh": True}]
     first, second, third = halving(initial=initial).ask(3)
     assert [individual.operator for individual in (first, second, third)] == ["initial", "initial", "random"]
     assert (first.genome["rate"], second.genome["tanh"]) == (1e-3, True)
-    assert first.genome["steps"] == second.genome["steps"] == 200
+    assert rung(first) == rung(second) == 0
 
 
-def test_the_same_configuration_with_other_steps_is_known_already() -> None:
+def test_the_same_configuration_with_other_steps_is_known_already(halving: Make) -> None:
     genome = {"layers": (8,), "rate": 1e-3, "batch": 16, "tanh": True}
-    individuals = halving(initial=[{**genome, "steps": 1800}, {**genome, "steps": 900}, {"batch": 17}]).ask(3)
+    individuals = halving(initial=[{**genome, "steps": 1700}, {**genome, "steps": 900}, {"batch": 17}]).ask(3)
     assert [individual.operator for individual in individuals].count("initial") == 2
-    assert len({str(individual.genome) for individual in individuals}) == 3
+    assert len({key(individual) for individual in individuals}) == 3
 
 
 @pytest.mark.parametrize("points", [1, 2, 5, 15])
-def test_a_space_of_few_points_is_trained_in_full_each_once_whatever_the_number_of_workers(points: int) -> None:
+def test_a_space_of_few_points_is_trained_in_full_each_once_whatever_the_number_of_workers(
+    halving: Make, points: int
+) -> None:
     space = SearchSpace({**tiny_space(points).genes, "steps": Integer(1, 9)})
-    individuals = finish(halving(space, budget=100), lottery, room=3)
-    for place in range(3):
-        there = [individual.genome["x"] for individual in individuals if rung(individual) == place]
+    proposals = finish(halving(space, budget=100), lottery, room=3)
+    for most in (1, 3, 9):
+        there = [proposal.genome["x"] for proposal in proposals if steps(proposal) == most]
         assert sorted(there) == list(range(1, points + 1))
-    assert finish(halving(space, budget=100), lottery, order=random.Random(1), room=2) == individuals
+    assert finish(halving(space, budget=100), lottery, order=random.Random(1), room=2) == proposals
 
 
 @pytest.mark.parametrize(
@@ -185,7 +273,7 @@ def test_a_space_of_few_points_is_trained_in_full_each_once_whatever_the_number_
 )
 def test_a_space_whose_steps_cannot_be_rungs_is_refused(genes: dict[str, Gene]) -> None:
     with pytest.raises(ConfigurationError, match="strategy halving: needs an integer gene steps without conditions"):
-        halving(SearchSpace(genes))
+        make(SearchSpace(genes))
 
 
 @pytest.mark.parametrize("gene", [Integer(9, 9), Integer(5, 9), Integer(100, 300, step=100)], ids=str)
@@ -193,12 +281,12 @@ def test_too_few_values_of_steps_are_refused_with_the_remedy(gene: Integer) -> N
     with pytest.raises(
         ConfigurationError, match=r"a ninth, a third and all of \d+ steps are not three different .*lower"
     ):
-        halving(SearchSpace({"x": Float(0.0, 1.0), "steps": gene}))
+        make(SearchSpace({"x": Float(0.0, 1.0), "steps": gene}))
 
 
 def test_a_space_of_steps_alone_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no gene but steps"):
-        halving(SearchSpace({"steps": Integer(1, 9)}))
+        make(SearchSpace({"steps": Integer(1, 9)}))
 
 
 TRAINED = """
@@ -227,25 +315,65 @@ high = 90
 """
 
 
+def trained(folder: Path, name: str, **settings: Any) -> evo.Run:
+    (folder / "trained.toml").write_text(TRAINED)
+    values = {"budget": 16, "seed": 1, "finalists": 1, "workers": 1, "output": folder / name}
+    return evo.search(folder / "trained.toml", strategy="halving", **values | settings)
+
+
+def rows(run: evo.Run) -> list[dict[str, Any]]:
+    clock = ["seconds", "seconds_before", "started", "worker"]
+    return [dict(row) for row in run.table.drop(columns=clock).astype(str).to_dict("records")]
+
+
 @pytest.mark.usefixtures("in_process", "digits")
-def test_trainings_go_on_and_their_curves_are_those_of_whole_ones(tmp_path: Path) -> None:
-    (tmp_path / "trained.toml").write_text(TRAINED)
-    run = evo.search(
-        tmp_path / "trained.toml",
-        strategy="halving",
-        budget=16,
-        seed=1,
-        finalists=0,
-        workers=1,
-        output=tmp_path / "run",
-    )
-    promotions = [individual for individual in run.individuals if individual.operator == "promotion"]
-    assert len(promotions) >= 2
-    for promotion in promotions:
-        short, long = (run.evaluations[number, 0] for number in (promotion.parents[0], promotion.id))
-        assert short.steps_trained is not None
-        assert long.steps_trained == promotion.genome["steps"] == 3 * short.steps_trained
-        assert long.curve[: len(short.curve)] == short.curve
-        assert long.seed == short.seed
-    rungs = [int(entry.individual.strategy_parameters["rung"]) for entry in run.ranked()]
-    assert rungs == sorted(rungs, reverse=True)
+def test_trainings_pause_continue_and_are_ranked_by_how_far_they_came(tmp_path: Path) -> None:
+    run = trained(tmp_path, "run")
+    assert len(run.proposals) == len(run.results) - 3 == 16
+    assert len(run.table) == len(run.individuals) < 16
+    parts: dict[int, list[evo.individual.Evaluation]] = {}
+    for result in run.results[:16]:
+        parts.setdefault(result.individual, []).append(result)
+    for number, (*paused, last) in parts.items():
+        assert run.evaluations[number, 0] == last
+        assert [part.steps_trained for part in (*paused, last)] == [10, 30, 90][: 1 + len(paused)]
+        assert all(part.status == "partial" and not part.complete for part in paused)
+        assert last.status == ("complete" if last.steps_trained == 90 else "partial")
+        assert run.individuals[number].genome["steps"] == 90
+        for before, after in zip(paused, (*paused, last)[1:], strict=True):
+            assert after.curve[: len(before.curve)] == before.curve
+            assert after.seconds_before >= before.seconds > 0
+            assert after.seed == before.seed
+    ranking = [entry.evaluation.steps_trained for entry in run.ranked()]
+    assert ranking == sorted(ranking, reverse=True)
+    assert len(set(ranking)) == 3
+    assert run.best.evaluation.complete
+    assert all(run.evaluations[number, 0].complete for number in run.finalists)
+    assert "rung" not in run.table
+
+
+@pytest.mark.usefixtures("in_process", "digits")
+def test_a_run_without_a_whole_training_ranks_the_paused_ones(tmp_path: Path) -> None:
+    run = trained(tmp_path, "run", budget=2)
+    assert {result.status for result in run.search_evaluations} == {"partial"}
+    assert run.winner == run.ranked()[0].id
+    assert run.finalist_evaluations[0].steps_trained == 90
+
+
+@pytest.mark.usefixtures("in_process", "digits")
+@pytest.mark.parametrize("moment", [3, 9, 14])
+def test_a_run_that_is_stopped_and_resumed_has_the_same_table(tmp_path: Path, moment: int) -> None:
+    checks = [0]
+
+    def stop() -> None:
+        checks[0] += 1
+        if checks[0] > moment:
+            raise Stop("enough", 75)
+
+    with pytest.raises(Stop):
+        trained(tmp_path, "stopped", stop_check=stop)
+    resumed = evo.resume(tmp_path / "stopped")
+    expected = trained(tmp_path, "whole")
+    assert rows(resumed) == rows(expected)
+    assert resumed.generations == expected.generations
+    assert evo.load(tmp_path / "stopped").best.config == expected.best.config
