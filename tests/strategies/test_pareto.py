@@ -162,7 +162,7 @@ def test_a_strategy_that_has_no_use_for_the_spaces_objectives_says_so(strategy: 
     heard: list[str] = []
     space = evo.SearchSpace(SPACE.genes, search={"objectives": {"fitness": "maximise", "seconds": "minimise"}})
     evo.search(space, lambda config: 0.0, strategy=strategy, budget=4, observer=Listener())
-    note = "note: the space's objectives are for strategy pareto; random goes by fitness alone"
+    note = "note: the space's objectives are for strategy pareto; random uses only fitness"
     assert (note in heard) == said
 
 
@@ -181,7 +181,7 @@ def test_what_the_training_does_not_report_is_said_with_what_it_does() -> None:
 
 def test_an_objective_of_the_users_own_reports_no_parameters(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigurationError, match="parameters: a function of your own reports fitness and seconds alone"
+        ConfigurationError, match="parameters: a user-defined function reports only fitness and seconds"
     ):
         evo.search(SPACE, lambda config: config["skill"], strategy="pareto", budget=8, output=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
