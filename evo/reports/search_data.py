@@ -13,8 +13,6 @@ from evo.record.run import Run
 from evo.reports.features import Feature, Floats, features_of, floats
 from evo.reports.importance import Importance, importance_of
 
-"""The status of what was trained as asked."""
-
 
 class SearchData:
     """The tables of a run, as in its CSV files: the report's figures and numbers are made only from these.
@@ -60,7 +58,7 @@ class SearchData:
 
     @property
     def reach(self) -> Floats:
-        """How far each first evaluation was trained: its rung in older runs of halving, the step where it paused, or 0."""
+        """How far each first evaluation was trained: a rung (older runs of halving), the step where it paused, or 0."""
         paused = self.first["steps_trained"].where(self.first["status"] == "partial").fillna(0)
         return floats(self.first["rung"].fillna(0)) if "rung" in self.first else floats(paused)
 
