@@ -1,6 +1,6 @@
 """A search of 20 ms trainings as a process of its own, with the signals and exit codes of the command line.
 
-python -m tests.faults.fake_search FOLDER BUDGET: begins a search in the folder, or goes on with the one there.
+python -m tests.faults.fake_search FOLDER BUDGET: starts a search in the folder, or resumes the one there.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ def main(folder: Path, budget: int) -> None:
             **watch,
         )
 
+    @guarded
+    def as_a_command(debug: bool) -> None:
+        watched(command, {"quiet": True, "debug": debug})
+
     try:
-        guarded(lambda: watched(command, quiet=True), debug=False)
+        as_a_command(debug=False)
     except typer.Exit as end:
         sys.exit(end.exit_code)
 
