@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
+from pydantic_core import to_jsonable_python
 
 from evo.record.tables import write_csv_text
 from evo.reports.comparison import Comparison
@@ -33,7 +34,8 @@ def csv_text(comparison: Comparison) -> str:
 def json_text(comparison: Comparison) -> str:
     """Return everything as JSON: genomes, groups, pairs and notes; what is missing is null."""
     values = {"genomes": comparison.table.to_dict("records"), **asdict(comparison.grouping)}
-    return json.dumps(_plain(values), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    plain = to_jsonable_python(values, inf_nan_mode="null")
+    return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def markdown_text(comparison: Comparison) -> str:
@@ -57,10 +59,8 @@ def genome_cells(row: Mapping[Any, Any]) -> dict[str, str]:
     validation = row["fitness"] if row["fitness_on"] == "objective" else row["validation_accuracy"]
     cells = {name: str(row[name]) for name in ("run", "individual", "n", "trainings", "seconds")}
     cells |= {name: "" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("fitness", "gap")}
-    cells |= {
-        "winner": "yes" if row["winner"] else "",
-        "validation": "" if pd.isna(validation) else f"{validation:.4f}",
-    }
+    cells["winner"] = "yes" if row["winner"] else ""
+    cells["validation"] = "" if pd.isna(validation) else f"{validation:.4f}"
     for column, value, bounds in (("test", "test_accuracy", "test"), ("new seeds", "retrained_fitness", "retrained")):
         estimate = Estimate(row[value], row[f"{bounds}_low"], row[f"{bounds}_high"])
         cells[column] = "" if pd.isna(row[value]) else estimate_text(estimate)
@@ -76,13 +76,3 @@ def group_cells(group: Group) -> list[str]:
 def estimate_text(estimate: Estimate, digits: int = 4) -> str:
     """Return a figure with its interval, or only the figure where it has none."""
     return estimate.text(digits) if math.isfinite(estimate.low) else f"{estimate.value:.{digits}f}"
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: NumPy's numbers as Python's, those that are not finite as None."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,26 +7,23 @@ from collections.abc import Iterator, Sequence
 from matplotlib.figure import Figure
 
 from evo.record.run import Run
-from evo.reports.analysis_figures import front_figure, importance_figure, lineage_figure, operators_figure
+from evo.reports import analysis_figures, gene_figures, progress_figures
 from evo.reports.comparison import names_of
-from evo.reports.gene_figures import genes_figure, genes_over_time_figure, parallel_figure
-from evo.reports.progress_figures import curves_figure, generations_figure, progress_figure
 from evo.reports.search_data import SearchData
 from evo.reports.style import Plot
-from evo.reports.workload_figures import cost_figure, timeline_figure
 
 PLOTS: dict[str, tuple[str, Plot]] = {
-    "generations": ("Progress", generations_figure),
-    "genes-over-time": ("Genes", genes_over_time_figure),
-    "genes": ("Genes", genes_figure),
-    "parallel": ("Genes", parallel_figure),
-    "importance": ("Importance of the genes", importance_figure),
-    "curves": ("Best genomes", curves_figure),
-    "lineage": ("Where the winner comes from", lineage_figure),
-    "operators": ("Operators", operators_figure),
-    "front": ("Pareto front", front_figure),
-    "cost": ("Cost and failures", cost_figure),
-    "timeline": ("Workers", timeline_figure),
+    "generations": ("Progress", progress_figures.generations_figure),
+    "genes-over-time": ("Genes", gene_figures.genes_over_time_figure),
+    "genes": ("Genes", gene_figures.genes_figure),
+    "parallel": ("Genes", gene_figures.parallel_figure),
+    "importance": ("Importance of the genes", analysis_figures.importance_figure),
+    "curves": ("Best genomes", progress_figures.curves_figure),
+    "lineage": ("Where the winner comes from", analysis_figures.lineage_figure),
+    "operators": ("Operators", analysis_figures.operators_figure),
+    "front": ("Pareto front", analysis_figures.front_figure),
+    "cost": ("Cost and failures", progress_figures.cost_figure),
+    "timeline": ("Workers", progress_figures.timeline_figure),
 }
 """The heading below which the report shows each figure of a search, and the figure, by file name, in its order.
 
@@ -41,7 +38,7 @@ def figures_of(runs: Sequence[Run]) -> dict[str, Figure]:
             the run, as in `genes-2`.
     """
     data = search_data(runs)
-    figures = {"progress": progress_figure(data)}
+    figures = {"progress": progress_figures.progress_figure(data)}
     for number, entry in enumerate(data, start=1):
         suffix = f"-{number}" if len(runs) > 1 else ""
         figures |= {f"{name}{suffix}": figure for name, figure in figures_of_search(entry)}

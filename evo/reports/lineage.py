@@ -12,18 +12,10 @@ import pandas as pd
 
 from evo.reports.search_data import SearchData
 
-OPERATOR_COLUMNS = [
-    "operator",
-    "proposals",
-    "complete",
-    "compared",
-    "better",
-    "rate",
-    "low",
-    "high",
-    "median_change",
-    "new_bests",
-]
+OPERATOR_COLUMNS = (
+    *("operator", "proposals", "complete", "compared", "better"),
+    *("rate", "low", "high", "median_change", "new_bests"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,7 @@ class Step:
 def lineage_of(data: SearchData, individual: int | None) -> list[Step]:
     """Return the lineage of an individual, the oldest first: at every step the parent of the highest fitness."""
     rows = data.first.set_index("individual")
-    fitness = data.fitness_by_individual
+    fitness = data.fitness.to_dict()
     line: list[Step] = []
     place = individual
     while place is not None:
@@ -77,7 +69,7 @@ def parents_in(cell: Any) -> tuple[int, ...]:
     return tuple(int(part) for part in str(cell).split(",")) if isinstance(cell, str) and cell else ()
 
 
-def better_parent(fitness: Mapping[int, float], parents: Sequence[int], child: int) -> int | None:
+def better_parent(fitness: Mapping[Any, float], parents: Sequence[int], child: int) -> int | None:
     """Return the parent of the highest fitness, the first of equals; one that failed only where all did.
 
     Args:
@@ -103,7 +95,7 @@ def changes_table(data: SearchData) -> pd.DataFrame:
     the change is not known.
     """
     reach = dict(zip(data.fitness.index, data.reach, strict=True))
-    fitness = data.fitness_by_individual
+    fitness = data.fitness.to_dict()  # a look-up in it takes no time
     rows = []
     columns = (data.first[name] for name in ("individual", "operator", "parents"))
     for child, operator, cell in zip(*columns, strict=True):
@@ -130,12 +122,12 @@ def operators_table(data: SearchData) -> pd.DataFrame:
 
     changes = changes_table(data).dropna(subset="change")
     complete = (data.first["status"] == "complete").to_numpy()
-    rows: list[dict[str, Any]] = []
+    rows = []
     for operator, count in data.first["operator"].value_counts().items():
         mine = (data.first["operator"] == operator).to_numpy()
         change = changes.loc[changes["operator"] == operator, "change"]
         better, compared = int((change > 0).sum()), len(change)
-        row = {"operator": operator, "proposals": int(count), "complete": int(complete[mine].sum())}
+        row: dict[str, Any] = {"operator": operator, "proposals": int(count), "complete": int(complete[mine].sum())}
         row |= {"compared": compared, "new_bests": int(data.new_bests[mine].sum())}
         if compared:
             interval = binomtest(better, compared).proportion_ci(method="wilson")

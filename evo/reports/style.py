@@ -40,6 +40,7 @@ WIDTH = 7.5
 FEW, MANY = 60, 400
 """Up to `FEW` marks are drawn large. More than `MANY` become pixels in the SVG, whose size would grow with each."""
 
+INDIVIDUAL = "individual (number of the proposal)"
 INK, PAPER, HALO = "#26262a", "#fffffe", "#fefefe"
 """Text and axes; the background; what lies behind text on lines. Nothing else in a figure has these colours, so a page
 can replace them."""
@@ -87,20 +88,18 @@ class Plot:
 
     Attributes:
         title: What it is, in a few words.
-        caption: What it shows.
-        draw: Returns it; None where the search has no data for it.
+        draw: Returns it; None where the search has no data for it. Its docstring is the caption.
         early: Whether there may be something to draw before any evaluation is complete.
     """
 
     title: str
-    caption: str
     draw: Draw
     early: bool = False
 
 
-def plot(title: str, caption: str, *, early: bool = False) -> Callable[[Draw], Plot]:
-    """Make a function that draws a figure of one search a `Plot`, in the look of the reports."""
-    return lambda draw: Plot(title, caption, styled(draw), early)
+def plot(title: str, *, early: bool = False) -> Callable[[Draw], Plot]:
+    """Make a function a figure of one search, in the look of the reports; its docstring is the figure's caption."""
+    return lambda draw: Plot(title, styled(draw), early)
 
 
 def new_figure(
@@ -147,6 +146,12 @@ def colour_bar(figure: Figure, axes: Sequence[Axes], label: str, scale: Normaliz
     bar.locator = MaxNLocator(5, integer=shown.dtype.kind == "i")
     bar.update_ticks()
     bar.outline.set_visible(False)
+
+
+def count_axis(axes: Axes, label: str, ticks: int = 10, **others: Any) -> None:
+    """Label a horizontal axis with whole numbers, few enough not to overlap; the others are settings of the axes."""
+    axes.set(xlabel=label, **others)
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
 
 
 def plain_log_axis(axes: Axes, which: Literal["x", "y"]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 import textwrap
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -103,11 +102,8 @@ def lines_of(run: Run, genome: Genome, kind: Kind) -> list[Line]:
     lines = [Line(train, "train: last minibatch" if modes else "train: mean of the minibatches", 1)]
     if not modes or not changes_with_mode(run, genome):
         return [*lines, Line(f"training_mode_{kind}" if modes else evaluation_mode, part, 0)]
-    return [
-        *lines,
-        Line(f"training_mode_{kind}", f"{part}: training mode, as in 2019", 0),
-        Line(evaluation_mode, f"{part}: evaluation mode", 2),
-    ]
+    lines.append(Line(f"training_mode_{kind}", f"{part}: training mode, as in 2019", 0))
+    return [*lines, Line(evaluation_mode, f"{part}: evaluation mode", 2)]
 
 
 def changes_with_mode(run: Run, genome: Genome) -> bool:
@@ -126,22 +122,17 @@ def draw(axes: Axes, kind: Kind, curves: Sequence[Curve], lines: Sequence[Line],
 
 def draw_line(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
     """Draw a quantity of the curves of several seeds: their mean as a line, their range as a light band."""
-    found: dict[int, list[float]] = defaultdict(list)
-    for point in (point for curve in curves for point in curve):
-        if (value := point.values.get(line.quantity)) is not None:
-            found[point.step].append(value)
-    if not found:
+    points = [{"step": point.step, "value": point.values.get(line.quantity)} for curve in curves for point in curve]
+    seeds = pd.DataFrame(points, columns=["step", "value"]).dropna().astype(float).groupby("step")["value"]
+    means = seeds.mean()
+    if means.empty:
         return
-    steps = sorted(found)
-    values = [found[step] for step in steps]
-    means = [statistics.fmean(seeds) for seeds in values]
-    every = max(1, len(steps) // MARKS)
+    every = max(1, len(means) // MARKS)
     # Lines that cover each other have their markers at different steps.
     marks = slice(line.place * every // 3 % every, None, every)
-    axes.plot(steps, means, label=line.label, linewidth=1.6, markersize=4.5, markevery=marks, **look_of(line.place))
-    if max(map(len, values)) > 1:
-        lows, highs = [min(seeds) for seeds in values], [max(seeds) for seeds in values]
-        axes.fill_between(steps, lows, highs, color=COLOURS[line.place], alpha=0.2, linewidth=0)
+    axes.plot(means, label=line.label, linewidth=1.6, markersize=4.5, markevery=marks, **look_of(line.place))
+    if seeds.size().max() > 1:
+        axes.fill_between(means.index, seeds.min(), seeds.max(), color=COLOURS[line.place], alpha=0.2, linewidth=0)
 
 
 def finish(axes: Axes, kind: Kind, title: str) -> None:

@@ -8,20 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from evo.files import write_text
 from evo.record.run import Run
 from evo.reports.genome_commands import genome_text
 from evo.reports.html import picture
-from evo.reports.page import Block, Commands, Facts, Section, Text, page_text, table_of
+from evo.reports.page import Block, Commands, Facts, Section, Text, table_of, write_page
 from evo.reports.search_data import SearchData
 from evo.reports.search_sections import facts_of
 from evo.reports.statistics import mean_estimate
 from evo.reports.training import complete_trainings, training_figures
 
-CAPTIONS = {
-    "accuracy": "Accuracy against optimiser steps: the mean over the seeds, and their range as a band.",
-    "loss": "Cross-entropy against optimiser steps: the mean over the seeds, and their range as a band.",
-}
+CAPTION = "{} against optimiser steps: the mean over the seeds, and their range as a band."
+MEASURES = {"accuracy": "Accuracy", "loss": "Cross-entropy"}
 HIDDEN = ["parents", "operator", "seconds_before"]
 """Columns that say nothing of a training."""
 
@@ -38,17 +35,15 @@ def write_training_page(run: Run, folder: Path) -> Path:
     """
     data = SearchData(run.name, run)
     curves: list[Block] = [
-        picture(folder, name, f"{name}: {run.name}", CAPTIONS[name], figure)
+        picture(folder, name, f"{name}: {run.name}", CAPTION.format(MEASURES[name]), figure)
         for name, figure in training_figures(run).items()
     ]
-    trainings = table_of(data.evaluations.drop(columns=HIDDEN), "All trainings")
     sections = [
         Section("Summary", _summary(data)),
         Section("Learning curves", curves or [Text("No training has a learning curve yet.")]),
-        Section("All trainings", [trainings]),
+        Section("All trainings", [table_of(data.evaluations.drop(columns=HIDDEN), "All trainings")]),
     ]
-    write_text(folder / "report.html", page_text(f"Trainings of {run.name}", sections))
-    return folder / "report.html"
+    return write_page(folder / "report.html", f"Trainings of {run.name}", sections)
 
 
 def _summary(data: SearchData) -> list[Block]:
