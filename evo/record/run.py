@@ -246,6 +246,17 @@ class Run(History):
         return self._journal.torn and path is not None and not is_written(path)
 
     @property
+    def folder(self) -> Path:
+        """The run folder.
+
+        Raises:
+            RunError: The run is in memory.
+        """
+        if self.path is None:
+            raise RunError("the run is in memory and has no folder; give the search an output")
+        return self.path
+
+    @property
     def name(self) -> str:
         """The name that tables and figures show: the folder's, or the space's for a run in memory."""
         return self.path.resolve().name if self.path is not None else self.settings.space_name

@@ -25,7 +25,6 @@ LABELLED = 25
 """Up to this many steps, the individuals of a lineage have their numbers beside them."""
 
 
-@style.plot("Importance of the genes")
 def importance_figure(data: SearchData) -> Figure | None:
     """What a model of the fitness loses without each gene."""
     table = data.importance.table.iloc[::-1]
@@ -43,7 +42,6 @@ def importance_figure(data: SearchData) -> Figure | None:
     return figure
 
 
-@style.plot("Lineage")
 def lineage_figure(data: SearchData) -> Figure | None:
     """The line of the winner through its better parents, among all individuals (grey dots).
 
@@ -86,7 +84,6 @@ def _number(axes: Axes, line: Sequence[Step], apart: float) -> None:
             axes.annotate(f"#{step.individual}", (step.individual, step.fitness), xytext=offset, **look)
 
 
-@style.plot("Operators")
 def operators_figure(data: SearchData) -> Figure | None:
     """How often each operator's children are fitter than their best parent, with 95 % intervals, and by how much."""
     table, changes = operators_table(data), changes_table(data)
@@ -113,7 +110,6 @@ def operators_figure(data: SearchData) -> Figure | None:
     return figure
 
 
-@style.plot("Pareto front")
 def front_figure(data: SearchData) -> Figure | None:
     """All complete evaluations; those of the front are not dominated by any other."""
     goals = data.settings.objectives or {}

@@ -1,8 +1,9 @@
-"""The registry of a search's figures: where the report shows each; and all figures of runs by file name."""
+"""The registry of a search's figures, and all figures of runs by file name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -10,22 +11,39 @@ from evo.record.run import Run
 from evo.reports import analysis_figures, gene_figures, progress_figures
 from evo.reports.comparison import names_of
 from evo.reports.search_data import SearchData
-from evo.reports.style import Plot
+from evo.reports.style import styled
 
-PLOTS: dict[str, tuple[str, Plot]] = {
-    "generations": ("Progress", progress_figures.generations_figure),
-    "genes-over-time": ("Genes", gene_figures.genes_over_time_figure),
-    "genes": ("Genes", gene_figures.genes_figure),
-    "parallel": ("Genes", gene_figures.parallel_figure),
-    "importance": ("Importance of the genes", analysis_figures.importance_figure),
-    "curves": ("Best genomes", progress_figures.curves_figure),
-    "lineage": ("Where the winner comes from", analysis_figures.lineage_figure),
-    "operators": ("Operators", analysis_figures.operators_figure),
-    "front": ("Pareto front", analysis_figures.front_figure),
-    "cost": ("Cost and failures", progress_figures.cost_figure),
-    "timeline": ("Workers", progress_figures.timeline_figure),
+
+class Plot(NamedTuple):
+    """A figure of one search.
+
+    Attributes:
+        heading: Of the section of the report that shows it.
+        title: What it is, in a few words.
+        draw: Returns it; None where the search has no data for it. Its docstring is the caption.
+        early: Whether there may be something to draw before any evaluation is complete.
+    """
+
+    heading: str
+    title: str
+    draw: Callable[[SearchData], Figure | None]
+    early: bool = False
+
+
+PLOTS = {
+    "generations": Plot("Progress", "Generations", progress_figures.generations_figure),
+    "genes-over-time": Plot("Genes", "Each gene over the search", gene_figures.genes_over_time_figure),
+    "genes": Plot("Genes", "Fitness against each gene", gene_figures.genes_figure),
+    "parallel": Plot("Genes", "Parallel coordinates", gene_figures.parallel_figure),
+    "importance": Plot("Importance of the genes", "Importance of the genes", analysis_figures.importance_figure),
+    "curves": Plot("Best genomes", "Learning curves", progress_figures.curves_figure),
+    "lineage": Plot("Where the winner comes from", "Lineage", analysis_figures.lineage_figure),
+    "operators": Plot("Operators", "Operators", analysis_figures.operators_figure),
+    "front": Plot("Pareto front", "Pareto front", analysis_figures.front_figure),
+    "cost": Plot("Cost and failures", "Cost", progress_figures.cost_figure, early=True),
+    "timeline": Plot("Workers", "Timeline", progress_figures.timeline_figure, early=True),
 }
-"""The heading below which the report shows each figure of a search, and the figure, by file name, in its order.
+"""The figures of a search by file name, in the order of the report.
 
 A new figure is a function in one of the modules above and a line here."""
 
@@ -53,6 +71,6 @@ def search_data(runs: Sequence[Run]) -> list[SearchData]:
 def figures_of_search(data: SearchData) -> Iterator[tuple[str, Figure]]:
     """Draw a search's own figures, one after another."""
     some = bool(data.fitness.notna().any())
-    for name, (_, plot) in PLOTS.items():
-        if (some or plot.early) and (figure := plot.draw(data)) is not None:
+    for name, plot in PLOTS.items():
+        if (some or plot.early) and (figure := styled(plot.draw)(data)) is not None:
             yield name, figure

@@ -27,7 +27,6 @@ INACTIVE_PLACE = -0.12
 BEHIND_TEXT = {"boxstyle": "round,pad=0.1", "facecolor": style.HALO, "edgecolor": "none", "alpha": 0.75}
 
 
-@style.plot("Fitness against each gene")
 def genes_figure(data: SearchData) -> Figure:
     """Fitness against each gene; later individuals are orange.
 
@@ -46,7 +45,6 @@ def genes_figure(data: SearchData) -> Figure:
     return figure
 
 
-@style.plot("Each gene over the search")
 def genes_over_time_figure(data: SearchData) -> Figure:
     """The values of each gene that were tried, coloured by fitness.
 
@@ -68,7 +66,6 @@ def genes_over_time_figure(data: SearchData) -> Figure:
     return figure
 
 
-@style.plot("Parallel coordinates")
 def parallel_figure(data: SearchData) -> Figure:
     """Each line is an individual, through the values of its genes to its fitness at the right.
 

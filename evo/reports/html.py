@@ -25,17 +25,7 @@ COMPARISON = (
     "The best genomes of each run. Test accuracy: mean over n trainings on new seeds, low and high its 95 % interval. "
     "Gap: the search's accuracy less test accuracy."
 )
-FIRST = [
-    "run",
-    "individual",
-    "winner",
-    "validation_accuracy",
-    "test_accuracy",
-    "test_low",
-    "test_high",
-    "n",
-    "gap",
-]
+FIRST = ["run", "individual", "winner", "validation_accuracy", "test_accuracy", "test_low", "test_high", "n", "gap"]
 
 
 def write_report(runs: Sequence[Run], folder: Path) -> Path:
@@ -57,15 +47,15 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     winners = {row["run"]: row for row in reversed(comparison.to_dict("records"))}
     names = ", ".join(entry.name for entry in data)
     sections = []
-    caption = progress_figure.__doc__
-    progress = picture(folder, "progress", f"Progress: {names}", caption, progress_figure(data))
+    drawn, caption = progress_figure(data), progress_figure.__doc__
+    progress = picture(folder, "progress", f"Progress: {names}", caption, drawn)
     for number, entry in enumerate(data, start=1):
         suffix = f"-{number}" if len(data) > 1 else ""
         pictures: dict[str, list[Block]] = defaultdict(list, {} if suffix else {"Progress": [progress]})
         for name, figure in figures_of_search(entry):
-            heading, plot = PLOTS[name]
+            plot = PLOTS[name]
             title, caption = f"{plot.title}: {entry.name}", plot.draw.__doc__
-            pictures[heading].append(picture(folder, f"{name}{suffix}", title, caption, figure))
+            pictures[plot.heading].append(picture(folder, f"{name}{suffix}", title, caption, figure))
         found = search_sections(entry, pictures, winners.get(entry.name), ROWS // len(data))
         sections += [Section(entry.name, sections=found)] if suffix else found
     if len(data) > 1:

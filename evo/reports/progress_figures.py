@@ -59,7 +59,6 @@ def _draw_evaluations(axes: Axes, table: pd.DataFrame, colour: str, low: float) 
             axes.scatter(place[rows], height * rows[rows], transform=axes.get_xaxis_transform(), **look | marks)
 
 
-@style.plot("Generations")
 def generations_figure(data: SearchData) -> Figure | None:
     """The members of every generation's population: range, quartiles and mean of their fitness.
 
@@ -95,7 +94,6 @@ def generations_figure(data: SearchData) -> Figure | None:
     return figure
 
 
-@style.plot("Learning curves")
 def curves_figure(data: SearchData) -> Figure | None:
     """Learning curves of the best genomes of the search."""
     table = data.run.curves
@@ -114,7 +112,6 @@ def curves_figure(data: SearchData) -> Figure | None:
     return figure
 
 
-@style.plot("Cost", early=True)
 def cost_figure(data: SearchData) -> Figure | None:
     """Time of training by the generation that an individual was proposed in, and its sum."""
     if data.seconds < SHORTEST:
@@ -130,7 +127,6 @@ def cost_figure(data: SearchData) -> Figure | None:
     return figure
 
 
-@style.plot("Timeline", early=True)
 def timeline_figure(data: SearchData) -> Figure | None:
     """What each worker trained when; better ones are orange, failures grey."""
     timeline = timeline_of(data)

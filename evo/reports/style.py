@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -24,7 +23,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from evo.errors import RunError, StorageError
 from evo.files import replacing
 from evo.reports.features import Floats
-from evo.reports.search_data import SearchData
 
 # Okabe and Ito's palette for the colour-blind (2008), with line styles that tell curves apart in grey.
 BLUE, ORANGE, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
@@ -77,29 +75,6 @@ _THEMED = {
 
 styled = matplotlib.rc_context(LOOK)
 """Lets a function draw in the look of the reports, and leaves matplotlib's settings as they were."""
-
-
-Draw: TypeAlias = Callable[[SearchData], Figure | None]
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure of one search.
-
-    Attributes:
-        title: What it is, in a few words.
-        draw: Returns it; None where the search has no data for it. Its docstring is the caption.
-        early: Whether there may be something to draw before any evaluation is complete.
-    """
-
-    title: str
-    draw: Draw
-    early: bool = False
-
-
-def plot(title: str, *, early: bool = False) -> Callable[[Draw], Plot]:
-    """Make a function a figure of one search, in the look of the reports; its docstring is the figure's caption."""
-    return lambda draw: Plot(title, styled(draw), early)
 
 
 def new_figure(

@@ -13,7 +13,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evo.errors import RunError
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.models import MODELS
 from evo.record.run import Run
@@ -67,21 +66,10 @@ def write_training(run: Run) -> Path:
     Raises:
         RunError: The run is in memory.
     """
-    folder = run_folder_of(run) / "figures"
+    folder = run.folder / "figures"
     for name, figure in training_figures(run).items():
         save_figure(figure, folder / name)
     return folder
-
-
-def run_folder_of(run: Run) -> Path:
-    """Return where a run's files go.
-
-    Raises:
-        RunError: The run is in memory.
-    """
-    if run.path is None:
-        raise RunError("a run in memory has no folder to write figures to")
-    return run.path
 
 
 def complete_trainings(run: Run, individual: Individual) -> list[Evaluation]:

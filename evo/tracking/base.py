@@ -95,24 +95,14 @@ def require(package: str, option: str, extra: str) -> None:
         )
 
 
-def folder_of(run: Run) -> Path:
-    """Return the folder of a run.
-
-    Raises:
-        ConfigurationError: The run is in memory.
-    """
-    if run.path is None:
-        raise ConfigurationError("the run is in memory and has no folder; give the search an output")
-    return run.path
-
-
 def own_folder(run: Run, name: str) -> Path:
     """Return a folder inside that of a run.
 
     Raises:
-        ConfigurationError: The run is in memory, or the folder is a link to another place.
+        RunError: The run is in memory.
+        ConfigurationError: The folder is a link to another place.
     """
-    folder = folder_of(run) / name
+    folder = run.folder / name
     if folder.is_symlink():
         raise ConfigurationError(f"{folder}: is a link, and a run writes into its own folder only; remove the link")
     return folder

@@ -19,7 +19,7 @@ from typing import Any
 from evo.errors import ConfigurationError
 from evo.files import write_json
 from evo.record.run import Run
-from evo.tracking.base import Outcome, Tracker, folder_of, own_folder, require
+from evo.tracking.base import Outcome, Tracker, own_folder, require
 from evo.tracking.scalars import Scalars
 
 FOLDER, DATABASE, ARTIFACTS = "mlflow", "mlflow.db", "artifacts"
@@ -156,7 +156,7 @@ class MLflow(Tracker):
 def _own_store(run: Run) -> Path:
     """Return the folder of a run's store: the first of mlflow, mlflow-2, … that is its own or does not exist yet."""
     names = (FOLDER if number == 1 else f"{FOLDER}-{number}" for number in count(1))
-    return next(folder for name in names if _is_own(folder := folder_of(run) / name))
+    return next(folder for name in names if _is_own(folder := run.folder / name))
 
 
 def _is_own(folder: Path) -> bool:
