@@ -46,7 +46,7 @@ def _page_of(run: Run, output: Path | None) -> Path:
     from evo.report2019.page import write_table1
     from evo.report2019.reproduction import figure_runs
     from evo.report2019.table1 import NAME
-    from evo.reports.training_page import write_training_page
+    from evo.reports.training import write_training_page
 
     if run.settings.space_name == NAME:
         return write_table1(run, figure_runs(run.folder))

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from evo.individual import Evaluation
 from evo.loop.replay import Replay
-from evo.reports.comparison_output import estimate_text
+from evo.reports.comparison import estimate_text
 from evo.reports.statistics import mean_estimate
 
 

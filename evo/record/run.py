@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from evo.errors import RunError, StorageError
-from evo.files import remove_file
+from evo.files import own_folder, remove_file
 from evo.individual import Evaluation, Individual
 from evo.record.folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.record.history import History
@@ -229,13 +229,7 @@ class Run(History):
         return self._inside("weights", f"{individual}-{replicate}.safetensors")
 
     def _inside(self, folder: str, name: str) -> str | None:
-        if self.path is None:
-            return None
-        if (self.path / folder).is_symlink():
-            raise RunError(
-                f"{self.path / folder}: is a link, and a run writes into its own folder only; remove the link"
-            )
-        return str(self.path / folder / name)
+        return str(own_folder(self.path / folder) / name) if self.path is not None else None
 
     # Asking.
 

@@ -21,8 +21,6 @@ MEASURE_LABELS = {
     "loss": "loss (nats)",
     "train_accuracy": "train accuracy (fraction)",
 }
-LABELLED = 25
-"""Up to this many steps, the individuals of a lineage have their numbers beside them."""
 
 
 def importance_figure(data: SearchData) -> Figure | None:
@@ -66,7 +64,7 @@ def lineage_figure(data: SearchData) -> Figure | None:
         look |= {"marker": style.MARKERS[place % len(style.MARKERS)], "label": operator}
         look["color"] = style.COLOURS[(place + 1) % len(style.COLOURS)]
         axes.scatter([s.individual for s in mine], [s.fitness for s in mine], **look)
-    if len(line) <= LABELLED:
+    if len(line) <= 25:
         _number(axes, line, apart=0.045 * len(fitness))
     style.count_axis(axes, style.INDIVIDUAL, ylabel=data.fitness_label, ylim=style.fitness_limits(floats(fitness)))
     figure.legend(loc="outside lower center", ncols=4, title="made by")

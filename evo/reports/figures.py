@@ -59,7 +59,7 @@ def figures_of(runs: Sequence[Run]) -> dict[str, Figure]:
     figures = {"progress": progress_figures.progress_figure(data)}
     for number, entry in enumerate(data, start=1):
         suffix = f"-{number}" if len(runs) > 1 else ""
-        figures |= {f"{name}{suffix}": figure for name, figure in figures_of_search(entry)}
+        figures |= {f"{name}{suffix}": figure for name, _, figure in figures_of_search(entry)}
     return figures
 
 
@@ -68,9 +68,9 @@ def search_data(runs: Sequence[Run]) -> list[SearchData]:
     return [SearchData(name, run) for name, run in zip(names_of(runs), runs, strict=True)]
 
 
-def figures_of_search(data: SearchData) -> Iterator[tuple[str, Figure]]:
+def figures_of_search(data: SearchData) -> Iterator[tuple[str, Plot, Figure]]:
     """Draw a search's own figures, one after another."""
     some = bool(data.fitness.notna().any())
     for name, plot in PLOTS.items():
         if (some or plot.early) and (figure := styled(plot.draw)(data)) is not None:
-            yield name, figure
+            yield name, plot, figure

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from evo.record.run import Run
 from evo.reports.comparison import comparison_table
-from evo.reports.figures import PLOTS, figures_of_search, search_data
+from evo.reports.figures import figures_of_search, search_data
 from evo.reports.page import Block, Picture, Section, Text, table_of, write_page
 from evo.reports.progress_figures import progress_figure
 from evo.reports.search_data import SearchData
@@ -52,8 +52,7 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     for number, entry in enumerate(data, start=1):
         suffix = f"-{number}" if len(data) > 1 else ""
         pictures: dict[str, list[Block]] = defaultdict(list, {} if suffix else {"Progress": [progress]})
-        for name, figure in figures_of_search(entry):
-            plot = PLOTS[name]
+        for name, plot, figure in figures_of_search(entry):
             title, caption = f"{plot.title}: {entry.name}", plot.draw.__doc__
             pictures[plot.heading].append(picture(folder, f"{name}{suffix}", title, caption, figure))
         found = search_sections(entry, pictures, winners.get(entry.name), ROWS // len(data))

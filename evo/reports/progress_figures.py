@@ -16,10 +16,6 @@ from evo.reports.search_data import SearchData
 from evo.reports.workload import SHORTEST, seconds_by_generation, timeline_of, unit_of
 
 CURVES = 5
-BARS = 60
-"""Up to this many generations, there is space between the bars."""
-ROWS = 40
-"""Up to this many workers have a row each."""
 
 
 @style.styled
@@ -118,7 +114,7 @@ def cost_figure(data: SearchData) -> Figure | None:
         return None
     seconds = seconds_by_generation(data)
     figure, panels = style.new_figure(3.2, 1, 2)
-    number, few = seconds.index.to_numpy(dtype=float), len(seconds) <= BARS
+    number, few = seconds.index.to_numpy(dtype=float), len(seconds) <= style.FEW  # with space between the bars
     parts = ((seconds, style.BLUE, "{} of training"), (seconds.cumsum(), style.GREEN, "{}, in all"))
     for axes, (values, colour, label) in zip(panels, parts, strict=True):
         size, unit = unit_of(float(values.max()))
@@ -135,7 +131,7 @@ def timeline_figure(data: SearchData) -> Figure | None:
     spans = timeline.spans
     workers = sorted(spans["worker"].unique(), key=lambda name: (len(name), name))
     size, unit = unit_of(timeline.wall)
-    rows = len(workers) <= ROWS
+    rows = len(workers) <= 40  # one for each worker
     figure, [axes] = style.new_figure(1.5 + 0.34 * len(workers) if rows else 4.0)
     start, length = spans["start"].to_numpy() / size, (spans["end"] - spans["start"]).to_numpy() / size
     if rows:

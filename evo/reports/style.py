@@ -20,8 +20,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from evo.errors import RunError, StorageError
-from evo.files import replacing
+from evo.errors import StorageError
+from evo.files import own_folder, replacing
 from evo.reports.features import Floats
 
 # Okabe and Ito's palette for the colour-blind (2008), with line styles that tell curves apart in grey.
@@ -178,9 +178,7 @@ def save_figure(figure: Figure, path: Path) -> str:
         RunError: The folder is a link: the report of a run from anywhere stays in its folder.
         StorageError: It cannot be written.
     """
-    folder = path.parent
-    if folder.is_symlink():
-        raise RunError(f"{folder}: is a link, and figures are written into a run's own folder; remove the link")
+    folder = own_folder(path.parent)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,12 +1,13 @@
-"""The figures of trainings of listed configurations: learning curves, the mean over the seeds with their range."""
+"""Trainings of listed configurations: figures of their curves, the mean over the seeds with their range; their page."""
 
 from __future__ import annotations
 
+import statistics
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,19 +17,28 @@ from matplotlib.figure import Figure
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.models import MODELS
 from evo.record.run import Run
+from evo.reports.genome_commands import genome_text
+from evo.reports.html import picture
+from evo.reports.page import Block, Commands, Facts, Section, Text, table_of, write_page
+from evo.reports.search_data import SearchData
+from evo.reports.search_sections import facts_of
+from evo.reports.statistics import mean_estimate
 from evo.reports.style import COLOURS, look_of, new_figure, plain_log_axis, save_figure, scientific, styled
 
 Kind: TypeAlias = Literal["accuracy", "loss"]
 Curve: TypeAlias = Sequence[CurvePoint]
 
-KINDS: tuple[Kind, ...] = ("accuracy", "loss")
-AXIS_LABELS = {"accuracy": "accuracy (fraction)", "loss": "cross-entropy (nats)"}
+AXIS_LABELS: dict[Kind, str] = {"accuracy": "accuracy (fraction)", "loss": "cross-entropy (nats)"}
 MARKS = 10
 """About how many markers a line has: enough to tell lines apart in grey, few enough to see the line."""
 LOG_FROM = 100.0
 """A loss whose highest value is this many times its lowest gets a logarithmic axis."""
 TITLE_WIDTH = 92
 """Most characters in a line of the title of a figure of the usual width."""
+CAPTION = "{} against optimiser steps: the mean over the seeds, and their range as a band."
+MEASURES = {"accuracy": "Accuracy", "loss": "Cross-entropy"}
+HIDDEN = ["parents", "operator", "seconds_before"]
+"""Columns that say nothing of a training."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ def training_figures(run: Run) -> dict[str, Figure]:
         run: Of listed configurations, finished or not.
     """
     panels = [(individual, seen) for individual in run.individuals if (seen := _with_curve(run, individual))]
-    return {kind: _figure(run, panels, kind) for kind in KINDS} if panels else {}
+    return {kind: _figure(run, panels, kind) for kind in AXIS_LABELS} if panels else {}
 
 
 def write_training(run: Run) -> Path:
@@ -70,6 +80,29 @@ def write_training(run: Run) -> Path:
     for name, figure in training_figures(run).items():
         save_figure(figure, folder / name)
     return folder
+
+
+def write_training_page(run: Run, folder: Path) -> Path:
+    """Write report.html and figures/ of a run of listed configurations.
+
+    Args:
+        run: Of `evo train`, finished or not.
+        folder: Where to.
+
+    Returns:
+        The path of the HTML file.
+    """
+    data = SearchData(run.name, run)
+    curves: list[Block] = [
+        picture(folder, name, f"{name}: {run.name}", CAPTION.format(MEASURES[name]), figure)
+        for name, figure in training_figures(run).items()
+    ]
+    sections = [
+        Section("Summary", _summary(data)),
+        Section("Learning curves", curves or [Text("No training has a learning curve yet.")]),
+        Section("All trainings", [table_of(data.evaluations.drop(columns=HIDDEN), "All trainings")]),
+    ]
+    return write_page(folder / "report.html", f"Trainings of {run.name}", sections)
 
 
 def complete_trainings(run: Run, individual: Individual) -> list[Evaluation]:
@@ -182,3 +215,30 @@ def _network_text(run: Run, individual: Individual) -> str:
     genes = [f"{name} {run.space.genes[name].to_text(value)}" for name, value in read.items()]
     number = f"#{individual.id}: " if len(run.individuals) > 1 else ""
     return f"{number}{run.settings.model}" + (f" ({', '.join(genes)})" if genes else "")
+
+
+def _summary(data: SearchData) -> list[Block]:
+    run = data.run
+    complete = int((data.evaluations["status"] == "complete").sum())
+    facts = facts_of(data) | {"trainings": f"{complete} of {len(run.individuals) * run.settings.seeds} complete"}
+    networks = pd.DataFrame([_network_row(run, number) for number in range(len(run.individuals))])
+    return [
+        table_of(networks, "Networks"),
+        Text("Mean over n seeds; low and high are its 95 % interval, std their sample standard deviation."),
+        Commands([(f"the network of #{entry.id}", genome_text(run, entry.genome)) for entry in run.individuals]),
+        Facts({name: text for name, text in facts.items() if name != "strategy"}),
+    ]
+
+
+def _network_row(run: Run, number: int) -> dict[str, Any]:
+    """Return a configuration: its genes, and the fitness over its seeds with the 95 % interval of the mean."""
+    individual = run.individuals[number]
+    fitness = [entry.fitness for entry in complete_trainings(run, individual) if entry.fitness is not None]
+    mean, low, high = mean_estimate(fitness, (0, 1)).figures if fitness else (None, None, None)
+    genes = {
+        name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
+        for name, value in individual.genome.items()
+    }
+    measured = {f"{run.settings.fitness}_accuracy": mean, "low": low, "high": high}
+    deviation = statistics.stdev(fitness) if len(fitness) > 1 else None
+    return {"individual": number, **genes, **measured, "std": deviation, "n": len(fitness)}

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.files import write_json
+from evo.files import own_folder, write_json
 from evo.record.run import Run
-from evo.tracking.base import Outcome, Tracker, own_folder, require
+from evo.tracking.base import Outcome, Tracker
 from evo.tracking.scalars import Scalars
 
 FOLDER, DATABASE, ARTIFACTS = "mlflow", "mlflow.db", "artifacts"
@@ -48,15 +48,9 @@ class MLflow(Tracker):
     A run that resumes continues in the same run of MLflow; what is there is not written again. A store in the run
     folder says itself where artifacts go. One that names another place (someone else's, or in a folder that was moved
     since) is left as it is, and another one begun beside it: `mlflow-2`, …
-
-    Raises:
-        ConfigurationError: The package is not installed.
     """
 
-    name = "MLflow"
-
-    def __init__(self) -> None:
-        require("mlflow", "--mlflow", "mlflow")
+    name, package = "MLflow", "mlflow"
 
     def begin(self, run: Run) -> str:
         for name, value in QUICK.items():
@@ -65,7 +59,7 @@ class MLflow(Tracker):
         for logger in ("mlflow", "mlflow.store.db.utils", "alembic"):
             logging.getLogger(logger).setLevel(logging.WARNING)
         given = os.environ.get(URI)
-        folder = own_folder(run, FOLDER) if given else _own_store(run)
+        folder = own_folder(run.folder / FOLDER) if given else _own_store(run)
         folder.mkdir(exist_ok=True)
         self._artifacts = None if given else (folder / ARTIFACTS).resolve().as_uri()
         uri = given or f"sqlite:///{(folder / DATABASE).resolve()}"

@@ -7,8 +7,9 @@ import shlex
 import shutil
 from typing import Any
 
+from evo.files import own_folder
 from evo.record.run import Run
-from evo.tracking.base import Outcome, Tracker, own_folder, require
+from evo.tracking.base import Outcome, Tracker
 from evo.tracking.scalars import Scalars
 
 FOLDER = "tensorboard"
@@ -18,19 +19,12 @@ FLUSH_SECONDS = 10
 
 
 class TensorBoard(Tracker):
-    """Writes to the folder `tensorboard` of the run with torch's own writer; a run that resumes is written anew.
+    """Writes to the folder `tensorboard` of the run with torch's own writer; a run that resumes is written anew."""
 
-    Raises:
-        ConfigurationError: The package is not installed.
-    """
-
-    name = "TensorBoard"
-
-    def __init__(self) -> None:
-        require("tensorboard", "--tensorboard", "tensorboard")
+    name, package = "TensorBoard", "tensorboard"
 
     def begin(self, run: Run) -> str:
-        folder = own_folder(run, FOLDER)
+        folder = own_folder(run.folder / FOLDER)
         # The journal holds all there is to write: written anew, nothing is missing and nothing is there twice.
         # A folder that cannot be removed could be a link to another place: then nothing is written.
         if folder.exists():
