@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -105,9 +104,8 @@ def _entries(run: Run, top: int) -> list[RankedIndividual]:
 def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[str, Any]:
     settings, found = run.settings, on_new_seeds(run, entry.id)
     tests = found.test_accuracy
-    test, test_low, test_high = mean_estimate(tests, (0, 1)).figures if tests else (None, None, None)
-    bounds = fitness_bounds(settings)
-    again, low, high = mean_estimate(found.fitness, bounds).figures if found.fitness else (None, None, None)
+    test, test_low, test_high = mean_estimate(tests, (0, 1)).figures
+    again, low, high = mean_estimate(found.fitness, fitness_bounds(settings)).figures
     texts = run.space.encode(entry.config)
     return {
         "individual": entry.id,
@@ -120,7 +118,7 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
         "validation_accuracy": entry.fitness if settings.fitness == "validation" and not settings.objective else None,
         **{"test_accuracy": test, "test_low": test_low, "test_high": test_high, "n": len(tests)},
         "test_std": statistics.stdev(tests) if len(tests) > 1 else None,
-        "gap": entry.fitness - test if test is not None else None,
+        "gap": entry.fitness - test,
         **{"fitness": entry.fitness, "retrained_fitness": again, "retrained_low": low, "retrained_high": high},
         "winner": entry.id == run.winner,
         "fitness_on": "objective" if settings.objective is not None else f"{settings.fitness} set",
@@ -177,16 +175,11 @@ def genome_cells(row: Mapping[Any, Any]) -> dict[str, str]:
     cells["validation"] = "" if pd.isna(validation) else f"{validation:.4f}"
     for column, value, bounds in (("test", "test_accuracy", "test"), ("new seeds", "retrained_fitness", "retrained")):
         estimate = Estimate(row[value], row[f"{bounds}_low"], row[f"{bounds}_high"])
-        cells[column] = "" if pd.isna(row[value]) else estimate_text(estimate)
+        cells[column] = "" if pd.isna(row[value]) else estimate.text()
     return cells
 
 
 def group_cells(group: Group) -> list[str]:
     """Return a group's cells under `GROUP_COLUMNS`."""
     cost = (f"{group.trainings:.0f}", f"{group.seconds:.1f}")
-    return [group.name, str(len(group.runs)), estimate_text(group.mean), *cost]
-
-
-def estimate_text(estimate: Estimate, digits: int = 4) -> str:
-    """Return a figure with its interval, or only the figure where it has none."""
-    return estimate.text(digits) if math.isfinite(estimate.low) else f"{estimate.value:.{digits}f}"
+    return [group.name, str(len(group.runs)), group.mean.text(), *cost]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,29 +17,28 @@ OPERATOR_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One individual of a lineage.
 
     Attributes:
         individual: Its id.
         generation: The generation that it was proposed in.
         operator: What made it.
-        fitness: Of its first evaluation; nan where it failed.
         parents: All ids that it was made from.
-        parent: The parent of the highest fitness, which the line continues with; None at the beginning.
+        changes: Cells of its fittest parent and of itself, by the name of each gene in which they differ.
+        fitness: Of its first evaluation; nan where it failed.
         change: Its fitness less that parent's; nan where either has none.
-        changes: Cells of that parent and of itself, by the name of each gene in which they differ.
+        parent: The parent of the highest fitness, which the line continues with; None at the beginning.
     """
 
     individual: int
     generation: int
     operator: str
-    fitness: float
     parents: tuple[int, ...]
-    parent: int | None
-    change: float
     changes: Mapping[str, tuple[Any, Any]]
+    fitness: float
+    change: float
+    parent: int | None
 
 
 def lineage_of(data: SearchData, individual: int | None) -> list[Step]:
@@ -58,8 +56,8 @@ def lineage_of(data: SearchData, individual: int | None) -> list[Step]:
             change = float(row["fitness"] - fitness[parent])
             genes = {name: (rows.at[parent, name], row[name]) for name in data.space.genes}
             changes = {name: pair for name, pair in genes.items() if _shown(pair[0]) != _shown(pair[1])}
-        made = int(row["generation"]), str(row["operator"]), float(row["fitness"])
-        line.append(Step(place, *made, parents, parent, change, changes))
+        made = int(row["generation"]), str(row["operator"])
+        line.append(Step(place, *made, parents, changes, float(row["fitness"]), change, parent))
         place = parent
     return line[::-1]
 
@@ -97,8 +95,7 @@ def changes_table(data: SearchData) -> pd.DataFrame:
     reach = dict(zip(data.fitness.index, data.reach, strict=True))
     fitness = data.fitness.to_dict()  # a look-up in it takes no time
     rows = []
-    columns = (data.first[name] for name in ("individual", "operator", "parents"))
-    for child, operator, cell in zip(*columns, strict=True):
+    for child, operator, cell in data.first[["individual", "operator", "parents"]].itertuples(index=False):
         parents = parents_in(cell)
         if parents and operator != "promotion":
             change = np.nan

@@ -187,18 +187,14 @@ def _lineage(data: SearchData) -> Iterator[Block]:
     elif line:
         earlier = f" The {len(line) - STEPS} earlier ones are not shown." if len(line) > STEPS else ""
         yield Text(f"#{data.best} and its {len(line) - 1} ancestors.{earlier} {LINEAGE}")
-        yield table_of(pd.DataFrame(map(_lineage_row, line[-STEPS:])), "Lineage of the winner")
+        yield table_of(pd.DataFrame(map(_cells, line[-STEPS:])).drop(columns="parent"), "Lineage of the winner")
 
 
-def _lineage_row(step: Step) -> dict[str, Any]:
+def _cells(step: Step) -> dict[str, Any]:
     parents = ", ".join(f"#{parent}" for parent in step.parents[:6]) + (" …" if len(step.parents) > 6 else "")
-    changes = [f"{name}: {_cell(old)} → {_cell(new)}" for name, (old, new) in step.changes.items()]
-    row = {name: getattr(step, name) for name in ("individual", "generation", "operator")}
-    return row | {"parents": parents, "changes": "; ".join(changes), "fitness": step.fitness, "change": step.change}
-
-
-def _cell(value: Any) -> str:
-    return cell_text(value) or INACTIVE
+    texts = {name: [cell_text(cell) or INACTIVE for cell in cells] for name, cells in step.changes.items()}
+    changes = [f"{name}: {old} → {new}" for name, (old, new) in texts.items()]
+    return step._asdict() | {"parents": parents, "changes": "; ".join(changes)}
 
 
 def _operators(data: SearchData) -> Iterator[Block]:

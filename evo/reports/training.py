@@ -234,7 +234,7 @@ def _network_row(run: Run, number: int) -> dict[str, Any]:
     """Return a configuration: its genes, and the fitness over its seeds with the 95 % interval of the mean."""
     individual = run.individuals[number]
     fitness = [entry.fitness for entry in complete_trainings(run, individual) if entry.fitness is not None]
-    mean, low, high = mean_estimate(fitness, (0, 1)).figures if fitness else (None, None, None)
+    mean, low, high = mean_estimate(fitness, (0, 1)).figures
     genes = {
         name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
         for name, value in individual.genome.items()
