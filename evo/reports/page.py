@@ -18,9 +18,6 @@ from evo.files import write_text
 from evo.reports.style import shortened
 from evo.reports.tables import cell_text, is_number
 
-LONGEST_CELL = 300
-"""Most characters of a cell; the CSV files have the rest."""
-
 
 class Block:
     """A part of a page; the template shows each kind in its way, by the name of its class."""
@@ -85,9 +82,9 @@ class Section:
 
 
 def table_of(frame: pd.DataFrame, label: str) -> Table:
-    """Return a DataFrame as a table of a page."""
+    """Return a DataFrame as a table of a page, with at most 300 characters a cell; the CSV files have the rest."""
     rows = [
-        [(shortened(cell_text(cell), LONGEST_CELL), is_number(cell) or pd.isna(cell)) for cell in row]
+        [(shortened(cell_text(cell), 300), is_number(cell) or pd.isna(cell)) for cell in row]
         for row in frame.itertuples(index=False)
     ]
     return Table(label, [str(name) for name in frame.columns], rows)

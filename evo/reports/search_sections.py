@@ -32,7 +32,6 @@ IMPORTANCE = (
     "random: a gene that it hardly varied looks unimportant, and genes that went together share what they mean."
 )
 FINALISTS = "The finalists, trained again on new seeds. The winner is the one of the best mean fitness"
-TESTED = ", and was named before the test set was read."
 LINEAGE = (
     "At each step the parent of the higher fitness, what changed against it, and what that brought. Fitness is of a "
     "single training each, so small changes may be chance."
@@ -174,7 +173,7 @@ def _best_genomes(data: SearchData) -> Iterator[Block]:
     first = ["rank", "individual", "fitness"]
     yield table_of(table[[*first, *table.columns.difference(first, sort=False)]], "Hall of fame")
     if len(data.finalists):
-        yield Text(FINALISTS + (TESTED if data.settings.model else "."))
+        yield Text(FINALISTS + (", and was named before the test set was read." if data.settings.model else "."))
         yield table_of(data.finalists.drop(columns=["seed"]), "Finalists")
     as_what = "commands that train them again" if data.settings.model else "JSON"
     yield _commands(data, table["individual"], f"These {len(table)} genomes as {as_what}")

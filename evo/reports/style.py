@@ -30,9 +30,6 @@ COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", SKY, "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "#808080"
-DOTS_PER_INCH = 150
-PIXELS_IN_SVG = 110
-"""Dots per inch of the parts of an SVG that are pixels because they have very many marks."""
 WIDTH = 7.5
 """Width of a figure in inches, about as a page shows it."""
 FEW, MANY = 60, 400
@@ -185,11 +182,11 @@ def save_figure(figure: Figure, path: Path) -> str:
         raise StorageError(f"{folder}: cannot be made: {error.strerror or error}; it must be a folder") from None
     # The canvases themselves: `savefig` draws everything twice.
     with replacing(path.with_name(f"{path.name}.png"), durable=False) as temporary:
-        figure.set_dpi(DOTS_PER_INCH)
+        figure.set_dpi(150)
         png: Any = FigureCanvasAgg(figure)
         png.print_png(temporary)
     figure.set_layout_engine("none")  # the layout is known: the second format need not search for it again
-    figure.set_dpi(PIXELS_IN_SVG)
+    figure.set_dpi(110)  # of the parts that are pixels because they have very many marks
     buffer = io.StringIO()
     canvas: Any = FigureCanvasSVG(figure)
     canvas.print_svg(buffer, metadata={"Date": None})

@@ -29,10 +29,6 @@ Kind: TypeAlias = Literal["accuracy", "loss"]
 Curve: TypeAlias = Sequence[CurvePoint]
 
 AXIS_LABELS: dict[Kind, str] = {"accuracy": "accuracy (fraction)", "loss": "cross-entropy (nats)"}
-MARKS = 10
-"""About how many markers a line has: enough to tell lines apart in grey, few enough to see the line."""
-LOG_FROM = 100.0
-"""A loss whose highest value is this many times its lowest gets a logarithmic axis."""
 TITLE_WIDTH = 92
 """Most characters in a line of the title of a figure of the usual width."""
 CAPTION = "{} against optimiser steps: the mean over the seeds, and their range as a band."
@@ -148,7 +144,7 @@ def draw_line(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
     means = seeds.mean()
     if means.empty:
         return
-    every = max(1, len(means) // MARKS)
+    every = max(1, len(means) // 10)  # enough markers to tell lines apart in grey, few enough to see the lines
     # Lines that cover each other have their markers at different steps.
     marks = slice(line.place * every // 3 % every, None, every)
     axes.plot(means, label=line.label, linewidth=1.6, markersize=4.5, markevery=marks, **look_of(line.place))
@@ -163,7 +159,7 @@ def finish(axes: Axes, kind: Kind, title: str) -> None:
     if axes.lines:
         axes.legend(fontsize=8.5)
     drawn = [value for line in axes.lines for value in np.asarray(line.get_ydata()) if value > 0]
-    if kind == "loss" and drawn and max(drawn) > LOG_FROM * min(drawn):
+    if kind == "loss" and drawn and max(drawn) > 100 * min(drawn):
         plain_log_axis(axes, "y")
 
 

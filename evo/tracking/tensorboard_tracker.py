@@ -15,7 +15,6 @@ from evo.tracking.scalars import Scalars
 FOLDER = "tensorboard"
 SESSIONS = 1000
 """Most individuals in the hyperparameter view: each has a folder, and TensorBoard reads them all."""
-FLUSH_SECONDS = 10
 
 
 class TensorBoard(Tracker):
@@ -30,7 +29,7 @@ class TensorBoard(Tracker):
         if folder.exists():
             shutil.rmtree(folder)
         writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
-        self._writer: Any = writer(str(folder), flush_secs=FLUSH_SECONDS)
+        self._writer: Any = writer(str(folder), flush_secs=10)
         self._scalars, self._sessions, self._seen = Scalars(run), 0, 0
         self.update(run)
         return f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}"
