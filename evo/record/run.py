@@ -296,7 +296,7 @@ class Run(History):
             return training_figures(self)
         from evo.reports.figures import figures_of
 
-        return figures_of([self])
+        return figures_of(self)
 
     def _repr_html_(self) -> str:
         """Return the hall of fame as a table, for notebooks."""

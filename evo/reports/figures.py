@@ -1,15 +1,14 @@
-"""The registry of a search's figures, and all figures of runs by file name."""
+"""The registry of a search's figures, and all figures of a run by file name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from evo.record.run import Run
 from evo.reports import analysis_figures, gene_figures, progress_figures
-from evo.reports.comparison import names_of
 from evo.reports.search_data import SearchData
 from evo.reports.style import styled
 
@@ -48,28 +47,15 @@ PLOTS = {
 A new figure is a function in one of the modules above and a line here."""
 
 
-def figures_of(runs: Sequence[Run]) -> dict[str, Figure]:
-    """Return the figures of runs by file name; those that a run has no data for are left out.
-
-    Args:
-        runs: One run, or several side by side: they share `progress`, and the names of the others end with the place of
-            the run, as in `genes-2`.
-    """
-    data = search_data(runs)
-    figures = {"progress": progress_figures.progress_figure(data)}
-    for number, entry in enumerate(data, start=1):
-        suffix = f"-{number}" if len(runs) > 1 else ""
-        figures |= {f"{name}{suffix}": figure for name, _, figure in figures_of_search(entry)}
-    return figures
-
-
-def search_data(runs: Sequence[Run]) -> list[SearchData]:
-    """Return what the report of runs is made from, each under a name that tells it from the others."""
-    return [SearchData(name, run) for name, run in zip(names_of(runs), runs, strict=True)]
+def figures_of(run: Run) -> dict[str, Figure]:
+    """Return the figures of a run by file name; those that it has no data for are left out."""
+    data = SearchData(run.name, run)
+    progress = progress_figures.progress_figure([data])
+    return {"progress": progress, **{name: figure for name, _, figure in figures_of_search(data)}}
 
 
 def figures_of_search(data: SearchData) -> Iterator[tuple[str, Plot, Figure]]:
-    """Draw a search's own figures, one after another."""
+    """Draw the figures that a search has data for, one after another."""
     some = bool(data.fitness.notna().any())
     for name, plot in PLOTS.items():
         if (some or plot.early) and (figure := styled(plot.draw)(data)) is not None:

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from evo.record.run import Run
-from evo.reports.comparison import comparison_table
-from evo.reports.figures import figures_of_search, search_data
+from evo.reports.comparison import comparison_table, names_of
+from evo.reports.figures import figures_of_search
 from evo.reports.page import Block, Picture, Section, Text, table_of, write_page
 from evo.reports.progress_figures import progress_figure
 from evo.reports.search_data import SearchData
@@ -42,7 +42,7 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
         RunError: The folder of the figures is a link.
         StorageError: It cannot be written.
     """
-    data = search_data(runs)
+    data = [SearchData(name, run) for name, run in zip(names_of(runs), runs, strict=True)]
     comparison = comparison_table(runs)
     winners = {row["run"]: row for row in reversed(comparison.to_dict("records"))}
     names = ", ".join(entry.name for entry in data)

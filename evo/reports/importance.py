@@ -8,7 +8,7 @@ importance. Ranks keep a few very bad genomes from deciding everything. Forest a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,8 +26,7 @@ LEAST_R2 = 0.1
 """A forest that predicts no better than this has found nothing to share out among genes."""
 
 
-@dataclass(frozen=True)
-class Importance:
+class Importance(NamedTuple):
     """How much each gene matters for fitness.
 
     Attributes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import statistics
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -37,8 +36,7 @@ HIDDEN = ["parents", "operator", "seconds_before"]
 """Columns that say nothing of a training."""
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line of a figure.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -70,8 +70,7 @@ def seconds_by_generation(data: SearchData) -> pd.Series[float]:
     return data.evaluations.groupby("generation")["seconds"].sum().astype(float)
 
 
-@dataclass(frozen=True)
-class Timeline:
+class Timeline(NamedTuple):
     """Which worker trained what when.
 
     Attributes:

@@ -158,10 +158,9 @@ def _is_own(folder: Path) -> bool:
 
     The database is read without MLflow, which would write to it.
     """
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+    if folder.exists() and not folder.is_dir():
         return False
-    found = (Path(root, name) for root, folders, files in os.walk(folder) for name in (*folders, *files))
-    if any(path.is_symlink() for path in found):
+    if folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*")):
         return False
     if not (folder / DATABASE).exists():
         return True

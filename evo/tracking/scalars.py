@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from evo.individual import Evaluation, reach
 from evo.record.run import Run
@@ -15,8 +14,7 @@ from evo.record.tables import population_figures
 Entry = TypeVar("Entry")
 
 
-@dataclass(frozen=True)
-class Scalar:
+class Scalar(NamedTuple):
     """One number.
 
     Attributes:
