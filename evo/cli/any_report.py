@@ -27,7 +27,7 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
     """
     listed = [run for run in runs if run.settings.strategy == LISTED]
     if not listed:
-        return [write_report(runs, output or _folder(runs[0]))]
+        return [write_report(runs, output or runs[0].folder)]
     from evo.report2019.table1 import NAME  # here: it imports torch, which the report of a search does not need
 
     if len(listed) < len(runs):
@@ -46,15 +46,8 @@ def _page_of(run: Run, output: Path | None) -> Path:
     from evo.report2019.page import write_table1
     from evo.report2019.reproduction import figure_runs
     from evo.report2019.table1 import NAME
-    from evo.reports.training_page import write_training_page
+    from evo.reports.training import write_training_page
 
-    folder = _folder(run)
     if run.settings.space_name == NAME:
-        return write_table1(run, figure_runs(folder))
-    return write_training_page(run, output or folder)
-
-
-def _folder(run: Run) -> Path:
-    if run.path is None:
-        raise ConfigurationError("report: a run in memory has no folder; name one")
-    return run.path
+        return write_table1(run, figure_runs(run.folder))
+    return write_training_page(run, output or run.folder)

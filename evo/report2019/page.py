@@ -26,10 +26,9 @@ from evo.report2019.table import (
 )
 from evo.report2019.table1 import Row, chosen_rows
 from evo.reports.html import picture
-from evo.reports.page import Block, Commands, Facts, Section, Table, Text, page_text
+from evo.reports.page import Block, Commands, Facts, Section, Table, Text, write_page
 from evo.reports.style import scientific
 from evo.reports.tables import markdown_table
-from evo.reports.training import run_folder_of
 
 Shown: TypeAlias = "dict[str, tuple[Sequence[str], list[list[str]]]]"
 """Tables by their headings: the names of their columns, and cells as text."""
@@ -87,7 +86,7 @@ def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
     Raises:
         RunError: The run is in memory.
     """
-    folder = run_folder_of(run)
+    folder = run.folder
     table = table1_table(run)
     write_csv(table, folder / "table1.csv")
     write_text(folder / "table1.md", table1_markdown(run, figures=bool(extra)))
@@ -104,8 +103,7 @@ def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
         for name, figure in table1_figures(run, extra).items()
     ]
     sections.append(Section("Figures", pictures or [Text("No training is complete yet.")]))
-    write_text(folder / "table1.html", page_text(TITLE, sections))
-    return folder / "table1.html"
+    return write_page(folder / "table1.html", TITLE, sections)
 
 
 def _facts(run: Run) -> dict[str, str]:
