@@ -11,7 +11,7 @@ from typing import Any
 
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import STEPS, Evaluation, Genome, Individual, training_seed
-from evo.loop.cost import REMEMBERED, CostModel, cost_model, keep_speed
+from evo.loop.cost import CostModel, cost_model, keep_speed
 from evo.record.run import Run
 
 RECENT = 32
@@ -34,7 +34,7 @@ class Dispatch:
         self._held: list[Individual] = []
         self._answers: deque[Evaluation] = deque()
         self._submitted: dict[tuple[int, int], Individual] = {}
-        self._trained_here: deque[Evaluation] = deque(maxlen=REMEMBERED)
+        self._cost_here = cost_model(run.settings, run.space.training)
         self._predicted_at = self._ends = -math.inf
 
     @property
@@ -71,8 +71,8 @@ class Dispatch:
         """Learn the cost of an evaluation that is now in the journal, and submit the twins that waited for it."""
         self._evaluator.recorded()
         self._submitted.pop((evaluation.individual, evaluation.replicate), None)
-        _learn(self._cost, evaluation, self._run, self._twins)
-        self._trained_here.append(evaluation)
+        for model in (self._cost, self._cost_here):
+            _learn(model, evaluation, self._run, self._twins)
         held, self._held = self._held, []
         for waiting in held:
             self.submit(waiting)
@@ -98,11 +98,7 @@ class Dispatch:
 
     def __exit__(self, *error: object) -> None:
         """Leave what this command's trainings tell about this machine to later runs."""
-        settings = self._run.settings
-        here = cost_model(settings, self._run.space.training)
-        for evaluation in self._trained_here:
-            _learn(here, evaluation, self._run, self._twins)
-        keep_speed(settings, here)
+        keep_speed(self._run.settings, self._cost_here)
 
     def _evaluate(self, individual: Individual) -> None:
         run, config = self._run, _trained_now(individual)

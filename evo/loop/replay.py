@@ -51,12 +51,7 @@ class Replay:
     def same(self) -> bool:
         """Whether status, fitness, loss and the learning curve are equal, to the last bit."""
         first, second = self.recorded, self.again
-        return (first.status, first.fitness, first.loss, first.curve) == (
-            second.status,
-            second.fitness,
-            second.loss,
-            second.curve,
-        )
+        return all(getattr(first, name) == getattr(second, name) for name in ("status", "fitness", "loss", "curve"))
 
     @property
     def tolerance(self) -> float:

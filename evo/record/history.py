@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,12 +14,10 @@ from evo.individual import (
     Evaluation,
     Genome,
     Individual,
-    genome_key,
     phase_of,
-    raced,
+    ranking,
     reach,
     replicate_number,
-    standing,
 )
 from evo.models import MODELS
 from evo.record.journal import Event
@@ -163,7 +160,7 @@ class History:
 
         Fully trained genomes come first, then paused ones by how far they were trained (see `standing`).
         """
-        order = ranking(self.individuals, self.proposals, self.search_evaluations)
+        order = ranking(self.individuals, self.proposals, self.evaluations)
         return [self._entry(number, fitnesses) for number, fitnesses in order]
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
@@ -266,43 +263,6 @@ class RankedIndividual:
             return statistics.fmean(self.replicates)
         assert self.evaluation.fitness is not None
         return self.evaluation.fitness
-
-
-def ranking(
-    individuals: Sequence[Individual], proposals: Sequence[Individual], evaluations: Sequence[Evaluation]
-) -> list[tuple[int, tuple[float, ...]]]:
-    """Return the individuals whose first evaluation did not fail, best first; of equal genomes only the first.
-
-    Args:
-        individuals: By id.
-        proposals: In their order.
-        evaluations: Of the search, in the order of (individual, replicate).
-
-    Returns:
-        Their ids, each with the fitness of its evaluations.
-    """
-    measured: dict[int, list[Evaluation]] = {}
-    for evaluation in evaluations:
-        measured.setdefault(evaluation.individual, []).append(evaluation)
-    turns = raced(proposals)
-    standings = {
-        number: standing(
-            individuals[number],
-            [entry.fitness if entry.succeeded else None for entry in its],
-            turns[number],
-            its[0].paused_at,
-        )
-        for number, its in measured.items()
-        if its[0].succeeded and not its[0].replicate
-    }
-    ranked: list[tuple[int, tuple[float, ...]]] = []
-    seen: set[str] = set()
-    for number in sorted(standings, key=lambda number: (*(-part for part in standings[number]), number)):
-        if (key := genome_key(individuals[number].genome)) not in seen:
-            seen.add(key)
-            known = [entry.fitness for entry in measured[number] if entry.succeeded and entry.fitness is not None]
-            ranked.append((number, tuple(known)))
-    return ranked
 
 
 @dataclass(frozen=True)

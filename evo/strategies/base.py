@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from deap import base
 
 from evo.errors import ConfigurationError, RunError, listed
-from evo.individual import MEASURES, Evaluation, GeneValue, Genome, Individual, Status, genome_key, raced, standing
+from evo.individual import MEASURES, Evaluation, GeneValue, Genome, Individual, Status, genome_key, ranking
 from evo.space import SearchSpace
 from evo.strategies.variation import make_toolbox
 
@@ -141,7 +141,7 @@ class Strategy(ABC):
         self._numbers: dict[tuple[int, int], int] = {}  # the last proposal of each (individual, replicate)
         self._told: dict[int, Evaluation] = {}  # by the number of the proposal, until it is learned
         self._learned: set[int] = set()
-        self._results: dict[int, dict[int, Evaluation]] = defaultdict(dict)  # learned, by individual and replicate
+        self._results: dict[tuple[int, int], Evaluation] = {}  # learned, by individual and replicate
         self._next = 0
         self._repeats = 0  # proposals of known individuals on another seed
         self._exhausted = False
@@ -266,28 +266,15 @@ class Strategy(ABC):
 
     @property
     def best(self) -> Individual | None:
-        """The individual that ranks first by the results learned so far (see `standing`); None before the first."""
-        turns = raced(self.proposals)
-        standings = {
-            number: standing(
-                self.individuals[number],
-                [result.fitness for result in results.values()],
-                turns[number],
-                results[0].paused_at if 0 in results else None,
-            )
-            for number, results in self._results.items()
-        }
-        number = max(standings, key=lambda number: (*standings[number], -number), default=None)
-        return self.individuals[number] if number is not None and standings[number][0] >= 0 else None
+        """The individual that ranks first by the results learned so far (see `ranking`); None before the first."""
+        best = ranking(self.individuals, self.proposals, self._results)
+        return self.individuals[best[0][0]] if best else None
 
     # How.
 
     def _check_settings(self) -> None:
-        for value, name in (
-            (self.population_size, "population"),
-            (self.budget, "budget"),
-            (self.generations, "generations"),
-        ):
+        bounds = {"population": self.population_size, "budget": self.budget, "generations": self.generations}
+        for name, value in bounds.items():
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name}: must be at least 1, got {value}")
         problems = [
@@ -370,9 +357,9 @@ class Strategy(ABC):
             return
         self._learned.add(number)
         member = Member(number, self.proposals[number], evaluation)
-        results = self._results[member.individual.id]
-        continued = member.individual.replicate in results
-        results[member.individual.replicate] = evaluation
+        key = member.individual.id, member.individual.replicate
+        continued = key in self._results
+        self._results[key] = evaluation
         if member.individual.replicate:
             self.learn_again(member)
         elif continued:

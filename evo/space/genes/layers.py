@@ -107,19 +107,13 @@ class Layers(Gene):
     def place(self, value: Any) -> tuple[float, ...]:
         return value if self.choices is not None else tuple(map(self.widths.place, value))
 
-    def apart(self, first: Any, second: Any) -> float:
-        """Return the mean difference of the widths, aligned by depth; a missing layer counts as 1."""
+    def apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
+        """Return the mean differences of the widths, aligned by depth; a missing layer counts as 1."""
         if self.choices is not None:
-            return super().apart(first, second)
-        shared: float = sum([abs(a - b) for a, b in zip(first, second, strict=False)])
-        return (shared + abs(len(first) - len(second))) / max(len(first), len(second))
-
-    def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
-        if self.choices is not None:
-            return super().all_apart(places, first, second)
+            return super().apart(places, first, second)
         depths = np.array([len(place) for place in places])
         shared = np.zeros(len(first))
-        for layer in range(self.longest):  # in the order in which `apart` adds
+        for layer in range(self.longest):
             widths = np.array([place[layer] if layer < len(place) else np.nan for place in places])
             shared += np.nan_to_num(np.abs(widths[first] - widths[second]))
         missing = np.abs(depths[first] - depths[second])

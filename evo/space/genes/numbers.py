@@ -96,10 +96,7 @@ class Number(Gene):
     def place(self, value: Any) -> float:
         return self.scale.to_unit(value)
 
-    def apart(self, first: Any, second: Any) -> float:
-        return float(abs(first - second))
-
-    def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
+    def apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
         table = np.array(places, dtype=float)
         return np.asarray(np.abs(table[first] - table[second]), dtype=float)
 
