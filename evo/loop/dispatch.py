@@ -122,13 +122,11 @@ class Dispatch:
 
 def cost_of(run: Run, twins: Twins) -> CostModel:
     """Return the cost model of a run, fitted to its trainings so far."""
-    model = cost_model(run.settings, run.space.training)
     settings = run.settings
+    model = cost_model(settings, run.space.training)
+    here = settings.engine, settings.precision
     for evaluation in run.results:
-        if settings.objective is not None or (evaluation.engine, evaluation.precision) == (
-            settings.engine,
-            settings.precision,
-        ):
+        if settings.objective is not None or (evaluation.engine, evaluation.precision) == here:
             _learn(model, evaluation, run, twins)
     return model
 
@@ -164,12 +162,9 @@ def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> 
     if not evaluation.succeeded or evaluation.shared_with is not None:
         return
     individual = run.individuals[evaluation.individual]
-    if evaluation.phase != "search":
+    if evaluation.phase != "search" or (individual.until is None and not twins.has_begun(individual)):
         model.learn(individual.config, evaluation.seconds)
-    elif individual.until is None:
-        if not twins.has_begun(individual):
-            model.learn(individual.config, evaluation.seconds)
-    elif evaluation.status == "partial" and not evaluation.seconds_before:
+    elif individual.until is not None and evaluation.status == "partial" and not evaluation.seconds_before:
         model.learn(_trained_now(individual), evaluation.seconds)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evo.data.splits import split_train
+from evo.data.splits import validation_count
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, ProcessPoolEvaluator, Task, TrainingSetup
 from evo.individual import Evaluation, phase_of, replicate_number, training_seed
@@ -137,7 +137,7 @@ def replay_individual(
         recorded,
         again,
         _changed(run.settings, recorded, facts),
-        _images(setup),
+        setup.dataset.test_count if setup.fitness == "test" else validation_count(setup.dataset.train_count),
         tuple(results[number] for number in sorted(results)),
         save if save is not None and of_weights.complete else None,
         run.settings.model,
@@ -190,9 +190,8 @@ def _trained(evaluator: Evaluator, tasks: Sequence[Task], observer: Observer) ->
         results[evaluation.replicate] = evaluation
         if len(tasks) > 1:
             result = f"fitness {evaluation.fitness:.4f}" if evaluation.fitness is not None else evaluation.error
-            observer.notify(
-                f"{len(results)}/{len(tasks)}: seed {evaluation.seed}: {result}, {evaluation.seconds:.1f} s"
-            )
+            place = f"{len(results)}/{len(tasks)}: seed {evaluation.seed}"
+            observer.notify(f"{place}: {result}, {evaluation.seconds:.1f} s")
     return results
 
 
@@ -216,13 +215,6 @@ def _changed(settings: Settings, recorded: Evaluation, facts: dict[str, Any]) ->
     if str(facts["device"]).startswith("cuda"):
         changed.append("it ran on a GPU")
     return tuple(changed)
-
-
-def _images(setup: TrainingSetup) -> int:
-    """Return how many images fitness is measured on."""
-    if setup.fitness == "test":
-        return setup.dataset.test_count
-    return len(split_train(setup.dataset.train_count)[1])
 
 
 def _save(

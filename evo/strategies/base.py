@@ -307,15 +307,9 @@ class Strategy(ABC):
             return replace(self.individuals[draft.again], replicate=replicate, until=draft.until)
         if draft.further is not None:
             return replace(self.individuals[draft.further], until=draft.until)
-        return Individual(
-            id=len(self.individuals),
-            genome=draft.genome,
-            generation=self.generation_of(len(self.proposals)),
-            parents=draft.parents,
-            operator=draft.operator,
-            strategy_parameters=draft.strategy_parameters,
-            until=draft.until,
-        )
+        generation = self.generation_of(len(self.proposals))
+        origin = draft.parents, draft.operator, draft.strategy_parameters
+        return Individual(len(self.individuals), draft.genome, generation, *origin, until=draft.until)
 
     def _first_of_initial(self) -> Draft | None:
         """Return the next known configuration that was not proposed before, completed by draws."""

@@ -22,8 +22,8 @@ from evo.space.file import load_space
 from evo.strategies.base import Draft, Member
 from evo.strategies.generational import GenerationalStrategy
 
-FIRST_LAYERS = ((5000,), (2500,), (1000,))
-LAST_LAYERS = ((1000, 10, 10, 10, 10), (500, 500, 500, 500, 500), (800, 400, 200, 100, 50))
+FIRST_LAYERS: tuple[tuple[int, ...], ...] = ((5000,), (2500,), (1000,))
+LAST_LAYERS: tuple[tuple[int, ...], ...] = ((1000, 10, 10, 10, 10), (500, 500, 500, 500, 500), (800, 400, 200, 100, 50))
 LAYERS = (
     (5000,),
     (1000,),
@@ -78,9 +78,7 @@ class Report2019(KeepTheBest):
                 'Use `evo search report`, or the strategy "report2019-fixed" on any space.'
             )
         if self.initial:
-            raise ConfigurationError(
-                'strategy "report2019": draws its first population itself; leave out --initial-from'
-            )
+            raise ConfigurationError('strategy "report2019": draws its first population itself; drop --initial-from')
 
     def propose(self, number: int, rng: random.Random) -> Draft:
         if number < self.population_size:
@@ -94,11 +92,7 @@ class Report2019(KeepTheBest):
         return Draft(child, parents, "crossover+mutation", strengths)
 
     def _first_generation(self, number: int, rng: random.Random) -> Draft:
-        layers: tuple[tuple[int, ...], ...] = LAYERS
-        if number == 0:
-            layers = FIRST_LAYERS
-        elif number == self.population_size - 1:
-            layers = LAST_LAYERS
+        layers = {0: FIRST_LAYERS, self.population_size - 1: LAST_LAYERS}.get(number, LAYERS)
         genome: Genome = {
             "hidden_layers": rng.choice(layers),
             "learning_rate": rng.uniform(2e-6, 2e-4),
@@ -111,7 +105,7 @@ class Report2019(KeepTheBest):
             "steps": rng.randrange(100, 1000),
             "batch_size": rng.randrange(100, 1000),
         }
-        return Draft(genome, operator="random", strategy_parameters=strengths)
+        return Draft(genome, strategy_parameters=strengths)
 
     @staticmethod
     def _mate(child: dict[str, Any], mate: Genome, layers_probability: float, rng: random.Random) -> None:

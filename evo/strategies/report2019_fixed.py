@@ -35,7 +35,7 @@ class Report2019Fixed(KeepTheBest):
         if number < self.population_size or not self.population:
             genome = self._draw(rng)
             strengths = {name: rng.uniform(0.05, 0.3) for name in self.space.genes}
-            return Draft(genome, operator="random", strategy_parameters=strengths) if genome is not None else None
+            return Draft(genome, strategy_parameters=strengths) if genome is not None else None
         own, mate = self.parents_of(number, rng)
         strengths = self._strengths(own.individual.strategy_parameters, rng)
         parents = tuple(dict.fromkeys((own.individual.id, mate.individual.id)))
