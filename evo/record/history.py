@@ -145,6 +145,12 @@ class History:
         ]
         return [self.evaluations[key] for key in keys if key in self.evaluations]
 
+    def test_accuracy_of(self, evaluation: Evaluation) -> float | None:
+        """Return what a training's weights reach on the test set, measured in the training or after it."""
+        if evaluation.test_accuracy is not None:
+            return evaluation.test_accuracy
+        return self.tests.get((evaluation.individual, evaluation.replicate), {}).get("test_accuracy")
+
     def unevaluated(self) -> list[Individual]:
         """Return the proposals that have no result yet. The parts of a training have theirs one after another."""
         known = Counter((result.individual, result.replicate) for result in self.results)
@@ -281,12 +287,7 @@ class NewSeeds:
 def on_new_seeds(run: History, individual: int) -> NewSeeds:
     """Return what the trainings of a finalist measured; nothing for other individuals."""
     trainings = [entry for entry in run.finalist_evaluations if entry.individual == individual and entry.complete]
-    accuracies = [
-        entry.test_accuracy
-        if entry.test_accuracy is not None
-        else run.tests.get((individual, entry.replicate), {}).get("test_accuracy")
-        for entry in trainings
-    ]
+    accuracies = [run.test_accuracy_of(entry) for entry in trainings]
     return NewSeeds(
         tuple(entry.fitness for entry in trainings if entry.fitness is not None),
         tuple(accuracy for accuracy in accuracies if accuracy is not None),

@@ -28,20 +28,8 @@ Threads = Annotated[int, Field(ge=1, le=4096)]
 LISTED = "listed"
 """The strategy of a run that searches nothing: its configurations were listed when it began."""
 CHANGED_BY_RESUME = (
-    "budget",
-    "generations",
-    "time_budget",
-    "timeout",
-    "finalists",
-    "seeds",
-    "device",
-    "device_name",
-    "precision",
-    "engine",
-    "threads",
-    "workers",
-    "dask",
-    "versions",
+    *("budget", "generations", "time_budget", "timeout", "finalists", "seeds"),
+    *("device", "device_name", "precision", "engine", "threads", "workers", "dask", "versions"),
 )
 """What a command that resumes a run may set anew; the rest is what the run began with."""
 _DATASET_TEXTS = ("name", "variant", "checksum", "source")
