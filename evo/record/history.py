@@ -9,16 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evo.errors import ConfigurationError, RunError
-from evo.individual import (
-    STEPS,
-    Evaluation,
-    Genome,
-    Individual,
-    phase_of,
-    ranking,
-    reach,
-    replicate_number,
-)
+from evo.individual import STEPS, Evaluation, Genome, Individual, phase_of, ranking, reach, replicate_number
 from evo.models import MODELS
 from evo.record.journal import Event
 from evo.record.settings import Settings
