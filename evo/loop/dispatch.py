@@ -224,22 +224,13 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
         return evaluation
     if not run.prefix_exact:
         return None
-    steps = individual.genome.get(STEPS)
-    for place, point in enumerate(evaluation.curve):
-        accuracy, loss = (point.values.get(name) for name in (f"{run.settings.fitness}_accuracy", "loss"))
-        measured: dict[str, Any] = {f"{run.settings.fitness}_accuracy": accuracy}
+    steps, measure = individual.genome.get(STEPS), f"{run.settings.fitness}_accuracy"
+    for place, point in enumerate(evaluation.curve, start=1):
+        accuracy, loss = point.values.get(measure), point.values.get("loss")
         if point.step == steps and accuracy is not None and loss is not None:
-            return replace(
-                evaluation,
-                status="complete",
-                fitness=accuracy,
-                loss=loss,
-                train_accuracy=None,
-                steps_trained=point.step,
-                curve=evaluation.curve[: place + 1],
-                error="",
-                **measured,
-            )
+            found: dict[str, Any] = {"fitness": accuracy, measure: accuracy, "loss": loss, "train_accuracy": None}
+            found |= {"steps_trained": point.step, "curve": evaluation.curve[:place]}
+            return replace(evaluation, status="complete", error="", **found)
     ended = evaluation.steps_trained
     on_the_grid = ended is not None and ended % run.space.training.evaluate_every == 0
     if evaluation.status == "diverged" and on_the_grid and isinstance(steps, int) and steps >= (ended or 0):

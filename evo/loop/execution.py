@@ -234,8 +234,6 @@ def make_cluster_evaluator(setup: Setup, execution: Execution, observer: Observe
 
 def default_workers(setup: Setup, device: str) -> int:
     """Return how many workers there are by default: one per core for trainings on a CPU, otherwise one."""
-    if isinstance(setup, ObjectiveSetup) or device.startswith("cuda"):
-        return 1
-    if device == AUTO and visible_gpus():
+    if isinstance(setup, ObjectiveSetup) or device.startswith("cuda") or (device == AUTO and visible_gpus()):
         return 1
     return usable_cores()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evo.errors import ConfigurationError, RunError
@@ -162,18 +162,14 @@ class History:
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
         replicates = fitnesses if len(fitnesses) > 1 else ()
-        return RankedIndividual(self.individuals[number], self.evaluations[number, 0], replicates, self._found(number))
-
-    def _found(self, number: int) -> Genome:
-        """Return what the training of an individual has found: with free steps, those of its best checkpoint."""
-        evaluation = self.evaluations.get((number, 0))
-        if not self.settings.free_steps or evaluation is None or evaluation.steps_trained is None:
-            return {}
-        return {STEPS: evaluation.steps_trained}
+        individual, evaluation = self.individuals[number], self.evaluations[number, 0]
+        return RankedIndividual(individual, evaluation, self.config_of(number), replicates)
 
     def config_of(self, number: int) -> Genome:
-        """Return the configuration that an individual stands for: its genome, with what its training has found."""
-        return self.individuals[number].config | self._found(number)
+        """Return the configuration that an individual stands for: with free steps, the steps of its best checkpoint."""
+        evaluation = self.evaluations.get((number, 0))
+        steps = evaluation.steps_trained if evaluation is not None and self.settings.free_steps else None
+        return self.individuals[number].config | ({STEPS: steps} if steps is not None else {})
 
     def entry(self, number: int) -> RankedIndividual:
         """Return an individual with what the search measured of it; equal genomes have an entry each."""
@@ -230,10 +226,10 @@ class RankedIndividual:
     individual: Individual
     evaluation: Evaluation
 
+    config: Genome
+    """The configuration: gene values by name, inactive genes absent; see `History.config_of`."""
     replicates: tuple[float, ...] = ()
     """Fitness of each of its evaluations in the search, if there are several."""
-    found: Genome = field(default_factory=dict)
-    """Values that its training has found: the steps of the best checkpoint, if steps are free."""
 
     def __repr__(self) -> str:
         return f"RankedIndividual({self.id}: fitness {self.evaluation.fitness}, {self.config})"
@@ -247,11 +243,6 @@ class RankedIndividual:
     def reach(self) -> tuple[bool, int]:
         """How far its training went: see `evo.individual.reach`."""
         return reach(self.individual, self.evaluation.paused_at)
-
-    @property
-    def config(self) -> Genome:
-        """The configuration: gene values by name, inactive genes absent."""
-        return self.individual.config | self.found
 
     @property
     def fitness(self) -> float:

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
+from evo import names
 from evo.errors import ConfigurationError, did_you_mean
 from evo.individual import MEASURES, STEPS
 from evo.models import GeneRule
-from evo.names import (
-    CURVE_HOOKS,
-    OPTIMISERS,
-    PREFIX_EXACT,
-    PREPROCESSING,
-    STRATEGIES,
-    TRAINING_MODES,
-    CurveHook,
-    check_name,
-)
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -34,7 +23,7 @@ def _one_of(known: Sequence[str]) -> AfterValidator:
     """Return a validator that accepts only these names."""
 
     def check(name: str, info: ValidationInfo) -> str:
-        return check_name(str(info.field_name), name, known)
+        return names.check_name(str(info.field_name), name, known)
 
     return AfterValidator(check)
 
@@ -57,21 +46,21 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    preprocess: Annotated[str, _one_of(PREPROCESSING)] = "standardise"
-    optimiser: Annotated[str, _one_of(OPTIMISERS)] = "adam"
+    preprocess: Annotated[str, _one_of(names.PREPROCESSING)] = "standardise"
+    optimiser: Annotated[str, _one_of(names.OPTIMISERS)] = "adam"
     evaluate_every: PositiveCount = 100
     learning_rate: PositiveNumber | None = None
     batch_size: PositiveCount | None = None
     steps: PositiveCount | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     image_size: PositiveCount = 32
-    training_mode: Annotated[str, _one_of(TRAINING_MODES)] | None = None
+    training_mode: Annotated[str, _one_of(names.TRAINING_MODES)] | None = None
     schedule: ClassVar[str] = "constant"
 
     @property
-    def curve_hooks(self) -> list[CurveHook]:
+    def curve_hooks(self) -> list[names.CurveHook]:
         """What else is measured at each point of a learning curve."""
-        return [hook for key, hook in CURVE_HOOKS.items() if getattr(self, key) is not None]
+        return [hook for key, hook in names.CURVE_HOOKS.items() if getattr(self, key) is not None]
 
     @property
     def prefix_exact(self) -> bool:
@@ -79,7 +68,7 @@ class TrainingSettings(BaseModel):
 
         It is not if the learning rate depends on the number of steps, or if a hook measures more at the last points.
         """
-        return self.schedule in PREFIX_EXACT and not self.curve_hooks
+        return self.schedule in names.PREFIX_EXACT and not self.curve_hooks
 
 
 TRAINING_GENES: dict[str, GeneRule] = {
@@ -106,7 +95,7 @@ class SearchDefaults(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    strategy: Annotated[str, _one_of(STRATEGIES)] | None = None
+    strategy: Annotated[str, _one_of(names.STRATEGIES)] | None = None
     population: PositiveCount | None = None
     generations: PositiveCount | None = None
     budget: PositiveCount | None = None

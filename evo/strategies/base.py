@@ -162,13 +162,13 @@ class Strategy(ABC):
 
     @abstractmethod
     def learn(self, member: Member) -> None:
-        """Learn the first result of an individual; called in the order of the proposals, as are the next two."""
+        """Learn the result of an individual on its first seed, and again that of each part of a continued training.
+
+        Called in the order of the proposals, as is the next one.
+        """
 
     def learn_again(self, member: Member) -> None:  # noqa: B027  # most strategies propose nothing again
         """Learn the result of an individual on another seed."""
-
-    def learn_further(self, member: Member) -> None:  # noqa: B027  # most strategies continue nothing
-        """Learn the result of a continued training."""
 
     @abstractmethod
     def trainings_of(self, generations: int) -> int:
@@ -351,13 +351,9 @@ class Strategy(ABC):
             return
         self._learned.add(number)
         member = Member(number, self.proposals[number], evaluation)
-        key = member.individual.id, member.individual.replicate
-        continued = key in self._results
-        self._results[key] = evaluation
+        self._results[member.individual.id, member.individual.replicate] = evaluation
         if member.individual.replicate:
             self.learn_again(member)
-        elif continued:
-            self.learn_further(member)
         else:
             self.learn(member)
 

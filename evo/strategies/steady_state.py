@@ -66,9 +66,6 @@ class SteadyState(Strategy):
         if self._taken % self.population_size == 0:
             self._populations.append(tuple(self.members()))
 
-    def learn_further(self, member: Member) -> None:
-        self.learn(member)
-
     def populations(self) -> list[tuple[int, ...]]:
         if self.done() and self._taken % self.population_size:
             return [*self._populations, tuple(self.members())]
