@@ -12,6 +12,7 @@ from evo.loop.search_loop import Observer, StopCheck, completed
 from evo.loop.tasks import evaluate_tasks, task_of
 from evo.record.history import on_new_seeds
 from evo.record.run import Run
+from evo.record.settings import Settings
 
 
 def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck = lambda: None) -> None:
@@ -31,9 +32,9 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
         run.record_finalists(finalists)
     if not finalists:
         return
-    measures_test = run.settings.objective is None and run.settings.fitness == "validation"
+    tested = measures_test(run.settings)
     tasks = [
-        task_of(run, number, replicate_number("finalist", place), run.config_of(number), keep_weights=measures_test)
+        task_of(run, number, replicate_number("finalist", place), run.config_of(number), keep_weights=tested)
         for number in finalists
         for place in range(run.settings.finalist_seeds)
     ]
@@ -43,11 +44,16 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
         observer.notify(f"training {len(finalists)} {noun} on new seeds ({len(waiting)} trainings)")
     evaluate_tasks(run, evaluator, observer, stop_check, tasks)
     _name_winner(run)
-    if measures_test:
+    if tested:
         _measure_test(run, evaluator, observer, stop_check, tasks)
         if run.path is not None:
             shutil.rmtree(run.path / "weights", ignore_errors=True)
     run.write_tables()
+
+
+def measures_test(settings: Settings) -> bool:
+    """Return whether the finalists of a run are measured on the test set: not if the search was."""
+    return settings.objective is None and settings.fitness == "validation"
 
 
 def finalists_of(run: Run) -> tuple[int, ...]:

@@ -183,9 +183,8 @@ class Strategy(ABC):
     @property
     def limit(self) -> int:
         """Most trainings: the smaller of `budget` and what `generations` take; one of them is always set."""
-        bounds = [] if self.budget is None else [self.budget]
-        bounds += [] if self.generations is None else [self.trainings_of(self.generations)]
-        return min(bounds)
+        bounds = self.budget, self.trainings_of(self.generations) if self.generations is not None else None
+        return min(bound for bound in bounds if bound is not None)
 
     def ask(self, room: int = 1) -> list[Individual]:
         """Return up to `room` new proposals; fewer, or none, while results are awaited or at the end."""
@@ -244,25 +243,23 @@ class Strategy(ABC):
             RunError: The strategy cannot have made the proposals: the result that one was made from is not among
                 `evaluations`, or a proposal lacks what the strategy would have noted in it.
         """
-        try:
-            self._replay(list(proposals), evaluations)
-        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-            raise RunError(f"these are not the proposals of the strategy {self.name}: {error}") from error
-
-    def _replay(self, past: list[Individual], evaluations: Iterable[Evaluation]) -> None:
+        past = list(proposals)
         numbers: dict[tuple[int, int], deque[int]] = defaultdict(deque)
         for number, individual in enumerate(past):
             numbers[individual.id, individual.replicate].append(number)
         for evaluation in evaluations:
             if waiting := numbers.get((evaluation.individual, evaluation.replicate)):
                 self._told[waiting.popleft()] = evaluation
-        for number, individual in enumerate(past):
-            needed = self.required(number)
-            if not self._learn_until(needed):
-                raise ValueError(f"proposal {number} needs the results of the first {needed} proposals")
-            self._register(individual)
-        for number in sorted(self._told):
-            self._after_telling(number)
+        try:
+            for number, individual in enumerate(past):
+                needed = self.required(number)
+                if not self._learn_until(needed):
+                    raise ValueError(f"proposal {number} needs the results of the first {needed} proposals")
+                self._register(individual)
+            for number in sorted(self._told):
+                self._after_telling(number)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            raise RunError(f"these are not the proposals of the strategy {self.name}: {error}") from error
 
     @property
     def best(self) -> Individual | None:
