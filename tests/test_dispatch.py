@@ -198,7 +198,7 @@ def test_a_continued_training_ends_as_one_that_never_paused(
     assert [(one.status, one.steps_trained) for one in run.results] == [
         ("partial", 20), ("partial", 30), ("complete", 60),
     ]  # fmt: skip
-    assert [one.fitness for one in run.results] == [one.curve[-1].validation_accuracy for one in run.results]
+    assert [one.fitness for one in run.results] == [one.curve[-1].values["validation_accuracy"] for one in run.results]
     assert run.results[2].seconds > run.results[2].seconds_before == run.results[1].seconds
     check_as_alone(run, trainer)
     run.close()

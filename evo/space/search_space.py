@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -128,11 +128,14 @@ class SearchSpace:
 
     def complete(self, partial: Mapping[str, GeneValue], rng: random.Random) -> Genome:
         """Return `partial` with missing active genes drawn and inactive ones dropped, in the space's order."""
+        return self.assemble(lambda name, gene: gene.repair(partial[name]) if name in partial else gene.sample(rng))
+
+    def assemble(self, value_of: Callable[[str, Gene], Any]) -> Genome:
+        """Return a genome made gene by gene, conditions first: `value_of` gives the value of each active gene."""
         genome: Genome = {}
         for name in self.order:
-            gene = self.genes[name]
-            if gene.is_active(genome):
-                genome[name] = gene.repair(partial[name]) if name in partial else gene.sample(rng)
+            if self.genes[name].is_active(genome):
+                genome[name] = value_of(name, self.genes[name])
         return {name: genome[name] for name in self.genes if name in genome}
 
     def problems(self, genome: Mapping[str, Any], *, complete: bool = True) -> list[str]:

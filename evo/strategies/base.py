@@ -152,9 +152,9 @@ class Strategy(ABC):
     def required(self, number: int) -> int:
         """Return how many results, in the order of the proposals, proposal `number` is made from."""
 
-    @abstractmethod
     def generation_of(self, number: int) -> int:
-        """Return the generation of proposal `number`, from 0."""
+        """Return the generation of proposal `number`, from 0: by default, a block of `population` new individuals."""
+        return (number - self._repeats) // self.population_size
 
     @abstractmethod
     def propose(self, number: int, rng: random.Random) -> Draft | None:
@@ -170,9 +170,9 @@ class Strategy(ABC):
     def learn_again(self, member: Member) -> None:  # noqa: B027  # most strategies propose nothing again
         """Learn the result of an individual on another seed."""
 
-    @abstractmethod
     def trainings_of(self, generations: int) -> int:
         """Return how many trainings that many generations take."""
+        return generations * self.population_size
 
     @abstractmethod
     def populations(self) -> list[tuple[int, ...]]:

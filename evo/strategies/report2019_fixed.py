@@ -16,7 +16,7 @@ from evo.individual import Genome
 from evo.space.genes import Float, Gene, Number
 from evo.strategies.base import Draft
 from evo.strategies.report2019 import KeepTheBest
-from evo.strategies.variation import assemble, mutate_gene
+from evo.strategies.variation import mutate_gene
 
 WEAKEST, STRONGEST = 0.01, 0.5
 TRIES = 50
@@ -73,7 +73,7 @@ class Report2019Fixed(KeepTheBest):
                 return mate[name] if name in mate else gene.sample(rng)
             return _vary(gene, own[name], mate.get(name, own[name]), strengths[name], rng)
 
-        return assemble(self.space, value_of)
+        return self.space.assemble(value_of)
 
 
 def _vary(gene: Gene, own: Any, mate: Any, strength: float, rng: random.Random) -> Any:
