@@ -15,8 +15,9 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from evo.errors import RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
-from evo.names import FITNESS_PARTS, check_name
+from evo.names import FITNESS_PARTS
 from evo.plain_text import read_json
+from evo.space.settings import one_of
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALISTS, FINALIST_SEEDS = 3, 3
@@ -45,10 +46,6 @@ def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
     if wrong or not all(isinstance(size, int) and 0 < size < 2**20 for size in dataset["image_shape"]):
         raise ValueError(f"the facts of a dataset are not what evo writes: {', '.join(wrong) or 'image_shape'}")
     return dataset
-
-
-def _check_part(name: str) -> str:
-    return check_name("fitness", name, FITNESS_PARTS)
 
 
 @dataclass
@@ -105,7 +102,7 @@ class Settings:
     time_budget: Seconds | None
     finalists: Count
     timeout: Seconds | None = None
-    fitness: Annotated[str, AfterValidator(_check_part)] = "validation"
+    fitness: Annotated[str, one_of(FITNESS_PARTS)] = "validation"
     finalist_seeds: Count = FINALIST_SEEDS
     model: str | None = None
     dataset: Annotated[dict[str, Any] | None, AfterValidator(_check_dataset)] = None

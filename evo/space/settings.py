@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
 from evo import names
@@ -19,7 +19,7 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveCount = Annotated[int, Field(ge=1)]
 
 
-def _one_of(known: Sequence[str]) -> AfterValidator:
+def one_of(known: Sequence[str]) -> AfterValidator:
     """Return a validator that accepts only these names."""
 
     def check(name: str, info: ValidationInfo) -> str:
@@ -46,15 +46,15 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    preprocess: Annotated[str, _one_of(names.PREPROCESSING)] = "standardise"
-    optimiser: Annotated[str, _one_of(names.OPTIMISERS)] = "adam"
+    preprocess: Annotated[str, one_of(names.PREPROCESSING)] = "standardise"
+    optimiser: Annotated[str, one_of(names.OPTIMISERS)] = "adam"
     evaluate_every: PositiveCount = 100
     learning_rate: PositiveNumber | None = None
     batch_size: PositiveCount | None = None
     steps: PositiveCount | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     image_size: PositiveCount = 32
-    training_mode: Annotated[str, _one_of(names.TRAINING_MODES)] | None = None
+    training_mode: Annotated[str, one_of(names.TRAINING_MODES)] | None = None
     schedule: ClassVar[str] = "constant"
 
     @property
@@ -80,6 +80,14 @@ TRAINING_GENES: dict[str, GeneRule] = {
 """The settings of a training that may be genes instead, whatever the model."""
 
 
+def _checked_objectives(objectives: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    strategy = info.data.get("strategy")
+    if strategy not in (None, "pareto"):
+        raise ValueError(f'only the strategy "pareto" takes them, and strategy is "{strategy}"; remove one of them')
+    check_objectives(objectives)
+    return objectives
+
+
 class SearchDefaults(BaseModel):
     """What `evo search` does with the space unless told otherwise.
 
@@ -95,23 +103,13 @@ class SearchDefaults(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    strategy: Annotated[str, _one_of(names.STRATEGIES)] | None = None
+    strategy: Annotated[str, one_of(names.STRATEGIES)] | None = None
     population: PositiveCount | None = None
     generations: PositiveCount | None = None
     budget: PositiveCount | None = None
     finalists: Annotated[int, Field(ge=0)] | None = None
     pending: PositiveCount | None = None
-    objectives: dict[str, str] | None = None
-
-    @field_validator("objectives")
-    @classmethod
-    def _check_objectives(cls, objectives: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
-        strategy = info.data.get("strategy")
-        if objectives is not None and strategy not in (None, "pareto"):
-            raise ValueError(f'only the strategy "pareto" takes them, and strategy is "{strategy}"; remove one of them')
-        if objectives is not None:
-            check_objectives(objectives)
-        return objectives
+    objectives: Annotated[dict[str, str], AfterValidator(_checked_objectives)] | None = None
 
 
 def read_section(section: type[Section], values: Any, path: str) -> tuple[Section, list[str]]:
