@@ -78,7 +78,9 @@ class Report2019(KeepTheBest):
                 'Use `evo search report`, or the strategy "report2019-fixed" on any space.'
             )
         if self.initial:
-            raise ConfigurationError('strategy "report2019": draws its first population itself; drop --initial-from')
+            raise ConfigurationError(
+                'strategy "report2019": draws its first population itself; leave out --initial-from'
+            )
 
     def propose(self, number: int, rng: random.Random) -> Draft:
         if number < self.population_size:
