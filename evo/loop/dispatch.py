@@ -86,12 +86,10 @@ class Dispatch:
             return None
         now = time.monotonic()
         if now > self._predicted_at + 1.0:
-            self._predicted_at, self._ends = now, now + self._predict(total)
+            workers = max(1, self._evaluator.workers)  # a cluster may have none at the moment
+            seconds = predicted_seconds(self._run, self._cost, list(self._submitted.values()), total, workers)
+            self._predicted_at, self._ends = now, now + seconds
         return max(0.0, self._ends - now)
-
-    def _predict(self, total: int) -> float:
-        workers = max(1, self._evaluator.workers)  # a cluster may have none at the moment
-        return predicted_seconds(self._run, self._cost, list(self._submitted.values()), total, workers)
 
     def __enter__(self) -> Dispatch:
         return self

@@ -116,11 +116,8 @@ def replay_individual(
     run = Run.load(path)
     recorded = _recorded(run, individual, replicate)
     observer = observer or SilentObserver()
-    execution = replace(
-        execution,
-        precision=recorded.precision or None,
-        engine=None if execution.device else recorded.engine or None,
-    ).of_run(run.settings)
+    engine = None if execution.device else recorded.engine or None
+    execution = replace(execution, precision=recorded.precision or None, engine=engine).of_run(run.settings)
     setup = setup_of_run(run, execution, None, observer)
     assert isinstance(setup, TrainingSetup)  # a run of an objective has been refused
     count = min(1 + seeds, execution.workers or default_workers(setup, setup.device))
