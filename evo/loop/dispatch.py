@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from evo.evaluators.base import Evaluator, Task
-from evo.individual import STEPS, Evaluation, Genome, Individual, training_seed
+from evo.individual import STEPS, Evaluation, Genome, Individual, phase_of, training_seed
 from evo.loop.cost import CostModel, cost_model, keep_speed
 from evo.record.run import Run
 
@@ -101,21 +101,25 @@ class Dispatch:
     def _evaluate(self, individual: Individual) -> None:
         run, config = self._run, _trained_now(individual)
         self._submitted[individual.id, individual.replicate] = individual
-        seed = training_seed(run.settings.seed, individual.genome, individual.replicate)
+        task = task_of(run, individual.id, individual.replicate, individual.config, keep_weights=False)
         continues = not individual.replicate and (run.prefix_exact or individual.until is not None)
-        self._evaluator.submit(
-            Task(
-                individual.id,
-                individual.replicate,
-                seed,
-                individual.config,
-                checkpoint=run.checkpoint(individual.id, individual.replicate),
-                state=run.last_state(seed) if continues else None,
-                cost=math.inf if individual.id in self._urgent else self._cost.seconds(config),
-                memory=self._cost.memory(config),
-                until=individual.until,
-            )
-        )
+        state = run.last_state(task.seed) if continues else None
+        cost = math.inf if individual.id in self._urgent else self._cost.seconds(config)
+        memory = self._cost.memory(config)
+        self._evaluator.submit(replace(task, state=state, cost=cost, memory=memory, until=individual.until))
+
+
+def task_of(run: Run, individual: int, replicate: int, config: Genome, *, keep_weights: bool) -> Task:
+    """Return the whole training of an individual's configuration on the seed of a replicate."""
+    return Task(
+        individual,
+        replicate,
+        training_seed(run.settings.seed, config, replicate),
+        config,
+        phase=phase_of(replicate),
+        weights=run.weights(individual, replicate) if keep_weights else None,
+        checkpoint=run.checkpoint(individual, replicate),
+    )
 
 
 def cost_of(run: Run, twins: Twins) -> CostModel:

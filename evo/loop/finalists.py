@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import replicate_number
+from evo.loop.dispatch import task_of
 from evo.loop.search_loop import Observer, StopCheck, completed
-from evo.loop.tasks import evaluate_tasks, task_of
+from evo.loop.tasks import evaluate_tasks
 from evo.record.history import on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import Settings

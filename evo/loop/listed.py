@@ -9,10 +9,11 @@ from typing import Any
 from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator
 from evo.individual import GeneValue, Genome, Individual, replicate_number
+from evo.loop.dispatch import task_of
 from evo.loop.execution import Execution, check_above_zero
 from evo.loop.lifecycle import begin, checked_seed
 from evo.loop.search_loop import Observer, SilentObserver, StopCheck
-from evo.loop.tasks import evaluate_tasks, task_of
+from evo.loop.tasks import evaluate_tasks
 from evo.names import FITNESS_PARTS, check_name
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings, current_versions

@@ -7,23 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from evo.evaluators.base import Evaluator, Task
-from evo.individual import Genome, phase_of, training_seed
 from evo.loop.dispatch import Twins, cost_of
 from evo.loop.search_loop import Observer, StopCheck, completed
 from evo.record.run import Run
-
-
-def task_of(run: Run, individual: int, replicate: int, config: Genome, *, keep_weights: bool) -> Task:
-    """Return the whole training of an individual's configuration on the seed of a replicate."""
-    return Task(
-        individual,
-        replicate,
-        training_seed(run.settings.seed, config, replicate),
-        config,
-        phase=phase_of(replicate),
-        weights=run.weights(individual, replicate) if keep_weights else None,
-        checkpoint=run.checkpoint(individual, replicate),
-    )
 
 
 def evaluate_tasks(
