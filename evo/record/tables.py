@@ -130,13 +130,10 @@ def finalists_table(run: History) -> pd.DataFrame:
     rows = []
     for evaluation in run.finalist_evaluations:
         test = run.tests.get((evaluation.individual, evaluation.replicate), {})
-        judged = {
-            "winner": evaluation.individual == run.winner,
-            "test_accuracy": run.test_accuracy_of(evaluation),
-            "test_loss": test.get("test_loss"),
-            "error": evaluation.error or test.get("error", ""),
-        }
-        rows.append(_evaluation_row(run, evaluation) | _gene_cells(run, run.config_of(evaluation.individual)) | judged)
+        row = _evaluation_row(run, evaluation) | _gene_cells(run, run.config_of(evaluation.individual))
+        row |= {"winner": evaluation.individual == run.winner, "test_accuracy": run.test_accuracy_of(evaluation)}
+        row |= {"test_loss": test.get("test_loss"), "error": evaluation.error or test.get("error", "")}
+        rows.append(row)
     return _frame(rows, columns)
 
 
