@@ -1,13 +1,19 @@
-"""Starting worker processes that do not run the user's script again, and ignore signals meant for the search."""
+"""Worker processes: how many there may be, and how to start them without the user's script and its signals."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

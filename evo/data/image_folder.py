@@ -19,7 +19,7 @@ from PIL import Image
 
 from evo.data.cache import PARTS, Notify, Part, Source, open_array
 from evo.errors import ConfigurationError
-from evo.processes import deaf_to_interrupts, without_main
+from evo.processes import deaf_to_interrupts, usable_cores, without_main
 
 # The extensions that torchvision's ImageFolder reads, with the names of their formats.
 FORMATS = {
@@ -175,7 +175,7 @@ def _decode(
             paths = [path for path, _ in listed[start : start + IMAGES_PER_TASK]]
             tasks.append((directory, part, start, paths, image_size))
     count = sum(map(len, images.values()))
-    processes = min(_available_cores(), len(tasks)) if count > PARALLEL_FROM else 1
+    processes = min(usable_cores(), len(tasks)) if count > PARALLEL_FROM else 1
     noun = "process" if processes == 1 else "processes"
     notify(f"Decoding {count:,} images in {root} ({processes} {noun})")
     if processes > 1:
@@ -206,9 +206,3 @@ def _decode_task(directory: Path, part: Part, start: int, paths: list[str], imag
     array = open_array(directory, part, "images", "r+")
     for index, path in enumerate(paths, start):
         array[index] = decode_image(path, image_size)
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
