@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from evo.cli.commands.options import Debug
+from evo.cli.commands import options as option
 from evo.cli.commands.shell import guarded
 
 
@@ -20,7 +20,7 @@ def spaces() -> None:
 @guarded
 def check(
     space: Annotated[str, typer.Argument(help="A shipped space or a TOML file.")],
-    debug: Debug = False,
+    debug: option.Debug = False,
 ) -> None:
     """Validate a search space: every mistake at once, or its genes and what a search of it does by default.
 

@@ -8,40 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from evo.cli.commands.options import (
-    Dask,
-    DataDir,
-    Debug,
-    Device,
-    Engine,
-    Optimiser,
-    Output,
-    Overwrite,
-    Precision,
-    Preprocess,
-    Quiet,
-    TimeBudget,
-    Timeout,
-    Workers,
-    of_output,
-    of_training,
-    one_of,
-)
+from evo.cli.commands import options as option
+from evo.cli.commands.options import of_output, of_training, one_of
 from evo.cli.commands.shell import execution_of, guarded, watched
-from evo.names import DATASETS, FITNESS_PARTS, MODELS
+from evo.names import DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING
 
 of_network = functools.partial(typer.Option, rich_help_panel="The network")
 GENES = (
-    "hidden_layers",
-    "channels",
-    "activation",
-    "dropout",
-    "batch_norm",
-    "batch_norm_kind",
-    "learning_rate",
-    "batch_size",
-    "steps",
-    "weight_decay",
+    *("hidden_layers", "channels", "activation", "dropout", "batch_norm", "batch_norm_kind"),
+    *("learning_rate", "batch_size", "steps", "weight_decay"),
 )
 """Options of `train` that are genes, in the order of the table's columns."""
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each on its own seed.")]
@@ -49,9 +24,7 @@ Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each
 
 @guarded
 def train(
-    model: Annotated[
-        str, of_network(help=f"{', '.join(MODELS)}, or package.module:function for a user-defined model.")
-    ] = "mlp",
+    model: Annotated[str, of_network(help=option.MODELS)] = "mlp",
     hidden_layers: Annotated[str | None, of_network(help="Widths, as 1000,500 (mlp, numpy_mlp).")] = None,
     channels: Annotated[str | None, of_network(help="One number per block, as 32,64 (cnn).")] = None,
     activation: Annotated[str | None, of_network(help="relu, gelu, silu or tanh (mlp).")] = None,
@@ -59,17 +32,18 @@ def train(
     batch_norm: Annotated[bool | None, of_network("--batch-norm/--no-batch-norm", help="(mlp, cnn)")] = None,
     batch_norm_kind: Annotated[str | None, of_network(help="torch, automatic or manual (mlp).")] = None,
     gene: Annotated[
-        list[str] | None, of_network("--gene", help="NAME=VALUE: whatever else the model reads; can be repeated.")
+        list[str] | None, of_network(help="NAME=VALUE: what else the model reads; can be repeated.")
     ] = None,
     learning_rate: Annotated[float | None, of_training()] = None,
     batch_size: Annotated[int | None, of_training()] = None,
     steps: Annotated[int | None, of_training(help="Optimiser steps.")] = None,
     weight_decay: Annotated[float | None, of_training()] = None,
-    optimiser: Optimiser = None,
-    preprocess: Preprocess = None,
+    optimiser: Annotated[str | None, of_training(help=f"{one_of(*OPTIMISERS)}. Default: adam; numpy_mlp: sgd.")] = None,
+    preprocess: Annotated[
+        str | None, of_training(help=f"{one_of(*PREPROCESSING)}. Default: standardise; numpy_mlp: subtract_mean_image.")
+    ] = None,
     evaluate_every: Annotated[
-        int | None,
-        of_training(help="Steps between points of the learning curve. Default: 100; of short trainings, a twentieth."),
+        int | None, of_training(help="Steps between points of the learning curve. Default: 100, or a twentieth of all.")
     ] = None,
     training_mode: Annotated[
         Literal["whole", "batches"] | None,
@@ -79,24 +53,22 @@ def train(
     seed: Annotated[int, typer.Option(help="What the seeds of the trainings derive from.")] = 0,
     fitness: Annotated[
         str,
-        typer.Option(
-            help=f"{one_of(FITNESS_PARTS)}; test: train on the whole training set and measure on the test set."
-        ),
+        typer.Option(help=f"{one_of(*FITNESS_PARTS)}; test: train on all training images, measure on the test set."),
     ] = "validation",
-    dataset: Annotated[str | None, of_training(help=f"{one_of(DATASETS)}. Default: cifar10.")] = None,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    engine: Engine = "auto",
-    workers: Workers = None,
-    dask: Dask = None,
-    timeout: Timeout = None,
-    time_budget: TimeBudget = None,
+    dataset: Annotated[str | None, of_training(help=f"{one_of(*DATASETS)}. Default: cifar10.")] = None,
+    data_dir: option.DataDir = None,
+    device: option.Device = "auto",
+    precision: option.Precision = "auto",
+    engine: option.Engine = "auto",
+    workers: option.Workers = None,
+    dask: option.Dask = None,
+    timeout: option.Timeout = None,
+    time_budget: option.TimeBudget = None,
     save: Annotated[bool, of_output("--save", help="Keep the trained weights (safetensors).")] = False,
-    output: Output = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    output: option.Output = None,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Train one network on one or several seeds; write its learning curves and figures.
 
@@ -140,17 +112,17 @@ def table1(
     seed: Annotated[
         int | None, typer.Option(help="What the seeds of the trainings derive from. Default: 42, the report's.")
     ] = None,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    engine: Engine = "auto",
-    workers: Workers = None,
-    dask: Dask = None,
-    time_budget: TimeBudget = None,
-    output: Output = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    data_dir: option.DataDir = None,
+    device: option.Device = "auto",
+    precision: option.Precision = "auto",
+    engine: option.Engine = "auto",
+    workers: option.Workers = None,
+    dask: option.Dask = None,
+    time_budget: option.TimeBudget = None,
+    output: option.Output = None,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Reproduce Table 1 of the 2019 report: its six networks under its protocol, measured in both ways.
 

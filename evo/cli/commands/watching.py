@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evo.cli.commands.options import Debug, Quiet
+from evo.cli.commands import options as option
 from evo.cli.commands.shell import guarded, show_result
 
 
@@ -16,8 +16,8 @@ def watch(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     once: Annotated[bool, typer.Option("--once", help="Print how it stands now, and end.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for a run that is not there yet.")] = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Follow a running search from another terminal, without disturbing it, until it is finished.
 
