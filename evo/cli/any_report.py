@@ -1,4 +1,4 @@
-"""Writes the report for any kind of run: searches, listed trainings, or the 2019 report's Table 1."""
+"""What depends on the kind of run (search, trainings, Table 1): its report, and what a command prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from evo.errors import ConfigurationError
 from evo.record.run import Run
 from evo.record.settings import LISTED
-from evo.reports.html import write_report
 
 
 def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
@@ -25,36 +24,56 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
         ConfigurationError: Searches are mixed with others, or there is an output folder for pages that belong in the
             folder of each run.
     """
+    from evo.reports.html import write_report
+    from evo.reports.training import run_folder_of
+    from evo.reports.training_page import write_training_page
+
     listed = [run for run in runs if run.settings.strategy == LISTED]
     if not listed:
-        return [write_report(runs, output or _folder(runs[0]))]
-    from evo.report2019.table1 import NAME  # here: it imports torch, which the report of a search does not need
-
+        return [write_report(runs, output or run_folder_of(runs[0]))]
     if len(listed) < len(runs):
         names = ", ".join(run.name for run in listed)
         raise ConfigurationError(f"report: {names}: not a search; report it separately from the searches")
-    tables = [run for run in listed if run.settings.space_name == NAME]
+    tables = [run for run in listed if _is_table1(run)]
     if output is not None and (len(listed) > 1 or tables):
         raise ConfigurationError(
             f"--output {output}: {', '.join(run.name for run in tables or listed)}: the pages of `evo table1` and of "
             "several trainings are written to their own folders; remove --output"
         )
-    return [_page_of(run, output) for run in listed]
+    return [
+        _write_table1(run) if run in tables else write_training_page(run, output or run_folder_of(run))
+        for run in listed
+    ]
 
 
-def _page_of(run: Run, output: Path | None) -> Path:
+def show_result(run: Run, *, write_figures: bool = False) -> None:
+    """Print what a finished run has found; if asked, first write the figures of a run that searched nothing."""
+    from evo.cli.result import print_result, print_trainings
+    from evo.cli.terminal import print_table1
+
+    if run.settings.strategy != LISTED:
+        print_result(run)
+    elif _is_table1(run):
+        if write_figures:
+            _write_table1(run)
+        print_table1(run)
+    else:
+        if write_figures:
+            from evo.reports.training import write_training
+
+            write_training(run)
+        print_trainings(run)
+
+
+def _is_table1(run: Run) -> bool:
+    from evo.report2019.table1 import NAME  # here: it imports torch, which a search's report does not need
+
+    return run.settings.space_name == NAME
+
+
+def _write_table1(run: Run) -> Path:
     from evo.report2019.page import write_table1
     from evo.report2019.reproduction import figure_runs
-    from evo.report2019.table1 import NAME
-    from evo.reports.training_page import write_training_page
+    from evo.reports.training import run_folder_of
 
-    folder = _folder(run)
-    if run.settings.space_name == NAME:
-        return write_table1(run, figure_runs(folder))
-    return write_training_page(run, output or folder)
-
-
-def _folder(run: Run) -> Path:
-    if run.path is None:
-        raise ConfigurationError("report: a run in memory has no folder; name one")
-    return run.path
+    return write_table1(run, figure_runs(run_folder_of(run)))

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from evo.cli.progress import genome_text
-from evo.cli.terminal import SELECTED_ON_TEST
+from evo.cli.terminal import SELECTED_ON_TEST, plain_table
 from evo.loop.finished import is_finished
 from evo.record.run import Run
 from evo.reports.comparison import Comparison, names_of
@@ -19,7 +18,7 @@ from evo.reports.run_groups import Grouping
 
 GENOME_COLUMN_FROM = 110
 """From this many columns, the table has a column for genomes; in fewer, they go below the table."""
-TEXTS = ("run", "genome", "group")
+TEXTS = {"run", "genome", "group"}
 """Columns that are aligned to the left; the others hold numbers."""
 
 
@@ -60,7 +59,7 @@ def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Consol
     measured = ("test", "n", "gap") if _tested(table) else ("new seeds",)
     columns = ["run", "#", *(["genome"] if wide else []), fitness, *measured]
     columns += ["trainings", "seconds"] if wide else []
-    view = _view(*columns)
+    view = plain_table(*columns, numbers=set(columns) - TEXTS)
     genomes = {}
     for row in table.to_dict("records"):
         cells = genome_cells(row)
@@ -80,7 +79,7 @@ def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Consol
 
 def _print_groups(grouping: Grouping, console: Console) -> None:
     if grouping.pairs or any(len(group.runs) > 1 for group in grouping.groups):
-        view = _view(*GROUP_COLUMNS)
+        view = plain_table(*GROUP_COLUMNS, numbers=set(GROUP_COLUMNS) - TEXTS)
         for group in grouping.groups:
             view.add_row(*map(escape, group_cells(group)))
         console.print()
@@ -89,14 +88,6 @@ def _print_groups(grouping: Grouping, console: Console) -> None:
         console.print(pair.sentence, markup=False)
     for note in grouping.notes:
         console.print(note, style="dim", markup=False)
-
-
-def _view(*headings: str) -> Table:
-    view = Table(show_edge=False, pad_edge=False)
-    for heading in headings:
-        text = heading in TEXTS
-        view.add_column(heading, justify="left" if text else "right", overflow="fold", no_wrap=not text)
-    return view
 
 
 def _tested(table: pd.DataFrame) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 import time
 from collections import Counter, deque
@@ -12,7 +13,7 @@ from evo.individual import Evaluation, phase_of, place_of, raced, standing
 from evo.loop.search_loop import Stage
 from evo.plain_text import made_plain
 from evo.record.run import Run
-from evo.record.settings import LISTED, Settings
+from evo.record.settings import LISTED
 
 RECENT = 5
 """Evaluations that have a row under the summary."""
@@ -38,27 +39,6 @@ class Population:
     mean: float
     deviation: float
     diversity: float | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """An evaluation as texts.
-
-    Attributes:
-        individual: Its id.
-        stage: See `stage_of`.
-        result: The fitness, or the status of an evaluation that is not complete.
-        reason: Why it is not complete; empty if it is.
-        seconds: Time of its training; None if nothing was trained for it.
-        genome: The genome on one line.
-    """
-
-    individual: int
-    stage: str
-    result: str
-    reason: str
-    seconds: float | None
-    genome: str
 
 
 class Progress:
@@ -94,7 +74,7 @@ class Progress:
         self.best: Best | None = None
         self.population: Population | None = None
         self.failures: Counter[str] = Counter()
-        self.recent: deque[Row] = deque(maxlen=RECENT)
+        self.recent: deque[Evaluation] = deque(maxlen=RECENT)
         self._seconds: list[float] = []
         self._fitnesses: dict[int, dict[int, float | None]] = {}
         self._standings: dict[int, tuple[int, int, int, float]] = {}
@@ -104,12 +84,12 @@ class Progress:
             self._count(evaluation)
         self._rank(set(self._fitnesses))
         self._measure_population()
-        self.recent.extend(row_of(run, evaluation) for evaluation in run.results[-RECENT:])
+        self.recent.extend(run.results[-RECENT:])
 
     def take(self, evaluation: Evaluation, seconds_left: float | None = None) -> None:
         """Learn of an evaluation that the run has recorded."""
         self._count(evaluation)
-        self.recent.append(row_of(self.run, evaluation))
+        self.recent.append(evaluation)
         self.ends = None if seconds_left is None else time.time() + seconds_left
         if phase_of(evaluation.replicate) == "search":
             self._rank({evaluation.individual})
@@ -204,16 +184,9 @@ class Progress:
         self.population = Population(statistics.fmean(known), statistics.pstdev(known), diversity)
 
 
-def row_of(run: Run, evaluation: Evaluation) -> Row:
-    """Return an evaluation as texts."""
-    return Row(
-        evaluation.individual,
-        stage_of(run, evaluation),
-        f"{evaluation.fitness:.4f}" if evaluation.succeeded else evaluation.status.replace("_", " "),
-        "" if evaluation.succeeded else printable(evaluation.error or "no reason was given"),
-        evaluation.seconds if evaluation.shared_with is None else None,
-        genome_text(run, evaluation.individual),
-    )
+def reason_of(evaluation: Evaluation) -> str:
+    """Return why an evaluation has no result; empty if it has one."""
+    return "" if evaluation.succeeded else printable(evaluation.error or "no reason was given")
 
 
 def stage_of(run: Run, evaluation: Evaluation) -> str:
@@ -229,14 +202,15 @@ def stage_of(run: Run, evaluation: Evaluation) -> str:
 
 def line_of(progress: Progress, evaluation: Evaluation) -> str:
     """Return the line of an evaluation where there is no live table."""
-    row = row_of(progress.run, evaluation)
-    cost = f"on the curve of #{evaluation.shared_with}" if row.seconds is None else f"in {row.seconds:.1f} s"
-    best, left = progress.best, progress.seconds_left(time.time())
-    result = row.result if evaluation.succeeded else f"{evaluation.status}: {row.reason}"
-    parts = [f"#{row.individual} {row.stage}: {result} {cost}"]
+    run, best, left = progress.run, progress.best, progress.seconds_left(time.time())
+    shared = evaluation.shared_with
+    cost = f"in {evaluation.seconds:.1f} s" if shared is None else f"on the curve of #{shared}"
+    reason = reason_of(evaluation)
+    result = f"{evaluation.status}: {reason}" if reason else f"{evaluation.fitness:.4f}"
+    parts = [f"#{evaluation.individual} {stage_of(run, evaluation)}: {result} {cost}"]
     parts += [f"best {best.fitness:.4f} (#{best.individual})"] if best and not progress.listed else []
     parts += [f"{duration(left)} left"] if left is not None else []
-    return " | ".join([*parts, row.genome])
+    return " | ".join([*parts, genome_text(run, evaluation.individual)])
 
 
 def title_of(run: Run) -> str:
@@ -256,9 +230,11 @@ def noun_of(run: Run) -> str:
     return "trainings" if run.settings.objective is None else "evaluations"
 
 
-def model_option(settings: Settings) -> str:
-    """Return the option that a command on a run needs for a user-defined model, which must be named again."""
-    return f" --model {settings.model}" if settings.model is not None and ":" in settings.model else ""
+def command_on(run: Run, command: str, *options: str) -> str:
+    """Return a command on a run's folder as one types it; a user-defined model must be named again."""
+    model = run.settings.model or ""
+    again = ("--model", model) if ":" in model and command in ("resume", "replay") else ()
+    return shlex.join(["evo", command, str(run.path), *options, *again])
 
 
 def genome_text(run: Run, individual: int) -> str:

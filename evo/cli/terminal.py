@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
 
 from rich.console import Console
 from rich.markup import escape
@@ -34,29 +33,27 @@ def error_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def plain_table(*headings: str, numbers: Collection[str] = (), title: str | None = None) -> Table:
+    """Return a table without a frame; columns of numbers are aligned to the right and never folded."""
+    view = Table(show_edge=False, pad_edge=False, title=title, title_justify="left")
+    for heading in headings:
+        number = heading in numbers
+        view.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return view
+
+
 def print_table1(run: Run) -> None:
     """Print the reproduction of Table 1: the report's accuracies beside ours, measured both ways."""
-    from evo.report2019.table import table1_table
+    from evo.report2019.table import HEADINGS, accuracy_rows, table1_table
 
     console = output_console()
     table = table1_table(run)
+    shown = {place: name for place, name in enumerate(HEADINGS) if "median" not in name}
     for part in ("test", "train"):
-        view = Table(show_edge=False, pad_edge=False, title=f"{part.capitalize()} accuracy", title_justify="left")
-        view.add_column("row", overflow="fold")
-        for heading in ("report", "as reported", "difference", "evaluation mode", "n"):
-            view.add_column(heading, justify="right")
-        rows = table[(table["part"] == part) & (table["point"] == "last step")]
-        for name in rows["row"].unique():
-            both = {row["measurement"]: row for row in rows[rows["row"] == name].to_dict("records")}
-            reported, evaluation = both["as reported"], both["evaluation mode"]
-            view.add_row(
-                escape(name),
-                f"{reported['report']:.1%}",
-                _percent(reported),
-                "" if _missing(reported["difference"]) else f"{100 * reported['difference']:+.1f}",
-                _percent(evaluation),
-                str(reported["n"]),
-            )
+        heads = [name.removesuffix(": last step").removesuffix(" (percentage points)") for name in shown.values()]
+        view = plain_table(*heads, numbers=heads[1:], title=f"{part.capitalize()} accuracy (%)")
+        for cells in accuracy_rows(run, table, part):
+            view.add_row(*(escape(cells[place]) for place in shown))
         console.print(view)
         console.print()
     console.print(
@@ -83,9 +80,7 @@ def print_spaces() -> None:
     from evo.space.file import shipped_spaces
 
     console = output_console()
-    view = Table(show_edge=False, pad_edge=False)
-    for heading in ("space", "model", "dataset", "description"):
-        view.add_column(heading, overflow="fold")
+    view = plain_table("space", "model", "dataset", "description")
     for name, file in shipped_spaces().items():
         values = tomllib.loads(file.read_text(encoding="utf-8"))
         view.add_row(name, values.get("model", ""), values.get("dataset", ""), values.get("description", ""))
@@ -98,9 +93,7 @@ def print_space(space: SearchSpace) -> None:
     from evo.strategies import DEFAULT_STRATEGY, make_strategy
 
     console = output_console()
-    view = Table(show_edge=False, pad_edge=False)
-    for heading in ("gene", "kind", "values", "active"):
-        view.add_column(heading, overflow="fold")
+    view = plain_table("gene", "kind", "values", "active")
     for name, gene in space.genes.items():
         condition = " and ".join(f"{parent} = {wanted}" for parent, wanted in (gene.when or {}).items())
         cells = (name, gene.type, gene.describe(), f"if {condition}" if condition else "always")
@@ -112,11 +105,10 @@ def print_space(space: SearchSpace) -> None:
     points = f"{space.points:,.0f}" if math.isfinite(space.points) else "infinitely many"
     settings = ", ".join(f"{name} {value}" for name, value in space.training.model_dump(exclude_none=True).items())
     console.print(f"points: {points}. training: {settings}.", markup=False)
-    name = space.search.strategy or DEFAULT_STRATEGY
-    defaults = space.search
-    algorithm = make_strategy(
-        name, space, population=defaults.population, budget=defaults.budget, generations=defaults.generations
-    )
+    search = space.search
+    name = search.strategy or DEFAULT_STRATEGY
+    sizes = {"population": search.population, "budget": search.budget, "generations": search.generations}
+    algorithm = make_strategy(name, space, **sizes)
     console.print(
         f"by default: {name}, population {algorithm.population_size}, {algorithm.limit} trainings.", markup=False
     )
@@ -144,13 +136,3 @@ def _time(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _percent(row: Mapping[Any, Any]) -> str:
-    if _missing(row["ours"]):
-        return ""
-    return f"{row['ours']:.1%}" + ("" if _missing(row["std"]) else f" ± {100 * row['std']:.1f}")
-
-
-def _missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)

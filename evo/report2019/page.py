@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -14,16 +14,7 @@ from evo.files import write_text
 from evo.record.run import Run
 from evo.record.tables import write_csv
 from evo.report2019.figures import figure_caption, table1_figures
-from evo.report2019.table import (
-    AS_REPORTED,
-    EVALUATION_MODE,
-    LAST_STEP,
-    MEDIAN,
-    conclusion,
-    rows_of,
-    spikes_sentence,
-    table1_table,
-)
+from evo.report2019.table import HEADINGS, accuracy_rows, conclusion, rows_of, spikes_sentence, table1_table
 from evo.report2019.table1 import Row, chosen_rows
 from evo.reports.html import picture
 from evo.reports.page import Block, Commands, Facts, Section, Table, Text, page_text
@@ -36,10 +27,6 @@ Shown: TypeAlias = "dict[str, tuple[Sequence[str], list[list[str]]]]"
 
 TITLE = "Table 1 of the 2019 report, trained again"
 SETTINGS = ("row", "hidden layers", "learning rate", "batch size", "max steps", "dropout", "batch norm")
-HEADINGS = (
-    *("row", "report", f"{AS_REPORTED}: {LAST_STEP}", "difference (percentage points)", f"{AS_REPORTED}: {MEDIAN}"),
-    *(f"{EVALUATION_MODE}: {LAST_STEP}", f"{EVALUATION_MODE}: {MEDIAN}", "n"),
-)
 MEANINGS = (
     "As reported: the 2019 report never left training mode. Its train accuracy is that of the last minibatch only, "
     "and its test accuracy that of the test images while dropout still drops units and batch norm uses the statistics "
@@ -148,8 +135,7 @@ def _command(run: Run, *, figures: bool) -> str:
 def _shown(run: Run, table: pd.DataFrame) -> Shown:
     rows = rows_of(run)
     accuracies = {
-        f"{part.capitalize()} accuracy (%)": (HEADINGS, [_accuracy_cells(run, table, row, part) for row in rows])
-        for part in ("test", "train")
+        f"{part.capitalize()} accuracy (%)": (HEADINGS, accuracy_rows(run, table, part)) for part in ("test", "train")
     }
     return {"Networks": (SETTINGS, [_settings_cells(row) for row in rows]), **accuracies}
 
@@ -158,28 +144,3 @@ def _settings_cells(row: Row) -> list[str]:
     layers = ", ".join(map(str, row.hidden_layers))
     dropout, batch_norm = f"{row.dropout:g}" if row.dropout else "", "yes" if row.batch_norm else ""
     return [row.name, layers, scientific(row.learning_rate), str(row.batch_size), str(row.steps), dropout, batch_norm]
-
-
-def _accuracy_cells(run: Run, table: pd.DataFrame, row: Row, part: str) -> list[str]:
-    here = table[(table["row"] == row.name) & (table["part"] == part)]
-    cells = {(entry["measurement"], entry["point"]): entry for entry in here.to_dict("records")}
-    last, n = cells[AS_REPORTED, LAST_STEP], max(entry["n"] for entry in cells.values())
-    ours = {key: _mean_and_deviation(entry) for key, entry in cells.items()}
-    return [
-        *(row.name, f"{100 * last['report']:.1f}", ours[AS_REPORTED, LAST_STEP], _difference(last)),
-        *(ours[AS_REPORTED, MEDIAN], ours[EVALUATION_MODE, LAST_STEP], ours[EVALUATION_MODE, MEDIAN]),
-        str(n) if n == run.settings.seeds else f"{n} of {run.settings.seeds}",
-    ]
-
-
-def _mean_and_deviation(entry: Mapping[Any, Any]) -> str:
-    if pd.isna(entry["ours"]):
-        return ""
-    return f"{100 * entry['ours']:.1f}" + ("" if pd.isna(entry["std"]) else f" ± {100 * entry['std']:.1f}")
-
-
-def _difference(entry: Mapping[Any, Any]) -> str:
-    if pd.isna(entry["difference"]):
-        return ""
-    shown = round(100 * entry["difference"], 1) + 0.0  # minus zero becomes zero
-    return f"{shown:+.1f} ({'within' if entry['within'] else 'beyond'} {100 * entry['tolerance']:.1f})"

@@ -58,10 +58,8 @@ def configuration_of(
     for name, known in (("optimiser", OPTIMISERS), ("preprocess", PREPROCESSING)):
         if name in fixed:
             check_name(f"--{name}", fixed[name], known)
-    return {**DEFAULT_TRAINING, **DEFAULT_NETWORKS.get(model, {}), **given}, {
-        **DEFAULT_SETTINGS.get(model, {}),
-        **fixed,
-    }
+    configuration = DEFAULT_TRAINING | DEFAULT_NETWORKS.get(model, {}) | given
+    return configuration, DEFAULT_SETTINGS.get(model, {}) | fixed
 
 
 def _layers(name: str, text: str) -> tuple[int, ...]:

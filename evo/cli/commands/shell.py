@@ -43,14 +43,11 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
             if options["debug"]:
                 raise
             expected = isinstance(error, EvoError)
-            typer.echo(f"error: {error if expected else _unexpected(error)}", err=True)
-            raise typer.Exit(error.exit_code if isinstance(error, EvoError) else 1) from None
+            text = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
+            typer.echo(f"error: {text}", err=True)
+            raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
     return run
-
-
-def _unexpected(error: Exception) -> str:
-    return f"{type(error).__name__}: {error} (--debug shows where)"
 
 
 def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,76 +80,56 @@ def watched(
         arguments: Of the command; by default what the options say about its work.
         again: The words of the command that continues after a stop; by default `resume` and the run's folder.
     """
+    from evo.cli.any_report import show_result
     from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console
     from evo.errors import StorageError
     from evo.loop.search_loop import Stop
-    from evo.record.folder import is_run
     from evo.tracking import Tracking
 
     arguments = arguments_of(options) if arguments is None else arguments
     observer = TerminalObserver(error_console(), quiet=options["quiet"])
-    elsewhere = ["--dask", options["dask"]] if options.get("dask") else []
     try:
         with StopOnSignals() as signals, observer, Tracking(_trackers(options), observer) as watching:
             run = command(observer=watching, stop_check=signals.check, **arguments)
     except (Stop, KeyboardInterrupt) as stop:
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
-        if observer.path is not None:
-            typer.echo(f"Continue with:  {_again(again, observer, elsewhere)}", err=True)
-        elif isinstance(path := arguments.get("path"), Path) and is_run(path):  # it was to be resumed
-            typer.echo(f"Continue with:  evo {shlex.join(('resume', str(path), *elsewhere))}", err=True)
-        else:
-            typer.echo("No training had begun; nothing was written.", err=True)
+        command_again = _again(observer, options, arguments, again)
+        nothing = "No training had begun; nothing was written."
+        typer.echo(f"Continue with:  {command_again}" if command_again else nothing, err=True)
         raise typer.Exit(code) from None
     except StorageError as error:
-        if observer.path is None or not is_run(observer.path):
+        if not (command_again := _again(observer, options, arguments, again)):
             raise
-        remedy = f"What was recorded is safe. Once that is fixed, continue with:  {_again(again, observer, elsewhere)}"
+        remedy = f"What was recorded is safe. Once that is fixed, continue with:  {command_again}"
         raise StorageError(f"{error}\n{remedy}") from error
     show_result(run, write_figures=True)
 
 
-def _again(words: Sequence[str], observer: TerminalObserver, elsewhere: Sequence[str]) -> str:
-    """Return the command that continues what was stopped, on the cluster where it was."""
-    return f"evo {shlex.join([*(words or ('resume', str(observer.path))), *elsewhere])}{observer.model_option}"
+def _again(
+    observer: TerminalObserver, options: Mapping[str, Any], arguments: Mapping[str, Any], words: Sequence[str]
+) -> str:
+    """Return the command that continues what was stopped, on the cluster where it was; empty if there is no run."""
+    from evo.cli.progress import command_on
+    from evo.record.folder import is_run
 
-
-def show_result(run: Run, *, write_figures: bool = False) -> None:
-    """Print what a finished run has found.
-
-    Args:
-        run: A search, listed trainings, or Table 1.
-        write_figures: Also write the figures of a run that searched nothing.
-    """
-    from evo.cli.result import print_result, print_trainings
-    from evo.cli.terminal import print_table1
-    from evo.record.settings import LISTED
-    from evo.report2019.table1 import NAME
-
-    if run.settings.strategy != LISTED or run.path is None:
-        print_result(run)
-    elif run.settings.space_name == NAME:
-        if write_figures:
-            from evo.report2019.page import write_table1
-            from evo.report2019.reproduction import figure_runs
-
-            write_table1(run, figure_runs(run.path))
-        print_table1(run)
-    else:
-        if write_figures:
-            from evo.reports.training import write_training
-
-            write_training(run)
-        print_trainings(run)
+    elsewhere = ["--dask", options["dask"]] if options.get("dask") else []
+    run = observer.progress.run if observer.progress is not None else None
+    path = arguments.get("path") if run is None else run.path
+    if not isinstance(path, Path) or not is_run(path):
+        return ""
+    if run is None or words:
+        return shlex.join(["evo", *(words or ("resume", str(path))), *elsewhere])
+    return command_on(run, "resume", *elsewhere)
 
 
 def _trackers(options: Mapping[str, Any]) -> list[Tracker]:
     from evo.tracking import MLflow, TensorBoard
 
-    return [*([TensorBoard()] if options.get("tensorboard") else []), *([MLflow()] if options.get("mlflow") else [])]
+    trackers = {"tensorboard": TensorBoard, "mlflow": MLflow}
+    return [tracker() for name, tracker in trackers.items() if options.get(name)]
 
 
 def seconds_of(text: str | None, option: str) -> float | None:

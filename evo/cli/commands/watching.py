@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from evo.cli.commands import options as option
-from evo.cli.commands.shell import guarded, show_result
+from evo.cli.commands.shell import guarded
 
 
 @guarded
@@ -29,6 +29,7 @@ def watch(
 
       evo watch results/mlp-1 --once
     """
+    from evo.cli.any_report import show_result
     from evo.cli.live import TerminalObserver, print_progress
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
