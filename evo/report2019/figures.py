@@ -48,9 +48,8 @@ def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
             continue
         figures[f"figure-{number}"], [axes] = new_figure(4.6)
         if kind == "accuracy" and report is not None:
-            axes.axhline(
-                report, color="black", linestyle=":", linewidth=1, label=f"report, test at the end: {report:g}"
-            )
+            label = f"report, test at the end: {report:g}"
+            axes.axhline(report, color="black", linestyle=":", linewidth=1, label=label)
         protocol = f"{training.setting_text(owner, individual.genome)}; {training.seeds_text(len(curves))}"
         heading = training.wrapped(f"Figure {number}: {title}", protocol)
         training.draw(axes, kind, curves, training.lines_of(owner, individual.genome, kind), heading)

@@ -15,15 +15,15 @@ from evo.record.run import Run
 from evo.record.tables import write_csv
 from evo.report2019.figures import figure_caption, table1_figures
 from evo.report2019.table import HEADINGS, accuracy_rows, conclusion, rows_of, spikes_sentence, table1_table
-from evo.report2019.table1 import Row, chosen_rows
+from evo.report2019.table1 import chosen_rows
 from evo.reports.html import picture
 from evo.reports.page import Block, Commands, Facts, Section, Table, Text, page_text
 from evo.reports.style import scientific
 from evo.reports.tables import markdown_table
 from evo.reports.training import run_folder_of
 
-Shown: TypeAlias = "dict[str, tuple[Sequence[str], list[list[str]]]]"
-"""Tables by their headings: the names of their columns, and cells as text."""
+Shown: TypeAlias = "tuple[str, Sequence[str], list[list[str]]]"
+"""A table: its heading, the names of its columns, and its cells as text."""
 
 TITLE = "Table 1 of the 2019 report, trained again"
 SETTINGS = ("row", "hidden layers", "learning rate", "batch size", "max steps", "dropout", "batch norm")
@@ -52,13 +52,10 @@ def table1_markdown(run: Run, *, figures: bool = False) -> str:
     command = f"```bash\n{_command(run, figures=figures)}\n```\n"
     tables = "".join(
         f"## {heading}\n\n{markdown_table(headings, rows, rule='---:')}\n"
-        for heading, (headings, rows) in _shown(run, table).items()
+        for heading, headings, rows in _shown(run, table)
     )
-    return (
-        f"# {TITLE}\n\n{facts}\n{command}\n{tables}"
-        + "\n\n".join([spikes_sentence(table), *MEANINGS, *conclusion(table)])
-        + "\n"
-    )
+    notes = "\n\n".join(_notes(table))
+    return f"# {TITLE}\n\n{facts}\n{command}\n{tables}{notes}\n"
 
 
 def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
@@ -80,12 +77,10 @@ def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
     write_text(folder / "table1.md", table1_markdown(run, figures=bool(extra)))
     command = Commands([("the command that makes this table", _command(run, figures=bool(extra)))])
     sections = [Section("Summary", [Facts(_facts(run)), command])]
-    for heading, (headings, rows) in _shown(run, table).items():
+    for heading, headings, rows in _shown(run, table):
         cells = [[(cell, place > 0) for place, cell in enumerate(row)] for row in rows]
         sections.append(Section(heading, [Table(heading, headings, cells)]))
-    sections.append(
-        Section("Notes", [Text(sentence) for sentence in [spikes_sentence(table), *MEANINGS, *conclusion(table)]])
-    )
+    sections.append(Section("Notes", [Text(sentence) for sentence in _notes(table)]))
     pictures: list[Block] = [
         picture(folder, name, figure_caption(name), figure_caption(name), figure)
         for name, figure in table1_figures(run, extra).items()
@@ -93,6 +88,10 @@ def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
     sections.append(Section("Figures", pictures or [Text("No training is complete yet.")]))
     write_text(folder / "table1.html", page_text(TITLE, sections))
     return folder / "table1.html"
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    return [spikes_sentence(table), *MEANINGS, *conclusion(table)]
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -132,15 +131,16 @@ def _command(run: Run, *, figures: bool) -> str:
     return shlex.join(["evo", "table1", *words])
 
 
-def _shown(run: Run, table: pd.DataFrame) -> Shown:
-    rows = rows_of(run)
-    accuracies = {
-        f"{part.capitalize()} accuracy (%)": (HEADINGS, accuracy_rows(run, table, part)) for part in ("test", "train")
-    }
-    return {"Networks": (SETTINGS, [_settings_cells(row) for row in rows]), **accuracies}
-
-
-def _settings_cells(row: Row) -> list[str]:
-    layers = ", ".join(map(str, row.hidden_layers))
-    dropout, batch_norm = f"{row.dropout:g}" if row.dropout else "", "yes" if row.batch_norm else ""
-    return [row.name, layers, scientific(row.learning_rate), str(row.batch_size), str(row.steps), dropout, batch_norm]
+def _shown(run: Run, table: pd.DataFrame) -> list[Shown]:
+    settings = [
+        [
+            *(row.name, ", ".join(map(str, row.hidden_layers)), scientific(row.learning_rate)),
+            *(str(row.batch_size), str(row.steps), f"{row.dropout:g}" if row.dropout else ""),
+            "yes" if row.batch_norm else "",
+        ]
+        for row in rows_of(run)
+    ]
+    accuracies = [
+        (f"{part.capitalize()} accuracy (%)", HEADINGS, accuracy_rows(run, table, part)) for part in ("test", "train")
+    ]
+    return [("Networks", SETTINGS, settings), *accuracies]
