@@ -1,6 +1,6 @@
 """A search of 20 ms trainings as a process of its own, with the signals and exit codes of the command line.
 
-python -m tests.faults.fake_search FOLDER BUDGET: begins a search in the folder, or goes on with the one there.
+python -m tests.faults.fake_search FOLDER BUDGET: begins a search in the folder, or resumes the one that is there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(folder: Path, budget: int) -> None:
         )
 
     try:
-        guarded(lambda: watched(command, quiet=True), debug=False)
+        guarded(lambda debug: watched(command, {"quiet": True}, {}))(debug=False)
     except typer.Exit as end:
         sys.exit(end.exit_code)
 
