@@ -40,9 +40,10 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
             f"--output {output}: {', '.join(run.name for run in tables or listed)}: the pages of `evo table1` and of "
             "several trainings are written to their own folders; remove --output"
         )
+    from evo.report2019.page import write_table1  # here: it imports torch, which the report of a search does not need
+
     return [
-        _write_table1(run) if run in tables else write_training_page(run, output or run_folder_of(run))
-        for run in listed
+        write_table1(run) if run in tables else write_training_page(run, output or run_folder_of(run)) for run in listed
     ]
 
 
@@ -53,27 +54,17 @@ def show_result(run: Run, *, write_figures: bool = False) -> None:
 
     if run.settings.strategy != LISTED:
         print_result(run)
-    elif _is_table1(run):
-        if write_figures:
-            _write_table1(run)
-        print_table1(run)
-    else:
-        if write_figures:
-            from evo.reports.training import write_training
+        return
+    from evo.report2019.page import write_table1
+    from evo.reports.training import write_training
 
-            write_training(run)
-        print_trainings(run)
+    write, show = (write_table1, print_table1) if _is_table1(run) else (write_training, print_trainings)
+    if write_figures:
+        write(run)
+    show(run)
 
 
 def _is_table1(run: Run) -> bool:
-    from evo.report2019.table1 import NAME  # here: it imports torch, which a search's report does not need
+    from evo.report2019.table1 import NAME
 
     return run.settings.space_name == NAME
-
-
-def _write_table1(run: Run) -> Path:
-    from evo.report2019.page import write_table1
-    from evo.report2019.reproduction import figure_runs
-    from evo.reports.training import run_folder_of
-
-    return write_table1(run, figure_runs(run_folder_of(run)))

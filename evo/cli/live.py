@@ -8,7 +8,6 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -149,12 +148,14 @@ def best_lines(progress: Progress, width: int, most: int) -> list[Text]:
     beside = len(head) + 2 if width - len(head) - 2 >= FACT_WIDTH else 2
     if beside == 2:  # the genome goes below
         return [head, *(Text(f"  {line}") for line in wrapped(best.genome, width - 2, most - 1))]
-    first, *others = wrapped(best.genome, width - beside, most)
+    first, *others = wrapped(best.genome, width - beside, most) or [""]
     return [Text.assemble(head, "  ", first), *(Text(" " * beside + line) for line in others)]
 
 
 def wrapped(text: str, width: int, lines: int) -> list[str]:
-    """Return as many lines of a text as there is room for."""
+    """Return the lines of a text, at most so many; the last one says what was left out."""
+    if lines < 1:
+        return []
     return textwrap.wrap(text, max(4, width), max_lines=lines, placeholder=" …", break_on_hyphens=False)
 
 
@@ -162,14 +163,9 @@ def row_grid(run: Run, evaluations: list[Evaluation], width: int, *, genomes: bo
     """Return the last evaluations, newest last; if asked, with their genomes or the reasons why they failed."""
     grid = _grid(4, gap=2)
     grid.columns[2].justify = "right"
-    heads = [
-        (
-            f"#{entry.individual}",
-            f"{entry.fitness:.4f}" if entry.succeeded else entry.status.replace("_", " "),
-            seconds_text(entry.seconds) if entry.shared_with is None else "",
-        )
-        for entry in evaluations
-    ]
+    results = [f"{e.fitness:.4f}" if e.succeeded else e.status.replace("_", " ") for e in evaluations]
+    times = [seconds_text(e.seconds) if e.shared_with is None else "" for e in evaluations]
+    heads = [(f"#{e.individual}", *rest) for e, *rest in zip(evaluations, results, times, strict=True)]
     room = width - sum(2 + max(map(len, column)) for column in zip(*heads, strict=True))
     for entry, (number, result, seconds) in zip(evaluations, heads, strict=True):
         reason = texts.reason_of(entry)
@@ -217,21 +213,16 @@ class TerminalObserver:
     def __enter__(self) -> TerminalObserver:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
 
     def started(self, run: Run, total: int) -> None:
         """Say what the run does, and show its numbers from now on."""
-        settings = run.settings
+        settings, variant = run.settings, (run.settings.dataset or {}).get("variant")
+        what = f"{settings.model} on {variant}, {settings.device} {settings.precision} {settings.engine}"
         if settings.objective is not None:
             what = f"the objective {settings.objective}"
-        else:
-            dataset = settings.dataset or {}
-            how = f"{settings.device} {settings.precision} {settings.engine}"
-            what = f"{settings.model} on {dataset.get('variant')}, {how}"
         bound = "" if settings.strategy == LISTED else f": up to {total} trainings"
         self.notify(f"{title_of(run)}{bound}, {what}")
         progress = Progress(run, total)
@@ -295,10 +286,10 @@ class TerminalObserver:
         width = self._console.width
         lines = self._console.render_lines(self._table, pad=False)
         # A terminal that got narrower has wrapped the lines: rich erases only as many as it wrote.
-        wrapped = sum(math.ceil(length / width) - 1 for length in self._drawn if length > width)
-        if wrapped:
+        folded = sum(math.ceil(length / width) - 1 for length in self._drawn if length > width)
+        if folded:
             up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
-            self._console.control(Control(ControlType.CARRIAGE_RETURN, *up * wrapped))
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, *up * folded))
         lines.append([])  # for the cursor: the "^C" that a terminal echoes must not break the last line
         self._drawn = [Segment.get_line_length(line) for line in lines]
         return SegmentLines(lines, new_lines=True)

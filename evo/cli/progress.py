@@ -77,7 +77,7 @@ class Progress:
         self.recent: deque[Evaluation] = deque(maxlen=RECENT)
         self._seconds: list[float] = []
         self._fitnesses: dict[int, dict[int, float | None]] = {}
-        self._standings: dict[int, tuple[int, int, int, float]] = {}
+        self._standings: dict[int, tuple[float, ...]] = {}
         self._turns: Counter[int] = Counter()
         self._members: tuple[int, ...] | None = None
         for evaluation in run.results:
@@ -157,13 +157,9 @@ class Progress:
             first = self.run.evaluations.get((number, 0))
             if first is not None and first.succeeded:
                 individual, known = self.run.individuals[number], list(self._fitnesses[number].values())
-                self._standings[number] = standing(individual, known, turns[number], first.paused_at)
-        leader = self.best.individual if self.best else None
-        candidates = set(self._standings) if leader in changed else changed & set(self._standings)
-        if leader is not None:
-            candidates.add(leader)
-        if candidates:
-            number = max(candidates, key=lambda number: (*self._standings[number], -number))
+                self._standings[number] = *standing(individual, known, turns[number], first.paused_at), -number
+        if self._standings:
+            number = max(self._standings, key=self._standings.__getitem__)
             fitnesses = [fitness for fitness in self._fitnesses[number].values() if fitness is not None]
             self.best = Best(number, statistics.fmean(fitnesses), genome_text(self.run, number))
 

@@ -20,6 +20,7 @@ from evo.errors import SearchError
 from evo.individual import Evaluation, genome_key, replicate_number
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
+from evo.reports.comparison_output import estimate_text
 from evo.reports.search_data import SearchData
 from evo.reports.statistics import mean_estimate
 
@@ -50,8 +51,8 @@ def print_result(run: Run, console: Console | None = None) -> None:
         raise SearchError(nothing_complete(run))
     console = console or output_console()
     best = run.best
-    genes = [(name, printable(short(run.space.genes[name].to_text(value)))) for name, value in best.config.items()]
-    genes.insert(0, ("individual", str(best.id)))
+    genes = [("individual", str(best.id))]
+    genes += [(name, printable(short(run.space.genes[name].to_text(value)))) for name, value in best.config.items()]
     title = f"Best of {len(run.search_evaluations)} {noun_of(run)}"
     worth, interval = _worth(run)
     _print_box(console, title, [("", genes), ("", worth), ("", _cost(run))], interval)
@@ -120,9 +121,8 @@ def _nothing_new_left(run: Run) -> bool:
 
 def mean_text(values: Sequence[float], within: tuple[float, float]) -> str:
     """Return a mean with its 95 % interval and the number of values; a single value has no interval."""
-    estimate = mean_estimate(values, within)
-    interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.4f}, {estimate.high:.4f}] (n = {len(values)})"
-    return f"{estimate.value:.4f}{interval}"
+    count = f" (n = {len(values)})" if len(values) > 1 else ""
+    return estimate_text(mean_estimate(values, within)) + count
 
 
 def _worth(run: Run) -> tuple[Rows, bool]:

@@ -14,6 +14,7 @@ from evo.files import write_text
 from evo.record.run import Run
 from evo.record.tables import write_csv
 from evo.report2019.figures import figure_caption, table1_figures
+from evo.report2019.reproduction import figure_runs
 from evo.report2019.table import HEADINGS, accuracy_rows, conclusion, rows_of, spikes_sentence, table1_table
 from evo.report2019.table1 import chosen_rows
 from evo.reports.html import picture
@@ -58,12 +59,12 @@ def table1_markdown(run: Run, *, figures: bool = False) -> str:
     return f"# {TITLE}\n\n{facts}\n{command}\n{tables}{notes}\n"
 
 
-def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
+def write_table1(run: Run, extra: Mapping[str, Run] | None = None) -> Path:
     """Write table1.csv, table1.md, table1.html and figures/ into the folder of a run.
 
     Args:
         run: Of `evo table1`, finished or not.
-        extra: The runs "numpy_mlp" and "cnn" of the report's other figures, where there are any.
+        extra: The runs "numpy_mlp" and "cnn" of the report's other figures; by default those in the run's folder.
 
     Returns:
         The path of the HTML file.
@@ -72,6 +73,7 @@ def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
         RunError: The run is in memory.
     """
     folder = run_folder_of(run)
+    extra = figure_runs(folder) if extra is None else extra
     table = table1_table(run)
     write_csv(table, folder / "table1.csv")
     write_text(folder / "table1.md", table1_markdown(run, figures=bool(extra)))

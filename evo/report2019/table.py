@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from evo.individual import Individual
+from evo.individual import Genome
 from evo.record.run import Run
 from evo.report2019.table1 import Row, chosen_rows
-from evo.reports.training import Curve, complete_trainings
+from evo.reports.training import Curve
 
 AS_REPORTED, EVALUATION_MODE = "as reported", "evaluation mode"
 LAST_STEP, MEDIAN = "last step", "median of the last five"
@@ -54,7 +54,7 @@ def table1_table(run: Run) -> pd.DataFrame:
     Args:
         run: Of `evo table1`, finished or not: a row that no seed has finished has n = 0 and empty cells.
     """
-    records = [record for row in rows_of(run) for record in _records(row, curves_of_row(run, row))]
+    records = [record for row in rows_of(run) for record in _records(row, curves_of(run, row.genome))]
     table = pd.DataFrame(records, columns=COLUMNS)
     numbers = dict.fromkeys(("report", "ours", "std", "difference", "tolerance"), "float64")
     return table.astype({**numbers, "n": "int64", "within": object, "spikes": "Int64"})
@@ -106,19 +106,10 @@ def rows_of(run: Run) -> list[Row]:
     return [row for row in chosen_rows([]) if row.genome in run.configurations]
 
 
-def individual_of(run: Run, row: Row) -> Individual | None:
-    """Return the individual of a row; None where the run has none."""
-    return next((individual for individual in run.individuals if individual.genome == row.genome), None)
-
-
-def curves_of_row(run: Run, row: Row) -> list[Curve]:
-    """Return the curves of a row's complete trainings."""
-    return complete_curves(run, individual_of(run, row))
-
-
-def complete_curves(run: Run, individual: Individual | None) -> list[Curve]:
-    """Return the curves of the complete trainings; others are no result."""
-    return [entry.curve for entry in complete_trainings(run, individual)] if individual is not None else []
+def curves_of(run: Run, genome: Genome) -> list[Curve]:
+    """Return the curves of a network's complete trainings; others are no result."""
+    individuals = {individual.id for individual in run.individuals if individual.genome == genome}
+    return [entry.curve for entry in run.search_evaluations if entry.individual in individuals and entry.complete]
 
 
 def accuracy_rows(run: Run, table: pd.DataFrame, part: str) -> list[list[str]]:

@@ -63,10 +63,10 @@ def test_a_reproduction_of_table_1_has_its_own_page(trained: Path, monkeypatch: 
     table.settings.space_name = NAME
     asked = []
 
-    def written(run: Run, extra: object) -> Path:
-        asked.append((run, extra))
+    def written(run: Run) -> Path:
+        asked.append(run)
         return trained / "table1.html"
 
     monkeypatch.setattr("evo.report2019.page.write_table1", written)
     assert write_any_report([table], None) == [trained / "table1.html"]
-    assert asked == [(table, {})]
+    assert asked == [table]

@@ -1,4 +1,4 @@
-"""Commands that show what runs have found: compare, report, replay."""
+"""Commands that show what runs do and have found: watch, compare, report, replay."""
 
 from __future__ import annotations
 
@@ -34,6 +34,46 @@ def _loaded(path: Path) -> Run:
             err=True,
         )
     return run
+
+
+@guarded
+def watch(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    once: Annotated[bool, typer.Option("--once", help="Print how it stands now, and end.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a run that is not there yet.")] = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Follow a running search from another terminal, without disturbing it, until it is finished.
+
+    Ctrl-C ends the watching, not the search. A run that is stopped is shown, too: it may be resumed meanwhile.
+
+    Examples:
+
+      evo watch results/mlp-1
+
+      evo watch results/mlp-1 --once
+    """
+    from evo.cli.any_report import show_result
+    from evo.cli.live import TerminalObserver, print_progress
+    from evo.cli.signals import StopOnSignals
+    from evo.cli.terminal import error_console, output_console
+    from evo.cli.watching import follow, now, wait_for
+    from evo.loop.search_loop import Stop
+
+    try:
+        with StopOnSignals() as signals, TerminalObserver(error_console(), quiet=quiet) as observer:
+            if wait:
+                observer.notify(f"waiting for a run in {run}")
+                wait_for(run, signals.check)
+            if once:
+                print_progress(output_console(), *now(run))
+                return
+            finished = follow(run, observer, signals.check)
+    except Stop as stop:
+        typer.echo("stopped watching; the run itself is not touched.", err=True)
+        raise typer.Exit(stop.exit_code) from None
+    show_result(finished)
 
 
 @guarded
@@ -87,17 +127,16 @@ def _check_files(wanted: Mapping[str, Path], overwrite: bool) -> bool:
     from evo.errors import ConfigurationError
     from evo.record.folder import check_output_file
 
-    to_stdout = [name for name, path in wanted.items() if path == STDOUT]
-    if len(to_stdout) > 1:
-        raise ConfigurationError(f"{' and '.join(to_stdout)}: stdout takes one of them; give files for the others")
     seen: dict[Path, str] = {}
     for name, path in wanted.items():
-        if path == STDOUT:
-            continue
-        check_output_file(path, name, overwrite=overwrite)
-        if (first := seen.setdefault(path.resolve(), name)) != name:
+        first = seen.setdefault(path.resolve() if path != STDOUT else STDOUT, name)
+        if path == STDOUT and first != name:
+            raise ConfigurationError(f"{first} and {name}: stdout takes one of them; give files for the others")
+        if first != name:
             raise ConfigurationError(f"{name} {path}: is the file of {first}, too; choose another")
-    return bool(to_stdout)
+        if path != STDOUT:
+            check_output_file(path, name, overwrite=overwrite)
+    return STDOUT in seen
 
 
 def _patterns(texts: Sequence[str]) -> dict[str, str]:

@@ -90,16 +90,9 @@ def train(
     fixed = {name: options[name] for name in ("optimiser", "preprocess", "training_mode")}
     fixed["evaluate_every"] = evaluate_every if evaluate_every is not None else grid_for(steps)
     configuration, settings = configuration_of(model, genes, gene or (), fixed)
-    arguments = {
-        "space": space_of([configuration], name="train", model=model, dataset="cifar10", training=settings),
-        "configurations": [configuration],
-        "execution": execution_of(options),
-        "seeds": seeds,
-        "seed": seed,
-        "fitness": fitness,
-        "keep_weights": save,
-    }
-    watched(train_configurations, options, arguments)
+    space = space_of([configuration], name="train", model=model, dataset="cifar10", training=settings)
+    train = functools.partial(train_configurations, space, [configuration], execution_of(options))
+    watched(train, options, {"seeds": seeds, "seed": seed, "fitness": fitness, "keep_weights": save})
 
 
 @guarded
@@ -141,14 +134,9 @@ def table1(
     from evo.report2019.table1 import NAME, chosen_rows
 
     folder = output or free_output(Path("results"), NAME)
-    arguments = {
-        "rows": chosen_rows([name for name in rows.split(",") if name.strip()] or ([rows] if rows else [])),
-        "execution": execution_of(options, output=folder),
-        "seeds": seeds,
-        "seed": seed,
-        "figures": figures,
-    }
+    chosen = chosen_rows([name for name in rows.split(",") if name.strip()] or ([rows] if rows else []))
+    train_rows = functools.partial(reproduce, chosen, execution_of(options, output=folder))
     again = ["resume", str(folder)]
     if figures:  # which `resume` does not know
         again = ["table1", *(["--rows", rows] if rows else []), "--seeds", str(seeds), "--figures", "-o", str(folder)]
-    watched(reproduce, options, arguments, again=again)
+    watched(train_rows, options, {"seeds": seeds, "seed": seed, "figures": figures}, again=again)
