@@ -33,9 +33,9 @@ def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Conso
             console.print(f"{name}: not finished{_winner_text(run)}; evo resume continues it", markup=False)
     if len({str(variant) for variant in comparison.table["dataset"]}) > 1:
         console.print("These runs are on different data: their accuracies cannot be compared.", style="bold yellow")
-    measured = "test" if _tested(comparison.table) else "new seeds"
-    before = " before the test set was read" if measured == "test" else ""
-    gap = " gap: the search's accuracy minus test." if measured == "test" else ""
+    measured, before, gap = "new seeds", "", ""
+    if _tested(comparison.table):
+        measured, before, gap = "test", " before the test set was read", " gap: the search's accuracy minus test."
     console.print(
         f"* the winner, named by the mean over new seeds{before}. {measured}: mean and 95 % interval (Student's t) "
         f"over n trainings on new seeds.{gap} trainings, seconds: of the search.",

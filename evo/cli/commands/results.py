@@ -11,6 +11,7 @@ import typer
 from evo.cli.commands import options as option
 from evo.cli.commands.options import of_output
 from evo.cli.commands.shell import execution_of, guarded
+from evo.errors import ConfigurationError
 from evo.individual import replicate_number
 
 if TYPE_CHECKING:
@@ -28,11 +29,8 @@ def _loaded(path: Path) -> Run:
 
     run = Run.load(path)
     if run.torn:
-        typer.echo(
-            f"warning: {path / 'journal.jsonl'}: the last line is cut off in the middle and left out; "
-            f"evo resume {path} does it again",
-            err=True,
-        )
+        note = f"the last line is cut off in the middle and left out; evo resume {path} does it again"
+        typer.echo(f"warning: {path / 'journal.jsonl'}: {note}", err=True)
     return run
 
 
@@ -124,7 +122,6 @@ def compare(
 
 def _check_files(wanted: Mapping[str, Path], overwrite: bool) -> bool:
     """Return whether data go to stdout; check that all files can be written before anything is."""
-    from evo.errors import ConfigurationError
     from evo.record.folder import check_output_file
 
     seen: dict[Path, str] = {}
@@ -141,8 +138,6 @@ def _check_files(wanted: Mapping[str, Path], overwrite: bool) -> bool:
 
 def _patterns(texts: Sequence[str]) -> dict[str, str]:
     """Return the patterns of run names that --group gives, by the group's name."""
-    from evo.errors import ConfigurationError
-
     patterns = {}
     for text in texts:
         name, equals, pattern = text.partition("=")
@@ -157,10 +152,7 @@ def _patterns(texts: Sequence[str]) -> dict[str, str]:
 @guarded
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of the report. Default: the run folder, of the first run."),
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Its folder. Default: the first run's.")] = None,
     debug: option.Debug = False,
 ) -> None:
     """Write one self-contained HTML file with figures, and the figures as PNG and SVG; written anew each time.
@@ -174,7 +166,6 @@ def report(
       evo report results/mlp-1 results/cnn-1 --output both
     """
     from evo.cli.any_report import write_any_report
-    from evo.errors import ConfigurationError
 
     if output is not None and output.exists() and not output.is_dir():
         raise ConfigurationError(f"--output {output}: is a file; give the name of a folder")
@@ -212,16 +203,14 @@ def replay(
 
       evo replay results/mlp-1 17 --seeds 10 --save best.safetensors
     """
-    execution = execution_of(locals())
+    where = execution_of(locals())
     from evo.cli.live import TerminalObserver
     from evo.cli.replay import print_replay
     from evo.cli.terminal import error_console, output_console
     from evo.loop.replay import replay_individual
 
     observer = TerminalObserver(error_console(), quiet=quiet)
-    replayed = replay_individual(
-        run, individual, execution, replicate=replicate, seeds=seeds, save=save, observer=observer
-    )
+    replayed = replay_individual(run, individual, where, replicate=replicate, seeds=seeds, save=save, observer=observer)
     print_replay(replayed, output_console())
     if replayed.saved is not None and replayed.model is not None:
         from evo.training.saved_model import loading_code

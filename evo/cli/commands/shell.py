@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
+from evo.errors import ConfigurationError, EvoError, StorageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -30,8 +32,6 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
 
     @functools.wraps(command)
     def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
-        from evo.errors import EvoError
-
         try:
             command(*arguments, **options)
         except (typer.Exit, typer.Abort):
@@ -84,7 +84,6 @@ def watched(
     from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console
-    from evo.errors import StorageError
     from evo.loop.search_loop import Stop
     from evo.tracking import Tracking
 
@@ -116,8 +115,8 @@ def _again(
     from evo.record.folder import is_run
 
     elsewhere = ["--dask", options["dask"]] if options.get("dask") else []
-    run = observer.progress.run if observer.progress is not None else None
-    path = arguments.get("path") if run is None else run.path
+    run = observer.progress.run if observer.progress else None
+    path = run.path if run else arguments.get("path")
     if not isinstance(path, Path) or not is_run(path):
         return ""
     if run is None or words:
@@ -134,8 +133,6 @@ def _trackers(options: Mapping[str, Any]) -> list[Tracker]:
 
 def seconds_of(text: str | None, option: str) -> float | None:
     """Return the seconds of a time such as 90s, 30m, 8h, 2d, 1h30m, or a bare number of seconds."""
-    from evo.errors import ConfigurationError
-
     if text is None:
         return None
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}

@@ -31,9 +31,7 @@ def train(
     dropout: Annotated[float | None, of_network(help="Rate (mlp, cnn).")] = None,
     batch_norm: Annotated[bool | None, of_network("--batch-norm/--no-batch-norm", help="(mlp, cnn)")] = None,
     batch_norm_kind: Annotated[str | None, of_network(help="torch, automatic or manual (mlp).")] = None,
-    gene: Annotated[
-        list[str] | None, of_network(help="NAME=VALUE: what else the model reads; can be repeated.")
-    ] = None,
+    gene: Annotated[list[str] | None, of_network(help="NAME=VALUE: what else the model reads; repeatable.")] = None,
     learning_rate: Annotated[float | None, of_training()] = None,
     batch_size: Annotated[int | None, of_training()] = None,
     steps: Annotated[int | None, of_training(help="Optimiser steps.")] = None,
@@ -52,8 +50,7 @@ def train(
     seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(help="What the seeds of the trainings derive from.")] = 0,
     fitness: Annotated[
-        str,
-        typer.Option(help=f"{one_of(*FITNESS_PARTS)}; test: train on all training images, measure on the test set."),
+        str, typer.Option(help=f"{one_of(*FITNESS_PARTS)}; test: use all training images, measure on the test set.")
     ] = "validation",
     dataset: Annotated[str | None, of_training(help=f"{one_of(*DATASETS)}. Default: cifar10.")] = None,
     data_dir: option.DataDir = None,
@@ -99,12 +96,8 @@ def train(
 def table1(
     rows: Annotated[str, typer.Option(help='Which rows, as "Default, GA2". Default: all six.')] = "",
     seeds: Seeds = 3,
-    figures: Annotated[
-        bool, typer.Option("--figures", help="Also train the NumPy network and the CNN of the report's figures.")
-    ] = False,
-    seed: Annotated[
-        int | None, typer.Option(help="What the seeds of the trainings derive from. Default: 42, the report's.")
-    ] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="Also train the NumPy network and the CNN.")] = False,
+    seed: Annotated[int | None, typer.Option(help="What all seeds derive from. Default: 42, the report's.")] = None,
     data_dir: option.DataDir = None,
     device: option.Device = "auto",
     precision: option.Precision = "auto",
