@@ -117,10 +117,9 @@ class Progress:
     @property
     def counts(self) -> list[tuple[str, int, int]]:
         """Evaluations that are done and their total: those of the search and, once it is over, of the finalists."""
-        settings = self.run.settings
         counts = [(noun_of(self.run), self.done, self.total)]
         if self.stage != "search":
-            total = len(self.run.finalists) * settings.finalist_seeds
+            total = len(self.run.finalists) * self.run.settings.finalist_seeds
             counts.append(("finalists", len(self.run.finalist_evaluations), total))
         return counts
 
@@ -235,10 +234,8 @@ def command_on(run: Run, command: str, *options: str) -> str:
 
 def genome_text(run: Run, individual: int) -> str:
     """Return a genome on one line: gene=value gene=value."""
-    genome = run.config_of(individual)
-    return printable(
-        " ".join(f"{name}={short(run.space.genes[name].to_text(value))}" for name, value in genome.items())
-    )
+    genes, genome = run.space.genes, run.config_of(individual)
+    return printable(" ".join(f"{name}={short(genes[name].to_text(value))}" for name, value in genome.items()))
 
 
 def printable(text: str) -> str:

@@ -18,9 +18,7 @@ from evo.space import SearchSpace
 
 WIDE = 200
 """Columns of a table that is not printed on a terminal: wide enough for everything."""
-SELECTED_ON_TEST = (
-    "Fitness is TEST accuracy (--fitness test): the test set chose these genomes, so it cannot judge them."
-)
+SELECTED_ON_TEST = "Fitness is TEST accuracy (--fitness test): the test set chose these genomes and cannot judge them."
 
 
 def output_console() -> Console:
@@ -98,10 +96,8 @@ def print_space(space: SearchSpace) -> None:
         condition = " and ".join(f"{parent} = {wanted}" for parent, wanted in (gene.when or {}).items())
         cells = (name, gene.type, gene.describe(), f"if {condition}" if condition else "always")
         view.add_row(*map(escape, cells))
-    console.print(
-        f"{space.name}: {space.model or 'no model'} on {space.dataset or 'no dataset'}; it is valid.", markup=False
-    )
-    console.print(view)
+    data = space.dataset or "no dataset"
+    console.print(f"{space.name}: {space.model or 'no model'} on {data}; it is valid.", view, sep="\n", markup=False)
     points = f"{space.points:,.0f}" if math.isfinite(space.points) else "infinitely many"
     settings = ", ".join(f"{name} {value}" for name, value in space.training.model_dump(exclude_none=True).items())
     console.print(f"points: {points}. training: {settings}.", markup=False)
@@ -109,10 +105,9 @@ def print_space(space: SearchSpace) -> None:
     name = search.strategy or DEFAULT_STRATEGY
     sizes = {"population": search.population, "budget": search.budget, "generations": search.generations}
     algorithm = make_strategy(name, space, **sizes)
-    console.print(
-        f"by default: {name}, population {algorithm.population_size}, {algorithm.limit} trainings.", markup=False
-    )
-    console.print(_estimate_text(space, algorithm.limit), markup=False)
+    size, limit = algorithm.population_size, algorithm.limit
+    console.print(f"by default: {name}, population {size}, {limit} trainings.", markup=False)
+    console.print(_estimate_text(space, limit), markup=False)
 
 
 def _estimate_text(space: SearchSpace, trainings: int) -> str:

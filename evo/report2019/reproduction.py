@@ -83,22 +83,17 @@ def figure_runs(folder: Path) -> dict[str, Run]:
 
 
 def _train(
-    space: SearchSpace,
-    configurations: Sequence[Genome],
-    execution: Execution,
-    seeds: int,
-    seed: int | None,
-    **watch: Any,
+    space: SearchSpace, genomes: Sequence[Genome], execution: Execution, seeds: int, seed: int | None, **watch: Any
 ) -> Run:
     """Start a run, or add what is missing to the one that is there."""
     if execution.overwrite or not is_run(Path(str(execution.output))):
         seed = SEED if seed is None else seed
-        return train_configurations(space, configurations, execution, seeds=seeds, seed=seed, fitness="test", **watch)
+        return train_configurations(space, genomes, execution, seeds=seeds, seed=seed, fitness="test", **watch)
     with contextlib.closing(Run.open(str(execution.output), warn=watch["observer"].warn)) as run:
         _check_same(run, space, execution, seed)
         settings = replace(run.settings, seeds=max(run.settings.seeds, seeds))
         as_before = replace(execution, device=None, precision=None, engine=None)  # "auto" is what the run has
-        return resume_run(run, settings, as_before, partial(train_listed, added=configurations), **watch)
+        return resume_run(run, settings, as_before, partial(train_listed, added=genomes), **watch)
 
 
 def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int | None) -> None:

@@ -20,9 +20,7 @@ DEFAULT_NETWORKS: dict[str, Genome] = {
     "numpy_mlp": {"hidden_layers": (100,), "learning_rate": 2e-3},
 }
 """What `evo train` trains by default, by the model's name."""
-DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {
-    "numpy_mlp": {"optimiser": "sgd", "preprocess": "subtract_mean_image"},
-}
+DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {"numpy_mlp": {"optimiser": "sgd", "preprocess": "subtract_mean_image"}}
 """Fixed settings of a model that differ from those of `TrainingSettings`."""
 
 

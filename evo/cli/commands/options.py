@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,15 @@ from evo import names
 def one_of(*choices: str) -> str:
     """Return names as a help text says them: "a, b or c"."""
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a time such as 90s, 30m, 8h, 2d, 1h30m, or a bare number of seconds."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise typer.BadParameter(f'"{text}" is not a time; write 90s, 30m, 8h or 1h30m')
+    return float(sum(float(number) * units[unit] for number, unit in parts))
 
 
 of_search = functools.partial(typer.Option, rich_help_panel="The search")
@@ -33,18 +43,22 @@ Strategy = Annotated[str | None, of_search(help=f"{one_of(*names.STRATEGIES)}. D
 Fitness = Annotated[
     str, of_search(help=f"{one_of(*names.FITNESS_PARTS)}; test: select on the test set, as the 2019 report did.")
 ]
-TimeBudget = Annotated[str | None, of_search(help="Stop after this time, as 90s, 30m or 8h; exit code 75, resumable.")]
+TIME: dict[str, Any] = {"parser": seconds_of, "metavar": "time"}
+TimeBudget = Annotated[
+    float | None, of_search(help="Stop after this, as 90s, 30m or 8h; exit code 75, resumable.", **TIME)
+]
 Finalists = Annotated[
     int | None, of_search(help="Genomes to retrain on three new seeds and test. Default: 3; 0: none.")
 ]
 Workers = Annotated[
     int | None, of_training(help="Trainings at a time; changes no result. Default: one per core; on a GPU, one.")
 ]
-Timeout = Annotated[str | None, of_training(help="Most time of a training, as 90s or 10m; a longer one fails.")]
+Timeout = Annotated[
+    float | None, of_training(help="Of one training, as 90s or 10m; one that takes longer fails.", **TIME)
+]
 CLUSTER = "Train on a Dask cluster: tcp://host:8786, tls://host:8786, a scheduler file, or local for one here."
 Dask = Annotated[
-    str | None,
-    of_training(metavar="ADDRESS|local", help=f"{CLUSTER} --workers is then the most trainings at a time."),
+    str | None, of_training(metavar="ADDRESS|local", help=f"{CLUSTER} --workers is then the most trainings at a time.")
 ]
 Dataset = Annotated[str | None, of_training(help=f"{one_of(*names.DATASETS)}.")]
 DataDir = Annotated[Path | None, of_training(help="Folder of the data; without --dataset, what lies there decides.")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
-from evo.errors import ConfigurationError, EvoError, StorageError
+from evo.errors import EvoError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from evo.tracking import Tracker
 
 Parameters = ParamSpec("Parameters")
-TIMES = ("time_budget", "timeout")
 OF_THE_SHELL = ("quiet", "debug", "tensorboard", "mlflow")
 """Options that say how a command shows its work, not what the work is."""
 
@@ -50,19 +48,12 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     return run
 
 
-def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the options of a command say about its work; times as seconds."""
-    arguments = {name: value for name, value in options.items() if name not in OF_THE_SHELL}
-    times = {name: seconds_of(value, f"--{name.replace('_', '-')}") for name, value in options.items() if name in TIMES}
-    return arguments | times
-
-
 def execution_of(options: Mapping[str, Any], **changes: Any) -> Execution:
     """Return what the options of a command say about where and how."""
     from evo.loop.execution import Execution
 
     known = {field.name for field in fields(Execution)}
-    return Execution(**{name: value for name, value in arguments_of(options).items() if name in known} | changes)
+    return Execution(**{name: value for name, value in options.items() if name in known} | changes)
 
 
 def watched(
@@ -87,7 +78,8 @@ def watched(
     from evo.loop.search_loop import Stop
     from evo.tracking import Tracking
 
-    arguments = arguments_of(options) if arguments is None else arguments
+    if arguments is None:
+        arguments = {name: value for name, value in options.items() if name not in OF_THE_SHELL}
     observer = TerminalObserver(error_console(), quiet=options["quiet"])
     try:
         with StopOnSignals() as signals, observer, Tracking(_trackers(options), observer) as watching:
@@ -129,14 +121,3 @@ def _trackers(options: Mapping[str, Any]) -> list[Tracker]:
 
     trackers = {"tensorboard": TensorBoard, "mlflow": MLflow}
     return [tracker() for name, tracker in trackers.items() if options.get(name)]
-
-
-def seconds_of(text: str | None, option: str) -> float | None:
-    """Return the seconds of a time such as 90s, 30m, 8h, 2d, 1h30m, or a bare number of seconds."""
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigurationError(f'{option}: "{text}" is not a time; write 90s, 30m, 8h or 1h30m')
-    return float(sum(float(number) * units[unit] for number, unit in parts))
