@@ -8,6 +8,7 @@ from pathlib import Path
 from evo.errors import ConfigurationError
 from evo.record.run import Run
 from evo.record.settings import LISTED
+from evo.report2019 import NAME
 
 
 def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
@@ -34,7 +35,7 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
     if len(listed) < len(runs):
         names = ", ".join(run.name for run in listed)
         raise ConfigurationError(f"report: {names}: not a search; report it separately from the searches")
-    tables = [run for run in listed if _is_table1(run)]
+    tables = [run for run in listed if run.settings.space_name == NAME]
     if output is not None and (len(listed) > 1 or tables):
         raise ConfigurationError(
             f"--output {output}: {', '.join(run.name for run in tables or listed)}: the pages of `evo table1` and of "
@@ -58,13 +59,7 @@ def show_result(run: Run, *, write_figures: bool = False) -> None:
     from evo.report2019.page import write_table1
     from evo.reports.training import write_training
 
-    write, show = (write_table1, print_table1) if _is_table1(run) else (write_training, print_trainings)
+    write, show = (write_table1, print_table1) if run.settings.space_name == NAME else (write_training, print_trainings)
     if write_figures:
         write(run)
     show(run)
-
-
-def _is_table1(run: Run) -> bool:
-    from evo.report2019.table1 import NAME
-
-    return run.settings.space_name == NAME

@@ -145,8 +145,8 @@ def best_lines(progress: Progress, width: int, most: int) -> list[Text]:
     if best is None or progress.listed or most < 1:
         return []
     head = Text.assemble(("best ", "dim"), (f"{best.fitness:.4f}", "bold green"), (f" (#{best.individual})", "dim"))
-    beside = len(head) + 2 if width - len(head) - 2 >= FACT_WIDTH else 2
-    if beside == 2:  # the genome goes below
+    beside = len(head) + 2
+    if width - beside < FACT_WIDTH:  # the genome goes below
         return [head, *(Text(f"  {line}") for line in wrapped(best.genome, width - 2, most - 1))]
     first, *others = wrapped(best.genome, width - beside, most) or [""]
     return [Text.assemble(head, "  ", first), *(Text(" " * beside + line) for line in others)]
@@ -182,8 +182,7 @@ def print_progress(console: Console, progress: Progress, status: str) -> None:
         return
     lines = [("run", str(progress.run.path)), ("state", status), ("what", title_of(progress.run))]
     lines += [(noun, f"{done} of {total}") for noun, done, total in progress.counts]
-    if progress.best is not None and not progress.listed:
-        best = progress.best
+    if (best := progress.best) is not None and not progress.listed:
         lines.append(("best", f"{best.fitness:.4f} (#{best.individual})  {best.genome}"))
     for label, value in [*lines, *facts_of(progress, time.time())]:
         console.print(f"{label:<13} {value}", markup=False, soft_wrap=True)

@@ -143,8 +143,8 @@ class Progress:
             self.failures[evaluation.status] += 1
         if phase_of(evaluation.replicate) == "search":
             self.done += 1
-            fitness = evaluation.fitness if evaluation.succeeded else None
-            self._fitnesses.setdefault(evaluation.individual, {})[evaluation.replicate] = fitness
+            known = self._fitnesses.setdefault(evaluation.individual, {})
+            known[evaluation.replicate] = evaluation.fitness if evaluation.succeeded else None
             self.generation = max(self.generation, self.run.individuals[evaluation.individual].generation)
 
     def _rank(self, changed: set[int]) -> None:

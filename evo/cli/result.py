@@ -51,11 +51,10 @@ def print_result(run: Run, console: Console | None = None) -> None:
         raise SearchError(nothing_complete(run))
     console = console or output_console()
     best = run.best
-    genes = [("individual", str(best.id))]
-    genes += [(name, printable(short(run.space.genes[name].to_text(value)))) for name, value in best.config.items()]
+    genes = [(name, printable(short(run.space.genes[name].to_text(value)))) for name, value in best.config.items()]
     title = f"Best of {len(run.search_evaluations)} {noun_of(run)}"
     worth, interval = _worth(run)
-    _print_box(console, title, [("", genes), ("", worth), ("", _cost(run))], interval)
+    _print_box(console, title, [("", [("individual", str(best.id)), *genes]), ("", worth), ("", _cost(run))], interval)
     if run.settings.fitness == "test":
         console.print(SELECTED_ON_TEST, style="bold yellow")
     exhausted = _nothing_new_left(run)
@@ -147,9 +146,8 @@ def _worth(run: Run) -> tuple[Rows, bool]:
 def _cost(run: Run) -> Rows:
     """Return what a run took, and what failed."""
     everything = [*run.search_evaluations, *run.finalist_evaluations]
-    count = f"{len(run.search_evaluations)}"
-    if run.finalist_evaluations:
-        count += f" + {len(run.finalist_evaluations)} of the finalists"
+    finalists = len(run.finalist_evaluations)
+    count = f"{len(run.search_evaluations)}{f' + {finalists} of the finalists' if finalists else ''}"
     seconds = sum(evaluation.seconds for evaluation in everything)
     rows = [
         (noun_of(run), count),

@@ -116,8 +116,7 @@ def _estimate_text(space: SearchSpace, trainings: int) -> str:
     found = estimate(space)
     if found is None:
         return "estimate: none before model, dataset (cifar10 or digits), steps and batch size are known."
-    wanted = space.search.finalists if space.search.finalists is not None else FINALISTS
-    finalists = wanted * FINALIST_SEEDS
+    finalists = FINALIST_SEEDS * (FINALISTS if space.search.finalists is None else space.search.finalists)
     source = f"fitted to {found.trainings} trainings on this machine" if found.trainings else "a guess"
     together = _time(found.total(trainings + finalists))
     return (

@@ -111,17 +111,13 @@ class Follower:
     def _waiting(self) -> list[int]:
         """Return the individual of every evaluation that is still missing in this stage, as far as it is known."""
         run, settings = self.run, self.run.settings
-        if self._searches:
+        if self.progress.stage == "search" and not self.progress.listed:
             return [individual.id for individual in run.unevaluated()]
         individuals, first, seeds = tuple(range(len(run.individuals))), 0, settings.seeds
         if self.progress.stage != "search":
             individuals, first, seeds = run.finalists, replicate_number("finalist"), settings.finalist_seeds
         replicates = range(first, first + seeds)
         return [number for number in individuals for place in replicates if (number, place) not in run.evaluations]
-
-    @property
-    def _searches(self) -> bool:
-        return self.progress.stage == "search" and not self.progress.listed
 
     def seconds_left(self) -> float | None:
         """Return how long the rest takes; None if unknown. Predicts anew every few seconds."""
@@ -137,7 +133,7 @@ class Follower:
         cost = cost_of(run, Twins(run))
         if not cost.trainings:
             return None
-        if self._searches:
+        if self.progress.stage == "search" and not self.progress.listed:
             return predicted_seconds(run, cost, run.unevaluated(), self.progress.total, workers)
         return sum(cost.seconds(run.config_of(number)) for number in self._waiting()) / workers
 

@@ -35,9 +35,8 @@ def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
         run: Of `evo table1`, finished or not.
         extra: The runs "numpy_mlp" and "cnn" of the report's other figures, where there are any.
     """
-    networks: dict[str, tuple[Run, Genome, float | None]] = {
-        row.name: (run, row.genome, row.test) for row in table.rows_of(run)
-    }
+    rows = table.rows_of(run)
+    networks: dict[str, tuple[Run, Genome, float | None]] = {row.name: (run, row.genome, row.test) for row in rows}
     for name, other in extra.items():
         networks[name] = other, next(iter(other.configurations), {}), CNN_TEST if name == "cnn" else None
     figures: dict[str, Figure] = {}
@@ -53,7 +52,7 @@ def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
         protocol = f"{training.setting_text(owner, genome)}; {training.seeds_text(len(curves))}"
         heading = training.wrapped(f"Figure {number}: {title}", protocol)
         training.draw(axes, kind, curves, training.lines_of(owner, genome, kind), heading)
-    if any(table.curves_of(run, row.genome) for row in table.rows_of(run) if row.name in table.COMPARED[1:]):
+    if any(table.curves_of(run, row.genome) for row in rows if row.name in table.COMPARED[1:]):
         figures["dropout-and-batchnorm"] = _modes_figure(run)
     return figures
 

@@ -57,9 +57,7 @@ def reproduce(
     train = partial(_train, observer=observer, stop_check=stop_check)
     run = train(table1_space(), [row.genome for row in rows], execution, seeds, seed)
     for name, space in FIGURE_NETWORKS.items() if figures else ():
-        left = execution.time_budget
-        if left is not None:
-            left = max(1e-3, left - (time.monotonic() - started))
+        left = execution.time_budget and max(1e-3, execution.time_budget - (time.monotonic() - started))
         # NumPy computes in float32 whatever the machine has, and its rows must say so.
         numpy, settings = space.model == "numpy_mlp", run.settings
         inside = replace(

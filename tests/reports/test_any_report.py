@@ -13,7 +13,7 @@ from evo.cli.any_report import write_any_report
 from evo.cli.app import app
 from evo.errors import ConfigurationError
 from evo.record.run import Run
-from evo.report2019.table1 import NAME
+from evo.report2019 import NAME
 
 TRAIN = ("train", "--dataset", "digits", "--hidden-layers", "8", "--steps", "20", "--evaluate-every", "10", "-q")
 

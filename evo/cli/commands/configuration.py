@@ -64,9 +64,8 @@ def _layers(name: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ConfigurationError(
-            f'--{name.replace("_", "-")}: must be whole numbers such as 1000,500, got "{text}"'
-        ) from None
+        option = name.replace("_", "-")
+        raise ConfigurationError(f'--{option}: must be whole numbers such as 1000,500, got "{text}"') from None
 
 
 def _value(text: str) -> GeneValue:

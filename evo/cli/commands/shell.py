@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from evo.cli.live import TerminalObserver
     from evo.loop.execution import Execution
     from evo.record.run import Run
-    from evo.tracking import Tracker
 
 Parameters = ParamSpec("Parameters")
 OF_THE_SHELL = ("quiet", "debug", "tensorboard", "mlflow")
@@ -76,48 +75,41 @@ def watched(
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console
     from evo.loop.search_loop import Stop
-    from evo.tracking import Tracking
+    from evo.tracking import MLflow, TensorBoard, Tracking
 
     if arguments is None:
         arguments = {name: value for name, value in options.items() if name not in OF_THE_SHELL}
+    kinds = {"tensorboard": TensorBoard, "mlflow": MLflow}
+    trackers = [kind() for name, kind in kinds.items() if options.get(name)]
     observer = TerminalObserver(error_console(), quiet=options["quiet"])
     try:
-        with StopOnSignals() as signals, observer, Tracking(_trackers(options), observer) as watching:
+        with StopOnSignals() as signals, observer, Tracking(trackers, observer) as watching:
             run = command(observer=watching, stop_check=signals.check, **arguments)
     except (Stop, KeyboardInterrupt) as stop:
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
-        command_again = _again(observer, options, arguments, again)
+        command_again = _again(observer, options, again)
         nothing = "No training had begun; nothing was written."
         typer.echo(f"Continue with:  {command_again}" if command_again else nothing, err=True)
         raise typer.Exit(code) from None
     except StorageError as error:
-        if not (command_again := _again(observer, options, arguments, again)):
+        if not (command_again := _again(observer, options, again)):
             raise
         remedy = f"What was recorded is safe. Once that is fixed, continue with:  {command_again}"
         raise StorageError(f"{error}\n{remedy}") from error
     show_result(run, write_figures=True)
 
 
-def _again(
-    observer: TerminalObserver, options: Mapping[str, Any], arguments: Mapping[str, Any], words: Sequence[str]
-) -> str:
+def _again(observer: TerminalObserver, options: Mapping[str, Any], words: Sequence[str]) -> str:
     """Return the command that continues what was stopped, on the cluster where it was; empty if there is no run."""
     from evo.cli.progress import command_on
     from evo.record.folder import is_run
 
     elsewhere = ["--dask", options["dask"]] if options.get("dask") else []
     run = observer.progress.run if observer.progress else None
-    path = run.path if run else arguments.get("path")
+    path = run.path if run else options.get("path")
     if not isinstance(path, Path) or not is_run(path):
         return ""
     if run is None or words:
         return shlex.join(["evo", *(words or ("resume", str(path))), *elsewhere])
     return command_on(run, "resume", *elsewhere)
-
-
-def _trackers(options: Mapping[str, Any]) -> list[Tracker]:
-    from evo.tracking import MLflow, TensorBoard
-
-    trackers = {"tensorboard": TensorBoard, "mlflow": MLflow}
-    return [tracker() for name, tracker in trackers.items() if options.get(name)]

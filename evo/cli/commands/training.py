@@ -123,8 +123,9 @@ def table1(
     """
     options = dict(locals())
     from evo.record.folder import free_output
+    from evo.report2019 import NAME
     from evo.report2019.reproduction import reproduce
-    from evo.report2019.table1 import NAME, chosen_rows
+    from evo.report2019.table1 import chosen_rows
 
     folder = output or free_output(Path("results"), NAME)
     chosen = chosen_rows([name for name in rows.split(",") if name.strip()] or ([rows] if rows else []))
