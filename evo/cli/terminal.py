@@ -44,19 +44,19 @@ def print_table1(run: Run) -> None:
     """Print the reproduction of Table 1: the report's accuracies beside ours, measured both ways."""
     from evo.report2019.table import HEADINGS, accuracy_rows, table1_table
 
-    console = output_console()
-    table = table1_table(run)
+    console, table = output_console(), table1_table(run)
     shown = {place: name for place, name in enumerate(HEADINGS) if "median" not in name}
     for part in ("test", "train"):
         heads = [name.removesuffix(": last step").removesuffix(" (percentage points)") for name in shown.values()]
         view = plain_table(*heads, numbers=heads[1:], title=f"{part.capitalize()} accuracy (%)")
         for cells in accuracy_rows(run, table, part):
             view.add_row(*(escape(cells[place]) for place in shown))
-        console.print(view)
-        console.print()
+        for column in view.columns:
+            column.no_wrap = False  # else a narrow terminal has no room for the rows' names
+        console.print(view, "")
     console.print(
-        "as reported: without leaving training mode, train on the last minibatch. evaluation mode: train on all "
-        "images. Mean ± standard deviation over n seeds after the last step; difference in percentage points.",
+        "as reported: in training mode, train on the last minibatch. evaluation mode: train on all images. Mean ± "
+        "standard deviation over n seeds after the last step; difference in percentage points, and the tolerance.",
         style="dim",
     )
     if not run.ranked():
