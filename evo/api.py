@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from evo.evaluators.dask.connection import Where
 from evo.evaluators.objective import Objective, name_of
 from evo.individual import Genome
 from evo.loop.execution import Execution, check_above_zero
+from evo.loop.finalists import judge_finalists
 from evo.loop.lifecycle import Work, begin, checked_seed, resume_run
 from evo.loop.listed import check_seeds, train_listed
 from evo.loop.search_loop import Observer, SilentObserver, Stop, StopCheck, algorithm_of, run_search
 from evo.names import FITNESS_PARTS, check_name
+from evo.record.history import HALL_OF_FAME
 from evo.record.run import Run
 from evo.record.settings import FINALISTS, LISTED, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.file import load_space
+from evo.space.problems import SpaceError
 from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, Strategy, make_strategy, strategy_names
 
 __all__ = ["Stop", "load", "make_strategy", "resume", "search", "strategy_names"]
@@ -142,15 +146,8 @@ def search(
     algorithm = _resolve(settings, loaded, population)
     _check_objectives(settings, loaded, observer)
     _note_what_is_left_out(settings, algorithm, observer)
-    return begin(
-        loaded,
-        settings,
-        execution,
-        _search_with(algorithm),
-        objective=objective,
-        observer=observer,
-        stop_check=stop_check,
-    )
+    work = partial(_search, algorithm)
+    return begin(loaded, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
 def resume(
@@ -201,60 +198,46 @@ def resume(
         Stop: The time budget is used up, or the cluster's scheduler does not answer.
     """
     observer = observer or SilentObserver()
-    execution = Execution(
-        data_dir=data_dir,
-        model=model,
-        device=device,
-        engine=engine,
-        workers=workers,
-        timeout=timeout,
-        time_budget=time_budget,
-        dask=dask,
-    )
+    execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
     check_above_zero(budget=budget, generations=generations)
     check_seeds(seeds)
+    asked = {"budget": budget, "generations": generations, "finalists": finalists, "seeds": seeds}
     with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
         settings = replace(run.settings)
         _warn_of_other_versions(settings, observer)
-        if settings.strategy == LISTED:
-            work = _more_seeds(run, settings, seeds, budget=budget, generations=generations, finalists=finalists)
-        else:
-            work = _more_search(run, settings, budget, generations, finalists, seeds, observer)
+        work = (_more_seeds if settings.strategy == LISTED else _more_search)(run, settings, asked, observer)
         return resume_run(run, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
-def _more_search(
-    run: Run,
-    settings: Settings,
-    budget: int | None,
-    generations: int | None,
-    finalists: int | None,
-    seeds: int | None,
-    observer: Observer,
-) -> Work:
+def _more_search(run: Run, settings: Settings, asked: Mapping[str, int | None], observer: Observer) -> Work:
     """Note a search's new bounds in the settings; return what is left to do."""
-    if seeds is not None:
+    if asked["seeds"] is not None:
         raise ConfigurationError(f"--seeds: run {run.path} is a search; --budget or --generations extends it")
-    if budget is not None or generations is not None:
+    if asked["budget"] is not None or asked["generations"] is not None:
         # A bound that is not given again must not stop the extension short.
-        settings.budget, settings.generations = budget, generations
-    settings.finalists = finalists if finalists is not None else settings.finalists
+        settings.budget, settings.generations = asked["budget"], asked["generations"]
+    settings.finalists = _first(asked["finalists"], settings.finalists)
     algorithm = algorithm_of(run.space, settings, settings.population)
-    _check_bounds(run, algorithm)
+    if algorithm.limit < len(run.proposals):
+        raise ConfigurationError(
+            f"run {run.path}: has {len(run.proposals)} proposals already; a budget of {algorithm.limit} trainings "
+            "is below that; leave the bound out to finish the run, or give a larger one"
+        )
     algorithm.replay(run.proposals, run.results)
     if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
         observer.notify("the search is finished; a larger --budget or --generations extends it")
-    return _search_with(algorithm)
+    return partial(_search, algorithm)
 
 
-def _more_seeds(run: Run, settings: Settings, seeds: int | None, **bounds: int | None) -> Work:
+def _more_seeds(run: Run, settings: Settings, asked: Mapping[str, int | None], observer: Observer) -> Work:
     """Note a new number of seeds of listed configurations in the settings; return what is left to do."""
-    for name, value in bounds.items():
-        if value is not None:
+    for name, value in asked.items():
+        if name != "seeds" and value is not None:
             raise ConfigurationError(f"--{name}: run {run.path} searches nothing; --seeds extends it")
-    if seeds is not None and seeds < settings.seeds:
+    seeds = _first(asked["seeds"], settings.seeds)
+    if seeds < settings.seeds:
         raise ConfigurationError(f"--seeds: run {run.path} was asked for {settings.seeds} already, got {seeds}")
-    settings.seeds = seeds or settings.seeds
+    settings.seeds = seeds
     return train_listed
 
 
@@ -267,26 +250,17 @@ def load(path: str | Path) -> Run:
     return Run.load(path)
 
 
-def _search_with(algorithm: Strategy) -> Work:
-    """Return a search, and the judgement of its finalists."""
-
-    def work(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck) -> None:
-        from evo.loop.finalists import judge_finalists
-
-        run_search(algorithm, evaluator, run, observer, stop_check)
-        judge_finalists(run, evaluator, observer, stop_check)
-
-    return work
+def _search(algorithm: Strategy, run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck) -> None:
+    """Search, and judge the finalists."""
+    run_search(algorithm, evaluator, run, observer, stop_check)
+    judge_finalists(run, evaluator, observer, stop_check)
 
 
 def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
     """Warn if results may differ now from those of the versions that the run began with."""
     now = current_versions()
-    changed = [
-        f"{name} {before} is now {now.get(name)}"
-        for name, before in settings.versions.items()
-        if now.get(name) != before
-    ]
+    known = settings.versions.items()
+    changed = [f"{name} {before} is now {now.get(name)}" for name, before in known if now.get(name) != before]
     if changed:
         observer.warn(
             f"note: the run began with other versions ({', '.join(changed)}): results may differ in their last digits"
@@ -298,9 +272,7 @@ def _with_free_steps(space: SearchSpace, strategy: str, objective: Objective | N
     if objective is not None or space.model is None:
         raise ConfigurationError("--free-steps: reads learning curves, which only trainings of a model have")
     if strategy == "halving":
-        raise ConfigurationError(
-            "--free-steps: strategy halving decides itself how long to train; leave one of them out"
-        )
+        raise ConfigurationError("--free-steps: strategy halving decides how long to train; leave one of them out")
     return space.with_most_steps()
 
 
@@ -339,45 +311,31 @@ def _check_objectives(settings: Settings, space: SearchSpace, observer: Observer
 
 def _note_what_is_left_out(settings: Settings, algorithm: Strategy, observer: Observer) -> None:
     """Say so if the bounds leave no room for evolution or for known configurations."""
-    first = getattr(algorithm, "first_size", settings.population)
+    first, known = getattr(algorithm, "first_size", settings.population), len(settings.initial)
     if algorithm.limit <= first and settings.strategy != "random":
-        observer.notify(
-            f"note: the first {first} genomes are drawn, and there are {algorithm.limit} trainings: nothing evolves"
-        )
-    if len(settings.initial) > settings.population:
-        observer.warn(
-            f"note: of {len(settings.initial)} known configurations the first {settings.population} are tried"
-        )
+        drawn = f"the first {first} genomes are drawn, and there are {algorithm.limit} trainings"
+        observer.notify(f"note: {drawn}: nothing evolves")
+    if known > settings.population:
+        observer.warn(f"note: of {known} known configurations the first {settings.population} are tried")
 
 
 def _known_configurations(
     space: SearchSpace, initial: Sequence[Mapping[str, Any]], initial_from: str | Path | None, observer: Observer
 ) -> list[Genome]:
     """Return the space's own, the caller's, and those of another run, repaired to the space's bounds."""
-    from evo.record.history import HALL_OF_FAME
-    from evo.space.problems import SpaceError
-
     problems = [f"initial[{n}].{p}" for n, values in enumerate(initial) for p in space.problems(values, complete=False)]
     if problems:
         raise SpaceError(space.name, problems)
     known = [dict(values) for values in (*space.initial, *initial)]
     if initial_from is not None:
-        source = Run.load(initial_from).ranked()[:HALL_OF_FAME]
-        best = [space.repair(entry.config) for entry in source]
-        if any(repaired != entry.config for repaired, entry in zip(best, source, strict=True)):
+        source = [entry.config for entry in Run.load(initial_from).ranked()[:HALL_OF_FAME]]
+        best = [space.repair(config) for config in source]
+        if best != source:
             observer.notify(f"note: genomes of {initial_from} were fitted to this space (values moved, genes left out)")
         if not any(best):
             raise ConfigurationError(f'--initial-from {initial_from}: has no genome that fits the space "{space.name}"')
         known += best
     return known
-
-
-def _check_bounds(run: Run, algorithm: Strategy) -> None:
-    if algorithm.limit < len(run.proposals):
-        raise ConfigurationError(
-            f"run {run.path}: has {len(run.proposals)} proposals already; a budget of {algorithm.limit} trainings "
-            "is below that; leave the bound out to finish the run, or give a larger one"
-        )
 
 
 def _first(*values: int | None) -> int:

@@ -229,9 +229,7 @@ def test_where_no_scheduler_answers_a_run_can_still_go_on_later(
     options: dict[str, Any] = {"budget": 4, "population": 2, "strategy": "random", "finalists": 0}
     evo.search(SPACE, objective, **options, output=run)
     with pytest.raises(typer.Exit) as stopped:
-        watched(
-            evo.resume, {"quiet": True, "path": run, "objective": objective, "budget": 6, "dask": NOBODY_THERE}
-        )
+        watched(evo.resume, {"quiet": True, "path": run, "objective": objective, "budget": 6, "dask": NOBODY_THERE})
     assert stopped.value.exit_code == RESUMABLE
     said = capsys.readouterr().err
     assert "no scheduler answers" in said

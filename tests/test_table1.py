@@ -135,7 +135,7 @@ def test_rows_that_are_added_and_stopped_leave_a_run_that_every_command_reads(
     stopped = cli.invoke(app, ["table1", "--rows", "Default,GA2", "--time-budget", "0.001s", *options])
     assert stopped.exit_code == 75, stopped.output
     follower.poll()
-    assert follower.total == 2, "a watcher sees what was added"
+    assert follower.progress.total == 2, "a watcher sees what was added"
     assert "training 2 configurations on one seed" in cli.invoke(app, ["watch", folder, "--once"]).output
     for command in (["compare", folder], ["report", folder], ["resume", folder, "-q"], ["compare", folder]):
         result = cli.invoke(app, command)
@@ -228,7 +228,7 @@ def test_the_command_writes_table_page_and_figures(cli: CliRunner, tmp_path: Pat
     command = ["table1", "--figures", "--seeds", "2", "--workers", "1", "--data-dir", str(images), "-q", "-o"]
     result = cli.invoke(app, [*command, str(folder)])
     assert result.exit_code == 0, result.output
-    for words in ("Test accuracy", "Train accuracy", "GA1 + dropout + batchnorm", "53.7%", "evaluation mode"):
+    for words in ("Test accuracy (%)", "Train accuracy (%)", "GA1 + dropout + batchnorm", "53.7", "evaluation mode"):
         assert words in result.stdout
     for name in ("table1.csv", "table1.md", "table1.html"):
         assert (folder / name).is_file()

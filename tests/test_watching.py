@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import evo
 from evo.cli.app import app
 from evo.cli.progress import Progress
-from evo.cli.watching import Follower, follow, now, progress_of
+from evo.cli.watching import Follower, follow, now
 from evo.errors import RunError
 from evo.individual import Evaluation
 from evo.loop.finished import is_finished
@@ -194,11 +194,11 @@ def test_a_larger_budget_and_a_replaced_run_are_noticed(written: Run) -> None:
     settings.budget = 20
     written.record_resume(settings)
     follower.poll()
-    assert follower.total == 20
+    assert follower.progress.total == 20
     written.close()
     other = Run.create(make_settings(budget=5, finalists=0), written.path, overwrite=True)
     follower.poll()
-    assert (follower.total, len(follower.run.evaluations)) == (5, 0)
+    assert (follower.progress.total, len(follower.run.evaluations)) == (5, 0)
     add(other, 0)
     assert len(follower.poll()) == 1
     other.close()
@@ -317,7 +317,7 @@ def test_the_time_left_is_predicted_from_the_journal(written: Run) -> None:
     assert written.path is not None
     for number in range(1, 4):
         add(written, number)
-    left = progress_of(Follower(written.path)).seconds_left(time.time())
+    left = Follower(written.path).progress.seconds_left(time.time())
     assert left == pytest.approx(4.0, abs=0.5), "four more, of a second each"
 
 

@@ -1,4 +1,4 @@
-"""Writes the report for any kind of run: searches, listed trainings, or the 2019 report's Table 1."""
+"""What depends on the kind of run (search, trainings, Table 1): its report, and what a command prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from evo.errors import ConfigurationError
 from evo.record.run import Run
 from evo.record.settings import LISTED
-from evo.reports.html import write_report
+from evo.report2019 import NAME
 
 
 def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
@@ -25,11 +25,12 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
         ConfigurationError: Searches are mixed with others, or there is an output folder for pages that belong in the
             folder of each run.
     """
+    from evo.reports.html import write_report
+    from evo.reports.training import write_training_page
+
     listed = [run for run in runs if run.settings.strategy == LISTED]
     if not listed:
         return [write_report(runs, output or runs[0].folder)]
-    from evo.report2019.table1 import NAME  # here: it imports torch, which the report of a search does not need
-
     if len(listed) < len(runs):
         names = ", ".join(run.name for run in listed)
         raise ConfigurationError(f"report: {names}: not a search; report it separately from the searches")
@@ -39,15 +40,23 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
             f"--output {output}: {', '.join(run.name for run in tables or listed)}: the pages of `evo table1` and of "
             "several trainings are written to their own folders; remove --output"
         )
-    return [_page_of(run, output) for run in listed]
+    from evo.report2019.page import write_table1  # here: it imports torch, which the report of a search does not need
+
+    return [write_table1(run) if run in tables else write_training_page(run, output or run.folder) for run in listed]
 
 
-def _page_of(run: Run, output: Path | None) -> Path:
+def show_result(run: Run, *, write_figures: bool = False) -> None:
+    """Print what a finished run has found; if asked, first write the figures of a run that searched nothing."""
+    from evo.cli.result import print_result, print_trainings
+    from evo.cli.terminal import print_table1
+
+    if run.settings.strategy != LISTED:
+        print_result(run)
+        return
     from evo.report2019.page import write_table1
-    from evo.report2019.reproduction import figure_runs
-    from evo.report2019.table1 import NAME
-    from evo.reports.training import write_training_page
+    from evo.reports.training import write_training
 
-    if run.settings.space_name == NAME:
-        return write_table1(run, figure_runs(run.folder))
-    return write_training_page(run, output or run.folder)
+    write, show = (write_table1, print_table1) if run.settings.space_name == NAME else (write_training, print_trainings)
+    if write_figures:
+        write(run)
+    show(run)

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from evo.cli.commands.checking import check, spaces
-from evo.cli.commands.results import compare, replay, report
-from evo.cli.commands.searching import demo, resume, search
+from evo.cli.commands.results import compare, replay, report, watch
+from evo.cli.commands.searching import check, demo, resume, search, spaces
 from evo.cli.commands.training import table1, train
-from evo.cli.commands.watching import watch
 
 app = typer.Typer(
     name="evo",
@@ -40,7 +38,3 @@ def version(
 def main() -> None:
     """Run the command line."""
     app()
-
-
-if __name__ == "__main__":
-    main()

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from evo.cli.progress import genome_text
-from evo.cli.terminal import SELECTED_ON_TEST
+from evo.cli.terminal import SELECTED_ON_TEST, plain_table
 from evo.loop.finished import is_finished
 from evo.record.run import Run
 from evo.reports.comparison import GROUP_COLUMNS, Comparison, genome_cells, group_cells, names_of
@@ -18,7 +17,7 @@ from evo.reports.run_groups import Grouping
 
 GENOME_COLUMN_FROM = 110
 """From this many columns, the table has a column for genomes; in fewer, they go below the table."""
-TEXTS = ("run", "genome", "group")
+TEXTS = {"run", "genome", "group"}
 """Columns that are aligned to the left; the others hold numbers."""
 
 
@@ -33,9 +32,9 @@ def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Conso
             console.print(f"{name}: not finished{_winner_text(run)}; evo resume continues it", markup=False)
     if len({str(variant) for variant in comparison.table["dataset"]}) > 1:
         console.print("These runs are on different data: their accuracies cannot be compared.", style="bold yellow")
-    measured = "test" if _tested(comparison.table) else "new seeds"
-    before = " before the test set was read" if measured == "test" else ""
-    gap = " gap: the search's accuracy minus test." if measured == "test" else ""
+    measured, before, gap = "new seeds", "", ""
+    if _tested(comparison.table):
+        measured, before, gap = "test", " before the test set was read", " gap: the search's accuracy minus test."
     console.print(
         f"* the winner, named by the mean over new seeds{before}. {measured}: mean and 95 % interval (Student's t) "
         f"over n trainings on new seeds.{gap} trainings, seconds: of the search.",
@@ -59,7 +58,7 @@ def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Consol
     measured = ("test", "n", "gap") if _tested(table) else ("new seeds",)
     columns = ["run", "#", *(["genome"] if wide else []), fitness, *measured]
     columns += ["trainings", "seconds"] if wide else []
-    view = _view(*columns)
+    view = plain_table(*columns, numbers=set(columns) - TEXTS)
     genomes = {}
     for row in table.to_dict("records"):
         cells = genome_cells(row)
@@ -79,7 +78,7 @@ def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Consol
 
 def _print_groups(grouping: Grouping, console: Console) -> None:
     if grouping.pairs or any(len(group.runs) > 1 for group in grouping.groups):
-        view = _view(*GROUP_COLUMNS)
+        view = plain_table(*GROUP_COLUMNS, numbers=set(GROUP_COLUMNS) - TEXTS)
         for group in grouping.groups:
             view.add_row(*map(escape, group_cells(group)))
         console.print()
@@ -88,14 +87,6 @@ def _print_groups(grouping: Grouping, console: Console) -> None:
         console.print(pair.sentence, markup=False)
     for note in grouping.notes:
         console.print(note, style="dim", markup=False)
-
-
-def _view(*headings: str) -> Table:
-    view = Table(show_edge=False, pad_edge=False)
-    for heading in headings:
-        text = heading in TEXTS
-        view.add_column(heading, justify="left" if text else "right", overflow="fold", no_wrap=not text)
-    return view
 
 
 def _tested(table: pd.DataFrame) -> bool:

@@ -8,8 +8,6 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -18,22 +16,15 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.segment import ControlType, Segment, SegmentLines
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from evo.cli.progress import (
-    Progress,
-    Row,
-    duration,
-    line_of,
-    model_option,
-    printable,
-    seconds_text,
-    title_of,
-)
+from evo.cli import progress as texts
+from evo.cli.progress import Progress, duration, seconds_text, stage_of, title_of
 from evo.individual import Evaluation
 from evo.loop.search_loop import Stage
 from evo.record.run import Run
+from evo.record.settings import LISTED
 
 REFRESHES_PER_SECOND = 2
 FRAMED_FROM = 60
@@ -64,7 +55,7 @@ class LiveTable:
         height = options.size.height - 1 - (2 if framed else 0)
         with self.lock:
             content = Group(*self._parts(width, height))
-        title = Text(printable(title_of(self.progress.run)), overflow="ellipsis", no_wrap=True)
+        title = Text(texts.printable(title_of(self.progress.run)), overflow="ellipsis", no_wrap=True)
         if framed:
             yield Panel(content, title=title, title_align="left", box=box.ROUNDED, width=outer, border_style="dim")
         else:
@@ -82,7 +73,7 @@ class LiveTable:
         rows = list(self.progress.recent)[-max(0, height - taken - len(best) - 1) :]
         if rows and height > taken + len(best) + 1:
             yield Text("─" * width, style="dim")
-            yield row_grid(rows, width, genomes=width >= FRAMED_FROM - 4)
+            yield row_grid(self.progress.run, rows, width, genomes=width >= FRAMED_FROM - 4)
         yield from (Text(line, style="yellow") for line in status)
 
 
@@ -99,10 +90,7 @@ def bar(progress: Progress, width: int) -> RenderableType:
 
 
 def _grid(columns: int, gap: int) -> Table:
-    grid = Table.grid(padding=(0, gap, 0, 0))
-    for _ in range(columns):
-        grid.add_column(no_wrap=True)
-    return grid
+    return Table.grid(*(Column(no_wrap=True) for _ in range(columns)), padding=(0, gap, 0, 0))
 
 
 def facts_of(progress: Progress, now: float) -> list[tuple[str, str]]:
@@ -134,7 +122,7 @@ def _stage(progress: Progress) -> tuple[str, str]:
         return "stage", "finished"
     if progress.stage != "search":
         return "stage", "finalists on new seeds" if progress.stage == "finalist" else "finalists on the test set"
-    last = progress.recent[-1].stage if progress.recent else ""
+    last = stage_of(progress.run, progress.recent[-1]) if progress.recent else ""
     if progress.listed:
         return "seed", f"{last.removeprefix('seed ') or 1} of {progress.run.settings.seeds}"
     return ("stage", last) if last.startswith("race") else ("generation", str(progress.generation))
@@ -146,43 +134,43 @@ def fact_grid(facts: list[tuple[str, str]], columns: int) -> Table:
     rows = math.ceil(len(facts) / columns)
     label_width = max(len(label) for label, _ in facts)
     cells = [Text.assemble((f"{label:<{label_width}}  ", "dim"), value) for label, value in facts]
-    cells += [Text()] * (rows * columns - len(cells))
     for row in range(rows):
-        grid.add_row(*(cells[row + column * rows] for column in range(columns)))
+        grid.add_row(*cells[row::rows])
     return grid
 
 
 def best_lines(progress: Progress, width: int, most: int) -> list[Text]:
     """Return the leader: its fitness, its id, and as much of its genome as fits into so many lines."""
-    if progress.best is None or progress.listed or most < 1:
-        return []
     best = progress.best
+    if best is None or progress.listed or most < 1:
+        return []
     head = Text.assemble(("best ", "dim"), (f"{best.fitness:.4f}", "bold green"), (f" (#{best.individual})", "dim"))
-    indent = len(head) + 2
-    if width - indent < FACT_WIDTH:  # the genome goes below
-        lines = _wrapped(best.genome, width - 2, most - 1)
-        return [head, *(Text("  " + line) for line in lines)]
-    first, *others = _wrapped(best.genome, width - indent, most) or [""]
-    return [Text.assemble(head, "  ", first), *(Text(" " * indent + line) for line in others)]
+    beside = len(head) + 2
+    if width - beside < FACT_WIDTH:  # the genome goes below
+        return [head, *(Text(f"  {line}") for line in wrapped(best.genome, width - 2, most - 1))]
+    first, *others = wrapped(best.genome, width - beside, most) or [""]
+    return [Text.assemble(head, "  ", first), *(Text(" " * beside + line) for line in others)]
 
 
-def _wrapped(text: str, width: int, lines: int) -> list[str]:
+def wrapped(text: str, width: int, lines: int) -> list[str]:
+    """Return the lines of a text, at most so many; the last one says what was left out."""
     if lines < 1:
         return []
     return textwrap.wrap(text, max(4, width), max_lines=lines, placeholder=" …", break_on_hyphens=False)
 
 
-def row_grid(rows: list[Row], width: int, *, genomes: bool) -> Table:
+def row_grid(run: Run, evaluations: list[Evaluation], width: int, *, genomes: bool) -> Table:
     """Return the last evaluations, newest last; if asked, with their genomes or the reasons why they failed."""
     grid = _grid(4, gap=2)
     grid.columns[2].justify = "right"
-    heads = [
-        (f"#{row.individual}", row.result, "" if row.seconds is None else seconds_text(row.seconds)) for row in rows
-    ]
+    results = [f"{e.fitness:.4f}" if e.succeeded else e.status.replace("_", " ") for e in evaluations]
+    times = [seconds_text(e.seconds) if e.shared_with is None else "" for e in evaluations]
+    heads = [(f"#{e.individual}", *rest) for e, *rest in zip(evaluations, results, times, strict=True)]
     room = width - sum(2 + max(map(len, column)) for column in zip(*heads, strict=True))
-    for row, (number, result, seconds) in zip(rows, heads, strict=True):
-        style = "yellow" if row.reason else ""
-        text = "".join(_wrapped(row.reason or row.genome, room, 1)) if genomes else ""
+    for entry, (number, result, seconds) in zip(evaluations, heads, strict=True):
+        reason = texts.reason_of(entry)
+        style = "yellow" if reason else ""
+        text = "".join(wrapped(reason or texts.genome_text(run, entry.individual), room, 1)) if genomes else ""
         grid.add_row(Text(number, "dim"), Text(result, style), Text(seconds, "dim"), Text(text, style))
     return grid
 
@@ -194,8 +182,7 @@ def print_progress(console: Console, progress: Progress, status: str) -> None:
         return
     lines = [("run", str(progress.run.path)), ("state", status), ("what", title_of(progress.run))]
     lines += [(noun, f"{done} of {total}") for noun, done, total in progress.counts]
-    if progress.best is not None and not progress.listed:
-        best = progress.best
+    if (best := progress.best) is not None and not progress.listed:
         lines.append(("best", f"{best.fitness:.4f} (#{best.individual})  {best.genome}"))
     for label, value in [*lines, *facts_of(progress, time.time())]:
         console.print(f"{label:<13} {value}", markup=False, soft_wrap=True)
@@ -213,47 +200,41 @@ class TerminalObserver:
         self._console, self._quiet = console, quiet
         # With FORCE_COLOR, rich takes any console for a terminal; a log file needs no animation.
         self._animated = not quiet and console.is_interactive and console.file.isatty()
-        self.path: Path | None = None
-        self.model_option = ""
-        self.progress: Progress | None = None
         self._table: LiveTable | None = None
         self._live: Live | None = None
         self._drawn: list[int] = []
 
+    @property
+    def progress(self) -> Progress | None:
+        """The numbers of the run that is shown."""
+        return None if self._table is None else self._table.progress
+
     def __enter__(self) -> TerminalObserver:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
 
     def started(self, run: Run, total: int) -> None:
         """Say what the run does, and show its numbers from now on."""
-        settings = run.settings
+        settings, variant = run.settings, (run.settings.dataset or {}).get("variant")
+        what = f"{settings.model} on {variant}, {settings.device} {settings.precision} {settings.engine}"
         if settings.objective is not None:
             what = f"the objective {settings.objective}"
-        else:
-            dataset = settings.dataset or {}
-            how = f"{settings.device} {settings.precision} {settings.engine}"
-            what = f"{settings.model} on {dataset.get('variant')}, {how}"
-        bound = "" if settings.strategy == "listed" else f": up to {total} trainings"
+        bound = "" if settings.strategy == LISTED else f": up to {total} trainings"
         self.notify(f"{title_of(run)}{bound}, {what}")
-        self.show(Progress(run, total))
-        assert self.progress is not None
-        if self.progress.done:
-            left = len(run.unevaluated())
-            more = f", {left} more are proposed" if not self.progress.listed else ""
-            self.notify(f"resuming: {self.progress.done} of {total} trainings are done{more}")
-        if settings.fitness == "test" and not self.progress.listed:
+        progress = Progress(run, total)
+        self.show(progress)
+        if progress.done:
+            more = f", {len(run.unevaluated())} more are proposed" if not progress.listed else ""
+            self.notify(f"resuming: {progress.done} of {total} trainings are done{more}")
+        if settings.fitness == "test" and not progress.listed:
             self.warn("fitness is TEST accuracy (--fitness test): the test set selects, so it cannot judge the result")
 
     def show(self, progress: Progress) -> None:
         """Show a run's numbers from now on."""
-        run = progress.run
-        self.progress, self._table = progress, LiveTable(progress)
-        self.path, self.model_option = run.path, model_option(run.settings)
+        self._table = LiveTable(progress)
         if self._animated and self._live is None:
             self._live = Live(
                 console=self._console,
@@ -277,7 +258,7 @@ class TerminalObserver:
         with self._table.lock:
             self._table.progress.take(evaluation, seconds_left)
         if self._live is None:
-            line = line_of(self._table.progress, evaluation)
+            line = texts.line_of(self._table.progress, evaluation)
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def status(self, text: str) -> None:
@@ -304,10 +285,10 @@ class TerminalObserver:
         width = self._console.width
         lines = self._console.render_lines(self._table, pad=False)
         # A terminal that got narrower has wrapped the lines: rich erases only as many as it wrote.
-        wrapped = sum(math.ceil(length / width) - 1 for length in self._drawn if length > width)
-        if wrapped:
+        folded = sum(math.ceil(length / width) - 1 for length in self._drawn if length > width)
+        if folded:
             up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
-            self._console.control(Control(ControlType.CARRIAGE_RETURN, *up * wrapped))
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, *up * folded))
         lines.append([])  # for the cursor: the "^C" that a terminal echoes must not break the last line
         self._drawn = [Segment.get_line_length(line) for line in lines]
         return SegmentLines(lines, new_lines=True)

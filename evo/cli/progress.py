@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 import time
 from collections import Counter, deque
@@ -12,7 +13,7 @@ from evo.individual import Evaluation, phase_of, place_of, raced, standing
 from evo.loop.search_loop import Stage
 from evo.plain_text import made_plain
 from evo.record.run import Run
-from evo.record.settings import LISTED, Settings
+from evo.record.settings import LISTED
 
 RECENT = 5
 """Evaluations that have a row under the summary."""
@@ -38,27 +39,6 @@ class Population:
     mean: float
     deviation: float
     diversity: float | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """An evaluation as texts.
-
-    Attributes:
-        individual: Its id.
-        stage: See `stage_of`.
-        result: The fitness, or the status of an evaluation that is not complete.
-        reason: Why it is not complete; empty if it is.
-        seconds: Time of its training; None if nothing was trained for it.
-        genome: The genome on one line.
-    """
-
-    individual: int
-    stage: str
-    result: str
-    reason: str
-    seconds: float | None
-    genome: str
 
 
 class Progress:
@@ -94,22 +74,22 @@ class Progress:
         self.best: Best | None = None
         self.population: Population | None = None
         self.failures: Counter[str] = Counter()
-        self.recent: deque[Row] = deque(maxlen=RECENT)
+        self.recent: deque[Evaluation] = deque(maxlen=RECENT)
         self._seconds: list[float] = []
         self._fitnesses: dict[int, dict[int, float | None]] = {}
-        self._standings: dict[int, tuple[int, int, int, float]] = {}
+        self._standings: dict[int, tuple[float, ...]] = {}
         self._turns: Counter[int] = Counter()
         self._members: tuple[int, ...] | None = None
         for evaluation in run.results:
             self._count(evaluation)
         self._rank(set(self._fitnesses))
         self._measure_population()
-        self.recent.extend(row_of(run, evaluation) for evaluation in run.results[-RECENT:])
+        self.recent.extend(run.results[-RECENT:])
 
     def take(self, evaluation: Evaluation, seconds_left: float | None = None) -> None:
         """Learn of an evaluation that the run has recorded."""
         self._count(evaluation)
-        self.recent.append(row_of(self.run, evaluation))
+        self.recent.append(evaluation)
         self.ends = None if seconds_left is None else time.time() + seconds_left
         if phase_of(evaluation.replicate) == "search":
             self._rank({evaluation.individual})
@@ -137,10 +117,9 @@ class Progress:
     @property
     def counts(self) -> list[tuple[str, int, int]]:
         """Evaluations that are done and their total: those of the search and, once it is over, of the finalists."""
-        settings = self.run.settings
         counts = [(noun_of(self.run), self.done, self.total)]
         if self.stage != "search":
-            total = len(self.run.finalists) * settings.finalist_seeds
+            total = len(self.run.finalists) * self.run.settings.finalist_seeds
             counts.append(("finalists", len(self.run.finalist_evaluations), total))
         return counts
 
@@ -164,8 +143,8 @@ class Progress:
             self.failures[evaluation.status] += 1
         if phase_of(evaluation.replicate) == "search":
             self.done += 1
-            fitness = evaluation.fitness if evaluation.succeeded else None
-            self._fitnesses.setdefault(evaluation.individual, {})[evaluation.replicate] = fitness
+            known = self._fitnesses.setdefault(evaluation.individual, {})
+            known[evaluation.replicate] = evaluation.fitness if evaluation.succeeded else None
             self.generation = max(self.generation, self.run.individuals[evaluation.individual].generation)
 
     def _rank(self, changed: set[int]) -> None:
@@ -177,13 +156,9 @@ class Progress:
             first = self.run.evaluations.get((number, 0))
             if first is not None and first.succeeded:
                 individual, known = self.run.individuals[number], list(self._fitnesses[number].values())
-                self._standings[number] = standing(individual, known, turns[number], first.paused_at)
-        leader = self.best.individual if self.best else None
-        candidates = set(self._standings) if leader in changed else changed & set(self._standings)
-        if leader is not None:
-            candidates.add(leader)
-        if candidates:
-            number = max(candidates, key=lambda number: (*self._standings[number], -number))
+                self._standings[number] = *standing(individual, known, turns[number], first.paused_at), -number
+        if self._standings:
+            number = max(self._standings, key=self._standings.__getitem__)
             fitnesses = [fitness for fitness in self._fitnesses[number].values() if fitness is not None]
             self.best = Best(number, statistics.fmean(fitnesses), genome_text(self.run, number))
 
@@ -204,16 +179,9 @@ class Progress:
         self.population = Population(statistics.fmean(known), statistics.pstdev(known), diversity)
 
 
-def row_of(run: Run, evaluation: Evaluation) -> Row:
-    """Return an evaluation as texts."""
-    return Row(
-        evaluation.individual,
-        stage_of(run, evaluation),
-        f"{evaluation.fitness:.4f}" if evaluation.succeeded else evaluation.status.replace("_", " "),
-        "" if evaluation.succeeded else printable(evaluation.error or "no reason was given"),
-        evaluation.seconds if evaluation.shared_with is None else None,
-        genome_text(run, evaluation.individual),
-    )
+def reason_of(evaluation: Evaluation) -> str:
+    """Return why an evaluation has no result; empty if it has one."""
+    return "" if evaluation.succeeded else printable(evaluation.error or "no reason was given")
 
 
 def stage_of(run: Run, evaluation: Evaluation) -> str:
@@ -229,14 +197,15 @@ def stage_of(run: Run, evaluation: Evaluation) -> str:
 
 def line_of(progress: Progress, evaluation: Evaluation) -> str:
     """Return the line of an evaluation where there is no live table."""
-    row = row_of(progress.run, evaluation)
-    cost = f"on the curve of #{evaluation.shared_with}" if row.seconds is None else f"in {row.seconds:.1f} s"
-    best, left = progress.best, progress.seconds_left(time.time())
-    result = row.result if evaluation.succeeded else f"{evaluation.status}: {row.reason}"
-    parts = [f"#{row.individual} {row.stage}: {result} {cost}"]
+    run, best, left = progress.run, progress.best, progress.seconds_left(time.time())
+    shared = evaluation.shared_with
+    cost = f"in {evaluation.seconds:.1f} s" if shared is None else f"on the curve of #{shared}"
+    reason = reason_of(evaluation)
+    result = f"{evaluation.status}: {reason}" if reason else f"{evaluation.fitness:.4f}"
+    parts = [f"#{evaluation.individual} {stage_of(run, evaluation)}: {result} {cost}"]
     parts += [f"best {best.fitness:.4f} (#{best.individual})"] if best and not progress.listed else []
     parts += [f"{duration(left)} left"] if left is not None else []
-    return " | ".join([*parts, row.genome])
+    return " | ".join([*parts, genome_text(run, evaluation.individual)])
 
 
 def title_of(run: Run) -> str:
@@ -256,17 +225,17 @@ def noun_of(run: Run) -> str:
     return "trainings" if run.settings.objective is None else "evaluations"
 
 
-def model_option(settings: Settings) -> str:
-    """Return the option that a command on a run needs for a user-defined model, which must be named again."""
-    return f" --model {settings.model}" if settings.model is not None and ":" in settings.model else ""
+def command_on(run: Run, command: str, *options: str) -> str:
+    """Return a command on a run's folder as one types it; a user-defined model must be named again."""
+    model = run.settings.model or ""
+    again = ("--model", model) if ":" in model and command in ("resume", "replay") else ()
+    return shlex.join(["evo", command, str(run.path), *options, *again])
 
 
 def genome_text(run: Run, individual: int) -> str:
     """Return a genome on one line: gene=value gene=value."""
-    genome = run.config_of(individual)
-    return printable(
-        " ".join(f"{name}={short(run.space.genes[name].to_text(value))}" for name, value in genome.items())
-    )
+    genes, genome = run.space.genes, run.config_of(individual)
+    return printable(" ".join(f"{name}={short(genes[name].to_text(value))}" for name, value in genome.items()))
 
 
 def printable(text: str) -> str:

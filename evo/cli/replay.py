@@ -15,15 +15,14 @@ def print_replay(replay: Replay, console: Console) -> None:
     """Print the recorded result, the new one, and whether they agree."""
     recorded, again = replay.recorded, replay.again
     replicate = f", replicate {recorded.replicate}" if recorded.replicate else ""
-    console.print(
+    lines = [
         f"individual {recorded.individual}{replicate}, seed {recorded.seed}, {again.engine}, {again.precision}",
-        markup=False,
-    )
-    console.print(f"  recorded: {_result(recorded)}", markup=False)
-    console.print(f"  again:    {_result(again)}", markup=False)
-    if again.error:
-        console.print(f"  {again.error}", markup=False)
-    console.print(_verdict(replay), markup=False, soft_wrap=True)
+        f"  recorded: {_result(recorded)}",
+        f"  again:    {_result(again)}",
+        *([f"  {again.error}"] if again.error else []),
+        _verdict(replay),
+    ]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
     if replay.others:
         _print_spread(replay.others, console)
 

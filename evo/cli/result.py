@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from rich import box
@@ -13,21 +12,21 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
-from evo.cli.progress import duration, genome_text, model_option, noun_of, printable, short
+from evo.cli.progress import command_on, duration, genome_text, noun_of, printable, short
 from evo.cli.terminal import SELECTED_ON_TEST, nothing_complete, output_console
 from evo.errors import SearchError
 from evo.individual import Evaluation, genome_key, replicate_number
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
+from evo.reports.comparison_output import estimate_text
 from evo.reports.search_data import SearchData
 from evo.reports.statistics import mean_estimate
 
 LABEL_WIDTH = 34
 STACKED_BELOW = 72
-"""In fewer columns, a value that does not fit goes below its label."""
+"""In fewer columns, labels are only as wide as the longest of them."""
 WIDEST = 100
 CAUSES = 5
 """Causes of failure that are shown, the most frequent first."""
@@ -53,25 +52,23 @@ def print_result(run: Run, console: Console | None = None) -> None:
     console = console or output_console()
     best = run.best
     genes = [(name, printable(short(run.space.genes[name].to_text(value)))) for name, value in best.config.items()]
-    genes.insert(0, ("individual", str(best.id)))
     title = f"Best of {len(run.search_evaluations)} {noun_of(run)}"
     worth, interval = _worth(run)
-    _print_box(console, title, [("", genes), ("", worth), ("", _cost(run))], interval)
+    _print_box(console, title, [("", [("individual", str(best.id)), *genes]), ("", worth), ("", _cost(run))], interval)
     if run.settings.fitness == "test":
         console.print(SELECTED_ON_TEST, style="bold yellow")
     exhausted = _nothing_new_left(run)
     if exhausted:
         console.print("Nothing new is left to try in the search space.")
     files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
-    model = model_option(run.settings)
-    commands = [
-        ("compare", "", "the best genomes, validation and test side by side"),
-        ("report", "", "figures and tables of the whole search, as one page"),
-        ("replay", f" {best.id}{model}", "train the best again and compare"),
-    ]
+    commands = {
+        command_on(run, "compare"): "the best genomes, validation and test side by side",
+        command_on(run, "report"): "figures and tables of the whole search, as one page",
+    }
     if not exhausted:
-        more = f" --budget {2 * len(run.proposals)}{model}"
-        commands.insert(2, ("resume", more, f"resume with twice the {noun_of(run)}"))
+        twice = command_on(run, "resume", "--budget", str(2 * len(run.proposals)))
+        commands[twice] = f"resume with twice the {noun_of(run)}"
+    commands[command_on(run, "replay", str(best.id))] = "train the best again and compare"
     _print_next(console, run, files, commands)
 
 
@@ -110,9 +107,8 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
     if not run.ranked():
         raise SearchError(nothing_complete(run))
     seeds = min(run.settings.seeds + 2, replicate_number("finalist") - 1)
-    more = f" --seeds {seeds}{model_option(run.settings)}"
-    files = ["evaluations.csv", "curves.csv", "figures/"]
-    _print_next(console, run, files, [("resume", more, "train on more seeds")])
+    more = command_on(run, "resume", "--seeds", str(seeds))
+    _print_next(console, run, ["evaluations.csv", "curves.csv", "figures/"], {more: "train on more seeds"})
 
 
 def _nothing_new_left(run: Run) -> bool:
@@ -124,9 +120,8 @@ def _nothing_new_left(run: Run) -> bool:
 
 def mean_text(values: Sequence[float], within: tuple[float, float]) -> str:
     """Return a mean with its 95 % interval and the number of values; a single value has no interval."""
-    estimate = mean_estimate(values, within)
-    interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.4f}, {estimate.high:.4f}] (n = {len(values)})"
-    return f"{estimate.value:.4f}{interval}"
+    count = f" (n = {len(values)})" if len(values) > 1 else ""
+    return estimate_text(mean_estimate(values, within)) + count
 
 
 def _worth(run: Run) -> tuple[Rows, bool]:
@@ -151,9 +146,8 @@ def _worth(run: Run) -> tuple[Rows, bool]:
 def _cost(run: Run) -> Rows:
     """Return what a run took, and what failed."""
     everything = [*run.search_evaluations, *run.finalist_evaluations]
-    count = f"{len(run.search_evaluations)}"
-    if run.finalist_evaluations:
-        count += f" + {len(run.finalist_evaluations)} of the finalists"
+    finalists = len(run.finalist_evaluations)
+    count = f"{len(run.search_evaluations)}{f' + {finalists} of the finalists' if finalists else ''}"
     seconds = sum(evaluation.seconds for evaluation in everything)
     rows = [
         (noun_of(run), count),
@@ -162,11 +156,10 @@ def _cost(run: Run) -> Rows:
     ]
     failed = [evaluation for evaluation in everything if not evaluation.succeeded]
     if failed:
-        rows.append(("failures", f"{len(failed)} of them failed"))
         causes = Counter(f"{evaluation.status}: {printable(evaluation.error)}" for evaluation in failed)
+        rows.append(("failures", f"{len(failed)} of them failed"))
         rows += [(f"  {count} ×", cause) for cause, count in causes.most_common(CAUSES)]
-        if len(causes) > CAUSES:
-            rows.append(("", f"and {len(causes) - CAUSES} other causes"))
+        rows += [("", f"and {len(causes) - CAUSES} other causes")] if len(causes) > CAUSES else []
     return rows
 
 
@@ -188,53 +181,40 @@ def _print_box(console: Console, title: str, sections: Sequence[Section], interv
     """Print sections: in a frame on a terminal, as plain lines elsewhere."""
     note = "[low, high]: 95 % interval of the mean over n seeds (Student's t)" if interval else ""
     if not console.is_interactive:
-        console.print(f"{title}:", markup=False, soft_wrap=True)
+        lines = [f"{title}:"]
         for heading, rows in sections:
-            if heading:
-                console.print(heading, markup=False, soft_wrap=True)
-            for label, value in rows:
-                console.print(f"  {label:<{LABEL_WIDTH}} {value}", markup=False, soft_wrap=True)
-        if note:
-            console.print(f"  {note}", markup=False, soft_wrap=True)
+            lines += [heading] if heading else []
+            lines += [f"  {label:<{LABEL_WIDTH}} {value}" for label, value in rows]
+        lines += [f"  {note}"] if note else []
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
         return
     width = min(console.width, WIDEST)
     parts: list[RenderableType] = []
     for heading, rows in sections:
+        parts += [Rule(style="dim")] if parts else []
         parts += [Text(heading, style="bold")] if heading else []
-        parts += [_grid(rows, width - 4), Rule(style="dim")]
-    if note:
-        parts.append(Text(note, style="dim"))
-    else:
-        parts.pop()
+        parts += _lines(rows, width - 4)
+    parts += [Rule(style="dim"), Text(note, style="dim")] if note else []
     top = Text(title, style="bold green")
     console.print(Panel(Group(*parts), title=top, title_align="left", box=box.ROUNDED, width=width))
 
 
-def _grid(rows: Rows, width: int) -> RenderableType:
-    """Return labels beside their values; on a narrow terminal, a value that does not fit goes below its label."""
-    if width >= STACKED_BELOW:
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_column(no_wrap=True, min_width=LABEL_WIDTH)
-        grid.add_column(overflow="fold")
-        for label, value in rows:
-            grid.add_row(Text(label, style="dim"), Text(value))
-        return grid
-    labels = max((len(label) for label, _ in rows), default=0)
-    lines = []
+def _lines(rows: Rows, width: int) -> list[Text]:
+    """Return labels beside their values; a value that does not fit goes below its label."""
+    longest = max((len(label) for label, _ in rows), default=0)
+    beside = LABEL_WIDTH if width >= STACKED_BELOW else longest
+    texts = []
     for label, value in rows:
-        for between in (" " * (labels - len(label) + 2), "  ", "\n  "):
-            if len(label) + len(between) + len(value) <= width:
-                break
-        lines.append(Text.assemble((label, "dim"), between, value, overflow="fold"))
-    return Group(*lines)
+        fits = beside + 2 + len(value) <= width
+        texts.append(Text.assemble((f"{label:<{beside}}  " if fits else f"{label}\n  ", "dim"), value, overflow="fold"))
+    return texts
 
 
-def _print_next(console: Console, run: Run, files: Sequence[str], commands: Sequence[tuple[str, str, str]]) -> None:
+def _print_next(console: Console, run: Run, files: Sequence[str], commands: Mapping[str, str]) -> None:
     """Print where the results are and what can be done with the folder: outside the frame, so it can be copied."""
     if run.path is None:
         return
     console.print(f"\nResults: {run.path}/{', '.join(files)}", markup=False, soft_wrap=True)
     console.print("Next:")
-    for command, options, purpose in commands:
-        text = escape(f"evo {command} {shlex.quote(str(run.path))}{options}")
-        console.print(f"  {text}   [dim]# {purpose}[/dim]", soft_wrap=True)
+    for command, purpose in commands.items():
+        console.print(f"  {escape(command)}   [dim]# {purpose}[/dim]", soft_wrap=True)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from evo.loop.search_loop import Stop
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}
-REASONS = {
-    signal.SIGINT: "interrupted (Ctrl-C)",
-    signal.SIGTERM: "terminated (SIGTERM)",
-    signal.SIGUSR1: "asked to stop (SIGUSR1)",
+STOPS = {
+    signal.SIGINT: ("interrupted (Ctrl-C)", 130),
+    signal.SIGTERM: ("terminated (SIGTERM)", 143),
+    signal.SIGUSR1: ("asked to stop (SIGUSR1)", 75),
 }
+"""Why a run ends, and the exit code of its command."""
 
 
 class StopOnSignals:
@@ -28,13 +28,11 @@ class StopOnSignals:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopOnSignals:
-        for number in EXIT_CODES:
+        for number in STOPS:
             self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -42,7 +40,7 @@ class StopOnSignals:
         """Raise `Stop` if a signal was received."""
         self._checked = True
         if self._received is not None:
-            raise Stop(REASONS[self._received], EXIT_CODES[self._received])
+            raise Stop(*STOPS[self._received])
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         received = signal.Signals(number)
@@ -50,4 +48,4 @@ class StopOnSignals:
             raise KeyboardInterrupt
         first, self._received = self._received is None, received
         if first and not self._checked:
-            raise Stop(REASONS[received], EXIT_CODES[received])
+            raise Stop(*STOPS[received])

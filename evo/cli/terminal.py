@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,9 +18,7 @@ from evo.space import SearchSpace
 
 WIDE = 200
 """Columns of a table that is not printed on a terminal: wide enough for everything."""
-SELECTED_ON_TEST = (
-    "Fitness is TEST accuracy (--fitness test): the test set chose these genomes, so it cannot judge them."
-)
+SELECTED_ON_TEST = "Fitness is TEST accuracy (--fitness test): the test set chose these genomes and cannot judge them."
 
 
 def output_console() -> Console:
@@ -34,34 +31,32 @@ def error_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def plain_table(*headings: str, numbers: Collection[str] = (), title: str | None = None) -> Table:
+    """Return a table without a frame; columns of numbers are aligned to the right and never folded."""
+    view = Table(show_edge=False, pad_edge=False, title=title, title_justify="left")
+    for heading in headings:
+        number = heading in numbers
+        view.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return view
+
+
 def print_table1(run: Run) -> None:
     """Print the reproduction of Table 1: the report's accuracies beside ours, measured both ways."""
-    from evo.report2019.table import table1_table
+    from evo.report2019.table import HEADINGS, accuracy_rows, table1_table
 
-    console = output_console()
-    table = table1_table(run)
+    console, table = output_console(), table1_table(run)
+    shown = {place: name for place, name in enumerate(HEADINGS) if "median" not in name}
     for part in ("test", "train"):
-        view = Table(show_edge=False, pad_edge=False, title=f"{part.capitalize()} accuracy", title_justify="left")
-        view.add_column("row", overflow="fold")
-        for heading in ("report", "as reported", "difference", "evaluation mode", "n"):
-            view.add_column(heading, justify="right")
-        rows = table[(table["part"] == part) & (table["point"] == "last step")]
-        for name in rows["row"].unique():
-            both = {row["measurement"]: row for row in rows[rows["row"] == name].to_dict("records")}
-            reported, evaluation = both["as reported"], both["evaluation mode"]
-            view.add_row(
-                escape(name),
-                f"{reported['report']:.1%}",
-                _percent(reported),
-                "" if _missing(reported["difference"]) else f"{100 * reported['difference']:+.1f}",
-                _percent(evaluation),
-                str(reported["n"]),
-            )
-        console.print(view)
-        console.print()
+        heads = [name.removesuffix(": last step").removesuffix(" (percentage points)") for name in shown.values()]
+        view = plain_table(*heads, numbers=heads[1:], title=f"{part.capitalize()} accuracy (%)")
+        for cells in accuracy_rows(run, table, part):
+            view.add_row(*(escape(cells[place]) for place in shown))
+        for column in view.columns:
+            column.no_wrap = False  # else a narrow terminal has no room for the rows' names
+        console.print(view, "")
     console.print(
-        "as reported: without leaving training mode, train on the last minibatch. evaluation mode: train on all "
-        "images. Mean ± standard deviation over n seeds after the last step; difference in percentage points.",
+        "as reported: in training mode, train on the last minibatch. evaluation mode: train on all images. Mean ± "
+        "standard deviation over n seeds after the last step; difference in percentage points, and the tolerance.",
         style="dim",
     )
     if not run.ranked():
@@ -83,9 +78,7 @@ def print_spaces() -> None:
     from evo.space.file import shipped_spaces
 
     console = output_console()
-    view = Table(show_edge=False, pad_edge=False)
-    for heading in ("space", "model", "dataset", "description"):
-        view.add_column(heading, overflow="fold")
+    view = plain_table("space", "model", "dataset", "description")
     for name, file in shipped_spaces().items():
         values = tomllib.loads(file.read_text(encoding="utf-8"))
         view.add_row(name, values.get("model", ""), values.get("dataset", ""), values.get("description", ""))
@@ -98,29 +91,23 @@ def print_space(space: SearchSpace) -> None:
     from evo.strategies import DEFAULT_STRATEGY, make_strategy
 
     console = output_console()
-    view = Table(show_edge=False, pad_edge=False)
-    for heading in ("gene", "kind", "values", "active"):
-        view.add_column(heading, overflow="fold")
+    view = plain_table("gene", "kind", "values", "active")
     for name, gene in space.genes.items():
         condition = " and ".join(f"{parent} = {wanted}" for parent, wanted in (gene.when or {}).items())
         cells = (name, gene.type, gene.describe(), f"if {condition}" if condition else "always")
         view.add_row(*map(escape, cells))
-    console.print(
-        f"{space.name}: {space.model or 'no model'} on {space.dataset or 'no dataset'}; it is valid.", markup=False
-    )
-    console.print(view)
+    data = space.dataset or "no dataset"
+    console.print(f"{space.name}: {space.model or 'no model'} on {data}; it is valid.", view, sep="\n", markup=False)
     points = f"{space.points:,.0f}" if math.isfinite(space.points) else "infinitely many"
     settings = ", ".join(f"{name} {value}" for name, value in space.training.model_dump(exclude_none=True).items())
     console.print(f"points: {points}. training: {settings}.", markup=False)
-    name = space.search.strategy or DEFAULT_STRATEGY
-    defaults = space.search
-    algorithm = make_strategy(
-        name, space, population=defaults.population, budget=defaults.budget, generations=defaults.generations
-    )
-    console.print(
-        f"by default: {name}, population {algorithm.population_size}, {algorithm.limit} trainings.", markup=False
-    )
-    console.print(_estimate_text(space, algorithm.limit), markup=False)
+    search = space.search
+    name = search.strategy or DEFAULT_STRATEGY
+    sizes = {"population": search.population, "budget": search.budget, "generations": search.generations}
+    algorithm = make_strategy(name, space, **sizes)
+    size, limit = algorithm.population_size, algorithm.limit
+    console.print(f"by default: {name}, population {size}, {limit} trainings.", markup=False)
+    console.print(_estimate_text(space, limit), markup=False)
 
 
 def _estimate_text(space: SearchSpace, trainings: int) -> str:
@@ -129,8 +116,7 @@ def _estimate_text(space: SearchSpace, trainings: int) -> str:
     found = estimate(space)
     if found is None:
         return "estimate: none before model, dataset (cifar10 or digits), steps and batch size are known."
-    wanted = space.search.finalists if space.search.finalists is not None else FINALISTS
-    finalists = wanted * FINALIST_SEEDS
+    finalists = FINALIST_SEEDS * (FINALISTS if space.search.finalists is None else space.search.finalists)
     source = f"fitted to {found.trainings} trainings on this machine" if found.trainings else "a guess"
     together = _time(found.total(trainings + finalists))
     return (
@@ -144,13 +130,3 @@ def _time(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _percent(row: Mapping[Any, Any]) -> str:
-    if _missing(row["ours"]):
-        return ""
-    return f"{row['ours']:.1%}" + ("" if _missing(row["std"]) else f" ± {100 * row['std']:.1f}")
-
-
-def _missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)

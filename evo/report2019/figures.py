@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from evo.individual import Individual
+from evo.individual import Genome
 from evo.record.run import Run
 from evo.report2019 import table
 from evo.reports import training
@@ -35,26 +35,24 @@ def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
         run: Of `evo table1`, finished or not.
         extra: The runs "numpy_mlp" and "cnn" of the report's other figures, where there are any.
     """
-    networks: dict[str, tuple[Run, Individual | None, float | None]] = {
-        row.name: (run, table.individual_of(run, row), row.test) for row in table.rows_of(run)
-    }
+    rows = table.rows_of(run)
+    networks: dict[str, tuple[Run, Genome, float | None]] = {row.name: (run, row.genome, row.test) for row in rows}
     for name, other in extra.items():
-        networks[name] = other, next(iter(other.individuals), None), CNN_TEST if name == "cnn" else None
+        networks[name] = other, next(iter(other.configurations), {}), CNN_TEST if name == "cnn" else None
     figures: dict[str, Figure] = {}
     for number, (network, kind, title) in REPORT_FIGURES.items():
-        owner, individual, report = networks.get(network, (run, None, None))
-        curves = table.complete_curves(owner, individual)
-        if individual is None or not curves:
+        owner, genome, report = networks.get(network, (run, {}, None))
+        curves = table.curves_of(owner, genome)
+        if not curves:
             continue
         figures[f"figure-{number}"], [axes] = new_figure(4.6)
         if kind == "accuracy" and report is not None:
-            axes.axhline(
-                report, color="black", linestyle=":", linewidth=1, label=f"report, test at the end: {report:g}"
-            )
-        protocol = f"{training.setting_text(owner, individual.genome)}; {training.seeds_text(len(curves))}"
+            label = f"report, test at the end: {report:g}"
+            axes.axhline(report, color="black", linestyle=":", linewidth=1, label=label)
+        protocol = f"{training.setting_text(owner, genome)}; {training.seeds_text(len(curves))}"
         heading = training.wrapped(f"Figure {number}: {title}", protocol)
-        training.draw(axes, kind, curves, training.lines_of(owner, individual.genome, kind), heading)
-    if any(table.curves_of_row(run, row) for row in table.rows_of(run) if row.name in table.COMPARED[1:]):
+        training.draw(axes, kind, curves, training.lines_of(owner, genome, kind), heading)
+    if any(table.curves_of(run, row.genome) for row in rows if row.name in table.COMPARED[1:]):
         figures["dropout-and-batchnorm"] = _modes_figure(run)
     return figures
 
@@ -66,7 +64,7 @@ def _modes_figure(run: Run) -> Figure:
         table.EVALUATION_MODE: "evaluation mode, as a network is used",
     }
     figure, panels = new_figure(4.8, 1, len(modes), width=10.0, sharey=True)
-    rows = {row: table.curves_of_row(run, row) for row in table.rows_of(run) if row.name in table.COMPARED}
+    rows = {row: table.curves_of(run, row.genome) for row in table.rows_of(run) if row.name in table.COMPARED}
     for axes, (measurement, title) in zip(panels, modes.items(), strict=True):
         for row, curves in rows.items():
             report = measurement == table.AS_REPORTED

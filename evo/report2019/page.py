@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -14,31 +14,19 @@ from evo.files import write_text
 from evo.record.run import Run
 from evo.record.tables import write_csv
 from evo.report2019.figures import figure_caption, table1_figures
-from evo.report2019.table import (
-    AS_REPORTED,
-    EVALUATION_MODE,
-    LAST_STEP,
-    MEDIAN,
-    conclusion,
-    rows_of,
-    spikes_sentence,
-    table1_table,
-)
-from evo.report2019.table1 import Row, chosen_rows
+from evo.report2019.reproduction import figure_runs
+from evo.report2019.table import HEADINGS, accuracy_rows, conclusion, rows_of, spikes_sentence, table1_table
+from evo.report2019.table1 import chosen_rows
 from evo.reports.html import picture
 from evo.reports.page import Block, Commands, Facts, Section, Table, Text, write_page
 from evo.reports.style import scientific
 from evo.reports.tables import markdown_table
 
-Shown: TypeAlias = "dict[str, tuple[Sequence[str], list[list[str]]]]"
-"""Tables by their headings: the names of their columns, and cells as text."""
+Shown: TypeAlias = "tuple[str, Sequence[str], list[list[str]]]"
+"""A table: its heading, the names of its columns, and its cells as text."""
 
 TITLE = "Table 1 of the 2019 report, trained again"
 SETTINGS = ("row", "hidden layers", "learning rate", "batch size", "max steps", "dropout", "batch norm")
-HEADINGS = (
-    *("row", "report", f"{AS_REPORTED}: {LAST_STEP}", "difference (percentage points)", f"{AS_REPORTED}: {MEDIAN}"),
-    *(f"{EVALUATION_MODE}: {LAST_STEP}", f"{EVALUATION_MODE}: {MEDIAN}", "n"),
-)
 MEANINGS = (
     "As reported: the 2019 report never left training mode. Its train accuracy is that of the last minibatch only, "
     "and its test accuracy that of the test images while dropout still drops units and batch norm uses the statistics "
@@ -64,21 +52,18 @@ def table1_markdown(run: Run, *, figures: bool = False) -> str:
     command = f"```bash\n{_command(run, figures=figures)}\n```\n"
     tables = "".join(
         f"## {heading}\n\n{markdown_table(headings, rows, rule='---:')}\n"
-        for heading, (headings, rows) in _shown(run, table).items()
+        for heading, headings, rows in _shown(run, table)
     )
-    return (
-        f"# {TITLE}\n\n{facts}\n{command}\n{tables}"
-        + "\n\n".join([spikes_sentence(table), *MEANINGS, *conclusion(table)])
-        + "\n"
-    )
+    notes = "\n\n".join(_notes(table))
+    return f"# {TITLE}\n\n{facts}\n{command}\n{tables}{notes}\n"
 
 
-def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
+def write_table1(run: Run, extra: Mapping[str, Run] | None = None) -> Path:
     """Write table1.csv, table1.md, table1.html and figures/ into the folder of a run.
 
     Args:
         run: Of `evo table1`, finished or not.
-        extra: The runs "numpy_mlp" and "cnn" of the report's other figures, where there are any.
+        extra: The runs "numpy_mlp" and "cnn" of the report's other figures; by default those in the run's folder.
 
     Returns:
         The path of the HTML file.
@@ -87,23 +72,26 @@ def write_table1(run: Run, extra: Mapping[str, Run]) -> Path:
         RunError: The run is in memory.
     """
     folder = run.folder
+    extra = figure_runs(folder) if extra is None else extra
     table = table1_table(run)
     write_csv(table, folder / "table1.csv")
     write_text(folder / "table1.md", table1_markdown(run, figures=bool(extra)))
     command = Commands([("the command that makes this table", _command(run, figures=bool(extra)))])
     sections = [Section("Summary", [Facts(_facts(run)), command])]
-    for heading, (headings, rows) in _shown(run, table).items():
+    for heading, headings, rows in _shown(run, table):
         cells = [[(cell, place > 0) for place, cell in enumerate(row)] for row in rows]
         sections.append(Section(heading, [Table(heading, headings, cells)]))
-    sections.append(
-        Section("Notes", [Text(sentence) for sentence in [spikes_sentence(table), *MEANINGS, *conclusion(table)]])
-    )
+    sections.append(Section("Notes", [Text(sentence) for sentence in _notes(table)]))
     pictures: list[Block] = [
         picture(folder, name, figure_caption(name), figure_caption(name), figure)
         for name, figure in table1_figures(run, extra).items()
     ]
     sections.append(Section("Figures", pictures or [Text("No training is complete yet.")]))
     return write_page(folder / "table1.html", TITLE, sections)
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    return [spikes_sentence(table), *MEANINGS, *conclusion(table)]
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -143,41 +131,16 @@ def _command(run: Run, *, figures: bool) -> str:
     return shlex.join(["evo", "table1", *words])
 
 
-def _shown(run: Run, table: pd.DataFrame) -> Shown:
-    rows = rows_of(run)
-    accuracies = {
-        f"{part.capitalize()} accuracy (%)": (HEADINGS, [_accuracy_cells(run, table, row, part) for row in rows])
-        for part in ("test", "train")
-    }
-    return {"Networks": (SETTINGS, [_settings_cells(row) for row in rows]), **accuracies}
-
-
-def _settings_cells(row: Row) -> list[str]:
-    layers = ", ".join(map(str, row.hidden_layers))
-    dropout, batch_norm = f"{row.dropout:g}" if row.dropout else "", "yes" if row.batch_norm else ""
-    return [row.name, layers, scientific(row.learning_rate), str(row.batch_size), str(row.steps), dropout, batch_norm]
-
-
-def _accuracy_cells(run: Run, table: pd.DataFrame, row: Row, part: str) -> list[str]:
-    here = table[(table["row"] == row.name) & (table["part"] == part)]
-    cells = {(entry["measurement"], entry["point"]): entry for entry in here.to_dict("records")}
-    last, n = cells[AS_REPORTED, LAST_STEP], max(entry["n"] for entry in cells.values())
-    ours = {key: _mean_and_deviation(entry) for key, entry in cells.items()}
-    return [
-        *(row.name, f"{100 * last['report']:.1f}", ours[AS_REPORTED, LAST_STEP], _difference(last)),
-        *(ours[AS_REPORTED, MEDIAN], ours[EVALUATION_MODE, LAST_STEP], ours[EVALUATION_MODE, MEDIAN]),
-        str(n) if n == run.settings.seeds else f"{n} of {run.settings.seeds}",
+def _shown(run: Run, table: pd.DataFrame) -> list[Shown]:
+    settings = [
+        [
+            *(row.name, ", ".join(map(str, row.hidden_layers)), scientific(row.learning_rate)),
+            *(str(row.batch_size), str(row.steps), f"{row.dropout:g}" if row.dropout else ""),
+            "yes" if row.batch_norm else "",
+        ]
+        for row in rows_of(run)
     ]
-
-
-def _mean_and_deviation(entry: Mapping[Any, Any]) -> str:
-    if pd.isna(entry["ours"]):
-        return ""
-    return f"{100 * entry['ours']:.1f}" + ("" if pd.isna(entry["std"]) else f" ± {100 * entry['std']:.1f}")
-
-
-def _difference(entry: Mapping[Any, Any]) -> str:
-    if pd.isna(entry["difference"]):
-        return ""
-    shown = round(100 * entry["difference"], 1) + 0.0  # minus zero becomes zero
-    return f"{shown:+.1f} ({'within' if entry['within'] else 'beyond'} {100 * entry['tolerance']:.1f})"
+    accuracies = [
+        (f"{part.capitalize()} accuracy (%)", HEADINGS, accuracy_rows(run, table, part)) for part in ("test", "train")
+    ]
+    return [("Networks", SETTINGS, settings), *accuracies]

@@ -54,13 +54,12 @@ def reproduce(
     assert execution.output is not None
     check_seeds(seeds)
     started = time.monotonic()
-    configurations = [row.genome for row in rows]
-    run = _train(table1_space(), configurations, execution, seeds, seed, observer, stop_check)
+    train = partial(_train, observer=observer, stop_check=stop_check)
+    run = train(table1_space(), [row.genome for row in rows], execution, seeds, seed)
     for name, space in FIGURE_NETWORKS.items() if figures else ():
-        left = None
-        if execution.time_budget is not None:
-            left = max(1e-3, execution.time_budget - (time.monotonic() - started))
-        settings: Any = run.settings
+        left = execution.time_budget and max(1e-3, execution.time_budget - (time.monotonic() - started))
+        # NumPy computes in float32 whatever the machine has, and its rows must say so.
+        numpy, settings = space.model == "numpy_mlp", run.settings
         inside = replace(
             execution,
             output=Path(execution.output) / name,
@@ -69,11 +68,10 @@ def reproduce(
             # As the rows: one page shows them all.
             data_dir=execution.data_dir or (settings.dataset or {}).get("data_dir"),
             device=settings.device,
-            # NumPy computes in float32 whatever the machine has, and its rows must say so.
-            precision="fp32" if space.model == "numpy_mlp" else settings.precision,
-            engine="eager" if space.model == "numpy_mlp" else settings.engine,
+            precision="fp32" if numpy else settings.precision,
+            engine="eager" if numpy else settings.engine,
         )
-        _train(space, space.initial, inside, 1, settings.seed, observer, stop_check)
+        train(space, space.initial, inside, 1, settings.seed)
     return run
 
 
@@ -83,36 +81,17 @@ def figure_runs(folder: Path) -> dict[str, Run]:
 
 
 def _train(
-    space: SearchSpace,
-    configurations: Sequence[Genome],
-    execution: Execution,
-    seeds: int,
-    seed: int | None,
-    observer: Observer,
-    stop_check: StopCheck,
+    space: SearchSpace, genomes: Sequence[Genome], execution: Execution, seeds: int, seed: int | None, **watch: Any
 ) -> Run:
     """Start a run, or add what is missing to the one that is there."""
     if execution.overwrite or not is_run(Path(str(execution.output))):
-        return train_configurations(
-            space,
-            configurations,
-            execution,
-            seeds=seeds,
-            seed=SEED if seed is None else seed,
-            fitness="test",
-            observer=observer,
-            stop_check=stop_check,
-        )
-    with contextlib.closing(Run.open(str(execution.output), warn=observer.warn)) as run:
+        seed = SEED if seed is None else seed
+        return train_configurations(space, genomes, execution, seeds=seeds, seed=seed, fitness="test", **watch)
+    with contextlib.closing(Run.open(str(execution.output), warn=watch["observer"].warn)) as run:
         _check_same(run, space, execution, seed)
-        return resume_run(
-            run,
-            replace(run.settings, seeds=max(run.settings.seeds, seeds)),
-            replace(execution, device=None, precision=None, engine=None),  # "auto" is what the run has
-            partial(train_listed, added=configurations),
-            observer=observer,
-            stop_check=stop_check,
-        )
+        settings = replace(run.settings, seeds=max(run.settings.seeds, seeds))
+        as_before = replace(execution, device=None, precision=None, engine=None)  # "auto" is what the run has
+        return resume_run(run, settings, as_before, partial(train_listed, added=genomes), **watch)
 
 
 def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int | None) -> None:
@@ -123,14 +102,11 @@ def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int | 
             f"output {run.path}: holds another run ({settings.strategy} on the space {settings.space_name}); "
             "choose another --output"
         )
-    for option, given, recorded in (
-        ("seed", seed, settings.seed),
-        ("device", execution.device, settings.device),
-        ("precision", execution.precision, settings.precision),
-        ("engine", execution.engine, settings.engine),
-    ):
-        if given not in (None, "auto", recorded):
+    given = {"seed": seed, "device": execution.device, "precision": execution.precision, "engine": execution.engine}
+    for option, value in given.items():
+        recorded = getattr(settings, option)
+        if value not in (None, "auto", recorded):
             raise ConfigurationError(
-                f"--{option} {given}: the trainings in {run.path} were made with {recorded}; "
+                f"--{option} {value}: the trainings in {run.path} were made with {recorded}; "
                 "leave the option out, or choose another --output"
             )

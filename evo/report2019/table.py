@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from evo.individual import Individual
+from evo.individual import Genome
 from evo.record.run import Run
 from evo.report2019.table1 import Row, chosen_rows
-from evo.reports.training import Curve, complete_trainings
+from evo.reports.training import Curve
 
 AS_REPORTED, EVALUATION_MODE = "as reported", "evaluation mode"
 LAST_STEP, MEDIAN = "last step", "median of the last five"
@@ -31,6 +31,10 @@ ROUNDING = 1e-9
 SPIKE_AFTER, SPIKE_ABOVE = 0.1, 0.5
 """A training loss, as the mean between two evaluations, that has been below the first and rises above the second is a
 spike (nats); a shorter one is averaged away."""
+HEADINGS = (
+    *("row", "report", f"{AS_REPORTED}: {LAST_STEP}", "difference (percentage points)", f"{AS_REPORTED}: {MEDIAN}"),
+    *(f"{EVALUATION_MODE}: {LAST_STEP}", f"{EVALUATION_MODE}: {MEDIAN}", "n"),
+)
 COLUMNS = ["row", "part", "measurement", "point", "report", "ours", "std", "n"]
 COLUMNS += ["difference", "tolerance", "within", "spikes"]
 
@@ -50,7 +54,7 @@ def table1_table(run: Run) -> pd.DataFrame:
     Args:
         run: Of `evo table1`, finished or not: a row that no seed has finished has n = 0 and empty cells.
     """
-    records = [record for row in rows_of(run) for record in _records(row, curves_of_row(run, row))]
+    records = [record for row in rows_of(run) for record in _records(row, curves_of(run, row.genome))]
     table = pd.DataFrame(records, columns=COLUMNS)
     numbers = dict.fromkeys(("report", "ours", "std", "difference", "tolerance"), "float64")
     return table.astype({**numbers, "n": "int64", "within": object, "spikes": "Int64"})
@@ -102,19 +106,39 @@ def rows_of(run: Run) -> list[Row]:
     return [row for row in chosen_rows([]) if row.genome in run.configurations]
 
 
-def individual_of(run: Run, row: Row) -> Individual | None:
-    """Return the individual of a row; None where the run has none."""
-    return next((individual for individual in run.individuals if individual.genome == row.genome), None)
+def curves_of(run: Run, genome: Genome) -> list[Curve]:
+    """Return the curves of a network's complete trainings; others are no result."""
+    individuals = {individual.id for individual in run.individuals if individual.genome == genome}
+    return [entry.curve for entry in run.search_evaluations if entry.individual in individuals and entry.complete]
 
 
-def curves_of_row(run: Run, row: Row) -> list[Curve]:
-    """Return the curves of a row's complete trainings."""
-    return complete_curves(run, individual_of(run, row))
+def accuracy_rows(run: Run, table: pd.DataFrame, part: str) -> list[list[str]]:
+    """Return the accuracies of one part of the data as text, a row per network; the columns are `HEADINGS`."""
+    return [_accuracy_cells(run, table[(table["row"] == row.name) & (table["part"] == part)]) for row in rows_of(run)]
 
 
-def complete_curves(run: Run, individual: Individual | None) -> list[Curve]:
-    """Return the curves of the complete trainings; others are no result."""
-    return [entry.curve for entry in complete_trainings(run, individual)] if individual is not None else []
+def _accuracy_cells(run: Run, here: pd.DataFrame) -> list[str]:
+    cells = {(entry["measurement"], entry["point"]): entry for entry in here.to_dict("records")}
+    last, n = cells[AS_REPORTED, LAST_STEP], max(entry["n"] for entry in cells.values())
+    ours = {key: _mean_and_deviation(entry) for key, entry in cells.items()}
+    return [
+        *(last["row"], f"{100 * last['report']:.1f}", ours[AS_REPORTED, LAST_STEP], _difference(last)),
+        *(ours[AS_REPORTED, MEDIAN], ours[EVALUATION_MODE, LAST_STEP], ours[EVALUATION_MODE, MEDIAN]),
+        str(n) if n == run.settings.seeds else f"{n} of {run.settings.seeds}",
+    ]
+
+
+def _mean_and_deviation(entry: Mapping[Any, Any]) -> str:
+    if pd.isna(entry["ours"]):
+        return ""
+    return f"{100 * entry['ours']:.1f}" + ("" if pd.isna(entry["std"]) else f" ± {100 * entry['std']:.1f}")
+
+
+def _difference(entry: Mapping[Any, Any]) -> str:
+    if pd.isna(entry["difference"]):
+        return ""
+    shown = round(100 * entry["difference"], 1) + 0.0  # minus zero becomes zero
+    return f"{shown:+.1f} ({'within' if entry['within'] else 'beyond'} {100 * entry['tolerance']:.1f})"
 
 
 def spikes_sentence(table: pd.DataFrame) -> str:

@@ -9,12 +9,13 @@ from typing import Any
 from evo.errors import ConfigurationError, did_you_mean
 from evo.individual import Genome
 from evo.loop.listed import space_of
+from evo.report2019 import NAME
 from evo.space import SearchSpace
 
-NAME = "table1"
 SEED = 42
 """The report's own; every training of ours derives one of its own from it."""
 DROPOUT = 0.5
+GENES = ("hidden_layers", "learning_rate", "batch_size", "steps", "dropout", "batch_norm")
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,7 @@ class Row:
     @property
     def genome(self) -> Genome:
         """The configuration to train."""
-        return {
-            "hidden_layers": self.hidden_layers,
-            "learning_rate": self.learning_rate,
-            "batch_size": self.batch_size,
-            "steps": self.steps,
-            "dropout": self.dropout,
-            "batch_norm": self.batch_norm,
-        }
+        return {name: getattr(self, name) for name in GENES}
 
 
 GA1 = ((1000, 500, 250, 100), 0.000168436712547, 1609, 4681)
@@ -81,38 +75,19 @@ def table1_space() -> SearchSpace:
     return space_of([row.genome for row in ROWS], name=NAME, model="mlp", dataset="cifar10", training=TRAINING)
 
 
-def _figure_networks() -> dict[str, SearchSpace]:
-    """Return the networks that the report's figures show and its table does not."""
-    numpy_mlp: Genome = {"hidden_layers": (100,), "learning_rate": 2e-3, "batch_size": 200, "steps": 1500}
-    cnn: Genome = {
-        "channels": (64, 128, 256, 512, 512),
-        "single_blocks": 2,
-        "batch_norm": True,
-        "learning_rate": 1e-4,
-        "batch_size": 32,
-        "steps": 5000,
-    }
-    return {
-        "numpy_mlp": space_of(
-            [numpy_mlp],
-            name="numpy_mlp",
-            model="numpy_mlp",
-            dataset="cifar10",
-            training=TRAINING | {"optimiser": "sgd"},
-        ),
-        # All 10,000 images at once would take gigabytes.
-        "cnn": space_of(
-            [cnn],
-            name="cnn",
-            model="cnn",
-            dataset="cifar10",
-            training=TRAINING | {"evaluate_every": 500, "training_mode": "batches"},
-        ),
-    }
+def _network(model: str, genes: Genome, **training: Any) -> SearchSpace:
+    return space_of([genes], name=model, model=model, dataset="cifar10", training=TRAINING | training)
 
 
-FIGURE_NETWORKS: dict[str, SearchSpace] = _figure_networks()
-"""The report's NumPy network (section 1) and CNN (section 4), each with its one configuration as known one."""
+_NUMPY_MLP: Genome = {"hidden_layers": (100,), "learning_rate": 2e-3, "batch_size": 200, "steps": 1500}
+_BLOCKS: Genome = {"channels": (64, 128, 256, 512, 512), "single_blocks": 2, "batch_norm": True}
+_CNN: Genome = _BLOCKS | {"learning_rate": 1e-4, "batch_size": 32, "steps": 5000}
+FIGURE_NETWORKS: dict[str, SearchSpace] = {
+    "numpy_mlp": _network("numpy_mlp", _NUMPY_MLP, optimiser="sgd"),
+    # All 10,000 images at once would take gigabytes.
+    "cnn": _network("cnn", _CNN, evaluate_every=500, training_mode="batches"),
+}
+"""The report's NumPy network (section 1) and CNN (section 4), which only its figures show."""
 
 
 def chosen_rows(names: Sequence[str]) -> list[Row]:
@@ -126,11 +101,9 @@ def chosen_rows(names: Sequence[str]) -> list[Row]:
     known = {_plain(row.name): row for row in ROWS}
     for name in names:
         if _plain(name) not in known:
-            hint = did_you_mean(name, [row.name for row in ROWS])
-            raise ConfigurationError(
-                f'--rows: no row "{name.strip()}" in the report\'s Table 1.{hint} '
-                f"It has: {', '.join(row.name for row in ROWS)}"
-            )
+            rows = [row.name for row in ROWS]
+            hint = f"{did_you_mean(name, rows)} It has: {', '.join(rows)}"
+            raise ConfigurationError(f'--rows: no row "{name.strip()}" in the report\'s Table 1.{hint}')
     wanted = {_plain(name) for name in names} or set(known)
     return [row for key, row in known.items() if key in wanted]
 

@@ -36,12 +36,8 @@ def main(folder: Path, budget: int) -> None:
             **watch,
         )
 
-    @guarded
-    def as_a_command(debug: bool) -> None:
-        watched(command, {"quiet": True, "debug": debug})
-
     try:
-        as_a_command(debug=False)
+        guarded(lambda debug: watched(command, {"quiet": True}, {}))(debug=False)
     except typer.Exit as end:
         sys.exit(end.exit_code)
 

@@ -13,7 +13,7 @@ from evo.cli.any_report import write_any_report
 from evo.cli.app import app
 from evo.errors import ConfigurationError
 from evo.record.run import Run
-from evo.report2019.table1 import NAME
+from evo.report2019 import NAME
 
 TRAIN = ("train", "--dataset", "digits", "--hidden-layers", "8", "--steps", "20", "--evaluate-every", "10", "-q")
 
@@ -63,10 +63,10 @@ def test_a_reproduction_of_table_1_has_its_own_page(trained: Path, monkeypatch: 
     table.settings.space_name = NAME
     asked = []
 
-    def written(run: Run, extra: object) -> Path:
-        asked.append((run, extra))
+    def written(run: Run) -> Path:
+        asked.append(run)
         return trained / "table1.html"
 
     monkeypatch.setattr("evo.report2019.page.write_table1", written)
     assert write_any_report([table], None) == [trained / "table1.html"]
-    assert asked == [(table, {})]
+    assert asked == [table]

@@ -20,9 +20,7 @@ DEFAULT_NETWORKS: dict[str, Genome] = {
     "numpy_mlp": {"hidden_layers": (100,), "learning_rate": 2e-3},
 }
 """What `evo train` trains by default, by the model's name."""
-DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {
-    "numpy_mlp": {"optimiser": "sgd", "preprocess": "subtract_mean_image"},
-}
+DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {"numpy_mlp": {"optimiser": "sgd", "preprocess": "subtract_mean_image"}}
 """Fixed settings of a model that differ from those of `TrainingSettings`."""
 
 
@@ -58,19 +56,16 @@ def configuration_of(
     for name, known in (("optimiser", OPTIMISERS), ("preprocess", PREPROCESSING)):
         if name in fixed:
             check_name(f"--{name}", fixed[name], known)
-    return {**DEFAULT_TRAINING, **DEFAULT_NETWORKS.get(model, {}), **given}, {
-        **DEFAULT_SETTINGS.get(model, {}),
-        **fixed,
-    }
+    configuration = DEFAULT_TRAINING | DEFAULT_NETWORKS.get(model, {}) | given
+    return configuration, DEFAULT_SETTINGS.get(model, {}) | fixed
 
 
 def _layers(name: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ConfigurationError(
-            f'--{name.replace("_", "-")}: must be whole numbers such as 1000,500, got "{text}"'
-        ) from None
+        option = name.replace("_", "-")
+        raise ConfigurationError(f'--{option}: must be whole numbers such as 1000,500, got "{text}"') from None
 
 
 def _value(text: str) -> GeneValue:

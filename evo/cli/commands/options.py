@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from evo.names import (
-    AUTO,
-    DATASETS,
-    DEFAULT_STRATEGY,
-    ENGINES,
-    FITNESS_PARTS,
-    MODELS,
-    OPTIMISERS,
-    PRECISIONS,
-    PREPROCESSING,
-    STRATEGIES,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from evo import names
 
 
-def one_of(names: Sequence[str]) -> str:
-    """Return a list of names as a help text says it: "a, b or c"."""
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+def one_of(*choices: str) -> str:
+    """Return names as a help text says them: "a, b or c"."""
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a time such as 90s, 30m, 8h, 2d, 1h30m, or a bare number of seconds."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise typer.BadParameter(f'"{text}" is not a time; write 90s, 30m, 8h or 1h30m')
+    return float(sum(float(number) * units[unit] for number, unit in parts))
 
 
 of_search = functools.partial(typer.Option, rich_help_panel="The search")
@@ -43,51 +39,37 @@ MLflow = Annotated[bool, of_output("--mlflow", help="Also write to MLflow, to ML
 Seed = Annotated[int, of_search(help="Decides everything that is drawn: same seed, same table.")]
 Budget = Annotated[int | None, of_search(help="Most trainings.")]
 Generations = Annotated[int | None, of_search(help="Most generations.")]
-Strategy = Annotated[str | None, of_search(help=f"{one_of(STRATEGIES)}. Default: {DEFAULT_STRATEGY}.")]
+Strategy = Annotated[str | None, of_search(help=f"{one_of(*names.STRATEGIES)}. Default: {names.DEFAULT_STRATEGY}.")]
 Fitness = Annotated[
-    str, of_search(help=f"{one_of(FITNESS_PARTS)}; test: select on the test set, as the 2019 report did.")
+    str, of_search(help=f"{one_of(*names.FITNESS_PARTS)}; test: select on the test set, as the 2019 report did.")
 ]
+TIME: dict[str, Any] = {"parser": seconds_of, "metavar": "time"}
 TimeBudget = Annotated[
-    str | None, of_search(help="Stop after this time at the latest, as 90s, 30m or 8h; exit code 75, resumable.")
+    float | None, of_search(help="Stop after this, as 90s, 30m or 8h; exit code 75, resumable.", **TIME)
 ]
 Finalists = Annotated[
-    int | None, of_search(help="Genomes trained again on three new seeds each, then tested; 0: none. Default: 3.")
+    int | None, of_search(help="Genomes to retrain on three new seeds and test. Default: 3; 0: none.")
 ]
 Workers = Annotated[
     int | None, of_training(help="Trainings at a time; changes no result. Default: one per core; on a GPU, one.")
 ]
 Timeout = Annotated[
-    str | None, of_training(help="Most time of one training, as 90s or 10m; one that takes longer fails.")
+    float | None, of_training(help="Of one training, as 90s or 10m; one that takes longer fails.", **TIME)
 ]
+CLUSTER = "Train on a Dask cluster: tcp://host:8786, tls://host:8786, a scheduler file, or local for one here."
 Dask = Annotated[
-    str | None,
-    of_training(
-        "--dask",
-        metavar="ADDRESS|local",
-        help="Train on a Dask cluster: tcp://host:8786, tls://host:8786, a scheduler file, or local for one here. "
-        "--workers is then the most trainings at a time.",
-    ),
+    str | None, of_training(metavar="ADDRESS|local", help=f"{CLUSTER} --workers is then the most trainings at a time.")
 ]
-Dataset = Annotated[str | None, of_training(help=f"{one_of(DATASETS)}.")]
+Dataset = Annotated[str | None, of_training(help=f"{one_of(*names.DATASETS)}.")]
 DataDir = Annotated[Path | None, of_training(help="Folder of the data; without --dataset, what lies there decides.")]
 MovedData = Annotated[Path | None, of_training("--data-dir", help="Folder of the data, if it has moved.")]
+MODELS = f"{', '.join(names.MODELS)}, or package.module:function for a user-defined model."
+Model = Annotated[str | None, of_training(help=MODELS)]
 SameModel = Annotated[str | None, of_training("--model", help="The run's own model again: package.module:function.")]
-Model = Annotated[
-    str | None, of_training(help=f"{', '.join(MODELS)}, or package.module:function for a user-defined model.")
-]
-Optimiser = Annotated[str | None, of_training(help=f"{one_of(OPTIMISERS)}. Default: adam; numpy_mlp: sgd.")]
-Preprocess = Annotated[
-    str | None, of_training(help=f"{one_of(PREPROCESSING)}. Default: standardise; numpy_mlp: subtract_mean_image.")
-]
-
 Device = Annotated[str, of_training(help="auto, cpu, cuda or cuda:N.")]
-Precision = Annotated[
-    str, of_training(help=f"{one_of((AUTO, *PRECISIONS))}; auto: bf16 where the hardware computes in it.")
-]
-Engine = Annotated[
-    str, of_training(help=f"{one_of((AUTO, *ENGINES))}: how a CPU multiplies in fp32; auto: by the processor.")
-]
 OtherDevice = Annotated[str | None, of_training("--device", help="If not the device of the run.")]
-OtherEngine = Annotated[
-    str | None, of_training("--engine", help=f"{one_of((AUTO, *ENGINES))}, if not the engine of the run.")
-]
+PRECISIONS = one_of(names.AUTO, *names.PRECISIONS)
+Precision = Annotated[str, of_training(help=f"{PRECISIONS}; auto: bf16 where the hardware computes in it.")]
+ENGINES = one_of(names.AUTO, *names.ENGINES)
+Engine = Annotated[str, of_training(help=f"{ENGINES}: how a CPU multiplies in fp32; auto: by the processor.")]
+OtherEngine = Annotated[str | None, of_training("--engine", help=f"{ENGINES}, if not the engine of the run.")]

@@ -1,36 +1,26 @@
-"""Commands that show what runs have found: compare, report, replay."""
+"""Commands that show what runs do and have found: watch, compare, report, replay."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evo.cli.commands.options import Debug, MovedData, OtherDevice, Quiet, SameModel, Workers, of_output
+from evo.cli.commands import options as option
+from evo.cli.commands.options import of_output
 from evo.cli.commands.shell import execution_of, guarded
+from evo.errors import ConfigurationError
 from evo.individual import replicate_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from evo.record.run import Run
 
 STDOUT = Path("-")
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Do not look for garbage in the meantime: with thousands of evaluations that takes a tenth of a report's time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+FINALISTS = f"from {replicate_number('finalist')} on, the finalists'"
 
 
 def _loaded(path: Path) -> Run:
@@ -39,12 +29,49 @@ def _loaded(path: Path) -> Run:
 
     run = Run.load(path)
     if run.torn:
-        typer.echo(
-            f"warning: {path / 'journal.jsonl'}: the last line is cut off in the middle and left out; "
-            f"evo resume {path} does it again",
-            err=True,
-        )
+        note = f"the last line is cut off in the middle and left out; evo resume {path} does it again"
+        typer.echo(f"warning: {path / 'journal.jsonl'}: {note}", err=True)
     return run
+
+
+@guarded
+def watch(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    once: Annotated[bool, typer.Option("--once", help="Print how it stands now, and end.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a run that is not there yet.")] = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
+) -> None:
+    """Follow a running search from another terminal, without disturbing it, until it is finished.
+
+    Ctrl-C ends the watching, not the search. A run that is stopped is shown, too: it may be resumed meanwhile.
+
+    Examples:
+
+      evo watch results/mlp-1
+
+      evo watch results/mlp-1 --once
+    """
+    from evo.cli.any_report import show_result
+    from evo.cli.live import TerminalObserver, print_progress
+    from evo.cli.signals import StopOnSignals
+    from evo.cli.terminal import error_console, output_console
+    from evo.cli.watching import follow, now, wait_for
+    from evo.loop.search_loop import Stop
+
+    try:
+        with StopOnSignals() as signals, TerminalObserver(error_console(), quiet=quiet) as observer:
+            if wait:
+                observer.notify(f"waiting for a run in {run}")
+                wait_for(run, signals.check)
+            if once:
+                print_progress(output_console(), *now(run))
+                return
+            finished = follow(run, observer, signals.check)
+    except Stop as stop:
+        typer.echo("stopped watching; the run itself is not touched.", err=True)
+        raise typer.Exit(stop.exit_code) from None
+    show_result(finished)
 
 
 @guarded
@@ -55,14 +82,11 @@ def compare(
     markdown: Annotated[Path | None, of_output(help="Also write everything to this file; -: to stdout.")] = None,
     group: Annotated[
         list[str] | None,
-        typer.Option(
-            help="NAME=PATTERN: runs of such names are a group; may be repeated. "
-            "Default: runs with equal settings but for the seed."
-        ),
+        typer.Option(help="NAME=PATTERN of run names; may be repeated. Default: runs that differ only in their seed."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Genomes of a run that has no finalists.")] = 3,
     overwrite: Annotated[bool, of_output("--overwrite", help="Replace files that are there.")] = False,
-    debug: Debug = False,
+    debug: option.Debug = False,
 ) -> None:
     """Compare runs: their best genomes on validation and test data, and which settings do better over several seeds.
 
@@ -79,16 +103,15 @@ def compare(
     from evo.files import write_text
     from evo.reports.comparison import compare_runs, csv_text, json_text, markdown_text
 
-    files = {"--csv": csv, "--json": json, "--markdown": markdown}
-    texts = {"--csv": csv_text, "--json": json_text, "--markdown": markdown_text}
-    wanted = {option: path for option, path in files.items() if path is not None}
+    files = {"--csv": (csv, csv_text), "--json": (json, json_text), "--markdown": (markdown, markdown_text)}
+    wanted = {name: path for name, (path, _) in files.items() if path is not None}
     to_stdout = _check_files(wanted, overwrite)
-    patterns = _patterns(group or [])
+    patterns = _patterns(group or ())
     loaded = [_loaded(path) for path in runs]
     comparison = compare_runs(loaded, top, patterns)
     print_comparison(loaded, comparison, error_console() if to_stdout else output_console())
-    for option, path in wanted.items():
-        text = texts[option](comparison)
+    for name, path in wanted.items():
+        text = files[name][1](comparison)
         if path == STDOUT:
             typer.echo(text, nl=False)
         else:
@@ -98,27 +121,22 @@ def compare(
 
 def _check_files(wanted: Mapping[str, Path], overwrite: bool) -> bool:
     """Return whether data go to stdout; check that all files can be written before anything is."""
-    from evo.errors import ConfigurationError
     from evo.record.folder import check_output_file
 
-    to_stdout = [option for option, path in wanted.items() if path == STDOUT]
-    if len(to_stdout) > 1:
-        raise ConfigurationError(f"{' and '.join(to_stdout)}: stdout takes one of them; give files for the others")
     seen: dict[Path, str] = {}
-    for option, path in wanted.items():
-        if path == STDOUT:
-            continue
-        check_output_file(path, option, overwrite=overwrite)
-        if path.resolve() in seen:
-            raise ConfigurationError(f"{option} {path}: is the file of {seen[path.resolve()]}, too; choose another")
-        seen[path.resolve()] = option
-    return bool(to_stdout)
+    for name, path in wanted.items():
+        first = seen.setdefault(path.resolve() if path != STDOUT else STDOUT, name)
+        if path == STDOUT and first != name:
+            raise ConfigurationError(f"{first} and {name}: stdout takes one of them; give files for the others")
+        if first != name:
+            raise ConfigurationError(f"{name} {path}: is the file of {first}, too; choose another")
+        if path != STDOUT:
+            check_output_file(path, name, overwrite=overwrite)
+    return STDOUT in seen
 
 
 def _patterns(texts: Sequence[str]) -> dict[str, str]:
     """Return the patterns of run names that --group gives, by the group's name."""
-    from evo.errors import ConfigurationError
-
     patterns = {}
     for text in texts:
         name, equals, pattern = text.partition("=")
@@ -133,11 +151,8 @@ def _patterns(texts: Sequence[str]) -> dict[str, str]:
 @guarded
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of the report. Default: the run folder, of the first run."),
-    ] = None,
-    debug: Debug = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Its folder. Default: the first run's.")] = None,
+    debug: option.Debug = False,
 ) -> None:
     """Write one self-contained HTML file with figures, and the figures as PNG and SVG; written anew each time.
 
@@ -150,36 +165,31 @@ def report(
       evo report results/mlp-1 results/cnn-1 --output both
     """
     from evo.cli.any_report import write_any_report
-    from evo.errors import ConfigurationError
 
     if output is not None and output.exists() and not output.is_dir():
         raise ConfigurationError(f"--output {output}: is a file; give the name of a folder")
-    with _uncollected():
-        pages = write_any_report([_loaded(path) for path in runs], output)
-    for page in pages:
-        typer.echo(page)
+    gc.disable()  # with thousands of evaluations, looking for garbage takes a tenth of the time
+    try:
+        for page in write_any_report([_loaded(path) for path in runs], output):
+            typer.echo(page)
+    finally:
+        gc.enable()
 
 
 @guarded
 def replay(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     individual: Annotated[int, typer.Argument(help="Id of an individual, as in evaluations.csv.")],
-    replicate: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help=f"Which of its trainings: 0 is the search's, from {replicate_number('finalist')} on the finalists'.",
-        ),
-    ] = 0,
+    replicate: Annotated[int, typer.Option(min=0, help=f"Which training: 0, the search's; {FINALISTS}.")] = 0,
     seeds: Annotated[int, typer.Option(min=0, help="Also train on so many new seeds, and show the spread.")] = 0,
     save: Annotated[Path | None, of_output(help="Write the trained weights to this file (safetensors).")] = None,
     overwrite: Annotated[bool, of_output("--overwrite", help="Replace the file that --save names.")] = False,
-    data_dir: MovedData = None,
-    model: SameModel = None,
-    device: OtherDevice = None,
-    workers: Workers = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    data_dir: option.MovedData = None,
+    model: option.SameModel = None,
+    device: option.OtherDevice = None,
+    workers: option.Workers = None,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Train a recorded individual again and say whether the result came back. Exit code 1 if it did not.
 
@@ -192,16 +202,14 @@ def replay(
 
       evo replay results/mlp-1 17 --seeds 10 --save best.safetensors
     """
-    options = dict(locals())
+    where = execution_of(locals())
     from evo.cli.live import TerminalObserver
     from evo.cli.replay import print_replay
     from evo.cli.terminal import error_console, output_console
     from evo.loop.replay import replay_individual
 
     observer = TerminalObserver(error_console(), quiet=quiet)
-    replayed = replay_individual(
-        run, individual, execution_of(options), replicate=replicate, seeds=seeds, save=save, observer=observer
-    )
+    replayed = replay_individual(run, individual, where, replicate=replicate, seeds=seeds, save=save, observer=observer)
     print_replay(replayed, output_console())
     if replayed.saved is not None and replayed.model is not None:
         from evo.training.saved_model import loading_code

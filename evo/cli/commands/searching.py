@@ -1,4 +1,4 @@
-"""Commands that search: search, demo, resume."""
+"""Commands that search, and those about search spaces: search, demo, resume, spaces, check."""
 
 from __future__ import annotations
 
@@ -7,52 +7,24 @@ from typing import Annotated
 
 import typer
 
-from evo.cli.commands.options import (
-    Budget,
-    Dask,
-    DataDir,
-    Dataset,
-    Debug,
-    Device,
-    Engine,
-    Finalists,
-    Fitness,
-    Generations,
-    MLflow,
-    Model,
-    MovedData,
-    OtherDevice,
-    OtherEngine,
-    Output,
-    Overwrite,
-    Precision,
-    Quiet,
-    SameModel,
-    Seed,
-    Strategy,
-    TensorBoard,
-    TimeBudget,
-    Timeout,
-    Workers,
-    of_search,
-)
+import evo
+from evo.cli.commands import options as option
+from evo.cli.commands.options import of_search
 from evo.cli.commands.shell import guarded, watched
 
 
 @guarded
 def search(
     space: Annotated[str, typer.Argument(help="A shipped space (see `evo spaces`) or a TOML file.")] = "mlp",
-    strategy: Strategy = None,
-    budget: Budget = None,
-    generations: Generations = None,
-    time_budget: TimeBudget = None,
+    strategy: option.Strategy = None,
+    budget: option.Budget = None,
+    generations: option.Generations = None,
+    time_budget: option.TimeBudget = None,
     population: Annotated[int | None, of_search(help="Individuals of a generation.")] = None,
-    seed: Seed = 0,
+    seed: option.Seed = 0,
     pending: Annotated[
         int | None,
-        of_search(
-            help="Proposals whose results the next one does not wait for; bounds the workers that are busy. Default: 4."
-        ),
+        of_search(help="Proposals that the next one does not wait for; bounds the busy workers. Default: 4."),
     ] = None,
     asynchronous: Annotated[
         bool, of_search("--asynchronous", help="Wait for no result; not reproducible with several workers.")
@@ -60,24 +32,24 @@ def search(
     free_steps: Annotated[
         bool, of_search("--free-steps", help="Train to the most steps of the space; a genome's best checkpoint counts.")
     ] = False,
-    finalists: Finalists = None,
+    finalists: option.Finalists = None,
     initial_from: Annotated[Path | None, of_search(help="A run whose best genomes enter the first population.")] = None,
-    fitness: Fitness = "validation",
-    dataset: Dataset = None,
-    data_dir: DataDir = None,
-    model: Model = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    engine: Engine = "auto",
-    workers: Workers = None,
-    timeout: Timeout = None,
-    dask: Dask = None,
-    output: Output = None,
-    overwrite: Overwrite = False,
-    tensorboard: TensorBoard = False,
-    mlflow: MLflow = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    fitness: option.Fitness = "validation",
+    dataset: option.Dataset = None,
+    data_dir: option.DataDir = None,
+    model: option.Model = None,
+    device: option.Device = "auto",
+    precision: option.Precision = "auto",
+    engine: option.Engine = "auto",
+    workers: option.Workers = None,
+    timeout: option.Timeout = None,
+    dask: option.Dask = None,
+    output: option.Output = None,
+    overwrite: option.Overwrite = False,
+    tensorboard: option.TensorBoard = False,
+    mlflow: option.MLflow = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Run a search to its end, retrain the best genomes on new seeds, and test them.
 
@@ -88,49 +60,41 @@ def search(
 
       evo search my_space.toml --strategy random --budget 500 --time-budget 8h
     """
-    options = dict(locals())
-    from evo.api import search as run_search
-
-    watched(run_search, options)
+    watched(evo.search, locals())
 
 
 @guarded
 def demo(
-    seed: Seed = 0,
-    workers: Workers = None,
-    output: Output = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    seed: option.Seed = 0,
+    workers: option.Workers = None,
+    output: option.Output = None,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Evolve small networks on scikit-learn's digits: no download, under a minute on two cores."""
-    options = dict(locals())
-    from evo.api import search as run_search
-
-    watched(run_search, options | {"space": "digits"})
+    watched(evo.search, locals() | {"space": "digits"})
 
 
 @guarded
 def resume(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    budget: Budget = None,
-    generations: Generations = None,
-    time_budget: TimeBudget = None,
-    finalists: Finalists = None,
-    seeds: Annotated[
-        int | None, of_search(help="For runs of evo train and evo table1: trainings of each network.")
-    ] = None,
-    data_dir: MovedData = None,
-    model: SameModel = None,
-    device: OtherDevice = None,
-    engine: OtherEngine = None,
-    workers: Workers = None,
-    timeout: Timeout = None,
-    dask: Dask = None,
-    tensorboard: TensorBoard = False,
-    mlflow: MLflow = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    path: Annotated[Path, typer.Argument(metavar="run", help="The run folder.")],
+    budget: option.Budget = None,
+    generations: option.Generations = None,
+    time_budget: option.TimeBudget = None,
+    finalists: option.Finalists = None,
+    seeds: Annotated[int | None, of_search(help="Of evo train and evo table1: trainings of each network.")] = None,
+    data_dir: option.MovedData = None,
+    model: option.SameModel = None,
+    device: option.OtherDevice = None,
+    engine: option.OtherEngine = None,
+    workers: option.Workers = None,
+    timeout: option.Timeout = None,
+    dask: option.Dask = None,
+    tensorboard: option.TensorBoard = False,
+    mlflow: option.MLflow = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Continue where a run stopped; its finished table is that of a run that was never stopped.
 
@@ -142,8 +106,30 @@ def resume(
 
       evo resume results/mlp-1 --budget 200
     """
-    options = dict(locals())
-    from evo.api import resume as resume_run
+    watched(evo.resume, locals())
 
-    options["path"] = options.pop("run")
-    watched(resume_run, options)
+
+def spaces() -> None:
+    """List the shipped search spaces."""
+    from evo.cli.terminal import print_spaces
+
+    print_spaces()
+
+
+@guarded
+def check(
+    space: Annotated[str, typer.Argument(help="A shipped space or a TOML file.")],
+    debug: option.Debug = False,
+) -> None:
+    """Validate a search space: every mistake at once, or its genes and what a search of it does by default.
+
+    Examples:
+
+      evo check mlp
+
+      evo check my_space.toml
+    """
+    from evo.cli.terminal import print_space
+    from evo.space.file import load_space
+
+    print_space(load_space(space))

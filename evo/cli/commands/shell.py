@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 from dataclasses import fields
 from pathlib import Path
@@ -11,16 +10,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
+from evo.errors import EvoError, StorageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from evo.cli.live import TerminalObserver
     from evo.loop.execution import Execution
     from evo.record.run import Run
-    from evo.tracking import Tracker
 
 Parameters = ParamSpec("Parameters")
-TIMES = ("time_budget", "timeout")
 OF_THE_SHELL = ("quiet", "debug", "tensorboard", "mlflow")
 """Options that say how a command shows its work, not what the work is."""
 
@@ -30,8 +29,6 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
 
     @functools.wraps(command)
     def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
-        from evo.errors import EvoError
-
         try:
             command(*arguments, **options)
         except (typer.Exit, typer.Abort):
@@ -43,21 +40,11 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
             if options["debug"]:
                 raise
             expected = isinstance(error, EvoError)
-            typer.echo(f"error: {error if expected else _unexpected(error)}", err=True)
-            raise typer.Exit(error.exit_code if isinstance(error, EvoError) else 1) from None
+            text = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
+            typer.echo(f"error: {text}", err=True)
+            raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
     return run
-
-
-def _unexpected(error: Exception) -> str:
-    return f"{type(error).__name__}: {error} (--debug shows where)"
-
-
-def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the options of a command say about its work; times as seconds."""
-    arguments = {name: value for name, value in options.items() if name not in OF_THE_SHELL}
-    times = {name: seconds_of(value, f"--{name.replace('_', '-')}") for name, value in options.items() if name in TIMES}
-    return arguments | times
 
 
 def execution_of(options: Mapping[str, Any], **changes: Any) -> Execution:
@@ -65,7 +52,7 @@ def execution_of(options: Mapping[str, Any], **changes: Any) -> Execution:
     from evo.loop.execution import Execution
 
     known = {field.name for field in fields(Execution)}
-    return Execution(**{name: value for name, value in arguments_of(options).items() if name in known} | changes)
+    return Execution(**{name: value for name, value in options.items() if name in known} | changes)
 
 
 def watched(
@@ -83,86 +70,46 @@ def watched(
         arguments: Of the command; by default what the options say about its work.
         again: The words of the command that continues after a stop; by default `resume` and the run's folder.
     """
+    from evo.cli.any_report import show_result
     from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console
-    from evo.errors import StorageError
     from evo.loop.search_loop import Stop
-    from evo.record.folder import is_run
-    from evo.tracking import Tracking
+    from evo.tracking import MLflow, TensorBoard, Tracking
 
-    arguments = arguments_of(options) if arguments is None else arguments
+    if arguments is None:
+        arguments = {name: value for name, value in options.items() if name not in OF_THE_SHELL}
+    kinds = {"tensorboard": TensorBoard, "mlflow": MLflow}
+    trackers = [kind() for name, kind in kinds.items() if options.get(name)]
     observer = TerminalObserver(error_console(), quiet=options["quiet"])
-    elsewhere = ["--dask", options["dask"]] if options.get("dask") else []
     try:
-        with StopOnSignals() as signals, observer, Tracking(_trackers(options), observer) as watching:
+        with StopOnSignals() as signals, observer, Tracking(trackers, observer) as watching:
             run = command(observer=watching, stop_check=signals.check, **arguments)
     except (Stop, KeyboardInterrupt) as stop:
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
-        if observer.path is not None:
-            typer.echo(f"Continue with:  {_again(again, observer, elsewhere)}", err=True)
-        elif isinstance(path := arguments.get("path"), Path) and is_run(path):  # it was to be resumed
-            typer.echo(f"Continue with:  evo {shlex.join(('resume', str(path), *elsewhere))}", err=True)
-        else:
-            typer.echo("No training had begun; nothing was written.", err=True)
+        command_again = _again(observer, options, again)
+        nothing = "No training had begun; nothing was written."
+        typer.echo(f"Continue with:  {command_again}" if command_again else nothing, err=True)
         raise typer.Exit(code) from None
     except StorageError as error:
-        if observer.path is None or not is_run(observer.path):
+        if not (command_again := _again(observer, options, again)):
             raise
-        remedy = f"What was recorded is safe. Once that is fixed, continue with:  {_again(again, observer, elsewhere)}"
+        remedy = f"What was recorded is safe. Once that is fixed, continue with:  {command_again}"
         raise StorageError(f"{error}\n{remedy}") from error
     show_result(run, write_figures=True)
 
 
-def _again(words: Sequence[str], observer: TerminalObserver, elsewhere: Sequence[str]) -> str:
-    """Return the command that continues what was stopped, on the cluster where it was."""
-    return f"evo {shlex.join([*(words or ('resume', str(observer.path))), *elsewhere])}{observer.model_option}"
+def _again(observer: TerminalObserver, options: Mapping[str, Any], words: Sequence[str]) -> str:
+    """Return the command that continues what was stopped, on the cluster where it was; empty if there is no run."""
+    from evo.cli.progress import command_on
+    from evo.record.folder import is_run
 
-
-def show_result(run: Run, *, write_figures: bool = False) -> None:
-    """Print what a finished run has found.
-
-    Args:
-        run: A search, listed trainings, or Table 1.
-        write_figures: Also write the figures of a run that searched nothing.
-    """
-    from evo.cli.result import print_result, print_trainings
-    from evo.cli.terminal import print_table1
-    from evo.record.settings import LISTED
-    from evo.report2019.table1 import NAME
-
-    if run.settings.strategy != LISTED or run.path is None:
-        print_result(run)
-    elif run.settings.space_name == NAME:
-        if write_figures:
-            from evo.report2019.page import write_table1
-            from evo.report2019.reproduction import figure_runs
-
-            write_table1(run, figure_runs(run.path))
-        print_table1(run)
-    else:
-        if write_figures:
-            from evo.reports.training import write_training
-
-            write_training(run)
-        print_trainings(run)
-
-
-def _trackers(options: Mapping[str, Any]) -> list[Tracker]:
-    from evo.tracking import MLflow, TensorBoard
-
-    return [*([TensorBoard()] if options.get("tensorboard") else []), *([MLflow()] if options.get("mlflow") else [])]
-
-
-def seconds_of(text: str | None, option: str) -> float | None:
-    """Return the seconds of a time such as 90s, 30m, 8h, 2d, 1h30m, or a bare number of seconds."""
-    from evo.errors import ConfigurationError
-
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigurationError(f'{option}: "{text}" is not a time; write 90s, 30m, 8h or 1h30m')
-    return float(sum(float(number) * units[unit] for number, unit in parts))
+    elsewhere = ["--dask", options["dask"]] if options.get("dask") else []
+    run = observer.progress.run if observer.progress else None
+    path = run.path if run else options.get("path")
+    if not isinstance(path, Path) or not is_run(path):
+        return ""
+    if run is None or words:
+        return shlex.join(["evo", *(words or ("resume", str(path))), *elsewhere])
+    return command_on(run, "resume", *elsewhere)

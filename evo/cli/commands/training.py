@@ -8,40 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from evo.cli.commands.options import (
-    Dask,
-    DataDir,
-    Debug,
-    Device,
-    Engine,
-    Optimiser,
-    Output,
-    Overwrite,
-    Precision,
-    Preprocess,
-    Quiet,
-    TimeBudget,
-    Timeout,
-    Workers,
-    of_output,
-    of_training,
-    one_of,
-)
+from evo.cli.commands import options as option
+from evo.cli.commands.options import of_output, of_training, one_of
 from evo.cli.commands.shell import execution_of, guarded, watched
-from evo.names import DATASETS, FITNESS_PARTS, MODELS
+from evo.names import DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING
 
 of_network = functools.partial(typer.Option, rich_help_panel="The network")
 GENES = (
-    "hidden_layers",
-    "channels",
-    "activation",
-    "dropout",
-    "batch_norm",
-    "batch_norm_kind",
-    "learning_rate",
-    "batch_size",
-    "steps",
-    "weight_decay",
+    *("hidden_layers", "channels", "activation", "dropout", "batch_norm", "batch_norm_kind"),
+    *("learning_rate", "batch_size", "steps", "weight_decay"),
 )
 """Options of `train` that are genes, in the order of the table's columns."""
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each on its own seed.")]
@@ -49,27 +24,24 @@ Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each
 
 @guarded
 def train(
-    model: Annotated[
-        str, of_network(help=f"{', '.join(MODELS)}, or package.module:function for a user-defined model.")
-    ] = "mlp",
+    model: Annotated[str, of_network(help=option.MODELS)] = "mlp",
     hidden_layers: Annotated[str | None, of_network(help="Widths, as 1000,500 (mlp, numpy_mlp).")] = None,
     channels: Annotated[str | None, of_network(help="One number per block, as 32,64 (cnn).")] = None,
     activation: Annotated[str | None, of_network(help="relu, gelu, silu or tanh (mlp).")] = None,
     dropout: Annotated[float | None, of_network(help="Rate (mlp, cnn).")] = None,
     batch_norm: Annotated[bool | None, of_network("--batch-norm/--no-batch-norm", help="(mlp, cnn)")] = None,
     batch_norm_kind: Annotated[str | None, of_network(help="torch, automatic or manual (mlp).")] = None,
-    gene: Annotated[
-        list[str] | None, of_network("--gene", help="NAME=VALUE: whatever else the model reads; can be repeated.")
-    ] = None,
+    gene: Annotated[list[str] | None, of_network(help="NAME=VALUE: what else the model reads; repeatable.")] = None,
     learning_rate: Annotated[float | None, of_training()] = None,
     batch_size: Annotated[int | None, of_training()] = None,
     steps: Annotated[int | None, of_training(help="Optimiser steps.")] = None,
     weight_decay: Annotated[float | None, of_training()] = None,
-    optimiser: Optimiser = None,
-    preprocess: Preprocess = None,
+    optimiser: Annotated[str | None, of_training(help=f"{one_of(*OPTIMISERS)}. Default: adam; numpy_mlp: sgd.")] = None,
+    preprocess: Annotated[
+        str | None, of_training(help=f"{one_of(*PREPROCESSING)}. Default: standardise; numpy_mlp: subtract_mean_image.")
+    ] = None,
     evaluate_every: Annotated[
-        int | None,
-        of_training(help="Steps between points of the learning curve. Default: 100; of short trainings, a twentieth."),
+        int | None, of_training(help="Steps between points of the learning curve. Default: 100, or a twentieth of all.")
     ] = None,
     training_mode: Annotated[
         Literal["whole", "batches"] | None,
@@ -78,25 +50,22 @@ def train(
     seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(help="What the seeds of the trainings derive from.")] = 0,
     fitness: Annotated[
-        str,
-        typer.Option(
-            help=f"{one_of(FITNESS_PARTS)}; test: train on the whole training set and measure on the test set."
-        ),
+        str, typer.Option(help=f"{one_of(*FITNESS_PARTS)}; test: use all training images, measure on the test set.")
     ] = "validation",
-    dataset: Annotated[str | None, of_training(help=f"{one_of(DATASETS)}. Default: cifar10.")] = None,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    engine: Engine = "auto",
-    workers: Workers = None,
-    dask: Dask = None,
-    timeout: Timeout = None,
-    time_budget: TimeBudget = None,
+    dataset: Annotated[str | None, of_training(help=f"{one_of(*DATASETS)}. Default: cifar10.")] = None,
+    data_dir: option.DataDir = None,
+    device: option.Device = "auto",
+    precision: option.Precision = "auto",
+    engine: option.Engine = "auto",
+    workers: option.Workers = None,
+    dask: option.Dask = None,
+    timeout: option.Timeout = None,
+    time_budget: option.TimeBudget = None,
     save: Annotated[bool, of_output("--save", help="Keep the trained weights (safetensors).")] = False,
-    output: Output = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    output: option.Output = None,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Train one network on one or several seeds; write its learning curves and figures.
 
@@ -118,39 +87,28 @@ def train(
     fixed = {name: options[name] for name in ("optimiser", "preprocess", "training_mode")}
     fixed["evaluate_every"] = evaluate_every if evaluate_every is not None else grid_for(steps)
     configuration, settings = configuration_of(model, genes, gene or (), fixed)
-    arguments = {
-        "space": space_of([configuration], name="train", model=model, dataset="cifar10", training=settings),
-        "configurations": [configuration],
-        "execution": execution_of(options),
-        "seeds": seeds,
-        "seed": seed,
-        "fitness": fitness,
-        "keep_weights": save,
-    }
-    watched(train_configurations, options, arguments)
+    space = space_of([configuration], name="train", model=model, dataset="cifar10", training=settings)
+    train = functools.partial(train_configurations, space, [configuration], execution_of(options))
+    watched(train, options, {"seeds": seeds, "seed": seed, "fitness": fitness, "keep_weights": save})
 
 
 @guarded
 def table1(
     rows: Annotated[str, typer.Option(help='Which rows, as "Default, GA2". Default: all six.')] = "",
     seeds: Seeds = 3,
-    figures: Annotated[
-        bool, typer.Option("--figures", help="Also train the NumPy network and the CNN of the report's figures.")
-    ] = False,
-    seed: Annotated[
-        int | None, typer.Option(help="What the seeds of the trainings derive from. Default: 42, the report's.")
-    ] = None,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    engine: Engine = "auto",
-    workers: Workers = None,
-    dask: Dask = None,
-    time_budget: TimeBudget = None,
-    output: Output = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    figures: Annotated[bool, typer.Option("--figures", help="Also train the NumPy network and the CNN.")] = False,
+    seed: Annotated[int | None, typer.Option(help="What all seeds derive from. Default: 42, the report's.")] = None,
+    data_dir: option.DataDir = None,
+    device: option.Device = "auto",
+    precision: option.Precision = "auto",
+    engine: option.Engine = "auto",
+    workers: option.Workers = None,
+    dask: option.Dask = None,
+    time_budget: option.TimeBudget = None,
+    output: option.Output = None,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    debug: option.Debug = False,
 ) -> None:
     """Reproduce Table 1 of the 2019 report: its six networks under its protocol, measured in both ways.
 
@@ -165,18 +123,14 @@ def table1(
     """
     options = dict(locals())
     from evo.record.folder import free_output
+    from evo.report2019 import NAME
     from evo.report2019.reproduction import reproduce
-    from evo.report2019.table1 import NAME, chosen_rows
+    from evo.report2019.table1 import chosen_rows
 
     folder = output or free_output(Path("results"), NAME)
-    arguments = {
-        "rows": chosen_rows([name for name in rows.split(",") if name.strip()] or ([rows] if rows else [])),
-        "execution": execution_of(options, output=folder),
-        "seeds": seeds,
-        "seed": seed,
-        "figures": figures,
-    }
+    chosen = chosen_rows([name for name in rows.split(",") if name.strip()] or ([rows] if rows else []))
+    train_rows = functools.partial(reproduce, chosen, execution_of(options, output=folder))
     again = ["resume", str(folder)]
     if figures:  # which `resume` does not know
         again = ["table1", *(["--rows", rows] if rows else []), "--seeds", str(seeds), "--figures", "-o", str(folder)]
-    watched(reproduce, options, arguments, again=again)
+    watched(train_rows, options, {"seeds": seeds, "seed": seed, "figures": figures}, again=again)
