@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
-from evo.evaluators.base import Setup, StopRequest, failure, reason_of
+from evo.evaluators.base import Setup, StopRequest, reason_of
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
 from evo.individual import Evaluation
 from evo.processes import deaf_to_interrupts, without_main
@@ -182,18 +182,10 @@ class ProcessPoolEvaluator(WorkersEvaluator):
             self._failed_starts += 1
             if self._failed_starts > self._count:
                 raise SearchError(f"worker processes end before they are ready, the last with {cause}{self._hint()}")
-        again = []
-        for task in worker.tasks:
-            self._losses[task.key] += 1
-            if self._losses[task.key] >= ATTEMPTS:
-                hint = "; often the system's answer to a lack of memory" if -code == signal.SIGKILL else ""
-                reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"
-                self._finished.append(failure(task, "failed", reason, worker.name))
-            elif code == -signal.SIGKILL and (beside := worker.company_of(task)):  # often a lack of memory
-                self._planner.out_of_memory(task, beside)
-            else:
-                again.append(task)
-        self._planner.put_back(again, single=True)
+        killed = code == -signal.SIGKILL
+        hint = "; often the system's answer to a lack of memory" if killed else ""
+        reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"
+        self._lose(worker, ATTEMPTS, reason, lacked_memory=killed)
         self._workers[worker.number] = self._spawn(worker.number)
 
 

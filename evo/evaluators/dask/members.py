@@ -6,15 +6,19 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evo.errors import ConfigurationError, listed
 from evo.evaluators.base import Setup, reason_of
 from evo.evaluators.dask import worker as dask_worker
-from evo.evaluators.dask.link import Call, Link, Lost, Present
+from evo.evaluators.dask.link import Link
 from evo.evaluators.dask.worker import DECIDED, UNANSWERED, Answer, Invitation
 from evo.evaluators.workers import Worker
+
+if TYPE_CHECKING:
+    from distributed import Future
 
 ANSWER_SECONDS = 30.0
 """How long to wait for the first workers before the search begins with those that have answered."""
@@ -31,7 +35,7 @@ class Member(Worker):
         answer: Its answer to the last invitation.
         invitation: That invitation.
         unanswered: How many invitations have failed since its last answer.
-        resting: Whether it begins nothing now, see `Present`.
+        resting: Whether it begins nothing now, see `Link`.
         call: What it does for the search: a batch, or its answer.
         begun: Whether it has begun the batch, which may wait there behind the tasks of others.
         faults: How many batches in a row have failed because of its machine.
@@ -43,7 +47,7 @@ class Member(Worker):
     invitation: Invitation | None = None
     unanswered: int = 0
     resting: bool = False
-    call: Call | None = None
+    call: Future | None = None
     begun: bool = False
     faults: int = 0
     given_up: str = ""
@@ -57,6 +61,17 @@ class Member(Worker):
     def is_free(self) -> bool:
         """Whether it can begin a batch now."""
         return self.call is None and not self.resting and self.takes_part
+
+    def has_returned(self, call: Future) -> bool:
+        """Return whether the worker's call is the one that has returned, and stop waiting for it if so.
+
+        Another call was abandoned or lost. Its tasks were done again or have failed, so a result that comes now is a
+        second one.
+        """
+        if self.call is not call:
+            return False
+        self.call = None
+        return True
 
     def release(self) -> None:
         """Stop waiting for its call."""
@@ -88,9 +103,9 @@ class Membership:
     ):
         self.members: dict[str, Member] = {}
         self.facts: dict[str, Any] | None = None
+        self.link: Link | None = None
         self._setup, self._search = setup, search
         self._limit_memory, self._notify, self._warn = limit_memory, notify, warn
-        self._link: Link | None = None
         self._invitation: Invitation | None = None
         self._memories: set[str] = set()
         self._marker: Path | None = None
@@ -109,21 +124,16 @@ class Membership:
         except Exception as error:  # a user-defined objective may raise anything
             raise ConfigurationError(f"the objective cannot be sent to workers ({reason_of(error)})") from None
         decided = {name: str(self.facts.get(name)) for name in DECIDED} if self.facts is not None else {}
-        marker = str(self._marker) if self._marker is not None else None
-        self._invitation = Invitation(self._search, setup, dask_worker.versions_here(), decided, marker)
+        self._invitation = Invitation(self._search, setup, dask_worker.versions_here(), decided, self._marker)
 
-    def open(self, link: Link) -> None:
-        """Set the link to the cluster."""
-        self._link = link
-
-    def look(self, present: Present) -> list[Member]:
+    def look(self, workers: frozenset[str], resting: frozenset[str]) -> list[Member]:
         """Learn which workers there are and invite new ones. Return those that are gone."""
-        gone = [self.members.pop(address) for address in self.members.keys() - present.workers]
-        for address in sorted(present.workers - self.members.keys()):
+        gone = [self.members.pop(address) for address in self.members.keys() - workers]
+        for address in sorted(workers - self.members.keys()):
             self.members[address] = Member(name=address, address=address)
             self.invite(self.members[address])
         for member in self.members.values():
-            member.resting = member.address in present.resting
+            member.resting = member.address in resting
         if self.members and all(member.resting for member in self.members.values()):
             self.say(
                 "note: no task can start now: Dask has paused every worker because its memory is nearly used up, "
@@ -133,10 +143,11 @@ class Membership:
 
     def invite(self, member: Member) -> None:
         """Invite a worker; it gets nothing else before it has answered."""
-        assert self._link is not None
+        assert self.link is not None
         member.invitation = self._invitation
-        member.call = self._link.call(
-            member.address, "invitation", dask_worker.accept, self._invitation, resources=None
+        returned = partial(self._responded, member)
+        member.call = self.link.call(
+            member.address, "invitation", dask_worker.accept, self._invitation, returned=returned
         )
 
     def invite_anew(self, member: Member) -> None:
@@ -144,21 +155,6 @@ class Membership:
         member.release()
         member.answer = UNANSWERED
         self.invite(member)
-
-    def take_answer(self, member: Member, content: Any) -> None:
-        """Handle what an invitation has returned: an answer, or an error."""
-        if isinstance(content, Answer):
-            member.unanswered = 0
-            self._answered(member, content)
-            return
-        member.unanswered += 1
-        if member.unanswered < INVITATIONS:
-            self.invite(member)
-            return
-        reason = content.reason if isinstance(content, Lost) else reason_of(content)
-        remedy = "; the same version of evo must be installed there and where the scheduler runs"
-        reason += remedy if isinstance(content, ImportError | AttributeError) else ""
-        self.leave_out(member, f"could not be made ready: {reason}")
 
     def first_have_answered(self, waited: float) -> bool:
         """Return whether the workers that there are have answered, or have had enough time to.
@@ -245,6 +241,23 @@ class Membership:
         if self._marker is not None:
             with contextlib.suppress(OSError):  # the run itself reports what is wrong with its folder
                 self._marker.unlink(missing_ok=True)
+
+    def _responded(self, member: Member, call: Future, content: Any) -> None:
+        """Handle what an invitation has returned: an answer, or an error."""
+        if not member.has_returned(call):
+            return
+        member.release()
+        if isinstance(content, Answer):
+            member.unanswered = 0
+            self._answered(member, content)
+            return
+        member.unanswered += 1
+        if member.unanswered < INVITATIONS:
+            self.invite(member)
+            return
+        remedy = "; the same version of evo must be installed there and where the scheduler runs"
+        reason = reason_of(content) + (remedy if isinstance(content, ImportError | AttributeError) else "")
+        self.leave_out(member, f"could not be made ready: {reason}")
 
     def _answered(self, member: Member, answer: Answer) -> None:
         member.answer, member.name = answer, answer.name or member.name
