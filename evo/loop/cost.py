@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import statistics
 from collections import deque
@@ -21,6 +20,7 @@ from evo.data.cache import cache_root
 from evo.data.splits import validation_count
 from evo.files import write_json
 from evo.models import MODELS
+from evo.processes import available_cores
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.space.settings import TrainingSettings
@@ -248,6 +248,6 @@ def estimate(space: SearchSpace) -> Estimate | None:
     rng = random.Random(0)
     genomes = [space.sample(rng) for _ in range(DRAWS)]
     seconds = [model.seconds(genome) for genome in genomes]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     memory = max(model.memory(genome) for genome in genomes)
     return Estimate(statistics.fmean(seconds), max(seconds), memory, cores, model.known_from)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from evo.evaluators.dask.connection import Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
 from evo.loop.search_loop import Observer, StopCheck
 from evo.names import AUTO
+from evo.processes import available_cores
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
@@ -238,4 +238,4 @@ def default_workers(setup: Setup, device: str) -> int:
         return 1
     if device == AUTO and visible_gpus():
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores()
