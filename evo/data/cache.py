@@ -165,7 +165,8 @@ def open_or_decode(source: Source, notify: Notify) -> PreparedDataset:
         ConfigurationError: The cache cannot be written, or decoding refuses the source.
     """
     parent = cache_root() / "datasets"
-    directory = parent / _key(source)
+    key = hashlib.sha256(source.identity.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    directory = parent / f"{source.name}-{key}"
     checksum, reason = _check(directory, source)
     if checksum is None:
         if reason:
@@ -218,11 +219,6 @@ def _reserve(path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot reserve
                 raise
-
-
-def _key(source: Source) -> str:
-    digest = hashlib.sha256(source.identity.encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{source.name}-{digest[:24]}"
 
 
 def _build(building: Path, source: Source, notify: Notify) -> str:

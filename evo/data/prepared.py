@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from evo.data import cifar10
@@ -17,24 +16,14 @@ from evo.names import DATASETS, check_name
 DEFAULT_IMAGE_SIZE = 32
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a dataset was asked for with; see `prepare_dataset`."""
-
-    data_dir: Path | None
-    image_size: int
-    download: bool
-    notify: Notify
-
-
-SOURCES: Mapping[str, Callable[[Request], Source]] = {
-    "cifar10": lambda wanted: cifar10_source(
-        wanted.data_dir or cifar10.default_root(), wanted.notify, download=wanted.download
+SOURCES: Mapping[str, Callable[[Path | None, int, bool, Notify], Source]] = {
+    "cifar10": lambda folder, size, download, notify: cifar10_source(
+        folder or cifar10.default_root(), notify, download=download
     ),
-    "digits": lambda wanted: digits_source(),
-    "imagefolder": lambda wanted: image_folder_source(wanted.data_dir or Path(), wanted.image_size),
+    "digits": lambda folder, size, download, notify: digits_source(),
+    "imagefolder": lambda folder, size, download, notify: image_folder_source(folder or Path(), size),
 }
-"""What finds each dataset's images."""
+"""What finds each dataset's images: from data folder, image size, whether to download, and where to report progress."""
 
 
 def prepare_dataset(
@@ -72,7 +61,7 @@ def prepare_dataset(
     if image_size != DEFAULT_IMAGE_SIZE and name != "imagefolder":
         raise ConfigurationError(f"image_size is for imagefolder; the images of {name} have a size of their own")
     _check_folder(name, data_dir)
-    return open_or_decode(SOURCES[name](Request(data_dir, image_size, download, notify)), notify)
+    return open_or_decode(SOURCES[name](data_dir, image_size, download, notify), notify)
 
 
 def detect_dataset(data_dir: Path) -> str:

@@ -25,6 +25,7 @@ ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
 END_SECONDS = 5.0
 """How long a worker whose pipe is closed may take to end."""
+MAIN_HINT = '; in a script, put the call of evo.search under `if __name__ == "__main__":`, or leave workers at 1'
 
 
 @dataclass(eq=False, kw_only=True)
@@ -59,16 +60,12 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         self._workers: list[_Process] = []
         self._failed_starts = 0
         self._facts: dict[str, Any] | None = None
-
-    def _hint(self) -> str:
-        if not self._setup.needs_main:
-            return ""
-        return '; in a script, put the call of evo.search under `if __name__ == "__main__":`, or leave workers at 1'
+        self._hint = MAIN_HINT if setup.needs_main else ""
 
     def start(self) -> dict[str, Any]:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             # This is a worker that runs the user's script again, which is about to start workers of its own.
-            sys.exit("evo: this script starts workers when it is imported" + self._hint())
+            sys.exit("evo: this script starts workers when it is imported" + self._hint)
         for number in range(self._count):
             self._workers.append(self._spawn(number))
         while self._facts is None:
@@ -181,7 +178,7 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts > self._count:
-                raise SearchError(f"worker processes end before they are ready, the last with {cause}{self._hint()}")
+                raise SearchError(f"worker processes end before they are ready, the last with {cause}{self._hint}")
         killed = code == -signal.SIGKILL
         hint = "; often the system's answer to a lack of memory" if killed else ""
         reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"

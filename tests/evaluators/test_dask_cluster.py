@@ -200,9 +200,9 @@ def test_without_a_worker_that_can_take_part_nothing_begins(
 ) -> None:
     monkeypatch.setattr(dask_worker, "versions_here", lambda: OTHER_VERSIONS)
     evaluator = evaluator_of(two_workers)
-    evaluator._membership.prepare()
+    evaluator._prepare()
     monkeypatch.setattr(dask_worker, "versions_here", lambda: VERSIONS)
-    monkeypatch.setattr(evaluator._membership, "prepare", lambda: None)
+    monkeypatch.setattr(evaluator, "_prepare", lambda: None)
     with evaluator, pytest.raises(ConfigurationError, match=r"no worker can take part(.|\n)*worker-0(.|\n)*worker-1"):
         evaluator.start()
 

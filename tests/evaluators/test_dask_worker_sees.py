@@ -61,7 +61,7 @@ def test_what_a_killed_search_has_left_for_its_workers_is_removed_by_the_resume(
     def no_connection() -> Any:
         raise AssertionError("nothing is to be connected to")
 
-    DaskEvaluator(ObjectiveSetup(float), no_connection)._membership.mark(tmp_path)
+    DaskEvaluator(ObjectiveSetup(float), no_connection)._mark(tmp_path)
     marked(tmp_path)
     (tmp_path / f".{SEARCH}.cluster.k3j_x9").touch()  # of a worker that was killed while it tried
     kept = {".notes.cluster", "results.cluster", f"{SEARCH}.cluster"}

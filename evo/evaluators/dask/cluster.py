@@ -7,20 +7,20 @@ import math
 import os
 import pickle
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evo.data.cache import Notify
 from evo.errors import ClusterLost, StorageError
 from evo.evaluators.base import Setup, Task, TaskKey, failure, reason_of
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.connection import Connection
 from evo.evaluators.dask.link import Link
-from evo.evaluators.dask.members import Member, Membership
-from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
+from evo.evaluators.dask.members import Member, MembersEvaluator
+from evo.evaluators.workers import Worker, tasks_of
 from evo.files import replacing
 from evo.individual import Evaluation
 
@@ -43,7 +43,7 @@ FILES = ("weights", "checkpoint", "state")
 """Fields of a task that are paths: a worker has a working folder of its own."""
 
 
-class DaskEvaluator(WorkersEvaluator):
+class DaskEvaluator(MembersEvaluator):
     """Gives each batch to a free worker of a cluster; workers may come and go.
 
     Args:
@@ -63,40 +63,33 @@ class DaskEvaluator(WorkersEvaluator):
         *,
         most: int | None = None,
         timeout: float | None = None,
-        notify: Callable[[str], None] = lambda message: None,
-        warn: Callable[[str], None] = lambda message: None,
+        notify: Notify = lambda message: None,
+        warn: Notify = lambda message: None,
         stop_check: Callable[[], None] = lambda: None,
     ):
-        super().__init__(setup, timeout)
+        super().__init__(setup, timeout, notify, warn)
         self._connect, self._most, self._stop_check = connect, most, stop_check
-        self._name = uuid.uuid4().hex
-        self._membership = Membership(
-            setup, self._name, limit_memory=self._planner.limit_memory, notify=notify, warn=warn
-        )
-        self._link: Link | None = None
         self._lost_at: dict[TaskKey, str] = {}
         self._stopping = False
 
     def start(self) -> dict[str, Any]:
-        membership = self._membership
-        membership.prepare()
+        self._prepare()
         topic = dask_worker.topic_of(self._name)
         self._link = Link(self._connect(), self._name, topic, look=self._look, hear=self._hear)
-        membership.link = self._link
         began = time.monotonic()
-        while not membership.first_have_answered(waited := time.monotonic() - began):
+        while not self._first_have_answered(waited := time.monotonic() - began):
             self._serve(POLL_SECONDS)
             self._stop_check()
-            count = len(membership.members)
+            count = len(self._members)
             if not count and waited > 2:
-                membership.say(f"waiting for workers at {self._link.address}")
+                self._say(f"waiting for workers at {self._link.address}")
             elif count and waited > SILENT_SECONDS:
-                membership.say(f"waiting for {count} workers to answer: they are reading the data, or are busy")
-        return membership.decide()
+                self._say(f"waiting for {count} workers to answer: they are reading the data, or are busy")
+        return self._decide()
 
     def submit(self, task: Task) -> None:
         if (path := task.checkpoint or task.weights or task.state) is not None:
-            self._membership.mark(Path(os.path.abspath(path)).parent.parent)
+            self._mark(Path(os.path.abspath(path)).parent.parent)
         super().submit(task)
 
     def suspend(self, seconds: float) -> list[Evaluation]:
@@ -121,9 +114,7 @@ class DaskEvaluator(WorkersEvaluator):
 
     def close(self) -> None:
         try:
-            self._membership.close()
-            self._planner.clear()
-            self._finished.clear()
+            super().close()
         finally:
             if self._link is not None:
                 self._link.close(dask_worker.forget, self._name)
@@ -133,24 +124,21 @@ class DaskEvaluator(WorkersEvaluator):
         count = sum(member.takes_part and not member.resting for member in self._all_workers())
         return count if self._most is None else min(count, self._most)
 
-    def _all_workers(self) -> list[Member]:
-        return list(self._membership.members.values())
-
     def _hand_out(self) -> None:
-        if self._stopping or self._membership.facts is None:
+        if self._stopping or self._facts is None:
             return
         busy = len(self._busy())
         for member in [member for member in self._all_workers() if member.is_free]:
             if not len(self._planner) or (self._most is not None and busy >= self._most):
                 return
-            neighbours = self._membership.neighbours(member)
+            neighbours = self._neighbours(member)
             if batch := self._planner.take(tasks_of(neighbours), partial(self._is_welcome, member)):
                 self._send(member, batch, neighbours)
                 busy += 1
 
     def _is_welcome(self, member: Member, task: Task) -> bool:
         """Return whether a task may start on a worker: not where it was lost last, if there are other workers."""
-        return self._lost_at.get(task.key) != member.address or not self._membership.others_than(member.address)
+        return self._lost_at.get(task.key) != member.address or not self._others_than(member.address)
 
     def _send(self, member: Member, batch: list[Task], neighbours: Sequence[Member]) -> None:
         assert self._link is not None
@@ -179,7 +167,7 @@ class DaskEvaluator(WorkersEvaluator):
 
     def _look(self, workers: frozenset[str], resting: frozenset[str], left: frozenset[str]) -> None:
         """Learn which workers there are. Tasks of those that are gone or that rest before they begin are done again."""
-        for member in self._membership.look(workers, resting):
+        for member in self._update(workers, resting):
             if member.address in left:
                 self._planner.put_back(member.tasks)  # it left as planned: that says nothing about its tasks
             else:
@@ -221,17 +209,17 @@ class DaskEvaluator(WorkersEvaluator):
             self._planner.put_back(member.tasks, single=True)  # nothing says which of them is to blame
         else:
             self._finished.append(failure(member.tasks[0], "failed", reason_of(content), member.name))
-        self._membership.invite_anew(member)
+        self._invite_anew(member)
 
     def _machine_failed(self, member: Member, reason: str) -> None:
         """Do the tasks of a worker again whose machine has failed; leave the worker out if that keeps happening."""
         self._do_again(member, reason)
         member.faults += 1
-        if member.faults >= FAULTS and self._membership.others_than(member.address):
+        if member.faults >= FAULTS and self._others_than(member.address):
             member.release()
-            self._membership.leave_out(member, f"{FAULTS} tasks in a row failed there: {reason}")
+            self._leave_out(member, f"{FAULTS} tasks in a row failed there: {reason}")
         else:
-            self._membership.invite_anew(member)
+            self._invite_anew(member)
 
     def _finish(self, worker: Worker, evaluation: Evaluation, weights: bytes | None = None) -> bool:
         if weights is not None:
@@ -261,7 +249,7 @@ class DaskEvaluator(WorkersEvaluator):
             self._link.restart(worker.address, worker.given_up, partial(self._not_restarted, worker))
 
     def _not_restarted(self, member: Member, reason: str) -> None:
-        self._membership.say(
+        self._say(
             f"note: {member.name} is still running an abandoned task, and cannot be restarted ({reason}); "
             "it takes part again once that task has ended"
         )
@@ -279,7 +267,7 @@ class DaskEvaluator(WorkersEvaluator):
         """
         assert isinstance(worker, Member)
         key, begun = str(worker.call.key) if worker.call is not None else "", worker.begun
-        self._membership.invite_anew(worker)
+        self._invite_anew(worker)
         worker.given_up = key
         worker.deadline = time.monotonic() + END_SECONDS if begun else math.inf
 
