@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -109,16 +109,8 @@ class PreparedDataset:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return {**asdict(self), "directory": str(self.directory)} | {
-            "classes": list(self.classes),
-            "image_shape": list(self.image_shape),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PreparedDataset:
-        """Return what `to_dict` was called on."""
-        sequences = {name: tuple(values[name]) for name in ("classes", "image_shape")}
-        return cls(**{**values, **sequences, "directory": Path(values["directory"])})
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return values
 
 
 def cache_root() -> Path:
