@@ -164,8 +164,8 @@ class TrainingTask:
             import torch
 
             torch.cuda.empty_cache()  # memory that this process caches is lost to all others
-        facts: dict[str, Any] = {"worker": "main", "engine": self.trainer.engine, "precision": self.trainer.precision}
-        return task.evaluation(started=started, **facts, **values)
+        values |= {"engine": self.trainer.engine, "precision": self.trainer.precision}
+        return task.evaluation(started=started, worker="main", **values)
 
     def _trained(self, task: Task, result: TrainingResult) -> dict[str, Any]:
         reported = ("status", "error", "parameters", "curve", "seconds", "seconds_before")

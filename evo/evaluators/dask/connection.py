@@ -159,7 +159,7 @@ def _address(where: str | Path) -> str:
 def _local(workers: int, gpus: Sequence[str]) -> Connection:
     """Start a scheduler and workers on this machine; they listen only on its loopback, and end with this process."""
     import dask
-    from distributed import Client
+    from distributed import Client, Security
 
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         sys.exit(
@@ -184,7 +184,7 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
                 worker_dashboard_address=f"{LOOPBACK}:0",
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
-                security=_temporary_security(),
+                security=Security.temporary(),  # other users of the machine can reach its loopback too
             )
             started.callback(cluster.close)
             cluster.scale(workers)
@@ -192,6 +192,10 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
             started.callback(client.close)
             client.wait_for_workers(workers, timeout=START_SECONDS)  # they must start within this block
             close = started.pop_all().close
+    except ImportError as error:
+        raise ConfigurationError(
+            f"--dask {LOCAL}: needs certificates, and a package to make them is missing: {error}"
+        ) from None
     except (OSError, RuntimeError) as error:
         raise SearchError(f"--dask {LOCAL}: cannot start a cluster: {_first_line(error)}") from error
     return Connection(client, str(cluster.scheduler_address), close)
@@ -208,18 +212,6 @@ def _local_cluster_type(gpus: Sequence[str]) -> type[LocalCluster]:
             return {name: {**spec, "options": {**spec["options"], "env": own}}}
 
     return OneGPUEach if gpus else LocalCluster
-
-
-def _temporary_security() -> Any:
-    """Return certificates for this cluster only: other users of the machine can reach its loopback too."""
-    from distributed.security import Security
-
-    try:
-        return Security.temporary()
-    except ImportError as error:
-        raise ConfigurationError(
-            f"--dask {LOCAL}: needs certificates, and a package to make them is missing: {error}"
-        ) from None
 
 
 def _be_silent() -> None:
