@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 from contextlib import nullcontext, suppress
@@ -19,7 +18,7 @@ from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, S
 from evo.evaluators.base import Setup, StopRequest, reason_of
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
 from evo.individual import Evaluation
-from evo.processes import deaf_to_interrupts, without_main
+from evo.processes import deaf_to_interrupts, refuse_in_worker, without_main
 
 ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
@@ -63,9 +62,7 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         self._hint = MAIN_HINT if setup.needs_main else ""
 
     def start(self) -> dict[str, Any]:
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            # This is a worker that runs the user's script again, which is about to start workers of its own.
-            sys.exit("evo: this script starts workers when it is imported" + self._hint)
+        refuse_in_worker(self._hint)
         for number in range(self._count):
             self._workers.append(self._spawn(number))
         while self._facts is None:
