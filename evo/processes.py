@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -48,3 +49,14 @@ def deaf_to_interrupts() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def refuse_in_worker(hint: str) -> None:
+    """End a spawned process that runs the user's script again, which is about to start workers itself."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(f"evo: this script starts workers when it is imported{hint}")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evo.data.prepared import PreparedDataset
+from evo.data.cache import PreparedDataset
 from evo.data.tensors import load_part
 from evo.errors import Interrupted
 from evo.individual import STEPS
