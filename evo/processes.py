@@ -55,8 +55,3 @@ def refuse_in_worker(hint: str) -> None:
     """End a spawned process that runs the user's script again, which is about to start workers itself."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         sys.exit(f"evo: this script starts workers when it is imported{hint}")
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
