@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evo.errors import StorageError
+from evo.errors import RunError, StorageError
 
 STATES_BYTES = 2**30
 """The most disk space that the states of a run's finished trainings may take together."""
@@ -68,6 +68,17 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def own_folder(folder: Path) -> Path:
+    """Return a folder of a run, once it is sure that what is written there stays in the run.
+
+    Raises:
+        RunError: It is a link.
+    """
+    if folder.is_symlink():
+        raise RunError(f"{folder}: is a link, and a run writes into its own folder only; remove the link")
+    return folder
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -316,6 +316,42 @@ def standing(
 def raced(proposals: Sequence[Individual]) -> Counter[int]:
     """Return how often each individual was proposed again since the last new one: how far it came in the last race."""
     return Counter(proposal.id for proposal in takewhile(lambda proposal: proposal.replicate, reversed(proposals)))
+
+
+def ranking(
+    individuals: Sequence[Individual],
+    proposals: Sequence[Individual],
+    evaluations: Mapping[tuple[int, int], Evaluation],
+) -> list[tuple[int, tuple[float, ...]]]:
+    """Return the individuals whose first evaluation did not fail, best first; of equal genomes only the first.
+
+    Args:
+        individuals: By id.
+        proposals: In their order.
+        evaluations: By (individual, replicate).
+
+    Returns:
+        Their ids, each with the fitness of its evaluations in the search.
+    """
+    measured: dict[int, list[float | None]] = defaultdict(list)
+    for number, replicate in sorted(evaluations):
+        evaluation = evaluations[number, replicate]
+        if phase_of(replicate) == "search":
+            measured[number].append(evaluation.fitness if evaluation.succeeded else None)
+    turns = raced(proposals)
+    standings = {
+        number: standing(individuals[number], fitnesses, turns[number], evaluations[number, 0].paused_at)
+        for number, fitnesses in measured.items()
+        if (number, 0) in evaluations and evaluations[number, 0].succeeded
+    }
+    best = sorted(standings, key=lambda number: (*(-part for part in standings[number]), number))
+    first_of_genome: dict[str, int] = {}
+    for number in best:
+        first_of_genome.setdefault(genome_key(individuals[number].genome), number)
+    return [
+        (number, tuple(fitness for fitness in measured[number] if fitness is not None))
+        for number in first_of_genome.values()
+    ]
 
 
 def genome_from_json(values: Mapping[str, Any]) -> Genome:

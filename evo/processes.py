@@ -1,13 +1,20 @@
-"""Starting worker processes that do not run the user's script again, and ignore signals meant for the search."""
+"""Worker processes: how many there may be, and how to start them without the user's script and its signals."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import sys
 import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -42,3 +49,9 @@ def deaf_to_interrupts() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def refuse_in_worker(hint: str) -> None:
+    """End a spawned process that runs the user's script again, which is about to start workers itself."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(f"evo: this script starts workers when it is imported{hint}")

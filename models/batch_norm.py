@@ -27,7 +27,7 @@ class _ReportBatchNorm(nn.BatchNorm1d):
         """Return y, (batch, features), for x of the same shape.
 
         Raises:
-            ValueError: In training mode, the batch is not two-dimensional or has one row alone: no variance.
+            ValueError: In training mode, the batch is not two-dimensional, or has only one row and thus no variance.
         """
         if not self.training:
             return super().forward(input)

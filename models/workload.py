@@ -1,4 +1,4 @@
-"""What a training of each shipped model computes, counted from its configuration alone; imports no torch."""
+"""What a training of each shipped model computes, counted from its configuration without torch."""
 
 from __future__ import annotations
 

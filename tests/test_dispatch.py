@@ -141,11 +141,11 @@ def trainer_for(run: Run, digits: PreparedDataset, build: ModelBuilder) -> Train
 
 def check_as_alone(run: Run, trainer: Trainer) -> None:
     """Every row is that of a training of its own."""
-    alone = TrainingTask(trainer, StopRequest()).evaluate
+    alone = TrainingTask(trainer, StopRequest())
     for individual in run.individuals:
         seed = training_seed(run.settings.seed, individual.genome, 0)
         found = run.evaluations[individual.id, 0]
-        own = alone.evaluate(Task(individual.id, 0, seed, individual.config))
+        own = alone(Task(individual.id, 0, seed, individual.config))
         part = found.shared_with is not None and found.train_accuracy is None
         but = (*OWN, "train_accuracy") if part else OWN
         assert values(found, but) == values(own, but), individual
@@ -198,7 +198,7 @@ def test_a_continued_training_ends_as_one_that_never_paused(
     assert [(one.status, one.steps_trained) for one in run.results] == [
         ("partial", 20), ("partial", 30), ("complete", 60),
     ]  # fmt: skip
-    assert [one.fitness for one in run.results] == [one.curve[-1].validation_accuracy for one in run.results]
+    assert [one.fitness for one in run.results] == [one.curve[-1].values["validation_accuracy"] for one in run.results]
     assert run.results[2].seconds > run.results[2].seconds_before == run.results[1].seconds
     check_as_alone(run, trainer)
     run.close()

@@ -593,6 +593,10 @@ def test_whole_trainings_rank_before_paused_ones_and_these_by_how_far_they_came(
     run = continued()
     assert [(entry.id, entry.fitness) for entry in run.ranked()] == [(0, 0.1), (1, 0.2), (3, 0.9), (2, 0.6)]
     assert run.best.id == 0
+    run.record_generation(0, [1, 0])
+    run.record_generation(1, [2, 3])
+    assert list(run.generation_table["best"]) == [0.1, 0.1], "0.9 was reached by a paused training"
+    assert list(run.generation_table["mean"].round(6)) == [0.15, 0.75]
     run.record_finalists([0, 1])
     run.record_winner(1)
     assert (run.best.id, run.best.fitness) == (1, 0.2)

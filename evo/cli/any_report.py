@@ -26,12 +26,11 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
             folder of each run.
     """
     from evo.reports.html import write_report
-    from evo.reports.training import run_folder_of
-    from evo.reports.training_page import write_training_page
+    from evo.reports.training import write_training_page
 
     listed = [run for run in runs if run.settings.strategy == LISTED]
     if not listed:
-        return [write_report(runs, output or run_folder_of(runs[0]))]
+        return [write_report(runs, output or runs[0].folder)]
     if len(listed) < len(runs):
         names = ", ".join(run.name for run in listed)
         raise ConfigurationError(f"report: {names}: not a search; report it separately from the searches")
@@ -43,9 +42,7 @@ def write_any_report(runs: Sequence[Run], output: Path | None) -> list[Path]:
         )
     from evo.report2019.page import write_table1  # here: it imports torch, which the report of a search does not need
 
-    return [
-        write_table1(run) if run in tables else write_training_page(run, output or run_folder_of(run)) for run in listed
-    ]
+    return [write_table1(run) if run in tables else write_training_page(run, output or run.folder) for run in listed]
 
 
 def show_result(run: Run, *, write_figures: bool = False) -> None:

@@ -12,8 +12,7 @@ from evo.cli.progress import genome_text
 from evo.cli.terminal import SELECTED_ON_TEST, plain_table
 from evo.loop.finished import is_finished
 from evo.record.run import Run
-from evo.reports.comparison import Comparison, names_of
-from evo.reports.comparison_output import GROUP_COLUMNS, genome_cells, group_cells
+from evo.reports.comparison import GROUP_COLUMNS, Comparison, genome_cells, group_cells, names_of
 from evo.reports.run_groups import Grouping
 
 GENOME_COLUMN_FROM = 110

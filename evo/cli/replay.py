@@ -8,7 +8,6 @@ from rich.console import Console
 
 from evo.individual import Evaluation
 from evo.loop.replay import Replay
-from evo.reports.comparison_output import estimate_text
 from evo.reports.statistics import mean_estimate
 
 
@@ -53,7 +52,7 @@ def _print_spread(others: tuple[Evaluation, ...], console: Console) -> None:
     failed = [evaluation for evaluation in others if evaluation.fitness is None]
     if known:
         seeds = "one new seed" if len(known) == 1 else f"{len(known)} new seeds"
-        text = f"on {seeds}: fitness {estimate_text(mean_estimate(known, (0, 1)))}"
+        text = f"on {seeds}: fitness {mean_estimate(known, (0, 1)).text()}"
         if len(known) > 1:
             text += f", standard deviation {statistics.stdev(known):.4f}, {min(known):.4f} to {max(known):.4f}"
         console.print(text, markup=False)

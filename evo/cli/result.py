@@ -20,7 +20,6 @@ from evo.errors import SearchError
 from evo.individual import Evaluation, genome_key, replicate_number
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
-from evo.reports.comparison_output import estimate_text
 from evo.reports.search_data import SearchData
 from evo.reports.statistics import mean_estimate
 
@@ -121,7 +120,7 @@ def _nothing_new_left(run: Run) -> bool:
 def mean_text(values: Sequence[float], within: tuple[float, float]) -> str:
     """Return a mean with its 95 % interval and the number of values; a single value has no interval."""
     count = f" (n = {len(values)})" if len(values) > 1 else ""
-    return estimate_text(mean_estimate(values, within)) + count
+    return mean_estimate(values, within).text() + count
 
 
 def _worth(run: Run) -> tuple[Rows, bool]:

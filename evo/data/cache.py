@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -61,16 +61,56 @@ class Source:
 
 
 @dataclass(frozen=True)
-class CacheEntry:
-    """A decoded dataset that has been checked.
+class PreparedDataset:
+    """A dataset decoded to .npy files that every worker maps into memory without copying.
 
     Attributes:
+        name: One of `evo.names.DATASETS`.
         directory: Holds the four arrays and `dataset.json`.
+        classes: Class names; label i means `classes[i]`.
+        image_shape: `(channels, height, width)`.
+        train_count: Number of training images, including the validation part.
+        test_count: Number of test images.
         checksum: SHA-256 over the contents of the four arrays, in hexadecimal.
+        variant: A description of the pixels: "CIFAR-10, original pixels", "image folder, JPEG", …
+        source: Where the images came from: a path, or "scikit-learn digits".
     """
 
+    name: str
     directory: Path
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train_count: int
+    test_count: int
     checksum: str
+    variant: str
+    source: str
+
+    def arrays(self, part: Part) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Map the images and labels of one part into memory, read-only.
+
+        Args:
+            part: "train" or "test".
+
+        Returns:
+            Images, uint8 of shape `(n, channels, height, width)`, and labels, int64 of shape `(n,)`.
+
+        Raises:
+            ConfigurationError: The cache entry is gone, or was decoded again from changed images since.
+        """
+        record = _read_record(self.directory)
+        if record is None or record.get("checksum") != self.checksum:
+            state = "is gone" if record is None else "holds other images now"
+            raise ConfigurationError(
+                f"the decoded dataset {self.directory} {state}\n"
+                f"its source {self.source} or the cache was changed during the run; start or resume it again"
+            )
+        return open_array(self.directory, part, "images"), open_array(self.directory, part, "labels")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return values
 
 
 def cache_root() -> Path:
@@ -103,7 +143,7 @@ def open_array(directory: Path, part: Part, content: Content, mode: Literal["r",
     return array
 
 
-def open_or_decode(source: Source, notify: Notify) -> CacheEntry:
+def open_or_decode(source: Source, notify: Notify) -> PreparedDataset:
     """Return the checked cache entry of `source`; decode it first if there is none.
 
     An entry whose arrays do not match their recorded SHA-256, or whose source has changed, is decoded again.
@@ -117,36 +157,37 @@ def open_or_decode(source: Source, notify: Notify) -> CacheEntry:
         ConfigurationError: The cache cannot be written, or decoding refuses the source.
     """
     parent = cache_root() / "datasets"
-    directory = parent / _key(source)
-    entry, reason = _check(directory, source)
-    if entry is not None:
-        return entry
-    if reason:
-        notify(f"{directory}: {reason}; decoding again")
-    started = time.monotonic()
-    try:
-        remove_abandoned(directory)
-        with temporary_folder(directory) as building:
-            checksum = _build(building, source, notify)
-            # Another process may have finished meanwhile, and its workers may be opening its entry: keep that.
-            entry, _ = _check(directory, source)
-            if entry is None:
-                entry = _publish(building, directory, source, checksum)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot write the decoded dataset below {parent}: {error}\n"
-            "free some space there, or set EVO_CACHE_DIR to a folder that can be written"
-        ) from error
-    seconds = time.monotonic() - started
-    count = sum(source.counts.values())
-    notify(f"Decoded {count:,} images in {seconds:.1f} s; cached in {entry.directory}")
-    return entry
-
-
-def read_checksum(directory: Path) -> str | None:
-    """Return the checksum in an entry's `dataset.json`, or None if it cannot be read."""
-    record = _read_record(directory)
-    return None if record is None else str(record.get("checksum"))
+    key = hashlib.sha256(source.identity.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    directory = parent / f"{source.name}-{key}"
+    checksum, reason = _check(directory, source)
+    if checksum is None:
+        if reason:
+            notify(f"{directory}: {reason}; decoding again")
+        started = time.monotonic()
+        try:
+            remove_abandoned(directory)
+            with temporary_folder(directory) as building:
+                built = _build(building, source, notify)
+                # Another process may have finished meanwhile, and its workers may be opening its entry: keep that.
+                checksum = _check(directory, source)[0] or _publish(building, directory, source, built)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write the decoded dataset below {parent}: {error}\n"
+                "free some space there, or set EVO_CACHE_DIR to a folder that can be written"
+            ) from error
+        count, seconds = sum(source.counts.values()), time.monotonic() - started
+        notify(f"Decoded {count:,} images in {seconds:.1f} s; cached in {directory}")
+    return PreparedDataset(
+        name=source.name,
+        directory=directory,
+        classes=source.classes,
+        image_shape=source.image_shape,
+        train_count=source.counts["train"],
+        test_count=source.counts["test"],
+        checksum=checksum,
+        variant=source.variant,
+        source=source.origin,
+    )
 
 
 def checksum_of(directory: Path) -> str | None:
@@ -172,11 +213,6 @@ def _reserve(path: Path) -> None:
                 raise
 
 
-def _key(source: Source) -> str:
-    digest = hashlib.sha256(source.identity.encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{source.name}-{digest[:24]}"
-
-
 def _build(building: Path, source: Source, notify: Notify) -> str:
     """Decode into `building`, write its dataset.json and return the checksum."""
     create_arrays(building, source)
@@ -197,8 +233,8 @@ def _build(building: Path, source: Source, notify: Notify) -> str:
     return checksum
 
 
-def _publish(building: Path, directory: Path, source: Source, checksum: str) -> CacheEntry:
-    """Rename `building` to `directory`, replacing an entry that is no longer valid."""
+def _publish(building: Path, directory: Path, source: Source, checksum: str) -> str:
+    """Rename `building` to `directory`, replacing an entry that is no longer valid; return the checksum there."""
     with temporary_folder(directory) as discarded:
         with contextlib.suppress(OSError):  # there is none; or the next step fails too, and says why
             move_folder(directory, discarded)
@@ -209,11 +245,11 @@ def _publish(building: Path, directory: Path, source: Source, checksum: str) -> 
             if winner is None:
                 raise
             return winner
-    return CacheEntry(directory, checksum)
+    return checksum
 
 
-def _check(directory: Path, source: Source) -> tuple[CacheEntry | None, str]:
-    """Return the entry if it is valid; otherwise None and the reason, which is empty if there is no entry."""
+def _check(directory: Path, source: Source) -> tuple[str | None, str]:
+    """Return the checksum of a valid entry; otherwise None and the reason, which is empty if there is no entry."""
     if not directory.exists():
         return None, ""
     record = _read_record(directory)
@@ -235,7 +271,7 @@ def _check(directory: Path, source: Source) -> tuple[CacheEntry | None, str]:
     checksum = _checksum(arrays)
     if record.get("checksum") != checksum:
         return None, f"{RECORD_NAME} has a different checksum from its arrays"
-    return CacheEntry(directory, checksum), ""
+    return checksum, ""
 
 
 def _read_record(directory: Path) -> dict[str, Any] | None:

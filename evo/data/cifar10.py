@@ -7,7 +7,6 @@ import http.client
 import io
 import os
 import pickle
-import shutil
 import tarfile
 import urllib.request
 from collections.abc import Mapping
@@ -246,12 +245,9 @@ def _extract_members(archive: Path, folder: Path) -> None:
         # Each file is copied under one of our names, so paths, links and modes of the archive never apply.
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
-                name = wanted.get(member.name)
-                content = tar.extractfile(member) if name and member.isreg() else None
-                if name and content is not None:
-                    with (folder / name).open("wb") as file:
-                        shutil.copyfileobj(content, file)
-                    del wanted[member.name]
+                content = tar.extractfile(member) if member.name in wanted and member.isreg() else None
+                if content is not None:
+                    (folder / wanted.pop(member.name)).write_bytes(content.read())
     except (tarfile.TarError, EOFError) as error:
         raise ConfigurationError(f"{archive} cannot be extracted: {error}") from error
     if wanted:

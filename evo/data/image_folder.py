@@ -7,11 +7,11 @@ import hashlib
 import itertools
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from PIL import Image
 
 from evo.data.cache import PARTS, Notify, Part, Source, open_array
 from evo.errors import ConfigurationError
-from evo.processes import deaf_to_interrupts, without_main
+from evo.processes import deaf_to_interrupts, usable_cores, without_main
 
 # The extensions that torchvision's ImageFolder reads, with the names of their formats.
 FORMATS = {
@@ -37,6 +37,8 @@ FORMATS = {
 # Starting the processes takes about as long as decoding this many small images.
 PARALLEL_FROM = 2000
 IMAGES_PER_TASK = 500
+
+Fact = TypeVar("Fact", str, tuple[str, int, int])
 
 LAYOUT = "expected train/<class>/<image> and test/<class>/<image>"
 
@@ -120,11 +122,7 @@ def _class_names(root: Path, part: Part) -> list[str]:
         raise ConfigurationError(f"data folder {root} does not exist or is not a folder; {LAYOUT}")
     if not folder.is_dir():
         raise ConfigurationError(f"data folder {root} has no {part}/ folder; {LAYOUT}")
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if _visible(entry) and entry.is_dir())
-    except OSError as error:
-        raise ConfigurationError(f"cannot list {folder}: {error}") from error
+    names = _listed(folder, lambda entry: entry.name if entry.is_dir() else None)
     if not names:
         raise ConfigurationError(f"{folder} has no class folders; {LAYOUT}")
     return names
@@ -144,25 +142,28 @@ def _check_same_classes(root: Path, classes: dict[Part, list[str]]) -> None:
 
 def _list_images(folder: Path) -> list[tuple[str, int, int]]:
     """Return name, size in bytes and modification time in nanoseconds of every image, sorted by name."""
-    found = []
+
+    def fact(entry: os.DirEntry[str]) -> tuple[str, int, int] | None:
+        if _extension(entry.name) not in FORMATS or not entry.is_file():
+            return None
+        return entry.name, entry.stat().st_size, entry.stat().st_mtime_ns
+
+    return _listed(folder, fact)
+
+
+def _listed(folder: Path, fact: Callable[[os.DirEntry[str]], Fact | None]) -> list[Fact]:
+    """Return a fact of every entry of a folder that has one, sorted."""
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if _extension(entry.name) in FORMATS and _visible(entry) and entry.is_file():
-                    facts = entry.stat()
-                    found.append((entry.name, facts.st_size, facts.st_mtime_ns))
+            # ".ipynb_checkpoints" is not a class, and "._0001.jpg" (macOS's attributes) is not an image.
+            facts = [fact(entry) for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise ConfigurationError(f"cannot list {folder}: {error}") from error
-    return sorted(found)
+    return sorted(found for found in facts if found is not None)
 
 
 def _extension(name: str) -> str:
     return os.path.splitext(name)[1].lower()
-
-
-def _visible(entry: os.DirEntry[str]) -> bool:
-    # ".ipynb_checkpoints" is not a class, and "._0001.jpg" (macOS's attributes) is not an image.
-    return not entry.name.startswith(".")
 
 
 def _decode(
@@ -175,7 +176,7 @@ def _decode(
             paths = [path for path, _ in listed[start : start + IMAGES_PER_TASK]]
             tasks.append((directory, part, start, paths, image_size))
     count = sum(map(len, images.values()))
-    processes = min(_available_cores(), len(tasks)) if count > PARALLEL_FROM else 1
+    processes = min(usable_cores(), len(tasks)) if count > PARALLEL_FROM else 1
     noun = "process" if processes == 1 else "processes"
     notify(f"Decoding {count:,} images in {root} ({processes} {noun})")
     if processes > 1:
@@ -206,9 +207,3 @@ def _decode_task(directory: Path, part: Part, start: int, paths: list[str], imag
     array = open_array(directory, part, "images", "r+")
     for index, path in enumerate(paths, start):
         array[index] = decode_image(path, image_size)
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from evo.data import cifar10
-from evo.data.cache import PARTS, Notify, Part, Source, open_array, open_or_decode, read_checksum
+from evo.data.cache import PARTS, Notify, PreparedDataset, Source, open_or_decode
 from evo.data.cifar10 import cifar10_source
 from evo.data.digits import digits_source
 from evo.data.image_folder import LAYOUT, image_folder_source
@@ -21,102 +16,14 @@ from evo.names import DATASETS, check_name
 DEFAULT_IMAGE_SIZE = 32
 
 
-@dataclass(frozen=True)
-class PreparedDataset:
-    """A dataset decoded to .npy files that every worker maps into memory without copying.
-
-    Attributes:
-        name: One of `evo.names.DATASETS`.
-        directory: Holds the four arrays and `dataset.json`.
-        classes: Class names; label i means `classes[i]`.
-        image_shape: `(channels, height, width)`.
-        train_count: Number of training images, including the validation part.
-        test_count: Number of test images.
-        checksum: SHA-256 over the contents of the four arrays, in hexadecimal.
-        variant: A description of the pixels: "CIFAR-10, original pixels", "image folder, JPEG", …
-        source: Where the images came from: a path, or "scikit-learn digits".
-    """
-
-    name: str
-    directory: Path
-    classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    train_count: int
-    test_count: int
-    checksum: str
-    variant: str
-    source: str
-
-    def arrays(self, part: Part) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """Map the images and labels of one part into memory, read-only.
-
-        Args:
-            part: "train" or "test".
-
-        Returns:
-            Images, uint8 of shape `(n, channels, height, width)`, and labels, int64 of shape `(n,)`.
-
-        Raises:
-            ConfigurationError: The cache entry is gone, or was decoded again from changed images since.
-        """
-        checksum = read_checksum(self.directory)
-        if checksum != self.checksum:
-            state = "is gone" if checksum is None else "holds other images now"
-            raise ConfigurationError(
-                f"the decoded dataset {self.directory} {state}\n"
-                f"its source {self.source} or the cache was changed during the run; start or resume it again"
-            )
-        return open_array(self.directory, part, "images"), open_array(self.directory, part, "labels")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {**asdict(self), "directory": str(self.directory)} | {
-            "classes": list(self.classes),
-            "image_shape": list(self.image_shape),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PreparedDataset:
-        """Return what `to_dict` was called on."""
-        sequences = {name: tuple(values[name]) for name in ("classes", "image_shape")}
-        return cls(**{**values, **sequences, "directory": Path(values["directory"])})
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a dataset was asked for with; see `prepare_dataset`."""
-
-    data_dir: Path | None
-    image_size: int
-    download: bool
-    notify: Notify
-
-
-def _digits(wanted: Request) -> Source:
-    if wanted.data_dir is not None:
-        raise ConfigurationError(f"digits are embedded and take no data folder, got {wanted.data_dir}")
-    return digits_source()
-
-
-def _cifar10(wanted: Request) -> Source:
-    if wanted.data_dir is not None:
-        _refuse_other_layout("cifar10", wanted.data_dir)
-    return cifar10_source(wanted.data_dir or cifar10.default_root(), wanted.notify, download=wanted.download)
-
-
-def _image_folder(wanted: Request) -> Source:
-    if wanted.data_dir is None:
-        raise ConfigurationError(f"imagefolder needs a data folder (--data-dir); {LAYOUT}")
-    _refuse_other_layout("imagefolder", wanted.data_dir)
-    return image_folder_source(wanted.data_dir, wanted.image_size)
-
-
-SOURCES: Mapping[str, Callable[[Request], Source]] = {
-    "cifar10": _cifar10,
-    "digits": _digits,
-    "imagefolder": _image_folder,
+SOURCES: Mapping[str, Callable[[Path | None, int, bool, Notify], Source]] = {
+    "cifar10": lambda folder, size, download, notify: cifar10_source(
+        folder or cifar10.default_root(), notify, download=download
+    ),
+    "digits": lambda folder, size, download, notify: digits_source(),
+    "imagefolder": lambda folder, size, download, notify: image_folder_source(folder or Path(), size),
 }
-"""What finds each dataset's images."""
+"""What finds each dataset's images: from data folder, image size, whether to download, and where to report progress."""
 
 
 def prepare_dataset(
@@ -153,19 +60,8 @@ def prepare_dataset(
         raise ConfigurationError(f"image_size must be at least 1 pixel, got {image_size}")
     if image_size != DEFAULT_IMAGE_SIZE and name != "imagefolder":
         raise ConfigurationError(f"image_size is for imagefolder; the images of {name} have a size of their own")
-    source = SOURCES[name](Request(data_dir, image_size, download, notify))
-    entry = open_or_decode(source, notify)
-    return PreparedDataset(
-        name=source.name,
-        directory=entry.directory,
-        classes=source.classes,
-        image_shape=source.image_shape,
-        train_count=source.counts["train"],
-        test_count=source.counts["test"],
-        checksum=entry.checksum,
-        variant=source.variant,
-        source=source.origin,
-    )
+    _check_folder(name, data_dir)
+    return open_or_decode(SOURCES[name](data_dir, image_size, download, notify), notify)
 
 
 def detect_dataset(data_dir: Path) -> str:
@@ -194,11 +90,17 @@ def _layout(folder: Path) -> str | None:
     return next((name for name in ("cifar10", "imagefolder") if _holds(name, folder.expanduser())), None)
 
 
-def _refuse_other_layout(name: str, folder: Path) -> None:
+def _check_folder(name: str, folder: Path | None) -> None:
     """Raise if the dataset is not in `folder`, but another one is, or one is in a neighbouring folder.
 
     Otherwise a wrong folder would start a download into it, or only a missing `train/` would be reported.
     """
+    if folder is None:
+        if name == "imagefolder":
+            raise ConfigurationError(f"imagefolder needs a data folder (--data-dir); {LAYOUT}")
+        return
+    if name == "digits":
+        raise ConfigurationError(f"digits are embedded and take no data folder, got {folder}")
     if _holds(name, folder.expanduser()):
         return
     found = _layout(folder)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from evo.data.prepared import PreparedDataset
+from evo.data.cache import PreparedDataset
 from evo.data.splits import fixed_permutation, split_train
 
 

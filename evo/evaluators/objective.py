@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, cell_text, one_by_one, reason_of
-from evo.individual import Evaluation, Status
+from evo.individual import Evaluation
 
 Objective = Callable[..., Any]
 
@@ -45,20 +45,15 @@ class ObjectiveSetup(Setup):
 
     def _evaluate(self, task: Task) -> Evaluation:
         started, clock = time.time(), time.perf_counter()
-        fitness: float | None = None
-        status: Status = "failed"
         try:
-            fitness, error = self._call(task)
-            status = "complete" if fitness is not None else "failed"
-        except MemoryError as problem:
-            status, error = "out_of_memory", reason_of(problem)
+            values = self._call(task)
         except Exception as problem:  # any failure of the user's function is a row with its reason
-            error = reason_of(problem)
-        seconds = time.perf_counter() - clock
-        facts: dict[str, Any] = {"worker": "main", "engine": "objective", "started": started, "seconds": seconds}
-        return task.evaluation(status, fitness=fitness, error=error, **facts)
+            status = "out_of_memory" if isinstance(problem, MemoryError) else "failed"
+            values = {"status": status, "error": reason_of(problem)}
+        values |= {"worker": "main", "engine": "objective", "started": started}
+        return task.evaluation(**values, seconds=time.perf_counter() - clock)
 
-    def _call(self, task: Task) -> tuple[float | None, str]:
+    def _call(self, task: Task) -> dict[str, Any]:
         config = dict(task.config)
         if takes_seed(self.objective):
             named = "seed" in inspect.signature(self.objective).parameters
@@ -66,7 +61,8 @@ class ObjectiveSetup(Setup):
         else:
             value = self.objective(config)
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            return None, cell_text(f"the objective returned {value!r}, expected a number")
+            return {"status": "failed", "error": cell_text(f"the objective returned {value!r}, expected a number")}
         if not math.isfinite(value):
-            return None, f"the objective returned {float(value)}, expected a finite number"
-        return float(value), ""
+            error = f"the objective returned {float(value)}, expected a finite number"
+            return {"status": "failed", "error": error}
+        return {"status": "complete", "fitness": float(value)}

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 from contextlib import nullcontext, suppress
@@ -16,15 +15,16 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
-from evo.evaluators.base import Setup, StopRequest, failure, reason_of
+from evo.evaluators.base import Setup, StopRequest, reason_of
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
 from evo.individual import Evaluation
-from evo.processes import deaf_to_interrupts, without_main
+from evo.processes import deaf_to_interrupts, refuse_in_worker, without_main
 
 ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
 END_SECONDS = 5.0
 """How long a worker whose pipe is closed may take to end."""
+MAIN_HINT = '; in a script, put the call of evo.search under `if __name__ == "__main__":`, or leave workers at 1'
 
 
 @dataclass(eq=False, kw_only=True)
@@ -59,16 +59,10 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         self._workers: list[_Process] = []
         self._failed_starts = 0
         self._facts: dict[str, Any] | None = None
-
-    def _hint(self) -> str:
-        if not self._setup.needs_main:
-            return ""
-        return '; in a script, put the call of evo.search under `if __name__ == "__main__":`, or leave workers at 1'
+        self._hint = MAIN_HINT if setup.needs_main else ""
 
     def start(self) -> dict[str, Any]:
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            # This is a worker that runs the user's script again, which is about to start workers of its own.
-            sys.exit("evo: this script starts workers when it is imported" + self._hint())
+        refuse_in_worker(self._hint)
         for number in range(self._count):
             self._workers.append(self._spawn(number))
         while self._facts is None:
@@ -181,19 +175,11 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts > self._count:
-                raise SearchError(f"worker processes end before they are ready, the last with {cause}{self._hint()}")
-        again = []
-        for task in worker.tasks:
-            self._losses[task.key] += 1
-            if self._losses[task.key] >= ATTEMPTS:
-                hint = "; often the system's answer to a lack of memory" if -code == signal.SIGKILL else ""
-                reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"
-                self._finished.append(failure(task, "failed", reason, worker.name))
-            elif code == -signal.SIGKILL and (beside := worker.company_of(task)):  # often a lack of memory
-                self._planner.out_of_memory(task, beside)
-            else:
-                again.append(task)
-        self._planner.put_back(again, single=True)
+                raise SearchError(f"worker processes end before they are ready, the last with {cause}{self._hint}")
+        killed = code == -signal.SIGKILL
+        hint = "; often the system's answer to a lack of memory" if killed else ""
+        reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"
+        self._lose(worker, ATTEMPTS, reason, lacked_memory=killed)
         self._workers[worker.number] = self._spawn(worker.number)
 
 

@@ -149,7 +149,12 @@ class TrainingTask:
             yield from map(self.evaluate, left)
 
     def _values(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
-        jobs = [_job_of(task) for task in tasks if task.measure == "train"]
+        jobs = []
+        for task in tasks:
+            if task.measure == "train":
+                files = (task.weights, task.checkpoint, task.state)
+                weights, checkpoint, last_state = (Path(file) if file else None for file in files)
+                jobs.append(Job(task.config, task.seed, task.until, weights, checkpoint, last_state))
         results = self.trainer.train_jobs(jobs, lambda: self.stop.requested)
         for task in tasks:
             yield self._test(task) if task.measure == "test" else self._trained(task, next(results))
@@ -159,17 +164,8 @@ class TrainingTask:
             import torch
 
             torch.cuda.empty_cache()  # memory that this process caches is lost to all others
-        return Evaluation(
-            individual=task.individual,
-            replicate=task.replicate,
-            seed=task.seed,
-            phase=task.phase,
-            started=started,
-            worker="main",
-            engine=self.trainer.engine,
-            precision=self.trainer.precision,
-            **values,
-        )
+        values |= {"engine": self.trainer.engine, "precision": self.trainer.precision}
+        return task.evaluation(started=started, worker="main", **values)
 
     def _trained(self, task: Task, result: TrainingResult) -> dict[str, Any]:
         reported = ("status", "error", "parameters", "curve", "seconds", "seconds_before")
@@ -204,13 +200,6 @@ class TrainingTask:
             self.trainer.train(task.config, task.seed, weights=weights)
             metrics = self.trainer.test(task.config, weights)
         return {"status": "complete", "test_accuracy": metrics.accuracy, "loss": metrics.loss}
-
-
-def _job_of(task: Task) -> Job:
-    weights, checkpoint, last_state = (
-        Path(file) if file else None for file in (task.weights, task.checkpoint, task.state)
-    )
-    return Job(task.config, task.seed, task.until, weights, checkpoint, last_state)
 
 
 def load_builder(model: str) -> ModelBuilder:

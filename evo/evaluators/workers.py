@@ -148,6 +148,31 @@ class WorkersEvaluator(Evaluator):
         self._finished.append(replace(evaluation, worker=worker.name))
         return True
 
+    def _lose(self, worker: Worker, tries: int, reason: str, *, lacked_memory: bool = False) -> None:
+        """Return the unfinished tasks of a lost worker to the plan, or let them fail after too many losses.
+
+        One loss says little about a task. A second one may be the system's answer to a lack of memory, so the task is
+        then tried alone.
+
+        Args:
+            worker: The one that is lost.
+            tries: How many losses are too many.
+            reason: What a failed task records.
+            lacked_memory: Whether the worker was ended as the system does it when memory is lacking.
+        """
+        again = []
+        for task in worker.tasks:
+            self._losses[task.key] += 1
+            if self._losses[task.key] >= tries:
+                self._finished.append(failure(task, "failed", reason, worker.name))
+            elif lacked_memory and (beside := worker.company_of(task)):
+                self._planner.out_of_memory(task, beside)
+            elif self._losses[task.key] > 1:
+                self._planner.put_back_alone(task)
+            else:
+                again.append(task)
+        self._planner.put_back(again, single=True)
+
     def _end_overdue(self) -> None:
         for worker in self._all_workers():
             if time.monotonic() > worker.deadline:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import statistics
 from collections import deque
@@ -15,12 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from evo.data.cache import cache_root
 from evo.data.splits import validation_count
 from evo.files import write_json
 from evo.models import MODELS
+from evo.processes import usable_cores
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.space.settings import TrainingSettings
@@ -54,6 +54,9 @@ class Count:
     memory: float = 0.0
 
 
+Counter: TypeAlias = Callable[[Mapping[str, Any]], Count]
+
+
 class CostModel:
     """Predicts seconds as guessed ones times one factor: how slow this machine is, fitted to the trainings done.
 
@@ -64,13 +67,7 @@ class CostModel:
         known_from: From how many trainings.
     """
 
-    def __init__(
-        self,
-        count: Callable[[Mapping[str, Any]], Count],
-        rates: Sequence[float],
-        known: float = 1.0,
-        known_from: int = 0,
-    ):
+    def __init__(self, count: Counter, rates: Sequence[float], known: float = 1.0, known_from: int = 0):
         self._count, self._rates = count, tuple(rates)
         self._known, self.known_from = known, known_from
         self._rows: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
@@ -124,7 +121,7 @@ def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
 
 def counter(
     model: str, training: TrainingSettings, shape: tuple[int, ...], classes: int, images: int, held_out: int
-) -> Callable[[Mapping[str, Any]], Count]:
+) -> Counter:
     """Return what counts a training of a model.
 
     Args:
@@ -248,6 +245,5 @@ def estimate(space: SearchSpace) -> Estimate | None:
     rng = random.Random(0)
     genomes = [space.sample(rng) for _ in range(DRAWS)]
     seconds = [model.seconds(genome) for genome in genomes]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = max(model.memory(genome) for genome in genomes)
-    return Estimate(statistics.fmean(seconds), max(seconds), memory, cores, model.known_from)
+    return Estimate(statistics.fmean(seconds), max(seconds), memory, usable_cores(), model.known_from)

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from evo.evaluators.base import Evaluator, Task
-from evo.individual import STEPS, Evaluation, Genome, Individual, training_seed
-from evo.loop.cost import REMEMBERED, CostModel, cost_model, keep_speed
+from evo.individual import STEPS, Evaluation, Genome, Individual, phase_of, training_seed
+from evo.loop.cost import CostModel, cost_model, keep_speed
 from evo.record.run import Run
 
 RECENT = 32
@@ -34,7 +34,7 @@ class Dispatch:
         self._held: list[Individual] = []
         self._answers: deque[Evaluation] = deque()
         self._submitted: dict[tuple[int, int], Individual] = {}
-        self._trained_here: deque[Evaluation] = deque(maxlen=REMEMBERED)
+        self._cost_here = cost_model(run.settings, run.space.training)
         self._predicted_at = self._ends = -math.inf
 
     @property
@@ -71,8 +71,8 @@ class Dispatch:
         """Learn the cost of an evaluation that is now in the journal, and submit the twins that waited for it."""
         self._evaluator.recorded()
         self._submitted.pop((evaluation.individual, evaluation.replicate), None)
-        _learn(self._cost, evaluation, self._run, self._twins)
-        self._trained_here.append(evaluation)
+        for model in (self._cost, self._cost_here):
+            _learn(model, evaluation, self._run, self._twins)
         held, self._held = self._held, []
         for waiting in held:
             self.submit(waiting)
@@ -86,53 +86,49 @@ class Dispatch:
             return None
         now = time.monotonic()
         if now > self._predicted_at + 1.0:
-            self._predicted_at, self._ends = now, now + self._predict(total)
+            workers = max(1, self._evaluator.workers)  # a cluster may have none at the moment
+            seconds = predicted_seconds(self._run, self._cost, list(self._submitted.values()), total, workers)
+            self._predicted_at, self._ends = now, now + seconds
         return max(0.0, self._ends - now)
-
-    def _predict(self, total: int) -> float:
-        workers = max(1, self._evaluator.workers)  # a cluster may have none at the moment
-        return predicted_seconds(self._run, self._cost, list(self._submitted.values()), total, workers)
 
     def __enter__(self) -> Dispatch:
         return self
 
     def __exit__(self, *error: object) -> None:
         """Leave what this command's trainings tell about this machine to later runs."""
-        settings = self._run.settings
-        here = cost_model(settings, self._run.space.training)
-        for evaluation in self._trained_here:
-            _learn(here, evaluation, self._run, self._twins)
-        keep_speed(settings, here)
+        keep_speed(self._run.settings, self._cost_here)
 
     def _evaluate(self, individual: Individual) -> None:
         run, config = self._run, _trained_now(individual)
         self._submitted[individual.id, individual.replicate] = individual
-        seed = training_seed(run.settings.seed, individual.genome, individual.replicate)
+        task = task_of(run, individual.id, individual.replicate, individual.config, keep_weights=False)
         continues = not individual.replicate and (run.prefix_exact or individual.until is not None)
-        self._evaluator.submit(
-            Task(
-                individual.id,
-                individual.replicate,
-                seed,
-                individual.config,
-                checkpoint=run.checkpoint(individual.id, individual.replicate),
-                state=run.last_state(seed) if continues else None,
-                cost=math.inf if individual.id in self._urgent else self._cost.seconds(config),
-                memory=self._cost.memory(config),
-                until=individual.until,
-            )
-        )
+        state = run.last_state(task.seed) if continues else None
+        cost = math.inf if individual.id in self._urgent else self._cost.seconds(config)
+        memory = self._cost.memory(config)
+        self._evaluator.submit(replace(task, state=state, cost=cost, memory=memory, until=individual.until))
+
+
+def task_of(run: Run, individual: int, replicate: int, config: Genome, *, keep_weights: bool) -> Task:
+    """Return the whole training of an individual's configuration on the seed of a replicate."""
+    return Task(
+        individual,
+        replicate,
+        training_seed(run.settings.seed, config, replicate),
+        config,
+        phase=phase_of(replicate),
+        weights=run.weights(individual, replicate) if keep_weights else None,
+        checkpoint=run.checkpoint(individual, replicate),
+    )
 
 
 def cost_of(run: Run, twins: Twins) -> CostModel:
     """Return the cost model of a run, fitted to its trainings so far."""
-    model = cost_model(run.settings, run.space.training)
     settings = run.settings
+    model = cost_model(settings, run.space.training)
+    here = settings.engine, settings.precision
     for evaluation in run.results:
-        if settings.objective is not None or (evaluation.engine, evaluation.precision) == (
-            settings.engine,
-            settings.precision,
-        ):
+        if settings.objective is not None or (evaluation.engine, evaluation.precision) == here:
             _learn(model, evaluation, run, twins)
     return model
 
@@ -168,12 +164,9 @@ def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> 
     if not evaluation.succeeded or evaluation.shared_with is not None:
         return
     individual = run.individuals[evaluation.individual]
-    if evaluation.phase != "search":
+    if evaluation.phase != "search" or (individual.until is None and not twins.has_begun(individual)):
         model.learn(individual.config, evaluation.seconds)
-    elif individual.until is None:
-        if not twins.has_begun(individual):
-            model.learn(individual.config, evaluation.seconds)
-    elif evaluation.status == "partial" and not evaluation.seconds_before:
+    elif individual.until is not None and evaluation.status == "partial" and not evaluation.seconds_before:
         model.learn(_trained_now(individual), evaluation.seconds)
 
 
@@ -233,22 +226,13 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
         return evaluation
     if not run.prefix_exact:
         return None
-    steps = individual.genome.get(STEPS)
-    for place, point in enumerate(evaluation.curve):
-        accuracy, loss = (point.values.get(name) for name in (f"{run.settings.fitness}_accuracy", "loss"))
-        measured: dict[str, Any] = {f"{run.settings.fitness}_accuracy": accuracy}
+    steps, measure = individual.genome.get(STEPS), f"{run.settings.fitness}_accuracy"
+    for place, point in enumerate(evaluation.curve, start=1):
+        accuracy, loss = point.values.get(measure), point.values.get("loss")
         if point.step == steps and accuracy is not None and loss is not None:
-            return replace(
-                evaluation,
-                status="complete",
-                fitness=accuracy,
-                loss=loss,
-                train_accuracy=None,
-                steps_trained=point.step,
-                curve=evaluation.curve[: place + 1],
-                error="",
-                **measured,
-            )
+            found: dict[str, Any] = {"fitness": accuracy, measure: accuracy, "loss": loss, "train_accuracy": None}
+            found |= {"steps_trained": point.step, "curve": evaluation.curve[:place]}
+            return replace(evaluation, status="complete", error="", **found)
     ended = evaluation.steps_trained
     on_the_grid = ended is not None and ended % run.space.training.evaluate_every == 0
     if evaluation.status == "diverged" and on_the_grid and isinstance(steps, int) and steps >= (ended or 0):

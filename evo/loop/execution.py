@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from evo.evaluators.dask.connection import Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
 from evo.loop.search_loop import Observer, StopCheck
 from evo.names import AUTO
+from evo.processes import usable_cores
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
@@ -234,8 +234,6 @@ def make_cluster_evaluator(setup: Setup, execution: Execution, observer: Observe
 
 def default_workers(setup: Setup, device: str) -> int:
     """Return how many workers there are by default: one per core for trainings on a CPU, otherwise one."""
-    if isinstance(setup, ObjectiveSetup) or device.startswith("cuda"):
+    if isinstance(setup, ObjectiveSetup) or device.startswith("cuda") or (device == AUTO and visible_gpus()):
         return 1
-    if device == AUTO and visible_gpus():
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()

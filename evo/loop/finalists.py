@@ -7,10 +7,13 @@ import statistics
 from dataclasses import replace
 
 from evo.evaluators.base import Evaluator, Task
-from evo.individual import replicate_number, training_seed
+from evo.individual import replicate_number
+from evo.loop.dispatch import task_of
 from evo.loop.search_loop import Observer, StopCheck, completed
 from evo.loop.tasks import evaluate_tasks
+from evo.record.history import on_new_seeds
 from evo.record.run import Run
+from evo.record.settings import Settings
 
 
 def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck = lambda: None) -> None:
@@ -30,10 +33,10 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
         run.record_finalists(finalists)
     if not finalists:
         return
-    measures_test = run.settings.objective is None and run.settings.fitness == "validation"
+    tested = measures_test(run.settings)
     tasks = [
-        _task(run, individual, place, measures_test)
-        for individual in finalists
+        task_of(run, number, replicate_number("finalist", place), run.config_of(number), keep_weights=tested)
+        for number in finalists
         for place in range(run.settings.finalist_seeds)
     ]
     waiting = [task for task in tasks if (task.individual, task.replicate) not in run.evaluations]
@@ -42,11 +45,16 @@ def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_che
         observer.notify(f"training {len(finalists)} {noun} on new seeds ({len(waiting)} trainings)")
     evaluate_tasks(run, evaluator, observer, stop_check, tasks)
     _name_winner(run)
-    if measures_test:
+    if tested:
         _measure_test(run, evaluator, observer, stop_check, tasks)
         if run.path is not None:
             shutil.rmtree(run.path / "weights", ignore_errors=True)
     run.write_tables()
+
+
+def measures_test(settings: Settings) -> bool:
+    """Return whether the finalists of a run are measured on the test set: not if the search was."""
+    return settings.objective is None and settings.fitness == "validation"
 
 
 def finalists_of(run: Run) -> tuple[int, ...]:
@@ -59,31 +67,10 @@ def finalists_of(run: Run) -> tuple[int, ...]:
     return tuple(entry.id for entry in furthest[: run.settings.finalists])
 
 
-def _task(run: Run, individual: int, place: int, keep_weights: bool) -> Task:
-    replicate = replicate_number("finalist", place)
-    genome = run.config_of(individual)
-    return Task(
-        individual,
-        replicate,
-        training_seed(run.settings.seed, genome, replicate),
-        dict(genome),
-        phase="finalist",
-        weights=run.weights(individual, replicate) if keep_weights else None,
-        checkpoint=run.checkpoint(individual, replicate),
-    )
-
-
 def _name_winner(run: Run) -> None:
     """Name the finalist of the best mean fitness over its complete trainings; the search's rank decides a tie."""
-    means: dict[int, float] = {}
-    for individual in run.finalists:
-        values = [
-            evaluation.fitness
-            for evaluation in run.finalist_evaluations
-            if evaluation.individual == individual and evaluation.complete and evaluation.fitness is not None
-        ]
-        if values:
-            means[individual] = statistics.fmean(values)
+    found = {individual: on_new_seeds(run, individual).fitness for individual in run.finalists}
+    means = {individual: statistics.fmean(fitness) for individual, fitness in found.items() if fitness}
     if means and run.winner is None:
         run.record_winner(max(means, key=lambda individual: means[individual]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evo.loop.finalists import finalists_of
+from evo.loop.finalists import finalists_of, measures_test
 from evo.loop.search_loop import algorithm_of
 from evo.record.run import Run
 from evo.record.settings import LISTED
@@ -33,14 +33,9 @@ def total_of(run: Run) -> int:
 
 def _finalists_are_done(run: Run) -> bool:
     """Return whether the finalists are those of the whole search, trained, and tested where that is to be done."""
-    settings = run.settings
-    if run.finalists != finalists_of(run):
-        return False
-    trained = run.finalist_evaluations
-    if len(trained) < len(run.finalists) * settings.finalist_seeds:
-        return False
+    settings, trained = run.settings, run.finalist_evaluations
     complete = [evaluation for evaluation in trained if evaluation.complete]
-    if complete and run.winner is None:  # where every training failed, there is no winner
-        return False
-    tested = settings.objective is not None or settings.fitness == "test"
-    return tested or all((entry.individual, entry.replicate) in run.tests for entry in complete)
+    all_trained = len(trained) >= len(run.finalists) * settings.finalist_seeds
+    named = run.winner is not None or not complete  # where every training failed, there is no winner
+    tested = not measures_test(settings) or all((e.individual, e.replicate) in run.tests for e in complete)
+    return all_trained and named and tested and run.finalists == finalists_of(run)

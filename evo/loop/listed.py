@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evo.errors import ConfigurationError, listed
-from evo.evaluators import Evaluator, Task
-from evo.individual import GeneValue, Genome, Individual, replicate_number, training_seed
+from evo.evaluators import Evaluator
+from evo.individual import GeneValue, Genome, Individual, replicate_number
+from evo.loop.dispatch import task_of
 from evo.loop.execution import Execution, check_above_zero
 from evo.loop.lifecycle import begin, checked_seed
 from evo.loop.search_loop import Observer, SilentObserver, StopCheck
@@ -98,23 +99,15 @@ def train_listed(
     for number in range(len(run.individuals), len(configurations)):
         run.record_proposal(Individual(number, configurations[number], operator=LISTED))
     observer.started(run, len(configurations) * run.settings.seeds)
-    replicates = range(run.settings.seeds)
-    tasks = [_task(run, individual, replicate) for replicate in replicates for individual in run.individuals]
+    tasks = [
+        task_of(run, individual.id, replicate, individual.config, keep_weights=run.settings.keep_weights)
+        for replicate in range(run.settings.seeds)
+        for individual in run.individuals
+    ]
     evaluate_tasks(run, evaluator, observer, stop_check, tasks, by_replicate=True)
     members = tuple(individual.id for individual in run.individuals)
     if run.generations.get(0) != members:
         run.record_generation(0, members)
-
-
-def _task(run: Run, individual: Individual, replicate: int) -> Task:
-    return Task(
-        individual.id,
-        replicate,
-        training_seed(run.settings.seed, individual.genome, replicate),
-        individual.config,
-        weights=run.weights(individual.id, replicate) if run.settings.keep_weights else None,
-        checkpoint=run.checkpoint(individual.id, replicate),
-    )
 
 
 def space_of(
@@ -144,13 +137,11 @@ def space_of(
 
 def _worded(problems: Sequence[str], name: str) -> str:
     """Return what is wrong with genes that were given as options, not in a file."""
-    return listed(
-        [re.sub(r"^genes\.(\w+)[\w.]*", _as_option, problem) for problem in problems], f"{name}: wrong settings"
-    )
 
+    def as_option(found: re.Match[str]) -> str:
+        return "--" + found[1].replace("_", "-")
 
-def _as_option(found: re.Match[str]) -> str:
-    return "--" + found[1].replace("_", "-")
+    return listed([re.sub(r"^genes\.(\w+)[\w.]*", as_option, text) for text in problems], f"{name}: wrong settings")
 
 
 def _gene(values: Sequence[GeneValue]) -> Gene:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evo.data.splits import split_train
+from evo.data.splits import validation_count
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, ProcessPoolEvaluator, Task, TrainingSetup
 from evo.individual import Evaluation, phase_of, replicate_number, training_seed
@@ -51,12 +51,7 @@ class Replay:
     def same(self) -> bool:
         """Whether status, fitness, loss and the learning curve are equal, to the last bit."""
         first, second = self.recorded, self.again
-        return (first.status, first.fitness, first.loss, first.curve) == (
-            second.status,
-            second.fitness,
-            second.loss,
-            second.curve,
-        )
+        return all(getattr(first, name) == getattr(second, name) for name in ("status", "fitness", "loss", "curve"))
 
     @property
     def tolerance(self) -> float:
@@ -121,11 +116,8 @@ def replay_individual(
     run = Run.load(path)
     recorded = _recorded(run, individual, replicate)
     observer = observer or SilentObserver()
-    execution = replace(
-        execution,
-        precision=recorded.precision or None,
-        engine=None if execution.device else recorded.engine or None,
-    ).of_run(run.settings)
+    engine = None if execution.device else recorded.engine or None
+    execution = replace(execution, precision=recorded.precision or None, engine=engine).of_run(run.settings)
     setup = setup_of_run(run, execution, None, observer)
     assert isinstance(setup, TrainingSetup)  # a run of an objective has been refused
     count = min(1 + seeds, execution.workers or default_workers(setup, setup.device))
@@ -142,7 +134,7 @@ def replay_individual(
         recorded,
         again,
         _changed(run.settings, recorded, facts),
-        _images(setup),
+        setup.dataset.test_count if setup.fitness == "test" else validation_count(setup.dataset.train_count),
         tuple(results[number] for number in sorted(results)),
         save if save is not None and of_weights.complete else None,
         run.settings.model,
@@ -195,9 +187,8 @@ def _trained(evaluator: Evaluator, tasks: Sequence[Task], observer: Observer) ->
         results[evaluation.replicate] = evaluation
         if len(tasks) > 1:
             result = f"fitness {evaluation.fitness:.4f}" if evaluation.fitness is not None else evaluation.error
-            observer.notify(
-                f"{len(results)}/{len(tasks)}: seed {evaluation.seed}: {result}, {evaluation.seconds:.1f} s"
-            )
+            place = f"{len(results)}/{len(tasks)}: seed {evaluation.seed}"
+            observer.notify(f"{place}: {result}, {evaluation.seconds:.1f} s")
     return results
 
 
@@ -221,13 +212,6 @@ def _changed(settings: Settings, recorded: Evaluation, facts: dict[str, Any]) ->
     if str(facts["device"]).startswith("cuda"):
         changed.append("it ran on a GPU")
     return tuple(changed)
-
-
-def _images(setup: TrainingSetup) -> int:
-    """Return how many images fitness is measured on."""
-    if setup.fitness == "test":
-        return setup.dataset.test_count
-    return len(split_train(setup.dataset.train_count)[1])
 
 
 def _save(

@@ -12,7 +12,7 @@ from evo.loop.dispatch import Dispatch
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
-from evo.strategies import Strategy, make_strategy
+from evo.strategies import OWN_OPTIONS, Strategy, make_strategy
 
 FAILURES_AT_START = 3
 FAILURES = ("failed", "timeout", "out_of_memory")
@@ -107,20 +107,9 @@ def completed(
 
 def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
     """Return the strategy that a run's settings ask for, as it is before its first proposal."""
-    return make_strategy(
-        settings.strategy,
-        space,
-        seed=settings.seed,
-        population=population,
-        budget=settings.budget,
-        generations=settings.generations,
-        initial=settings.initial,
-        retrainable=settings.retrainable,
-        pending=settings.pending,
-        asynchronous=settings.asynchronous,
-        objectives=settings.objectives,
-        continuations=settings.continuations,
-    )
+    names = ("seed", "budget", "generations", "initial", "retrainable", *OWN_OPTIONS)
+    values = {name: getattr(settings, name) for name in names}
+    return make_strategy(settings.strategy, space, population=population, **values)
 
 
 def run_search(

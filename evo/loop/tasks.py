@@ -1,4 +1,4 @@
-"""A known list of trainings: each is evaluated once, in its order, and recorded."""
+"""A known list of trainings: each is evaluated once and recorded."""
 
 from __future__ import annotations
 

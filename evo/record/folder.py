@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -129,10 +130,8 @@ def remove_leftovers(path: Path) -> None:
 
 def free_output(results: Path, name: str) -> Path:
     """Return the first of results/name-1, results/name-2, … that does not exist."""
-    number = 1
-    while (results / f"{name}-{number}").exists():
-        number += 1
-    return results / f"{name}-{number}"
+    places = (results / f"{name}-{number}" for number in itertools.count(1))
+    return next(place for place in places if not place.exists())
 
 
 def prune_states(folder: Path) -> None:

@@ -5,23 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evo.errors import ConfigurationError, RunError
-from evo.individual import (
-    STEPS,
-    Evaluation,
-    Genome,
-    Individual,
-    genome_key,
-    phase_of,
-    raced,
-    reach,
-    replicate_number,
-    standing,
-)
+from evo.individual import STEPS, Evaluation, Genome, Individual, phase_of, ranking, reach, replicate_number
 from evo.models import MODELS
 from evo.record.journal import Event
 from evo.record.settings import Settings
@@ -148,6 +136,12 @@ class History:
         ]
         return [self.evaluations[key] for key in keys if key in self.evaluations]
 
+    def test_accuracy_of(self, evaluation: Evaluation) -> float | None:
+        """Return what a training's weights reach on the test set, measured in the training or after it."""
+        if evaluation.test_accuracy is not None:
+            return evaluation.test_accuracy
+        return self.tests.get((evaluation.individual, evaluation.replicate), {}).get("test_accuracy")
+
     def unevaluated(self) -> list[Individual]:
         """Return the proposals that have no result yet. The parts of a training have theirs one after another."""
         known = Counter((result.individual, result.replicate) for result in self.results)
@@ -163,23 +157,19 @@ class History:
 
         Fully trained genomes come first, then paused ones by how far they were trained (see `standing`).
         """
-        order = ranking(self.individuals, self.proposals, self.search_evaluations)
+        order = ranking(self.individuals, self.proposals, self.evaluations)
         return [self._entry(number, fitnesses) for number, fitnesses in order]
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
         replicates = fitnesses if len(fitnesses) > 1 else ()
-        return RankedIndividual(self.individuals[number], self.evaluations[number, 0], replicates, self._found(number))
-
-    def _found(self, number: int) -> Genome:
-        """Return what the training of an individual has found: with free steps, those of its best checkpoint."""
-        evaluation = self.evaluations.get((number, 0))
-        if not self.settings.free_steps or evaluation is None or evaluation.steps_trained is None:
-            return {}
-        return {STEPS: evaluation.steps_trained}
+        individual, evaluation = self.individuals[number], self.evaluations[number, 0]
+        return RankedIndividual(individual, evaluation, self.config_of(number), replicates)
 
     def config_of(self, number: int) -> Genome:
-        """Return the configuration that an individual stands for: its genome, with what its training has found."""
-        return self.individuals[number].config | self._found(number)
+        """Return the configuration that an individual stands for: with free steps, the steps of its best checkpoint."""
+        evaluation = self.evaluations.get((number, 0))
+        steps = evaluation.steps_trained if evaluation is not None and self.settings.free_steps else None
+        return self.individuals[number].config | ({STEPS: steps} if steps is not None else {})
 
     def entry(self, number: int) -> RankedIndividual:
         """Return an individual with what the search measured of it; equal genomes have an entry each."""
@@ -236,10 +226,10 @@ class RankedIndividual:
     individual: Individual
     evaluation: Evaluation
 
+    config: Genome
+    """The configuration: gene values by name, inactive genes absent; see `History.config_of`."""
     replicates: tuple[float, ...] = ()
     """Fitness of each of its evaluations in the search, if there are several."""
-    found: Genome = field(default_factory=dict)
-    """Values that its training has found: the steps of the best checkpoint, if steps are free."""
 
     def __repr__(self) -> str:
         return f"RankedIndividual({self.id}: fitness {self.evaluation.fitness}, {self.config})"
@@ -255,54 +245,12 @@ class RankedIndividual:
         return reach(self.individual, self.evaluation.paused_at)
 
     @property
-    def config(self) -> Genome:
-        """The configuration: gene values by name, inactive genes absent."""
-        return self.individual.config | self.found
-
-    @property
     def fitness(self) -> float:
         """The fitness that the search measured; the mean, if it evaluated the individual several times."""
         if self.replicates:
             return statistics.fmean(self.replicates)
         assert self.evaluation.fitness is not None
         return self.evaluation.fitness
-
-
-def ranking(
-    individuals: Sequence[Individual], proposals: Sequence[Individual], evaluations: Sequence[Evaluation]
-) -> list[tuple[int, tuple[float, ...]]]:
-    """Return the individuals whose first evaluation did not fail, best first; of equal genomes only the first.
-
-    Args:
-        individuals: By id.
-        proposals: In their order.
-        evaluations: Of the search, in the order of (individual, replicate).
-
-    Returns:
-        Their ids, each with the fitness of its evaluations.
-    """
-    measured: dict[int, list[Evaluation]] = {}
-    for evaluation in evaluations:
-        measured.setdefault(evaluation.individual, []).append(evaluation)
-    turns = raced(proposals)
-    standings = {
-        number: standing(
-            individuals[number],
-            [entry.fitness if entry.succeeded else None for entry in its],
-            turns[number],
-            its[0].paused_at,
-        )
-        for number, its in measured.items()
-        if its[0].succeeded and not its[0].replicate
-    }
-    ranked: list[tuple[int, tuple[float, ...]]] = []
-    seen: set[str] = set()
-    for number in sorted(standings, key=lambda number: (*(-part for part in standings[number]), number)):
-        if (key := genome_key(individuals[number].genome)) not in seen:
-            seen.add(key)
-            known = [entry.fitness for entry in measured[number] if entry.succeeded and entry.fitness is not None]
-            ranked.append((number, tuple(known)))
-    return ranked
 
 
 @dataclass(frozen=True)
@@ -321,12 +269,7 @@ class NewSeeds:
 def on_new_seeds(run: History, individual: int) -> NewSeeds:
     """Return what the trainings of a finalist measured; nothing for other individuals."""
     trainings = [entry for entry in run.finalist_evaluations if entry.individual == individual and entry.complete]
-    accuracies = [
-        entry.test_accuracy
-        if entry.test_accuracy is not None
-        else run.tests.get((individual, entry.replicate), {}).get("test_accuracy")
-        for entry in trainings
-    ]
+    accuracies = [run.test_accuracy_of(entry) for entry in trainings]
     return NewSeeds(
         tuple(entry.fitness for entry in trainings if entry.fitness is not None),
         tuple(accuracy for accuracy in accuracies if accuracy is not None),

@@ -125,15 +125,14 @@ class Journal:
         event = {"number": len(self.events), **event}
         if self._broken is not None:
             raise self._broken
-        if self._descriptor is not None and self.path is not None:
-            line = _encode(event)
+        if self.path is not None:
+            if self._descriptor is None:
+                raise RunError(f"{self.path}: the journal was opened for reading only")
             try:
-                append(self._descriptor, line, self.path)
+                append(self._descriptor, _encode(event), self.path)
             except StorageError as error:
                 self._broken = error
                 raise
-        elif self.path is not None:
-            raise RunError(f"{self.path}: the journal was opened for reading only")
         self.events.append(event)
 
     def close(self) -> None:
@@ -172,32 +171,23 @@ class Journal:
 
 
 def _encode(event: Event) -> bytes:
-    body = json.dumps(event, separators=(",", ":"), allow_nan=False).encode()
-    return b"".join((_HEAD, _digest(body), _MIDDLE, body, b"}\n"))
+    return _line(json.dumps(event, separators=(",", ":"), allow_nan=False).encode())
+
+
+def _line(body: bytes) -> bytes:
+    return b"".join((_HEAD, hashlib.sha256(body).hexdigest()[:_DIGITS].encode(), _MIDDLE, body, b"}\n"))
 
 
 def _decode(line: bytes) -> Event | None:
     """Return the event of a line, or None if the line is not exactly as evo writes it."""
-    digest_end = len(_HEAD) + _DIGITS
-    body_start = digest_end + len(_MIDDLE)
-    body = line[body_start:-2]
-    intact = (
-        line.startswith(_HEAD)
-        and line[digest_end:body_start] == _MIDDLE
-        and line.endswith(b"}\n")
-        and line[len(_HEAD) : digest_end] == _digest(body)
-    )
-    if not intact:
+    body = line[len(_HEAD) + _DIGITS + len(_MIDDLE) : -2]
+    if line != _line(body):
         return None
     try:
         event = read_json(body)
     except ValueError:
         return None
     return event if isinstance(event, dict) else None
-
-
-def _digest(body: bytes) -> bytes:
-    return hashlib.sha256(body).hexdigest()[:_DIGITS].encode()
 
 
 def _content(path: Path, start: int = 0) -> bytes:
@@ -273,16 +263,8 @@ def is_written(path: Path) -> bool:
     The lock is shared and held only for a moment. A writer that starts in that moment tries again: see `_lock`.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    else:
-        return False
-    finally:
-        os.close(descriptor)
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False

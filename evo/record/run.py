@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from evo.errors import RunError, StorageError
-from evo.files import remove_file
+from evo.files import own_folder, remove_file
 from evo.individual import Evaluation, Individual
 from evo.record.folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.record.history import History
@@ -229,13 +229,7 @@ class Run(History):
         return self._inside("weights", f"{individual}-{replicate}.safetensors")
 
     def _inside(self, folder: str, name: str) -> str | None:
-        if self.path is None:
-            return None
-        if (self.path / folder).is_symlink():
-            raise RunError(
-                f"{self.path / folder}: is a link, and a run writes into its own folder only; remove the link"
-            )
-        return str(self.path / folder / name)
+        return str(own_folder(self.path / folder) / name) if self.path is not None else None
 
     # Asking.
 
@@ -244,6 +238,17 @@ class Run(History):
         """Whether its journal ended in the middle of a line when it was read, and no process is writing it."""
         path = self._journal.path
         return self._journal.torn and path is not None and not is_written(path)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder.
+
+        Raises:
+            RunError: The run is in memory.
+        """
+        if self.path is None:
+            raise RunError("the run is in memory and has no folder; give the search an output")
+        return self.path
 
     @property
     def name(self) -> str:
@@ -291,7 +296,7 @@ class Run(History):
             return training_figures(self)
         from evo.reports.figures import figures_of
 
-        return figures_of([self])
+        return figures_of(self)
 
     def _repr_html_(self) -> str:
         """Return the hall of fame as a table, for notebooks."""

@@ -15,8 +15,9 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from evo.errors import RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
-from evo.names import FITNESS_PARTS, check_name
+from evo.names import FITNESS_PARTS
 from evo.plain_text import read_json
+from evo.space.settings import one_of
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALISTS, FINALIST_SEEDS = 3, 3
@@ -28,20 +29,8 @@ Threads = Annotated[int, Field(ge=1, le=4096)]
 LISTED = "listed"
 """The strategy of a run that searches nothing: its configurations were listed when it began."""
 CHANGED_BY_RESUME = (
-    "budget",
-    "generations",
-    "time_budget",
-    "timeout",
-    "finalists",
-    "seeds",
-    "device",
-    "device_name",
-    "precision",
-    "engine",
-    "threads",
-    "workers",
-    "dask",
-    "versions",
+    *("budget", "generations", "time_budget", "timeout", "finalists", "seeds"),
+    *("device", "device_name", "precision", "engine", "threads", "workers", "dask", "versions"),
 )
 """What a command that resumes a run may set anew; the rest is what the run began with."""
 _DATASET_TEXTS = ("name", "variant", "checksum", "source")
@@ -57,10 +46,6 @@ def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
     if wrong or not all(isinstance(size, int) and 0 < size < 2**20 for size in dataset["image_shape"]):
         raise ValueError(f"the facts of a dataset are not what evo writes: {', '.join(wrong) or 'image_shape'}")
     return dataset
-
-
-def _check_part(name: str) -> str:
-    return check_name("fitness", name, FITNESS_PARTS)
 
 
 @dataclass
@@ -117,7 +102,7 @@ class Settings:
     time_budget: Seconds | None
     finalists: Count
     timeout: Seconds | None = None
-    fitness: Annotated[str, AfterValidator(_check_part)] = "validation"
+    fitness: Annotated[str, one_of(FITNESS_PARTS)] = "validation"
     finalist_seeds: Count = FINALIST_SEEDS
     model: str | None = None
     dataset: Annotated[dict[str, Any] | None, AfterValidator(_check_dataset)] = None

@@ -20,23 +20,9 @@ COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters",
 """Columns of whole numbers also where a table has no rows, or none with a value."""
 
 MEASURED_COLUMNS = (
-    "seed",
-    "status",
-    "fitness",
-    "validation_accuracy",
-    "train_accuracy",
-    "test_accuracy",
-    "loss",
-    "parameters",
-    "steps_trained",
-    "seconds",
-    "worker",
-    "started",
-    "engine",
-    "precision",
-    "shared_with",
-    "error",
-    "seconds_before",
+    *("seed", "status", "fitness", "validation_accuracy", "train_accuracy", "test_accuracy", "loss"),
+    *("parameters", "steps_trained", "seconds", "worker", "started", "engine", "precision"),
+    *("shared_with", "error", "seconds_before"),
 )
 """Columns of evaluations.csv after the genes, named as the fields of an `Evaluation`."""
 
@@ -144,13 +130,9 @@ def finalists_table(run: History) -> pd.DataFrame:
     rows = []
     for evaluation in run.finalist_evaluations:
         test = run.tests.get((evaluation.individual, evaluation.replicate), {})
-        row = _evaluation_row(run, evaluation) | {"winner": evaluation.individual == run.winner}
-        row |= _gene_cells(run, run.config_of(evaluation.individual))
-        row["test_accuracy"] = (
-            evaluation.test_accuracy if evaluation.test_accuracy is not None else test.get("test_accuracy")
-        )
-        row["test_loss"] = test.get("test_loss")
-        row["error"] = evaluation.error or test.get("error", "")
+        row = _evaluation_row(run, evaluation) | _gene_cells(run, run.config_of(evaluation.individual))
+        row |= {"winner": evaluation.individual == run.winner, "test_accuracy": run.test_accuracy_of(evaluation)}
+        row |= {"test_loss": test.get("test_loss"), "error": evaluation.error or test.get("error", "")}
         rows.append(row)
     return _frame(rows, columns)
 

@@ -18,10 +18,9 @@ from evo.report2019.reproduction import figure_runs
 from evo.report2019.table import HEADINGS, accuracy_rows, conclusion, rows_of, spikes_sentence, table1_table
 from evo.report2019.table1 import chosen_rows
 from evo.reports.html import picture
-from evo.reports.page import Block, Commands, Facts, Section, Table, Text, page_text
+from evo.reports.page import Block, Commands, Facts, Section, Table, Text, write_page
 from evo.reports.style import scientific
 from evo.reports.tables import markdown_table
-from evo.reports.training import run_folder_of
 
 Shown: TypeAlias = "tuple[str, Sequence[str], list[list[str]]]"
 """A table: its heading, the names of its columns, and its cells as text."""
@@ -72,7 +71,7 @@ def write_table1(run: Run, extra: Mapping[str, Run] | None = None) -> Path:
     Raises:
         RunError: The run is in memory.
     """
-    folder = run_folder_of(run)
+    folder = run.folder
     extra = figure_runs(folder) if extra is None else extra
     table = table1_table(run)
     write_csv(table, folder / "table1.csv")
@@ -88,8 +87,7 @@ def write_table1(run: Run, extra: Mapping[str, Run] | None = None) -> Path:
         for name, figure in table1_figures(run, extra).items()
     ]
     sections.append(Section("Figures", pictures or [Text("No training is complete yet.")]))
-    write_text(folder / "table1.html", page_text(TITLE, sections))
-    return folder / "table1.html"
+    return write_page(folder / "table1.html", TITLE, sections)
 
 
 def _notes(table: pd.DataFrame) -> list[str]:

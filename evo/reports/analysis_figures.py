@@ -21,13 +21,10 @@ MEASURE_LABELS = {
     "loss": "loss (nats)",
     "train_accuracy": "train accuracy (fraction)",
 }
-LABELLED = 25
-"""Up to this many steps, the individuals of a lineage have their numbers beside them."""
 
 
-@style.plot("Importance of the genes", "What a model of the fitness loses without each gene.")
 def importance_figure(data: SearchData) -> Figure | None:
-    """Return the importance of every gene, with its standard deviation over the folds."""
+    """What a model of the fitness loses without each gene."""
     table = data.importance.table.iloc[::-1]
     if table.empty:
         return None
@@ -43,13 +40,11 @@ def importance_figure(data: SearchData) -> Figure | None:
     return figure
 
 
-@style.plot(
-    "Lineage",
-    "The line of the winner through its better parents, among all individuals (grey dots); grey lines lead to the "
-    "other parents.",
-)
 def lineage_figure(data: SearchData) -> Figure | None:
-    """Return the lineage of the winner: fitness against the proposals, other parents in grey, a marker per operator."""
+    """The line of the winner through its better parents, among all individuals (grey dots).
+
+    Grey lines lead to the other parents.
+    """
     line = lineage_of(data, data.best)
     if len(line) < 2:
         return None
@@ -65,17 +60,13 @@ def lineage_figure(data: SearchData) -> Figure | None:
     axes.plot([s.individual for s in line], [s.fitness for s in line], color=style.BLUE, linewidth=1.8, zorder=3)
     for place, operator in enumerate(dict.fromkeys(step.operator for step in line)):
         mine = [step for step in line if step.operator == operator]
-        look: dict[str, Any] = {
-            "marker": style.MARKERS[place % len(style.MARKERS)],
-            "color": style.COLOURS[(place + 1) % len(style.COLOURS)],
-        }
-        look |= {"s": 52, "zorder": 4, "label": operator, "edgecolors": style.HALO, "linewidths": 0.8}
+        look: dict[str, Any] = {"s": 52, "zorder": 4, "edgecolors": style.HALO, "linewidths": 0.8}
+        look |= {"marker": style.MARKERS[place % len(style.MARKERS)], "label": operator}
+        look["color"] = style.COLOURS[(place + 1) % len(style.COLOURS)]
         axes.scatter([s.individual for s in mine], [s.fitness for s in mine], **look)
-    if len(line) <= LABELLED:
+    if len(line) <= 25:
         _number(axes, line, apart=0.045 * len(fitness))
-    axes.set(xlabel="individual (number of the proposal)", ylabel=data.fitness_label)
-    axes.set_ylim(*style.fitness_limits(floats(fitness)))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.count_axis(axes, style.INDIVIDUAL, ylabel=data.fitness_label, ylim=style.fitness_limits(floats(fitness)))
     figure.legend(loc="outside lower center", ncols=4, title="made by")
     return figure
 
@@ -91,13 +82,8 @@ def _number(axes: Axes, line: Sequence[Step], apart: float) -> None:
             axes.annotate(f"#{step.individual}", (step.individual, step.fitness), xytext=offset, **look)
 
 
-@style.plot(
-    "Operators",
-    "How often the children of each operator are fitter than their best parent, with 95 % intervals, and how far from "
-    "it they are.",
-)
 def operators_figure(data: SearchData) -> Figure | None:
-    """Return how often each operator's children are better than their best parent, and how the fitness changes."""
+    """How often each operator's children are fitter than their best parent, with 95 % intervals, and by how much."""
     table, changes = operators_table(data), changes_table(data)
     shown = table[table["compared"] > 0].iloc[::-1]
     if shown.empty:
@@ -122,23 +108,21 @@ def operators_figure(data: SearchData) -> Figure | None:
     return figure
 
 
-@style.plot("Pareto front", "All complete evaluations; those of the front are not dominated by any other.")
 def front_figure(data: SearchData) -> Figure | None:
-    """Return fitness against every other objective; the evaluations that no other dominates stand out."""
+    """All complete evaluations; those of the front are not dominated by any other."""
     goals = data.settings.objectives or {}
     if len(goals) < 2:
         return None
     table = data.objectives
     others = [name for name in table.columns if name not in ("individual", "fitness", "front")]
     figure, panels = style.new_figure(4.2, 1, len(others), sharey=True)
-    front = table[table["front"]]
     grey: dict[str, Any] = {"color": style.GREY, "alpha": 0.45, "rasterized": len(table) > style.MANY}
-    dots: dict[str, Any] = {"color": style.ORANGE, "marker": "o", "markersize": 5}
-    dots["linewidth"] = 1.2 if len(others) == 1 else 0
+    width = 1.2 if len(others) == 1 else 0
+    dots: dict[str, Any] = {"color": style.ORANGE, "marker": "o", "markersize": 5, "linewidth": width}
     limits = style.fitness_limits(floats(table["fitness"]))
     for axes, name in zip(panels, others, strict=True):
         axes.scatter(table[name], table["fitness"], label="all", s=14, linewidths=0, **grey)
-        line = front.sort_values(name)
+        line = table[table["front"]].sort_values(name)
         steps = f"steps-{'post' if goals.get(name) == 'minimise' else 'pre'}"
         axes.plot(line[name], line["fitness"], label="front", drawstyle=steps, **dots)
         if len(table) and table[name].min() > 0 and table[name].max() > 10 * table[name].min():

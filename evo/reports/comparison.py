@@ -1,20 +1,24 @@
-"""The comparison of runs: their best genomes, what the test set says of them, and which groups of runs are better."""
+"""The comparison of runs, their best genomes and which groups are better: as data, cells, CSV, JSON and Markdown."""
 
 from __future__ import annotations
 
+import io
+import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
+from pydantic_core import to_jsonable_python
 
 from evo.individual import Evaluation
 from evo.record.history import RankedIndividual, fitness_bounds, on_new_seeds
 from evo.record.run import Run
-from evo.reports.run_groups import Grouping, grouped
-from evo.reports.statistics import mean_estimate
-from evo.reports.tables import is_number
+from evo.record.tables import write_csv_text
+from evo.reports.run_groups import Group, Grouping, grouped
+from evo.reports.statistics import Estimate, mean_estimate
+from evo.reports.tables import cell_text, is_number, markdown_escaped, markdown_table
 
 TOP = 3
 BEFORE_GENES = ("run", "individual")
@@ -24,6 +28,10 @@ AFTER_GENES = (
     *("run_seed", "trainings", "seconds", "finalist_trainings", "finalist_seconds", "space", "model", "dataset"),
 )
 """The columns beside the genes; a gene of such a name has "(gene)" after its own."""
+MARKDOWN_COLUMNS = ("run", "individual", "winner", "validation", "test", "n", "gap", "trainings", "seconds")
+"""Before the genes."""
+GROUP_COLUMNS = ("group", "runs", "mean outcome", "trainings", "seconds")
+"""Trainings and seconds are a search's, on average."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +104,8 @@ def _entries(run: Run, top: int) -> list[RankedIndividual]:
 def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[str, Any]:
     settings, found = run.settings, on_new_seeds(run, entry.id)
     tests = found.test_accuracy
-    test, test_low, test_high = mean_estimate(tests, (0, 1)).figures if tests else (None, None, None)
-    bounds = fitness_bounds(settings)
-    again, low, high = mean_estimate(found.fitness, bounds).figures if found.fitness else (None, None, None)
+    test, test_low, test_high = mean_estimate(tests, (0, 1)).figures
+    again, low, high = mean_estimate(found.fitness, fitness_bounds(settings)).figures
     texts = run.space.encode(entry.config)
     return {
         "individual": entry.id,
@@ -111,7 +118,7 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
         "validation_accuracy": entry.fitness if settings.fitness == "validation" and not settings.objective else None,
         **{"test_accuracy": test, "test_low": test_low, "test_high": test_high, "n": len(tests)},
         "test_std": statistics.stdev(tests) if len(tests) > 1 else None,
-        "gap": entry.fitness - test if test is not None else None,
+        "gap": entry.fitness - test,
         **{"fitness": entry.fitness, "retrained_fitness": again, "retrained_low": low, "retrained_high": high},
         "winner": entry.id == run.winner,
         "fitness_on": "objective" if settings.objective is not None else f"{settings.fitness} set",
@@ -127,3 +134,52 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
 
 def _seconds(evaluations: Sequence[Evaluation]) -> float:
     return round(sum(evaluation.seconds for evaluation in evaluations), 1)
+
+
+def csv_text(comparison: Comparison) -> str:
+    """Return the table of genomes as CSV."""
+    buffer = io.StringIO()
+    write_csv_text(comparison.table, buffer)
+    return buffer.getvalue()
+
+
+def json_text(comparison: Comparison) -> str:
+    """Return everything as JSON: genomes, groups, pairs and notes; what is missing is null."""
+    values = {"genomes": comparison.table.to_dict("records"), **asdict(comparison.grouping)}
+    plain = to_jsonable_python(values, inf_nan_mode="null")
+    return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def markdown_text(comparison: Comparison) -> str:
+    """Return everything as Markdown: a table of genomes, one of groups, and sentences."""
+    grouping, columns = comparison.grouping, list(comparison.table.columns)
+    genes = columns[2 : columns.index("train_accuracy")]
+    rows = []
+    for row in comparison.table.to_dict("records"):
+        cells = genome_cells(row)
+        rows.append([*(cells[name] for name in MARKDOWN_COLUMNS), *(cell_text(row[name]) for name in genes)])
+    parts = ["## Best genomes\n", markdown_table([*MARKDOWN_COLUMNS, *genes], rows)]
+    if grouping.groups:
+        parts += ["## Groups of runs\n", markdown_table(GROUP_COLUMNS, map(group_cells, grouping.groups))]
+    sentences = [*(pair.sentence for pair in grouping.pairs), *grouping.notes]
+    parts += ["".join(f"- {markdown_escaped(sentence)}\n" for sentence in sentences)] if sentences else []
+    return "\n".join(parts)
+
+
+def genome_cells(row: Mapping[Any, Any]) -> dict[str, str]:
+    """Return what people read of a genome's row, by column; validation is the fitness where there is an objective."""
+    validation = row["fitness"] if row["fitness_on"] == "objective" else row["validation_accuracy"]
+    cells = {name: str(row[name]) for name in ("run", "individual", "n", "trainings", "seconds")}
+    cells |= {name: "" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("fitness", "gap")}
+    cells["winner"] = "yes" if row["winner"] else ""
+    cells["validation"] = "" if pd.isna(validation) else f"{validation:.4f}"
+    for column, value, bounds in (("test", "test_accuracy", "test"), ("new seeds", "retrained_fitness", "retrained")):
+        estimate = Estimate(row[value], row[f"{bounds}_low"], row[f"{bounds}_high"])
+        cells[column] = "" if pd.isna(row[value]) else estimate.text()
+    return cells
+
+
+def group_cells(group: Group) -> list[str]:
+    """Return a group's cells under `GROUP_COLUMNS`."""
+    cost = (f"{group.trainings:.0f}", f"{group.seconds:.1f}")
+    return [group.name, str(len(group.runs)), group.mean.text(), *cost]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 INACTIVE = "inactive"
 
 
-@dataclass(frozen=True)
-class Feature:
+class Feature(NamedTuple):
     """One column of numbers that stands for a gene, or for a part of it.
 
     Attributes:

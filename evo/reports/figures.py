@@ -1,61 +1,62 @@
-"""The registry of a search's figures: where the report shows each; and all figures of runs by file name."""
+"""The registry of a search's figures, and all figures of a run by file name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from evo.record.run import Run
-from evo.reports.analysis_figures import front_figure, importance_figure, lineage_figure, operators_figure
-from evo.reports.comparison import names_of
-from evo.reports.gene_figures import genes_figure, genes_over_time_figure, parallel_figure
-from evo.reports.progress_figures import curves_figure, generations_figure, progress_figure
+from evo.reports import analysis_figures, gene_figures, progress_figures
 from evo.reports.search_data import SearchData
-from evo.reports.style import Plot
-from evo.reports.workload_figures import cost_figure, timeline_figure
+from evo.reports.style import styled
 
-PLOTS: dict[str, tuple[str, Plot]] = {
-    "generations": ("Progress", generations_figure),
-    "genes-over-time": ("Genes", genes_over_time_figure),
-    "genes": ("Genes", genes_figure),
-    "parallel": ("Genes", parallel_figure),
-    "importance": ("Importance of the genes", importance_figure),
-    "curves": ("Best genomes", curves_figure),
-    "lineage": ("Where the winner comes from", lineage_figure),
-    "operators": ("Operators", operators_figure),
-    "front": ("Pareto front", front_figure),
-    "cost": ("Cost and failures", cost_figure),
-    "timeline": ("Workers", timeline_figure),
+
+class Plot(NamedTuple):
+    """A figure of one search.
+
+    Attributes:
+        heading: Of the section of the report that shows it.
+        title: What it is, in a few words.
+        draw: Returns it; None where the search has no data for it. Its docstring is the caption.
+        early: Whether there may be something to draw before any evaluation is complete.
+    """
+
+    heading: str
+    title: str
+    draw: Callable[[SearchData], Figure | None]
+    early: bool = False
+
+
+PLOTS = {
+    "generations": Plot("Progress", "Generations", progress_figures.generations_figure),
+    "genes-over-time": Plot("Genes", "Each gene over the search", gene_figures.genes_over_time_figure),
+    "genes": Plot("Genes", "Fitness against each gene", gene_figures.genes_figure),
+    "parallel": Plot("Genes", "Parallel coordinates", gene_figures.parallel_figure),
+    "importance": Plot("Importance of the genes", "Importance of the genes", analysis_figures.importance_figure),
+    "curves": Plot("Best genomes", "Learning curves", progress_figures.curves_figure),
+    "lineage": Plot("Where the winner comes from", "Lineage", analysis_figures.lineage_figure),
+    "operators": Plot("Operators", "Operators", analysis_figures.operators_figure),
+    "front": Plot("Pareto front", "Pareto front", analysis_figures.front_figure),
+    "cost": Plot("Cost and failures", "Cost", progress_figures.cost_figure, early=True),
+    "timeline": Plot("Workers", "Timeline", progress_figures.timeline_figure, early=True),
 }
-"""The heading below which the report shows each figure of a search, and the figure, by file name, in its order.
+"""The figures of a search by file name, in the order of the report.
 
 A new figure is a function in one of the modules above and a line here."""
 
 
-def figures_of(runs: Sequence[Run]) -> dict[str, Figure]:
-    """Return the figures of runs by file name; those that a run has no data for are left out.
-
-    Args:
-        runs: One run, or several side by side: they share `progress`, and the names of the others end with the place of
-            the run, as in `genes-2`.
-    """
-    data = search_data(runs)
-    figures = {"progress": progress_figure(data)}
-    for number, entry in enumerate(data, start=1):
-        suffix = f"-{number}" if len(runs) > 1 else ""
-        figures |= {f"{name}{suffix}": figure for name, figure in figures_of_search(entry)}
-    return figures
+def figures_of(run: Run) -> dict[str, Figure]:
+    """Return the figures of a run by file name; those that it has no data for are left out."""
+    data = SearchData(run.name, run)
+    progress = progress_figures.progress_figure([data])
+    return {"progress": progress, **{name: figure for name, _, figure in figures_of_search(data)}}
 
 
-def search_data(runs: Sequence[Run]) -> list[SearchData]:
-    """Return what the report of runs is made from, each under a name that tells it from the others."""
-    return [SearchData(name, run) for name, run in zip(names_of(runs), runs, strict=True)]
-
-
-def figures_of_search(data: SearchData) -> Iterator[tuple[str, Figure]]:
-    """Draw a search's own figures, one after another."""
+def figures_of_search(data: SearchData) -> Iterator[tuple[str, Plot, Figure]]:
+    """Draw the figures that a search has data for, one after another."""
     some = bool(data.fitness.notna().any())
-    for name, (_, plot) in PLOTS.items():
-        if (some or plot.early) and (figure := plot.draw(data)) is not None:
-            yield name, figure
+    for name, plot in PLOTS.items():
+        if (some or plot.early) and (figure := styled(plot.draw)(data)) is not None:
+            yield name, plot, figure

@@ -18,7 +18,6 @@ from evo.reports.features import INACTIVE, Feature, Floats, floats
 from evo.reports.search_data import SearchData
 
 COLUMNS = 3
-SPREAD = "Dots of choices and of a few whole numbers are spread out, so that they can be told apart."
 FEW_VALUES = 12
 """Whole numbers of a range up to this have their dots side by side."""
 LINES = 400
@@ -28,65 +27,60 @@ INACTIVE_PLACE = -0.12
 BEHIND_TEXT = {"boxstyle": "round,pad=0.1", "facecolor": style.HALO, "edgecolor": "none", "alpha": 0.75}
 
 
-@style.plot("Fitness against each gene", "Fitness against each gene; later individuals are orange. " + SPREAD)
 def genes_figure(data: SearchData) -> Figure:
-    """Return fitness against every gene; layer lists as their depth and their total units. Later ones are orange."""
+    """Fitness against each gene; later individuals are orange.
+
+    Dots of choices and of a few whole numbers are spread out, so that they can be told apart.
+    """
     figure, grid = _panels(data.features, height=2.5, share=True)
     fitness = floats(data.fitness)
     number = np.arange(len(fitness))
     scale = Normalize(0, max(1, len(number) - 1))
     for axes, feature in zip(grid, data.features, strict=True):
-        _scatter(axes, feature, fitness, number, scale, "x")
+        _draw_feature(axes, feature, fitness, number, scale, "x")
         axes.set(xlabel=style.shortened(feature.label, 24), ylim=style.fitness_limits(fitness))
-        _label_axis(axes, feature, "x")
     for axes in grid[::COLUMNS]:
         axes.set_ylabel(data.fitness_label)
     style.colour_bar(figure, grid, "individual", scale, number)
     return figure
 
 
-@style.plot(
-    "Each gene over the search",
-    "The values of each gene that were tried, coloured by fitness. Green: that of the best genome so far. " + SPREAD,
-)
 def genes_over_time_figure(data: SearchData) -> Figure:
-    """Return every gene against the proposals, coloured by fitness; the line is the best genome so far."""
+    """The values of each gene that were tried, coloured by fitness.
+
+    Green: that of the best genome so far. Dots of choices and of a few whole numbers are spread out, so that they can
+    be told apart.
+    """
     figure, grid = _panels(data.features, height=2.3, share=False)
     fitness, number = floats(data.fitness), data.fitness.index.to_numpy(dtype=float)
     scale = style.fitness_scale(fitness)
     known = np.isfinite(floats(data.best_so_far))
     best_rows = np.maximum.accumulate(np.where(data.new_bests, np.arange(len(fitness)), 0))
     for axes, feature in zip(grid, data.features, strict=True):
-        _scatter(axes, feature, number, fitness, scale, "y")
+        _draw_feature(axes, feature, number, fitness, scale, "y")
         best = feature.values[best_rows[known]]
         axes.plot(number[known], best, color=style.GREEN, linewidth=1.3, drawstyle="steps-post")
         axes.set_title(style.shortened(feature.label, 23), loc="left")
-        _label_axis(axes, feature, "y")
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    for axes in grid[-COLUMNS:]:
-        axes.set_xlabel("individual")
+        style.count_axis(axes, "individual" if axes in grid[-COLUMNS:] else "", 4)
     style.colour_bar(figure, grid, data.fitness_label, scale, fitness)
     return figure
 
 
-@style.plot(
-    "Parallel coordinates",
-    "Each line is an individual, through the values of its genes to its fitness at the right; better ones are orange "
-    "and lie above, green is the fittest. Of many, the best and some of the others are drawn.",
-)
 def parallel_figure(data: SearchData) -> Figure:
-    """Return parallel coordinates: a line per individual through the values of its genes to its fitness."""
+    """Each line is an individual, through the values of its genes to its fitness at the right.
+
+    Better ones are orange and lie above, green is the fittest. Of many, the best and some of the others are drawn.
+    """
     features, fitness = data.features, floats(data.fitness)
     chosen = _chosen(fitness)
     low, high = style.fitness_limits(fitness)
-    columns = [_height(feature)[chosen] for feature in features]
-    heights = np.column_stack([*columns, np.clip((fitness[chosen] - low) / (high - low), 0, 1)])
+    ends = np.clip((fitness[chosen] - low) / (high - low), 0, 1)
+    heights = np.column_stack([*(_height(feature)[chosen] for feature in features), ends])
     count = len(features) + 1
     figure, [axes] = style.new_figure(4.8, width=max(style.WIDTH, 1.05 * count))
     scale = style.fitness_scale(fitness)
     lines = [np.column_stack([np.arange(count), height]) for height in heights]
-    shade = np.linspace(0.15, 0.9, max(1, len(lines)))
-    colours = style.SEQUENCE(scale(fitness[chosen]), alpha=shade)
+    colours = style.SEQUENCE(scale(fitness[chosen]), alpha=np.linspace(0.15, 0.9, max(1, len(lines))))
     axes.add_collection(LineCollection(lines, colors=colours, linewidths=0.8))
     if lines:
         axes.plot(*lines[-1].T, color=style.GREEN, linewidth=2.2, zorder=3, label="the fittest")
@@ -116,10 +110,10 @@ def _side_by_side(feature: Feature) -> bool:
     return feature.whole and feature.limits[1] - feature.limits[0] <= FEW_VALUES
 
 
-def _scatter(
+def _draw_feature(
     axes: Axes, feature: Feature, other: Floats, colour: npt.NDArray[Any], scale: Normalize, along: Literal["x", "y"]
 ) -> None:
-    """Draw a feature along one axis against something else; inactive values are left out."""
+    """Draw a feature along one axis against something else, with its ticks; inactive values are left out."""
     places = feature.values
     if feature.categories or _side_by_side(feature):
         # Golden ratio: neighbours in time are never neighbours in place, without any chance.
@@ -130,6 +124,7 @@ def _scatter(
     size, marker = (26, "o") if len(order) <= style.FEW else (12, "o") if len(order) <= style.MANY else (6, "8")
     look: dict[str, Any] = {"s": size, "marker": marker, "rasterized": len(order) > style.MANY // 4, "linewidths": 0}
     axes.scatter(x[order], y[order], c=colour[order], cmap=style.SEQUENCE, norm=scale, **look)
+    _label_axis(axes, feature, along)
 
 
 def _label_axis(axes: Axes, feature: Feature, which: Literal["x", "y"]) -> None:

@@ -16,8 +16,6 @@ MODEL_OPTIONS = ("hidden_layers", "channels", "activation", "dropout", "batch_no
 """The genes of models that `evo train` has an option for; the others go through `--gene`."""
 NEEDED = ("learning_rate", "batch_size", "steps", "optimiser", "preprocess")
 """Fixed settings that are always written: their defaults depend on the model."""
-NO_OPTION = ("image_size",)
-"""Settings that `evo train` cannot be given."""
 
 
 def genome_text(run: Run, config: Genome) -> str:
@@ -31,7 +29,7 @@ def genome_text(run: Run, config: Genome) -> str:
     """
     fixed = run.space.training.model_dump()
     usual = TrainingSettings().model_dump()
-    if run.settings.model is None or any(fixed[name] != usual[name] for name in NO_OPTION):
+    if run.settings.model is None or fixed["image_size"] != usual["image_size"]:  # it has no option
         return json.dumps(config)
     model = MODELS.get(run.settings.model)
     known = fixed.keys() | (config if model is None else model.genes)

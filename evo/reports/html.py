@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from evo.files import write_text
 from evo.record.run import Run
-from evo.reports.comparison import comparison_table
-from evo.reports.figures import PLOTS, figures_of_search, search_data
-from evo.reports.page import Block, Picture, Section, Text, page_text, table_of
+from evo.reports.comparison import comparison_table, names_of
+from evo.reports.figures import figures_of_search
+from evo.reports.page import Block, Picture, Section, Text, table_of, write_page
 from evo.reports.progress_figures import progress_figure
 from evo.reports.search_data import SearchData
 from evo.reports.search_sections import search_sections
@@ -22,22 +21,11 @@ from evo.reports.style import save_figure, svg_for_page
 
 ROWS = 3000
 """Most evaluations that a page lists, of all its runs: about a megabyte."""
-PROGRESS = "Every evaluation as a dot at the number of its individual, the best so far as a line, failures as crosses."
 COMPARISON = (
     "The best genomes of each run. Test accuracy: mean over n trainings on new seeds, low and high its 95 % interval. "
     "Gap: the search's accuracy less test accuracy."
 )
-FIRST_COLUMNS = [
-    "run",
-    "individual",
-    "winner",
-    "validation_accuracy",
-    "test_accuracy",
-    "test_low",
-    "test_high",
-    "n",
-    "gap",
-]
+FIRST = ["run", "individual", "winner", "validation_accuracy", "test_accuracy", "test_low", "test_high", "n", "gap"]
 
 
 def write_report(runs: Sequence[Run], folder: Path) -> Path:
@@ -54,37 +42,32 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
         RunError: The folder of the figures is a link.
         StorageError: It cannot be written.
     """
-    data = search_data(runs)
+    data = [SearchData(name, run) for name, run in zip(names_of(runs), runs, strict=True)]
     comparison = comparison_table(runs)
-    winners = _winners(comparison)
+    winners = {row["run"]: row for row in reversed(comparison.to_dict("records"))}
     names = ", ".join(entry.name for entry in data)
     sections = []
-    progress = picture(folder, "progress", f"Progress: {names}", PROGRESS, progress_figure(data))
+    drawn, caption = progress_figure(data), progress_figure.__doc__
+    progress = picture(folder, "progress", f"Progress: {names}", caption, drawn)
     for number, entry in enumerate(data, start=1):
         suffix = f"-{number}" if len(data) > 1 else ""
         pictures: dict[str, list[Block]] = defaultdict(list, {} if suffix else {"Progress": [progress]})
-        for name, figure in figures_of_search(entry):
-            heading, plot = PLOTS[name]
-            title = f"{plot.title}: {entry.name}"
-            pictures[heading].append(picture(folder, f"{name}{suffix}", title, plot.caption, figure))
+        for name, plot, figure in figures_of_search(entry):
+            title, caption = f"{plot.title}: {entry.name}", plot.draw.__doc__
+            pictures[plot.heading].append(picture(folder, f"{name}{suffix}", title, caption, figure))
         found = search_sections(entry, pictures, winners.get(entry.name), ROWS // len(data))
         sections += [Section(entry.name, sections=found)] if suffix else found
     if len(data) > 1:
         blocks: list[Block] = [table_of(_side_by_side(data, winners), "Runs side by side"), progress, Text(COMPARISON)]
-        ordered = comparison[[*FIRST_COLUMNS, *comparison.columns.difference(FIRST_COLUMNS, sort=False)]]
+        ordered = comparison[[*FIRST, *comparison.columns.difference(FIRST, sort=False)]]
         sections.insert(0, Section("Side by side", [*blocks, table_of(ordered, "Best genomes of all runs")]))
-    write_text(folder / "report.html", page_text(f"Report of {names}", sections))
-    return folder / "report.html"
+    return write_page(folder / "report.html", f"Report of {names}", sections)
 
 
-def picture(folder: Path, name: str, title: str, caption: str, figure: Figure) -> Picture:
-    """Write a figure into the folder `figures` of a report, and return it for the page."""
-    return Picture(title, caption, svg_for_page(save_figure(figure, folder / "figures" / name)))
-
-
-def _winners(comparison: pd.DataFrame) -> dict[str, Mapping[Any, Any]]:
-    """Return the first row of the comparison of each run that has one, by the run's name."""
-    return {row["run"]: row for row in reversed(comparison.to_dict("records"))}
+def picture(folder: Path, name: str, title: str, caption: str | None, figure: Figure) -> Picture:
+    """Write a figure into the folder `figures` of a report and return it for the page; a docstring can be a caption."""
+    svg = save_figure(figure, folder / "figures" / name)
+    return Picture(title, " ".join((caption or "").split()), svg_for_page(svg))
 
 
 def _side_by_side(data: Sequence[SearchData], winners: Mapping[str, Mapping[Any, Any]]) -> pd.DataFrame:
@@ -95,10 +78,9 @@ def _side_by_side(data: Sequence[SearchData], winners: Mapping[str, Mapping[Any,
         winners: Rows of the comparison by run; those of runs without a complete evaluation are missing.
     """
     columns = ["individual", "fitness", "retrained_fitness", "test_accuracy", "test_low", "test_high", "n", "gap"]
-    rows = [
+    return pd.DataFrame(
         {"run": entry.name, "strategy": entry.settings.strategy}
         | {name: winners.get(entry.name, {}).get(name) for name in columns}
         | {"evaluations": len(entry.evaluations), "failures": len(entry.failed), "seconds": entry.seconds}
         for entry in data
-    ]
-    return pd.DataFrame(rows)
+    )

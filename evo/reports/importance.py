@@ -8,7 +8,7 @@ importance. Ranks keep a few very bad genomes from deciding everything. Forest a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,8 +26,7 @@ LEAST_R2 = 0.1
 """A forest that predicts no better than this has found nothing to share out among genes."""
 
 
-@dataclass(frozen=True)
-class Importance:
+class Importance(NamedTuple):
     """How much each gene matters for fitness.
 
     Attributes:
@@ -63,9 +62,8 @@ def importance_of(features: Sequence[Feature], fitness: Floats, seed: int) -> Im
     if len(rows) > MOST:
         rows = np.sort(generator.choice(rows, MOST, replace=False))
     target = floats(pd.Series(fitness[rows]).rank(pct=True))
-    losses, scores = _losses(
-        [matrix[rows] for matrix in matrices.values()], target, seed=int(generator.integers(2**31))
-    )
+    chosen = [matrix[rows] for matrix in matrices.values()]
+    losses, scores = _losses(chosen, target, seed=int(generator.integers(2**31)))
     r2 = float(np.mean(scores))
     if r2 < LEAST_R2:
         reason = f"a forest predicts the fitness of unseen genomes hardly better than its mean (R² {r2:.2f})"
@@ -86,12 +84,8 @@ def _matrices(features: Sequence[Feature]) -> dict[str, Floats]:
             own = [np.where(inactive, np.nan, feature.values == n) for n in range(len(feature.categories))]
         columns.setdefault(feature.gene, []).extend(own)
     matrices = {gene: np.column_stack(own) for gene, own in columns.items()}
-    return {gene: matrix for gene, matrix in matrices.items() if _varies(matrix)}
-
-
-def _varies(matrix: Floats) -> bool:
-    """Return whether two rows differ; NaN, an inactive gene, equals NaN here."""
-    return not np.array_equal(matrix, np.broadcast_to(matrix[:1], matrix.shape), equal_nan=True)
+    # Two inactive genes, NaN, do not differ.
+    return {gene: matrix for gene, matrix in matrices.items() if len(pd.DataFrame(matrix).drop_duplicates()) > 1}
 
 
 def _losses(matrices: Sequence[Floats], target: Floats, seed: int) -> tuple[Floats, list[float]]:
@@ -121,10 +115,8 @@ def _losses(matrices: Sequence[Floats], target: Floats, seed: int) -> tuple[Floa
 
 def _shuffled_copies(columns: Floats, genes: Sequence[slice], generator: np.random.Generator) -> list[Floats]:
     """Return a matrix as it is, and then for every gene copies in which its values are shuffled."""
-    copies = [columns]
-    for gene in genes:
-        for _ in range(SHUFFLES):
-            copy = columns.copy()
-            copy[:, gene] = generator.permutation(columns[:, gene])
-            copies.append(copy)
+    copies = [columns, *(columns.copy() for _ in range(SHUFFLES * len(genes)))]
+    for place, copy in enumerate(copies[1:]):
+        gene = genes[place // SHUFFLES]
+        copy[:, gene] = generator.permutation(columns[:, gene])
     return copies

@@ -4,57 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from evo.reports.search_data import SearchData
 
-OPERATOR_COLUMNS = [
-    "operator",
-    "proposals",
-    "complete",
-    "compared",
-    "better",
-    "rate",
-    "low",
-    "high",
-    "median_change",
-    "new_bests",
-]
+OPERATOR_COLUMNS = (
+    *("operator", "proposals", "complete", "compared", "better"),
+    *("rate", "low", "high", "median_change", "new_bests"),
+)
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One individual of a lineage.
 
     Attributes:
         individual: Its id.
         generation: The generation that it was proposed in.
         operator: What made it.
-        fitness: Of its first evaluation; nan where it failed.
         parents: All ids that it was made from.
-        parent: The parent of the highest fitness, which the line continues with; None at the beginning.
+        changes: Cells of its fittest parent and of itself, by the name of each gene in which they differ.
+        fitness: Of its first evaluation; nan where it failed.
         change: Its fitness less that parent's; nan where either has none.
-        changes: Cells of that parent and of itself, by the name of each gene in which they differ.
+        parent: The parent of the highest fitness, which the line continues with; None at the beginning.
     """
 
     individual: int
     generation: int
     operator: str
-    fitness: float
     parents: tuple[int, ...]
-    parent: int | None
-    change: float
     changes: Mapping[str, tuple[Any, Any]]
+    fitness: float
+    change: float
+    parent: int | None
 
 
 def lineage_of(data: SearchData, individual: int | None) -> list[Step]:
     """Return the lineage of an individual, the oldest first: at every step the parent of the highest fitness."""
     rows = data.first.set_index("individual")
-    fitness = data.fitness_by_individual
+    fitness = data.fitness.to_dict()
     line: list[Step] = []
     place = individual
     while place is not None:
@@ -66,8 +56,8 @@ def lineage_of(data: SearchData, individual: int | None) -> list[Step]:
             change = float(row["fitness"] - fitness[parent])
             genes = {name: (rows.at[parent, name], row[name]) for name in data.space.genes}
             changes = {name: pair for name, pair in genes.items() if _shown(pair[0]) != _shown(pair[1])}
-        made = int(row["generation"]), str(row["operator"]), float(row["fitness"])
-        line.append(Step(place, *made, parents, parent, change, changes))
+        made = int(row["generation"]), str(row["operator"])
+        line.append(Step(place, *made, parents, changes, float(row["fitness"]), change, parent))
         place = parent
     return line[::-1]
 
@@ -77,7 +67,7 @@ def parents_in(cell: Any) -> tuple[int, ...]:
     return tuple(int(part) for part in str(cell).split(",")) if isinstance(cell, str) and cell else ()
 
 
-def better_parent(fitness: Mapping[int, float], parents: Sequence[int], child: int) -> int | None:
+def better_parent(fitness: Mapping[Any, float], parents: Sequence[int], child: int) -> int | None:
     """Return the parent of the highest fitness, the first of equals; one that failed only where all did.
 
     Args:
@@ -103,10 +93,9 @@ def changes_table(data: SearchData) -> pd.DataFrame:
     the change is not known.
     """
     reach = dict(zip(data.fitness.index, data.reach, strict=True))
-    fitness = data.fitness_by_individual
+    fitness = data.fitness.to_dict()  # a look-up in it takes no time
     rows = []
-    columns = (data.first[name] for name in ("individual", "operator", "parents"))
-    for child, operator, cell in zip(*columns, strict=True):
+    for child, operator, cell in data.first[["individual", "operator", "parents"]].itertuples(index=False):
         parents = parents_in(cell)
         if parents and operator != "promotion":
             change = np.nan
@@ -130,12 +119,12 @@ def operators_table(data: SearchData) -> pd.DataFrame:
 
     changes = changes_table(data).dropna(subset="change")
     complete = (data.first["status"] == "complete").to_numpy()
-    rows: list[dict[str, Any]] = []
+    rows = []
     for operator, count in data.first["operator"].value_counts().items():
         mine = (data.first["operator"] == operator).to_numpy()
         change = changes.loc[changes["operator"] == operator, "change"]
         better, compared = int((change > 0).sum()), len(change)
-        row = {"operator": operator, "proposals": int(count), "complete": int(complete[mine].sum())}
+        row: dict[str, Any] = {"operator": operator, "proposals": int(count), "complete": int(complete[mine].sum())}
         row |= {"compared": compared, "new_bests": int(data.new_bests[mine].sum())}
         if compared:
             interval = binomtest(better, compared).proportion_ci(method="wilson")

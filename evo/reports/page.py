@@ -8,25 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from evo.files import write_text
 from evo.reports.style import shortened
 from evo.reports.tables import cell_text, is_number
 
-LONGEST_CELL = 300
-"""Most characters of a cell; the CSV files have the rest."""
-
 
 class Block:
-    """A part of a page; the template shows each kind in its way."""
-
-    @property
-    def kind(self) -> str:
-        """The name of the class."""
-        return type(self).__name__
+    """A part of a page; the template shows each kind in its way, by the name of its class."""
 
 
 @dataclass(frozen=True)
@@ -88,27 +82,32 @@ class Section:
 
 
 def table_of(frame: pd.DataFrame, label: str) -> Table:
-    """Return a DataFrame as a table of a page."""
+    """Return a DataFrame as a table of a page, with at most 300 characters a cell; the CSV files have the rest."""
     rows = [
-        [(shortened(cell_text(cell), LONGEST_CELL), is_number(cell) or pd.isna(cell)) for cell in row]
+        [(shortened(cell_text(cell), 300), is_number(cell) or pd.isna(cell)) for cell in row]
         for row in frame.itertuples(index=False)
     ]
     return Table(label, [str(name) for name in frame.columns], rows)
 
 
-def page_text(title: str, sections: Sequence[Section]) -> str:
-    """Return a page of sections with a table of contents; texts are shown, never interpreted as markup."""
-    return _template().render(title=title, sections=sections)
+def write_page(path: Path, title: str, sections: Sequence[Section]) -> Path:
+    """Write a page of sections with a table of contents; texts are shown, never interpreted as markup.
+
+    Returns:
+        The path.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    write_text(path, _template().render(title=title, sections=sections))
+    return path
 
 
 @cache
 def _template() -> jinja2.Template:
+    loader = jinja2.PackageLoader("evo", "reports")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evo", "reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     for name, file in (("style", "page.css"), ("script", "page.js")):
         text = resources.files("evo.reports").joinpath(file).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Figures of how a search went: every evaluation and the best so far, its generations, its best learning curves."""
+"""Figures of how a search went: its evaluations, generations, best learning curves, cost and workers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from evo.reports import style
 from evo.reports.features import floats
 from evo.reports.search_data import SearchData
+from evo.reports.workload import SHORTEST, seconds_by_generation, timeline_of, unit_of
 
 CURVES = 5
 
 
 @style.styled
 def progress_figure(runs: Sequence[SearchData]) -> Figure:
-    """Return fitness against the proposals: every evaluation as a dot, the best so far as a line, failures as crosses.
-
-    An individual that was evaluated again, in a race, has its dots above each other.
-    """
+    """Every evaluation as a dot at the number of its individual, the best so far as a line, failures as crosses."""
+    # An individual that was evaluated again, in a race, has its dots above each other.
     figure, [axes] = style.new_figure(4.2)
     low, high = style.fitness_limits(np.concatenate([floats(run.evaluations["fitness"]) for run in runs]))
     for place, run in enumerate(runs):
@@ -31,8 +29,7 @@ def progress_figure(runs: Sequence[SearchData]) -> Figure:
         _draw_evaluations(axes, run.evaluations, look["color"], low)
         label = f"{style.shortened(run.name, 40)}: best so far" if len(runs) > 1 else "best so far"
         axes.plot(best.index, best, **look, linewidth=2, drawstyle="steps-post", label=label)
-    axes.set(xlabel="individual (number of the proposal)", ylabel=_common_label(runs), ylim=(low, high))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.count_axis(axes, style.INDIVIDUAL, ylabel=_common_label(runs), ylim=(low, high))
     _legend_outside(figure, axes, "lower")
     return figure
 
@@ -55,17 +52,14 @@ def _draw_evaluations(axes: Axes, table: pd.DataFrame, colour: str, low: float) 
     crosses = {"marker": "x", "s": 22, "color": style.GREY, "linewidths": 1, "label": f"{failed.sum()} failed"}
     for rows, height, marks in ((below, 0.02, on_axis), (failed, 0.06, crosses)):
         if rows.any():
-            heights = np.full(rows.sum(), height)
-            axes.scatter(place[rows], heights, transform=axes.get_xaxis_transform(), **look | marks)
+            axes.scatter(place[rows], height * rows[rows], transform=axes.get_xaxis_transform(), **look | marks)
 
 
-@style.plot(
-    "Generations",
-    "The members of every generation's population: range, quartiles and mean of their fitness; below, their "
-    "diversity, the mean distance of two genomes (0: all alike, 1: as far apart as can be).",
-)
 def generations_figure(data: SearchData) -> Figure | None:
-    """Return the members of every generation: range, quartiles, mean, the best so far, and below it their diversity."""
+    """The members of every generation's population: range, quartiles and mean of their fitness.
+
+    Below: their diversity, the mean distance of two genomes (0: all alike, 1: as far apart as can be).
+    """
     table = data.run.generation_table
     if not len(table):
         return None
@@ -77,18 +71,12 @@ def generations_figure(data: SearchData) -> Figure | None:
     # The best first evaluation so far at the end of every generation.
     best = data.comparable.groupby(data.first["generation"].to_numpy()).max().cummax().ffill()
     best_so_far = floats(best.reindex(table["generation"]))
-    bands = {
-        "lowest to highest": (floats(table["min"]), floats(table["max"]), 0.22),
-        "quartiles": (first, third, 0.5),
-    }
-    for label, (low, high, alpha) in bands.items():
-        # A single generation gets a width, or its bands could not be seen.
-        ends = (
-            (number, low, high)
-            if len(table) > 1
-            else (number[0] + np.array([-0.2, 0.2]), np.tile(low, 2), np.tile(high, 2))
-        )
-        upper.fill_between(*ends, color=style.SKY, alpha=alpha, linewidth=0, label=label)
+    # A single generation gets a width, or its bands could not be seen.
+    places = number if len(number) > 1 else number + np.array([-0.2, 0.2])
+    lowest, highest = floats(table["min"]), floats(table["max"])
+    band: dict[str, Any] = {"color": style.SKY, "linewidth": 0}
+    upper.fill_between(places, lowest, highest, alpha=0.22, label="lowest to highest", **band)
+    upper.fill_between(places, first, third, alpha=0.5, label="quartiles", **band)
     dots: Any = {"marker": "o" if len(table) <= 30 else None, "markersize": 4}
     upper.plot(number, floats(table["mean"]), color=style.BLUE, label="mean", **dots)
     upper.plot(number, best_so_far, color=style.ORANGE, linestyle="--", label="best so far", **dots)
@@ -98,14 +86,12 @@ def generations_figure(data: SearchData) -> Figure | None:
     diversity = floats(table["diversity"])
     lower.plot(number, diversity, color=style.GREEN, **dots)
     top = max(0.05, 1.15 * float(np.nanmax(diversity, initial=0.0)))
-    lower.set(xlabel="generation", ylabel="diversity (0 to 1)", ylim=(0, top))
-    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.count_axis(lower, "generation", ylabel="diversity (0 to 1)", ylim=(0, top))
     return figure
 
 
-@style.plot("Learning curves", "Learning curves of the best genomes of the search.")
 def curves_figure(data: SearchData) -> Figure | None:
-    """Return the learning curves of the best genomes: held-out accuracy and training loss against steps."""
+    """Learning curves of the best genomes of the search."""
     table = data.run.curves
     if not len(table):
         return None
@@ -116,12 +102,54 @@ def curves_figure(data: SearchData) -> Figure | None:
         held_out = curve[f"{data.settings.fitness}_accuracy"]
         left.plot(curve["step"], held_out.astype(float), label=f"#{individual}", **look)
         right.plot(curve["step"], curve["train_loss"].astype(float), **look)
-    left.set_ylabel(f"{data.settings.fitness} accuracy (fraction)")
-    right.set_ylabel("training loss (nats)")
+    style.count_axis(left, "optimiser steps", 5, ylabel=f"{data.settings.fitness} accuracy (fraction)")
+    style.count_axis(right, "optimiser steps", 5, ylabel="training loss (nats)")
     figure.legend(loc="outside upper center", ncols=CURVES)
-    for axes in (left, right):
-        axes.set_xlabel("optimiser steps")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure
+
+
+def cost_figure(data: SearchData) -> Figure | None:
+    """Time of training by the generation that an individual was proposed in, and its sum."""
+    if data.seconds < SHORTEST:
+        return None
+    seconds = seconds_by_generation(data)
+    figure, panels = style.new_figure(3.2, 1, 2)
+    number, few = seconds.index.to_numpy(dtype=float), len(seconds) <= style.FEW  # with space between the bars
+    parts = ((seconds, style.BLUE, "{} of training"), (seconds.cumsum(), style.GREEN, "{}, in all"))
+    for axes, (values, colour, label) in zip(panels, parts, strict=True):
+        size, unit = unit_of(float(values.max()))
+        axes.bar(number, values / size, color=colour, width=0.8 if few else 1.0, rasterized=not few)
+        style.count_axis(axes, "generation", 6, ylabel=label.format(unit))
+    return figure
+
+
+def timeline_figure(data: SearchData) -> Figure | None:
+    """What each worker trained when; better ones are orange, failures grey."""
+    timeline = timeline_of(data)
+    if timeline is None:
+        return None
+    spans = timeline.spans
+    workers = sorted(spans["worker"].unique(), key=lambda name: (len(name), name))
+    size, unit = unit_of(timeline.wall)
+    rows = len(workers) <= 40  # one for each worker
+    figure, [axes] = style.new_figure(1.5 + 0.34 * len(workers) if rows else 4.0)
+    start, length = spans["start"].to_numpy() / size, (spans["end"] - spans["start"]).to_numpy() / size
+    if rows:
+        fitness = floats(spans["fitness"])
+        scale = style.fitness_scale(fitness)
+        look: dict[str, Any] = {"height": 0.76, "linewidth": 0.4, "rasterized": len(spans) > 1000}
+        look["color"] = [style.SEQUENCE(scale(value)) if np.isfinite(value) else style.GREY for value in fitness]
+        look["edgecolor"] = style.HALO if len(spans) <= 300 else "none"
+        axes.barh(spans["worker"].map(workers.index).to_numpy(), length, left=start, **look)
+        axes.set_yticks(range(len(workers)), workers)
+        axes.invert_yaxis()
+        style.colour_bar(figure, [axes], "fitness", scale, fitness)
+    else:
+        axes.fill_between(timeline.times / size, timeline.running, step="post", color=style.BLUE, linewidth=0)
+        axes.set_ylabel("trainings at a time")
+    pauses = f", without pauses ({timeline.pauses})" if timeline.pauses else ""
+    axes.set(xlabel=f"{unit} since the start{pauses}", xlim=(0, max(timeline.wall / size, 1e-9)))
+    axes.grid(visible=False, axis="y")
     return figure
 
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import Any, TypeAlias
 
 from evo.errors import ConfigurationError
@@ -127,11 +127,9 @@ def grouped(runs: Mapping[str, Run], patterns: Mapping[str, str] | None = None) 
         if len(found) > 1 or len(found[0].runs) > 1:
             notes.append(_outcome_note(found, runs))
     if len(problems) > 1:
-        sides = [
-            ", ".join(name for group in groups if group.problem == place for name in group.runs)
-            for place in range(len(problems))
-        ]
-        notes.append(f"Other space, data or fitness, so shown and not compared: {' | '.join(sides)}.")
+        sides = groupby(groups, key=lambda group: group.problem)
+        names = " | ".join(", ".join(name for group in side for name in group.runs) for _, side in sides)
+        notes.append(f"Other space, data or fitness, so shown and not compared: {names}.")
     if len(pairs) > 1:
         notes.append("The intervals are each pair's own; of twenty such pairs one is expected to miss.")
     return Grouping(tuple(groups), tuple(pairs), tuple(notes))
@@ -154,7 +152,8 @@ def _members(runs: Mapping[str, Run], named: Mapping[str, str]) -> tuple[dict[Ke
     members: dict[Key, dict[int, str]] = {}
     for name, run in runs.items():
         if name not in left_out:
-            key = (_problem(run), named.get(name) or _settings_text(run))
+            settings = {setting: getattr(run.settings, setting) for setting in OWN_SETTINGS}
+            key = (_problem(run), named.get(name) or json.dumps(settings, sort_keys=True))
             first = members.setdefault(key, {}).setdefault(run.settings.seed, name)
             if first != name:
                 left_out[name] = f"has the seed {run.settings.seed} of {first}"
@@ -179,10 +178,6 @@ def _problem(run: Run) -> str:
     space = {name: run.space.to_dict()[name] for name in ("genes", "training")}
     checksum = (settings.dataset or {}).get("checksum")
     return json.dumps([space, settings.model, settings.objective, checksum, settings.fitness], sort_keys=True)
-
-
-def _settings_text(run: Run) -> str:
-    return json.dumps({name: getattr(run.settings, name) for name in OWN_SETTINGS}, sort_keys=True)
 
 
 def _titles(
@@ -223,9 +218,9 @@ def _group(title: str, problem: int, runs: Mapping[str, Run], outcome: str) -> G
     outcomes = tuple(_outcome(run, outcome) for run in members.values())
     mean = mean_estimate(outcomes, fitness_bounds(next(iter(members.values())).settings))
     searches = [run.search_evaluations for run in members.values()]
-    trainings = statistics.fmean(map(len, searches))
     seconds = statistics.fmean(sum(evaluation.seconds for evaluation in search) for search in searches)
-    return Group(title, problem, tuple(members), seeds, outcome, outcomes, mean, trainings, round(seconds, 1))
+    cost = statistics.fmean(map(len, searches)), round(seconds, 1)
+    return Group(title, problem, tuple(members), seeds, outcome, outcomes, mean, *cost)
 
 
 def _common_outcome(runs: Sequence[Run]) -> str:
@@ -268,14 +263,12 @@ def _pair(first: Group, second: Group) -> Pair:
 
 
 def _outcome_note(groups: Sequence[Group], runs: Mapping[str, Run]) -> str:
-    outcome = groups[0].outcome
     finalists = max(len(runs[name].finalists) for group in groups for name in group.runs)
-    if outcome == SEARCHED:
-        what = "the best fitness that the search measured, for not all have finalists: an optimistic figure"
-    elif outcome == TESTED:
-        what = "the winner's mean test accuracy over its trainings on new seeds"
-    else:
-        what = "the winner's mean fitness on new seeds"
-        what += f"; they also chose it among {finalists}, so it is a little optimistic" if finalists > 1 else ""
+    chosen = f"; they also chose it among {finalists}, so it is a little optimistic" if finalists > 1 else ""
+    what = {
+        SEARCHED: "the best fitness that the search measured, for not all have finalists: an optimistic figure",
+        TESTED: "the winner's mean test accuracy over its trainings on new seeds",
+        RETRAINED: f"the winner's mean fitness on new seeds{chosen}",
+    }[groups[0].outcome]
     names = ", ".join(group.name for group in groups)
     return f"Runs with equal settings but for the seed are a group. The outcome of {names}: {what}."

@@ -51,11 +51,6 @@ class SearchData:
         """The fitness of every individual's first evaluation, by its id; nan where it failed."""
         return pd.Series(self.first["fitness"].to_numpy(), index=self.first["individual"].astype(int), dtype=float)
 
-    @cached_property
-    def fitness_by_individual(self) -> dict[int, float]:
-        """`fitness` as a dictionary, in which a look-up takes no time."""
-        return dict(zip(map(int, self.fitness.index), map(float, self.fitness), strict=True))
-
     @property
     def reach(self) -> Floats:
         """How far each first evaluation was trained: a rung (older runs of halving), the step where it paused, or 0."""

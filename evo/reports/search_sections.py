@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +18,9 @@ from evo.reports.search_data import SearchData
 from evo.reports.tables import cell_text
 from evo.reports.workload import duration_text, failures_table, outcomes_table, timeline_of
 
-HIDDEN = ["seed", "worker", "started", "seconds_before", "engine", "precision", "replicate"]
-"""Columns that the table of all evaluations leaves out, where they say nothing."""
+HIDDEN = ["seed", "worker", "started", "seconds_before", "engine", "precision"]
+"""Columns that the table of all evaluations leaves out."""
+NOTHING = "No evaluation is complete yet."
 STEPS = 30
 """Most steps of the lineage in the table; the CSV files have all."""
 FRONT_ROWS = 200
@@ -31,7 +32,6 @@ IMPORTANCE = (
     "random: a gene that it hardly varied looks unimportant, and genes that went together share what they mean."
 )
 FINALISTS = "The finalists, trained again on new seeds. The winner is the one of the best mean fitness"
-TESTED = ", and was named before the test set was read."
 LINEAGE = (
     "At each step the parent of the higher fitness, what changed against it, and what that brought. Fitness is of a "
     "single training each, so small changes may be chance."
@@ -58,31 +58,29 @@ def search_sections(
         winner: The winner's row of the comparison; None where nothing is complete.
         rows: Most rows of the table of all evaluations.
     """
-    several = len(data.settings.objectives or ()) > 1
-    described: dict[str, list[Block]] = {
+    described: dict[str, Iterable[Block]] = {
         "Summary": _summary(data, winner),
-        "Progress": [],
-        "Genes": [],
+        "Progress": (),
+        "Genes": (),
         "Importance of the genes": _importance(data),
         "Best genomes": _best_genomes(data),
         "Where the winner comes from": _lineage(data),
         "Operators": _operators(data),
-        **({"Pareto front": _front(data)} if several else {}),
+        **({"Pareto front": _front(data)} if len(data.settings.objectives or ()) > 1 else {}),
         "Cost and failures": _cost(data),
         "Workers": _workers(data),
         "All evaluations": _evaluations(data, rows),
     }
-    nothing: list[Block] = [Text("No evaluation is complete yet.")]
+    nothing = [Text(NOTHING)]
     return [Section(heading, [*pictures.get(heading, ()), *blocks] or nothing) for heading, blocks in described.items()]
 
 
-def _summary(data: SearchData, row: Mapping[Any, Any] | None) -> list[Block]:
-    blocks: list[Block] = []
+def _summary(data: SearchData, row: Mapping[Any, Any] | None) -> Iterator[Block]:
     if data.settings.fitness == "test":
         chosen = "fitness is test accuracy. The test set chose these genomes, so it no longer judges them."
-        blocks.append(Text(f"{data.name}: {chosen}", warning=True))
+        yield Text(f"{data.name}: {chosen}", warning=True)
     if row is None:
-        blocks.append(Text("No evaluation is complete yet."))
+        yield Text(NOTHING)
     else:
         number = int(row["individual"])
         genes = {
@@ -90,24 +88,19 @@ def _summary(data: SearchData, row: Mapping[Any, Any] | None) -> list[Block]:
             for name, value in data.run.config_of(number).items()
         }
         what = "and the command that trains it again" if data.settings.model else "and all of it as JSON"
-        words = Text(f"The genes of #{number}, {what}:")
-        blocks += [_cards(data, row), words, Facts(genes), _commands(data, [number])]
-    return [*blocks, Facts(facts_of(data))]
+        yield from (_cards(data, row), Text(f"The genes of #{number}, {what}:"), Facts(genes))
+        yield _commands(data, [number])
+    yield Facts(facts_of(data))
 
 
 def _cards(data: SearchData, row: Mapping[Any, Any]) -> Facts:
-    """Return the figures of a search's winner.
-
-    Args:
-        data: The search.
-        row: The winner's row of the comparison.
-    """
+    """Return the figures of a search's winner from its row of the comparison."""
     cards = {
         "best genome": (f"#{row['individual']}", "named winner" if row["winner"] else "of the search"),
         "fitness in the search": (_number(row["fitness"]), str(row["fitness_on"])),
     }
     if pd.notna(row["retrained_fitness"]):
-        count = int((data.finalists["individual"] == row["individual"]).sum()) if len(data.finalists) else 0
+        count = (data.finalists["individual"] == row["individual"]).sum()
         cards["on new seeds"] = _number(row["retrained_fitness"]), f"{_interval(row, 'retrained')}n = {count}"
     if pd.notna(row["test_accuracy"]):
         cards["test accuracy"] = _number(row["test_accuracy"]), f"{_interval(row, 'test')}n = {row['n']}"
@@ -155,117 +148,107 @@ def _interval(row: Mapping[Any, Any], name: str) -> str:
     return "" if pd.isna(low) else f"95 %: {_number(low)} to {_number(high)}, "
 
 
-def _commands(data: SearchData, individuals: Sequence[int], folded: str = "") -> Commands:
-    genomes = {number: genome_text(data.run, data.run.config_of(number)) for number in individuals}
-    return Commands([(f"the genome of #{number}", text) for number, text in genomes.items()], folded)
+def _commands(data: SearchData, individuals: Iterable[int], folded: str = "") -> Commands:
+    configs = ((number, data.run.config_of(int(number))) for number in individuals)
+    return Commands([(f"the genome of #{number}", genome_text(data.run, config)) for number, config in configs], folded)
 
 
-def _importance(data: SearchData) -> list[Block]:
+def _importance(data: SearchData) -> Iterator[Block]:
     found = data.importance
     if found.table.empty:
-        return [Text(f"Not shown: {found.reason}.")]
+        yield Text(f"Not shown: {found.reason}.")
+        return
     certain = f"From {found.evaluations:,} evaluations; the forest's R² is {found.r2:.2f}. "
     uncertain = f"It is {found.reason}. " if found.reason else ""
-    return [Text(certain + uncertain + IMPORTANCE), table_of(found.table, "Importance of the genes")]
+    yield Text(certain + uncertain + IMPORTANCE)
+    yield table_of(found.table, "Importance of the genes")
 
 
-def _best_genomes(data: SearchData) -> list[Block]:
+def _best_genomes(data: SearchData) -> Iterator[Block]:
     table = data.hall_of_fame
     if table.empty:
-        return []
+        return
+    if (table["replicates"] > 1).any():
+        yield Text(RACED)
     first = ["rank", "individual", "fitness"]
-    blocks: list[Block] = [Text(RACED)] if (table["replicates"] > 1).any() else []
-    blocks.append(table_of(table[[*first, *table.columns.difference(first, sort=False)]], "Hall of fame"))
+    yield table_of(table[[*first, *table.columns.difference(first, sort=False)]], "Hall of fame")
     if len(data.finalists):
-        blocks.append(Text(FINALISTS + (TESTED if data.settings.model else ".")))
-        blocks.append(table_of(data.finalists.drop(columns=["seed"]), "Finalists"))
+        yield Text(FINALISTS + (", and was named before the test set was read." if data.settings.model else "."))
+        yield table_of(data.finalists.drop(columns=["seed"]), "Finalists")
     as_what = "commands that train them again" if data.settings.model else "JSON"
-    numbers = [int(number) for number in table["individual"]]
-    return [*blocks, _commands(data, numbers, f"These {len(numbers)} genomes as {as_what}")]
+    yield _commands(data, table["individual"], f"These {len(table)} genomes as {as_what}")
 
 
-def _lineage(data: SearchData) -> list[Block]:
+def _lineage(data: SearchData) -> Iterator[Block]:
     line = lineage_of(data, data.best)
-    if not line:
-        return []
     if len(line) == 1:
-        return [Text(f"#{data.best} was made by “{line[0].operator}”: it has no parents.")]
-    earlier = f" The {len(line) - STEPS} earlier ones are not shown." if len(line) > STEPS else ""
-    text = f"#{data.best} and its {len(line) - 1} ancestors.{earlier} {LINEAGE}"
-    return [Text(text), table_of(lineage_table(line[-STEPS:]), "Lineage of the winner")]
+        yield Text(f"#{data.best} was made by “{line[0].operator}”: it has no parents.")
+    elif line:
+        earlier = f" The {len(line) - STEPS} earlier ones are not shown." if len(line) > STEPS else ""
+        yield Text(f"#{data.best} and its {len(line) - 1} ancestors.{earlier} {LINEAGE}")
+        yield table_of(pd.DataFrame(map(_cells, line[-STEPS:])).drop(columns="parent"), "Lineage of the winner")
 
 
-def lineage_table(line: list[Step]) -> pd.DataFrame:
-    """Return a lineage as a table: `individual, generation, operator, parents, changes, fitness, change`."""
-    columns = ["individual", "generation", "operator", "parents", "changes", "fitness", "change"]
-    table = pd.DataFrame([vars(step) for step in line])[columns]
-    table["parents"] = [
-        ", ".join(f"#{parent}" for parent in step.parents[:6]) + (" …" if len(step.parents) > 6 else "")
-        for step in line
-    ]
-    table["changes"] = [
-        "; ".join(f"{name}: {_cell(old)} → {_cell(new)}" for name, (old, new) in step.changes.items()) for step in line
-    ]
-    return table
+def _cells(step: Step) -> dict[str, Any]:
+    parents = ", ".join(f"#{parent}" for parent in step.parents[:6]) + (" …" if len(step.parents) > 6 else "")
+    texts = {name: [cell_text(cell) or INACTIVE for cell in cells] for name, cells in step.changes.items()}
+    changes = [f"{name}: {old} → {new}" for name, (old, new) in texts.items()]
+    return step._asdict() | {"parents": parents, "changes": "; ".join(changes)}
 
 
-def _cell(value: Any) -> str:
-    return cell_text(value) or INACTIVE
-
-
-def _operators(data: SearchData) -> list[Block]:
+def _operators(data: SearchData) -> Iterator[Block]:
     table = operators_table(data)
-    return [] if table.empty else [Text(OPERATORS), table_of(table, "Operators")]
+    if not table.empty:
+        yield from (Text(OPERATORS), table_of(table, "Operators"))
 
 
-def _front(data: SearchData) -> list[Block]:
+def _front(data: SearchData) -> Iterator[Block]:
     table = data.objectives
     front = table[table["front"]].drop(columns="front").sort_values("fitness", ascending=False)
     genes = data.first[["individual", *(name for name in data.space.genes if name not in front)]]
     goals = " and ".join(f"{direction} {name}" for name, direction in (data.settings.objectives or {}).items())
-    text = f"Objectives: {goals}. {len(front)} of {len(table)} complete evaluations are on the front."
     more = f" The table shows {FRONT_ROWS} of them." if len(front) > FRONT_ROWS else ""
-    shown = front.head(FRONT_ROWS).merge(genes, on="individual", how="left")
-    return [Text(text + more), table_of(shown, "Pareto front")]
+    yield Text(f"Objectives: {goals}. {len(front)} of {len(table)} complete evaluations are on the front.{more}")
+    yield table_of(front.head(FRONT_ROWS).merge(genes, on="individual", how="left"), "Pareto front")
 
 
-def _cost(data: SearchData) -> list[Block]:
+def _cost(data: SearchData) -> Iterator[Block]:
     if data.evaluations.empty:
-        return []
-    failures = failures_table(data)
+        return
     text = f"{duration_text(data.seconds)} of training in the search."
     if len(data.finalists):
         text += f" {duration_text(float(data.finalists['seconds'].sum()))} for the finalists on new seeds."
     if shared := int(data.evaluations["shared_with"].notna().sum()):
         text += f" {shared} of the evaluations cost nothing: they were read from another's learning curve."
-    blocks: list[Block] = [Text(text), table_of(outcomes_table(data), "Evaluations by status")]
+    yield from (Text(text), table_of(outcomes_table(data), "Evaluations by status"))
+    failures = failures_table(data)
     if failures.empty:
-        return [*blocks, Text("No evaluation failed.")]
-    why = Text("Why evaluations failed; reasons that differ only in their numbers are one:")
-    return [*blocks, why, table_of(failures, "Failures")]
+        yield Text("No evaluation failed.")
+    else:
+        yield Text("Why evaluations failed; reasons that differ only in their numbers are one:")
+        yield table_of(failures, "Failures")
 
 
-def _workers(data: SearchData) -> list[Block]:
+def _workers(data: SearchData) -> Iterator[Block]:
     timeline = timeline_of(data)
     if timeline is None:
-        return [Text("Nothing to see: the evaluations took hardly any time.")]
+        yield Text("Nothing to see: the evaluations took hardly any time.")
+        return
     pauses = f", pauses ({timeline.pauses}) left out" if timeline.pauses else ""
-    text = (
+    yield Text(
         f"{timeline.workers} at a time; {duration_text(timeline.wall)} from first start to last end{pauses}; "
         f"the workers trained for {timeline.utilisation:.0%} of that time."
     )
-    return [Text(text)]
 
 
-def _evaluations(data: SearchData, rows: int) -> list[Block]:
+def _evaluations(data: SearchData, rows: int) -> Iterator[Block]:
     """Show all evaluations, or the best of very many, without the columns that say nothing of this search."""
     table = data.evaluations
-    raced = bool((table["replicate"] > 0).any())
-    hidden = [name for name in HIDDEN if name != "replicate" or not raced]
+    unraced = [] if (table["replicate"] > 0).any() else ["replicate"]
     empty = [name for name in ("error", "shared_with") if table[name].isin(["", None]).all()]
-    shown = table.drop(columns=[*hidden, *empty])
+    shown = table.drop(columns=[*HIDDEN, *unraced, *empty])
     if len(shown) <= rows:
-        return [table_of(shown, "All evaluations")]
-    best = shown.sort_values("fitness", ascending=False, kind="stable").head(rows)
-    text = f"The best {rows:,} of {len(shown):,} evaluations; all are in evaluations.csv in the run folder."
-    return [Text(text), table_of(best, "The best evaluations")]
+        yield table_of(shown, "All evaluations")
+        return
+    yield Text(f"The best {rows:,} of {len(shown):,} evaluations; all are in evaluations.csv in the run folder.")
+    yield table_of(shown.sort_values("fitness", ascending=False, kind="stable").head(rows), "The best evaluations")

@@ -34,20 +34,20 @@ class Estimate:
         """The three numbers."""
         return self.value, self.low, self.high
 
-    def text(self, digits: int = 2) -> str:
+    def text(self, digits: int = 4) -> str:
         """Return it as it stands in a table; a dash for what is infinite: not reached within the budget."""
         value, low, high = (f"{part:.{digits}f}" if math.isfinite(part) else "–" for part in self.figures)
-        return f"{value} [{low}, {high}]"
+        return value if math.isnan(self.low) else f"{value} [{low}, {high}]"
 
 
 def mean_estimate(values: Sequence[float], within: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
-    """Return the mean of independent values with Student's t interval; a single value has none.
+    """Return the mean of independent values with Student's t interval; a single value has none, no value is NaN.
 
     Args:
-        values: One at least.
+        values: Of independent trainings or runs.
         within: What the quantity can be: bounds beyond it are cut. Accuracies lie within (0, 1).
     """
-    mean = statistics.fmean(values)
+    mean = statistics.fmean(values) if values else math.nan
     if len(values) < 2:
         return Estimate(mean, math.nan, math.nan)
     from scipy.special import stdtrit  # Student's quantile, without the second that scipy.stats takes to import

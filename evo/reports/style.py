@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -21,10 +20,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from evo.errors import RunError, StorageError
-from evo.files import replacing
+from evo.errors import StorageError
+from evo.files import own_folder, replacing
 from evo.reports.features import Floats
-from evo.reports.search_data import SearchData
 
 # Okabe and Ito's palette for the colour-blind (2008), with line styles that tell curves apart in grey.
 BLUE, ORANGE, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
@@ -32,14 +30,12 @@ COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", SKY, "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "#808080"
-DOTS_PER_INCH = 150
-PIXELS_IN_SVG = 110
-"""Dots per inch of the parts of an SVG that are pixels because they have very many marks."""
 WIDTH = 7.5
 """Width of a figure in inches, about as a page shows it."""
 FEW, MANY = 60, 400
 """Up to `FEW` marks are drawn large. More than `MANY` become pixels in the SVG, whose size would grow with each."""
 
+INDIVIDUAL = "individual (number of the proposal)"
 INK, PAPER, HALO = "#26262a", "#fffffe", "#fefefe"
 """Text and axes; the background; what lies behind text on lines. Nothing else in a figure has these colours, so a page
 can replace them."""
@@ -76,31 +72,6 @@ _THEMED = {
 
 styled = matplotlib.rc_context(LOOK)
 """Lets a function draw in the look of the reports, and leaves matplotlib's settings as they were."""
-
-
-Draw: TypeAlias = Callable[[SearchData], Figure | None]
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure of one search.
-
-    Attributes:
-        title: What it is, in a few words.
-        caption: What it shows.
-        draw: Returns it; None where the search has no data for it.
-        early: Whether there may be something to draw before any evaluation is complete.
-    """
-
-    title: str
-    caption: str
-    draw: Draw
-    early: bool = False
-
-
-def plot(title: str, caption: str, *, early: bool = False) -> Callable[[Draw], Plot]:
-    """Make a function that draws a figure of one search a `Plot`, in the look of the reports."""
-    return lambda draw: Plot(title, caption, styled(draw), early)
 
 
 def new_figure(
@@ -147,6 +118,12 @@ def colour_bar(figure: Figure, axes: Sequence[Axes], label: str, scale: Normaliz
     bar.locator = MaxNLocator(5, integer=shown.dtype.kind == "i")
     bar.update_ticks()
     bar.outline.set_visible(False)
+
+
+def count_axis(axes: Axes, label: str, ticks: int = 10, **others: Any) -> None:
+    """Label a horizontal axis with whole numbers, few enough not to overlap; the others are settings of the axes."""
+    axes.set(xlabel=label, **others)
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
 
 
 def plain_log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
@@ -198,20 +175,18 @@ def save_figure(figure: Figure, path: Path) -> str:
         RunError: The folder is a link: the report of a run from anywhere stays in its folder.
         StorageError: It cannot be written.
     """
-    folder = path.parent
-    if folder.is_symlink():
-        raise RunError(f"{folder}: is a link, and figures are written into a run's own folder; remove the link")
+    folder = own_folder(path.parent)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be made: {error.strerror or error}; it must be a folder") from None
     # The canvases themselves: `savefig` draws everything twice.
     with replacing(path.with_name(f"{path.name}.png"), durable=False) as temporary:
-        figure.set_dpi(DOTS_PER_INCH)
+        figure.set_dpi(150)
         png: Any = FigureCanvasAgg(figure)
         png.print_png(temporary)
     figure.set_layout_engine("none")  # the layout is known: the second format need not search for it again
-    figure.set_dpi(PIXELS_IN_SVG)
+    figure.set_dpi(110)  # of the parts that are pixels because they have very many marks
     buffer = io.StringIO()
     canvas: Any = FigureCanvasSVG(figure)
     canvas.print_svg(buffer, metadata={"Date": None})

@@ -1,40 +1,42 @@
-"""The figures of trainings of listed configurations: learning curves, the mean over the seeds with their range."""
+"""Trainings of listed configurations: figures of their curves, the mean over the seeds with their range; their page."""
 
 from __future__ import annotations
 
 import statistics
 import textwrap
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evo.errors import RunError
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.models import MODELS
 from evo.record.run import Run
+from evo.reports.genome_commands import genome_text
+from evo.reports.html import picture
+from evo.reports.page import Block, Commands, Facts, Section, Text, table_of, write_page
+from evo.reports.search_data import SearchData
+from evo.reports.search_sections import facts_of
+from evo.reports.statistics import mean_estimate
 from evo.reports.style import COLOURS, look_of, new_figure, plain_log_axis, save_figure, scientific, styled
 
 Kind: TypeAlias = Literal["accuracy", "loss"]
 Curve: TypeAlias = Sequence[CurvePoint]
 
-KINDS: tuple[Kind, ...] = ("accuracy", "loss")
-AXIS_LABELS = {"accuracy": "accuracy (fraction)", "loss": "cross-entropy (nats)"}
-MARKS = 10
-"""About how many markers a line has: enough to tell lines apart in grey, few enough to see the line."""
-LOG_FROM = 100.0
-"""A loss whose highest value is this many times its lowest gets a logarithmic axis."""
+AXIS_LABELS: dict[Kind, str] = {"accuracy": "accuracy (fraction)", "loss": "cross-entropy (nats)"}
 TITLE_WIDTH = 92
 """Most characters in a line of the title of a figure of the usual width."""
+CAPTION = "{} against optimiser steps: the mean over the seeds, and their range as a band."
+MEASURES = {"accuracy": "Accuracy", "loss": "Cross-entropy"}
+HIDDEN = ["parents", "operator", "seconds_before"]
+"""Columns that say nothing of a training."""
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line of a figure.
 
     Attributes:
@@ -56,7 +58,7 @@ def training_figures(run: Run) -> dict[str, Figure]:
         run: Of listed configurations, finished or not.
     """
     panels = [(individual, seen) for individual in run.individuals if (seen := _with_curve(run, individual))]
-    return {kind: _figure(run, panels, kind) for kind in KINDS} if panels else {}
+    return {kind: _figure(run, panels, kind) for kind in AXIS_LABELS} if panels else {}
 
 
 def write_training(run: Run) -> Path:
@@ -68,21 +70,33 @@ def write_training(run: Run) -> Path:
     Raises:
         RunError: The run is in memory.
     """
-    folder = run_folder_of(run) / "figures"
+    folder = run.folder / "figures"
     for name, figure in training_figures(run).items():
         save_figure(figure, folder / name)
     return folder
 
 
-def run_folder_of(run: Run) -> Path:
-    """Return where a run's files go.
+def write_training_page(run: Run, folder: Path) -> Path:
+    """Write report.html and figures/ of a run of listed configurations.
 
-    Raises:
-        RunError: The run is in memory.
+    Args:
+        run: Of `evo train`, finished or not.
+        folder: Where to.
+
+    Returns:
+        The path of the HTML file.
     """
-    if run.path is None:
-        raise RunError("a run in memory has no folder to write figures to")
-    return run.path
+    data = SearchData(run.name, run)
+    curves: list[Block] = [
+        picture(folder, name, f"{name}: {run.name}", CAPTION.format(MEASURES[name]), figure)
+        for name, figure in training_figures(run).items()
+    ]
+    sections = [
+        Section("Summary", _summary(data)),
+        Section("Learning curves", curves or [Text("No training has a learning curve yet.")]),
+        Section("All trainings", [table_of(data.evaluations.drop(columns=HIDDEN), "All trainings")]),
+    ]
+    return write_page(folder / "report.html", f"Trainings of {run.name}", sections)
 
 
 def complete_trainings(run: Run, individual: Individual) -> list[Evaluation]:
@@ -103,11 +117,8 @@ def lines_of(run: Run, genome: Genome, kind: Kind) -> list[Line]:
     lines = [Line(train, "train: last minibatch" if modes else "train: mean of the minibatches", 1)]
     if not modes or not changes_with_mode(run, genome):
         return [*lines, Line(f"training_mode_{kind}" if modes else evaluation_mode, part, 0)]
-    return [
-        *lines,
-        Line(f"training_mode_{kind}", f"{part}: training mode, as in 2019", 0),
-        Line(evaluation_mode, f"{part}: evaluation mode", 2),
-    ]
+    lines.append(Line(f"training_mode_{kind}", f"{part}: training mode, as in 2019", 0))
+    return [*lines, Line(evaluation_mode, f"{part}: evaluation mode", 2)]
 
 
 def changes_with_mode(run: Run, genome: Genome) -> bool:
@@ -126,22 +137,17 @@ def draw(axes: Axes, kind: Kind, curves: Sequence[Curve], lines: Sequence[Line],
 
 def draw_line(axes: Axes, curves: Sequence[Curve], line: Line) -> None:
     """Draw a quantity of the curves of several seeds: their mean as a line, their range as a light band."""
-    found: dict[int, list[float]] = defaultdict(list)
-    for point in (point for curve in curves for point in curve):
-        if (value := point.values.get(line.quantity)) is not None:
-            found[point.step].append(value)
-    if not found:
+    points = [{"step": point.step, "value": point.values.get(line.quantity)} for curve in curves for point in curve]
+    seeds = pd.DataFrame(points, columns=["step", "value"]).dropna().astype(float).groupby("step")["value"]
+    means = seeds.mean()
+    if means.empty:
         return
-    steps = sorted(found)
-    values = [found[step] for step in steps]
-    means = [statistics.fmean(seeds) for seeds in values]
-    every = max(1, len(steps) // MARKS)
+    every = max(1, len(means) // 10)  # enough markers to tell lines apart in grey, few enough to see the lines
     # Lines that cover each other have their markers at different steps.
     marks = slice(line.place * every // 3 % every, None, every)
-    axes.plot(steps, means, label=line.label, linewidth=1.6, markersize=4.5, markevery=marks, **look_of(line.place))
-    if max(map(len, values)) > 1:
-        lows, highs = [min(seeds) for seeds in values], [max(seeds) for seeds in values]
-        axes.fill_between(steps, lows, highs, color=COLOURS[line.place], alpha=0.2, linewidth=0)
+    axes.plot(means, label=line.label, linewidth=1.6, markersize=4.5, markevery=marks, **look_of(line.place))
+    if seeds.size().max() > 1:
+        axes.fill_between(means.index, seeds.min(), seeds.max(), color=COLOURS[line.place], alpha=0.2, linewidth=0)
 
 
 def finish(axes: Axes, kind: Kind, title: str) -> None:
@@ -151,7 +157,7 @@ def finish(axes: Axes, kind: Kind, title: str) -> None:
     if axes.lines:
         axes.legend(fontsize=8.5)
     drawn = [value for line in axes.lines for value in np.asarray(line.get_ydata()) if value > 0]
-    if kind == "loss" and drawn and max(drawn) > LOG_FROM * min(drawn):
+    if kind == "loss" and drawn and max(drawn) > 100 * min(drawn):
         plain_log_axis(axes, "y")
 
 
@@ -203,3 +209,30 @@ def _network_text(run: Run, individual: Individual) -> str:
     genes = [f"{name} {run.space.genes[name].to_text(value)}" for name, value in read.items()]
     number = f"#{individual.id}: " if len(run.individuals) > 1 else ""
     return f"{number}{run.settings.model}" + (f" ({', '.join(genes)})" if genes else "")
+
+
+def _summary(data: SearchData) -> list[Block]:
+    run = data.run
+    complete = int((data.evaluations["status"] == "complete").sum())
+    facts = facts_of(data) | {"trainings": f"{complete} of {len(run.individuals) * run.settings.seeds} complete"}
+    networks = pd.DataFrame([_network_row(run, number) for number in range(len(run.individuals))])
+    return [
+        table_of(networks, "Networks"),
+        Text("Mean over n seeds; low and high are its 95 % interval, std their sample standard deviation."),
+        Commands([(f"the network of #{entry.id}", genome_text(run, entry.genome)) for entry in run.individuals]),
+        Facts({name: text for name, text in facts.items() if name != "strategy"}),
+    ]
+
+
+def _network_row(run: Run, number: int) -> dict[str, Any]:
+    """Return a configuration: its genes, and the fitness over its seeds with the 95 % interval of the mean."""
+    individual = run.individuals[number]
+    fitness = [entry.fitness for entry in complete_trainings(run, individual) if entry.fitness is not None]
+    mean, low, high = mean_estimate(fitness, (0, 1)).figures
+    genes = {
+        name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
+        for name, value in individual.genome.items()
+    }
+    measured = {f"{run.settings.fitness}_accuracy": mean, "low": low, "high": high}
+    deviation = statistics.stdev(fitness) if len(fitness) > 1 else None
+    return {"individual": number, **genes, **measured, "std": deviation, "n": len(fitness)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ SHORTEST = 0.5
 """Less training than these seconds has no figure: times are known to a millisecond."""
 REASONS = 20
 """Most rows of the table of failures; rarer reasons are counted together."""
-REASON_LENGTH = 300
 UNITS = ((7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
@@ -37,8 +36,8 @@ def outcomes_table(data: SearchData) -> pd.DataFrame:
 
     Evaluations that were read from another's curve are among the complete ones and cost nothing.
     """
-    grouped = data.evaluations.groupby("status", sort=False)["seconds"].agg(["size", "sum"]).reset_index()
-    grouped.columns = pd.Index(["status", "evaluations", "seconds"])
+    seconds = data.evaluations.groupby("status", sort=False)["seconds"]
+    grouped = seconds.agg(evaluations="size", seconds="sum").reset_index()
     grouped.insert(2, "share", grouped["evaluations"] / max(1, len(data.evaluations)))
     return grouped.sort_values("evaluations", ascending=False, kind="stable").reset_index(drop=True)
 
@@ -50,7 +49,7 @@ def failures_table(data: SearchData) -> pd.DataFrame:
     """
     reason = data.failed["error"].fillna("").astype(str).str.strip()
     without_numbers = reason.map(lambda text: re.sub(r"\d+(\.\d+)?([eE][-+]?\d+)?", "#", text))
-    failed = data.failed.assign(reason=reason.str.slice(0, REASON_LENGTH), key=without_numbers)
+    failed = data.failed.assign(reason=reason.str.slice(0, 300), key=without_numbers)
     grouped = failed.groupby(["status", "key"], sort=False).agg(
         reason=("reason", "first"),
         evaluations=("individual", "size"),
@@ -71,8 +70,7 @@ def seconds_by_generation(data: SearchData) -> pd.Series[float]:
     return data.evaluations.groupby("generation")["seconds"].sum().astype(float)
 
 
-@dataclass(frozen=True)
-class Timeline:
+class Timeline(NamedTuple):
     """Which worker trained what when.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.names import DATASETS
@@ -15,9 +16,6 @@ from evo.space.genes import GENE_KINDS, Gene
 from evo.space.genes.base import GeneError
 from evo.space.problems import Absent, SpaceError, is_reference
 from evo.space.settings import SearchDefaults, TrainingSettings, read_section
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 
 TOP_LEVEL_KEYS = ("model", "dataset", "description", "training", "search", "genes", "initial")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import STEPS
@@ -108,15 +109,11 @@ def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
 
 
 def _cycles(genes: Mapping[str, Gene]) -> list[str]:
-    for start in genes:
-        seen, frontier = set(), [start]
-        while frontier:
-            for parent in genes[frontier.pop()].when or {}:
-                if parent == start:
-                    return [f"genes.{start}.when: the conditions form a circle"]
-                if parent not in seen:
-                    seen.add(parent)
-                    frontier.append(parent)
+    try:
+        TopologicalSorter({name: gene.when or {} for name, gene in genes.items()}).prepare()
+    except CycleError as error:
+        start = next(name for name in genes if name in error.args[1])
+        return [f"genes.{start}.when: the conditions form a circle"]
     return []
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,8 +56,9 @@ class SearchSpace:
             raise ConfigurationError(
                 f"genes {', '.join(strange)}: must be evo.Float, Integer, Categorical, Boolean or Layers"
             )
-        if model is not None:
-            self._put_steps_on_the_grid()
+        steps = self.genes.get(STEPS)
+        if model is not None and isinstance(steps, Integer) and steps.step is None:
+            self.genes[STEPS] = replace(steps, step=self.training.evaluate_every)
         self.initial: tuple[Genome, ...] = tuple(genome_from_json(values) for values in initial)
         self._check()
         self.order: tuple[str, ...] = self._parents_first()
@@ -77,11 +79,6 @@ class SearchSpace:
                 problems.append(Absent(path, text.gene) if isinstance(text, Absent) else path)
         if problems:
             raise SpaceError(self.name, problems)
-
-    def _put_steps_on_the_grid(self) -> None:
-        steps = self.genes.get(STEPS)
-        if isinstance(steps, Integer) and steps.step is None:
-            self.genes[STEPS] = replace(steps, step=self.training.evaluate_every)
 
     def _parents_first(self) -> tuple[str, ...]:
         order: list[str] = []
@@ -131,11 +128,14 @@ class SearchSpace:
 
     def complete(self, partial: Mapping[str, GeneValue], rng: random.Random) -> Genome:
         """Return `partial` with missing active genes drawn and inactive ones dropped, in the space's order."""
+        return self.assemble(lambda name, gene: gene.repair(partial[name]) if name in partial else gene.sample(rng))
+
+    def assemble(self, value_of: Callable[[str, Gene], Any]) -> Genome:
+        """Return a genome made gene by gene, conditions first: `value_of` gives the value of each active gene."""
         genome: Genome = {}
         for name in self.order:
-            gene = self.genes[name]
-            if gene.is_active(genome):
-                genome[name] = gene.repair(partial[name]) if name in partial else gene.sample(rng)
+            if self.genes[name].is_active(genome):
+                genome[name] = value_of(name, self.genes[name])
         return {name: genome[name] for name in self.genes if name in genome}
 
     def problems(self, genome: Mapping[str, Any], *, complete: bool = True) -> list[str]:
@@ -167,13 +167,7 @@ class SearchSpace:
 
     def distance(self, first: Mapping[str, GeneValue], second: Mapping[str, GeneValue]) -> float:
         """Return the mean distance of two genomes' genes, in [0, 1]; active and inactive are 1 apart."""
-        total = 0.0
-        for name, gene in self.genes.items():
-            if name in first and name in second:
-                total += gene.distance(first[name], second[name])
-            else:
-                total += float((name in first) != (name in second))
-        return total / len(self.genes)
+        return self.diversity([first, second])
 
     def diversity(self, genomes: Sequence[Mapping[str, GeneValue]]) -> float:
         """Return the mean distance of all pairs of genomes, in [0, 1]; 0 for fewer than two."""
@@ -185,7 +179,7 @@ class SearchSpace:
             places = [gene.place(genome[name]) for genome in genomes if name in genome]
             both = active[first] & active[second]
             apart = (active[first] != active[second]).astype(float)
-            apart[both] = gene.all_apart(places, row[first[both]], row[second[both]])
+            apart[both] = gene.apart(places, row[first[both]], row[second[both]])
             totals += apart
         # Python's sum adds in order; numpy would add in another order, which changes the last bits.
         return sum((totals / len(self.genes)).tolist()) / len(totals) if len(totals) else 0.0
@@ -193,10 +187,7 @@ class SearchSpace:
     @property
     def points(self) -> float:
         """An upper bound of the number of different genomes; exact without conditions."""
-        total = 1.0
-        for gene in self.genes.values():
-            total *= gene.points
-        return total
+        return math.prod((gene.points for gene in self.genes.values()), start=1.0)
 
     # Text and files.
 

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic_core import ErrorDetails
 
+from evo import names
 from evo.errors import ConfigurationError, did_you_mean
 from evo.individual import MEASURES, STEPS
 from evo.models import GeneRule
-from evo.names import (
-    CURVE_HOOKS,
-    OPTIMISERS,
-    PREFIX_EXACT,
-    PREPROCESSING,
-    STRATEGIES,
-    TRAINING_MODES,
-    CurveHook,
-    check_name,
-)
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -30,11 +19,11 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveCount = Annotated[int, Field(ge=1)]
 
 
-def _one_of(known: Sequence[str]) -> AfterValidator:
+def one_of(known: Sequence[str]) -> AfterValidator:
     """Return a validator that accepts only these names."""
 
     def check(name: str, info: ValidationInfo) -> str:
-        return check_name(str(info.field_name), name, known)
+        return names.check_name(str(info.field_name), name, known)
 
     return AfterValidator(check)
 
@@ -57,21 +46,21 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    preprocess: Annotated[str, _one_of(PREPROCESSING)] = "standardise"
-    optimiser: Annotated[str, _one_of(OPTIMISERS)] = "adam"
+    preprocess: Annotated[str, one_of(names.PREPROCESSING)] = "standardise"
+    optimiser: Annotated[str, one_of(names.OPTIMISERS)] = "adam"
     evaluate_every: PositiveCount = 100
     learning_rate: PositiveNumber | None = None
     batch_size: PositiveCount | None = None
     steps: PositiveCount | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     image_size: PositiveCount = 32
-    training_mode: Annotated[str, _one_of(TRAINING_MODES)] | None = None
+    training_mode: Annotated[str, one_of(names.TRAINING_MODES)] | None = None
     schedule: ClassVar[str] = "constant"
 
     @property
-    def curve_hooks(self) -> list[CurveHook]:
+    def curve_hooks(self) -> list[names.CurveHook]:
         """What else is measured at each point of a learning curve."""
-        return [hook for key, hook in CURVE_HOOKS.items() if getattr(self, key) is not None]
+        return [hook for key, hook in names.CURVE_HOOKS.items() if getattr(self, key) is not None]
 
     @property
     def prefix_exact(self) -> bool:
@@ -79,7 +68,7 @@ class TrainingSettings(BaseModel):
 
         It is not if the learning rate depends on the number of steps, or if a hook measures more at the last points.
         """
-        return self.schedule in PREFIX_EXACT and not self.curve_hooks
+        return self.schedule in names.PREFIX_EXACT and not self.curve_hooks
 
 
 TRAINING_GENES: dict[str, GeneRule] = {
@@ -89,6 +78,14 @@ TRAINING_GENES: dict[str, GeneRule] = {
     "weight_decay": GeneRule(("float", "categorical"), low=0.0),
 }
 """The settings of a training that may be genes instead, whatever the model."""
+
+
+def _checked_objectives(objectives: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    strategy = info.data.get("strategy")
+    if strategy not in (None, "pareto"):
+        raise ValueError(f'only the strategy "pareto" takes them, and strategy is "{strategy}"; remove one of them')
+    check_objectives(objectives)
+    return objectives
 
 
 class SearchDefaults(BaseModel):
@@ -106,23 +103,13 @@ class SearchDefaults(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    strategy: Annotated[str, _one_of(STRATEGIES)] | None = None
+    strategy: Annotated[str, one_of(names.STRATEGIES)] | None = None
     population: PositiveCount | None = None
     generations: PositiveCount | None = None
     budget: PositiveCount | None = None
     finalists: Annotated[int, Field(ge=0)] | None = None
     pending: PositiveCount | None = None
-    objectives: dict[str, str] | None = None
-
-    @field_validator("objectives")
-    @classmethod
-    def _check_objectives(cls, objectives: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
-        strategy = info.data.get("strategy")
-        if objectives is not None and strategy not in (None, "pareto"):
-            raise ValueError(f'only the strategy "pareto" takes them, and strategy is "{strategy}"; remove one of them')
-        if objectives is not None:
-            check_objectives(objectives)
-        return objectives
+    objectives: Annotated[dict[str, str], AfterValidator(_checked_objectives)] | None = None
 
 
 def read_section(section: type[Section], values: Any, path: str) -> tuple[Section, list[str]]:

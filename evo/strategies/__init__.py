@@ -33,6 +33,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     )
 }
 OWN_OPTIONS = frozenset[str]().union(*(strategy.options for strategy in STRATEGIES.values()))
+"""The settings that only some strategies have."""
 
 
 def strategy_names() -> tuple[str, ...]:
@@ -62,4 +63,4 @@ def make_strategy(name: str, space: SearchSpace, **settings: Any) -> Strategy:
     return strategy(space, **settings, **own)
 
 
-__all__ = ["DEFAULT_STRATEGY", "Draft", "Member", "Strategy", "make_strategy", "strategy_names"]
+__all__ = ["DEFAULT_STRATEGY", "OWN_OPTIONS", "Draft", "Member", "Strategy", "make_strategy", "strategy_names"]

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from deap import base
 
 from evo.errors import ConfigurationError, RunError, listed
-from evo.individual import MEASURES, Evaluation, GeneValue, Genome, Individual, Status, genome_key, raced, standing
+from evo.individual import MEASURES, Evaluation, GeneValue, Genome, Individual, Status, genome_key, ranking
 from evo.space import SearchSpace
 from evo.strategies.variation import make_toolbox
 
@@ -141,7 +141,7 @@ class Strategy(ABC):
         self._numbers: dict[tuple[int, int], int] = {}  # the last proposal of each (individual, replicate)
         self._told: dict[int, Evaluation] = {}  # by the number of the proposal, until it is learned
         self._learned: set[int] = set()
-        self._results: dict[int, dict[int, Evaluation]] = defaultdict(dict)  # learned, by individual and replicate
+        self._results: dict[tuple[int, int], Evaluation] = {}  # learned, by individual and replicate
         self._next = 0
         self._repeats = 0  # proposals of known individuals on another seed
         self._exhausted = False
@@ -152,9 +152,9 @@ class Strategy(ABC):
     def required(self, number: int) -> int:
         """Return how many results, in the order of the proposals, proposal `number` is made from."""
 
-    @abstractmethod
     def generation_of(self, number: int) -> int:
-        """Return the generation of proposal `number`, from 0."""
+        """Return the generation of proposal `number`, from 0: by default, a block of `population` new individuals."""
+        return (number - self._repeats) // self.population_size
 
     @abstractmethod
     def propose(self, number: int, rng: random.Random) -> Draft | None:
@@ -162,17 +162,17 @@ class Strategy(ABC):
 
     @abstractmethod
     def learn(self, member: Member) -> None:
-        """Learn the first result of an individual; called in the order of the proposals, as are the next two."""
+        """Learn the result of an individual on its first seed, and again that of each part of a continued training.
+
+        Called in the order of the proposals, as is the next one.
+        """
 
     def learn_again(self, member: Member) -> None:  # noqa: B027  # most strategies propose nothing again
         """Learn the result of an individual on another seed."""
 
-    def learn_further(self, member: Member) -> None:  # noqa: B027  # most strategies continue nothing
-        """Learn the result of a continued training."""
-
-    @abstractmethod
     def trainings_of(self, generations: int) -> int:
         """Return how many trainings that many generations take."""
+        return generations * self.population_size
 
     @abstractmethod
     def populations(self) -> list[tuple[int, ...]]:
@@ -183,9 +183,8 @@ class Strategy(ABC):
     @property
     def limit(self) -> int:
         """Most trainings: the smaller of `budget` and what `generations` take; one of them is always set."""
-        bounds = [] if self.budget is None else [self.budget]
-        bounds += [] if self.generations is None else [self.trainings_of(self.generations)]
-        return min(bounds)
+        bounds = self.budget, self.trainings_of(self.generations) if self.generations is not None else None
+        return min(bound for bound in bounds if bound is not None)
 
     def ask(self, room: int = 1) -> list[Individual]:
         """Return up to `room` new proposals; fewer, or none, while results are awaited or at the end."""
@@ -244,50 +243,35 @@ class Strategy(ABC):
             RunError: The strategy cannot have made the proposals: the result that one was made from is not among
                 `evaluations`, or a proposal lacks what the strategy would have noted in it.
         """
-        try:
-            self._replay(list(proposals), evaluations)
-        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-            raise RunError(f"these are not the proposals of the strategy {self.name}: {error}") from error
-
-    def _replay(self, past: list[Individual], evaluations: Iterable[Evaluation]) -> None:
+        past = list(proposals)
         numbers: dict[tuple[int, int], deque[int]] = defaultdict(deque)
         for number, individual in enumerate(past):
             numbers[individual.id, individual.replicate].append(number)
         for evaluation in evaluations:
             if waiting := numbers.get((evaluation.individual, evaluation.replicate)):
                 self._told[waiting.popleft()] = evaluation
-        for number, individual in enumerate(past):
-            needed = self.required(number)
-            if not self._learn_until(needed):
-                raise ValueError(f"proposal {number} needs the results of the first {needed} proposals")
-            self._register(individual)
-        for number in sorted(self._told):
-            self._after_telling(number)
+        try:
+            for number, individual in enumerate(past):
+                needed = self.required(number)
+                if not self._learn_until(needed):
+                    raise ValueError(f"proposal {number} needs the results of the first {needed} proposals")
+                self._register(individual)
+            for number in sorted(self._told):
+                self._after_telling(number)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            raise RunError(f"these are not the proposals of the strategy {self.name}: {error}") from error
 
     @property
     def best(self) -> Individual | None:
-        """The individual that ranks first by the results learned so far (see `standing`); None before the first."""
-        turns = raced(self.proposals)
-        standings = {
-            number: standing(
-                self.individuals[number],
-                [result.fitness for result in results.values()],
-                turns[number],
-                results[0].paused_at if 0 in results else None,
-            )
-            for number, results in self._results.items()
-        }
-        number = max(standings, key=lambda number: (*standings[number], -number), default=None)
-        return self.individuals[number] if number is not None and standings[number][0] >= 0 else None
+        """The individual that ranks first by the results learned so far (see `ranking`); None before the first."""
+        best = ranking(self.individuals, self.proposals, self._results)
+        return self.individuals[best[0][0]] if best else None
 
     # How.
 
     def _check_settings(self) -> None:
-        for value, name in (
-            (self.population_size, "population"),
-            (self.budget, "budget"),
-            (self.generations, "generations"),
-        ):
+        bounds = {"population": self.population_size, "budget": self.budget, "generations": self.generations}
+        for name, value in bounds.items():
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name}: must be at least 1, got {value}")
         problems = [
@@ -320,15 +304,9 @@ class Strategy(ABC):
             return replace(self.individuals[draft.again], replicate=replicate, until=draft.until)
         if draft.further is not None:
             return replace(self.individuals[draft.further], until=draft.until)
-        return Individual(
-            id=len(self.individuals),
-            genome=draft.genome,
-            generation=self.generation_of(len(self.proposals)),
-            parents=draft.parents,
-            operator=draft.operator,
-            strategy_parameters=draft.strategy_parameters,
-            until=draft.until,
-        )
+        generation = self.generation_of(len(self.proposals))
+        origin = draft.parents, draft.operator, draft.strategy_parameters
+        return Individual(len(self.individuals), draft.genome, generation, *origin, until=draft.until)
 
     def _first_of_initial(self) -> Draft | None:
         """Return the next known configuration that was not proposed before, completed by draws."""
@@ -370,13 +348,9 @@ class Strategy(ABC):
             return
         self._learned.add(number)
         member = Member(number, self.proposals[number], evaluation)
-        results = self._results[member.individual.id]
-        continued = member.individual.replicate in results
-        results[member.individual.replicate] = evaluation
+        self._results[member.individual.id, member.individual.replicate] = evaluation
         if member.individual.replicate:
             self.learn_again(member)
-        elif continued:
-            self.learn_further(member)
         else:
             self.learn(member)
 

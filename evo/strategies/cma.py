@@ -58,11 +58,10 @@ class CovarianceMatrixAdaptation(GenerationalStrategy):
             raise ConfigurationError(f"population: cma needs at least 4, got {self.population_size}")
 
     def propose(self, number: int, rng: random.Random) -> Draft | None:
-        genome: Genome | None = None
         for _ in range(TRIES):
             normal = np.array([rng.gauss(0.0, 1.0) for _ in self.space.genes])
             point = self._cma.centroid + self._cma.sigma * (self._cma.BD @ normal)
-            genome = {
+            genome: Genome = {
                 name: gene.from_unit(float(place))
                 for (name, gene), place in zip(self.space.genes.items(), point, strict=True)
                 if isinstance(gene, Number)
@@ -70,9 +69,6 @@ class CovarianceMatrixAdaptation(GenerationalStrategy):
             if self.is_new(genome):
                 return Draft(genome, tuple(member.individual.id for member in self.population), "sampling")
         return self.draft_new(rng)
-
-    def succeed(self, children: Sequence[Member]) -> list[Member]:
-        return list(children)
 
     def learn(self, member: Member) -> None:
         before = len(self._populations)

@@ -105,7 +105,7 @@ class GaussianProcess:
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     def _condition(self) -> None:
-        """Take in vectors and values under the hyperparameters."""
+        """Condition on the vectors and values, under the hyperparameters."""
         covariance = math.exp(self._theta[0]) * _matern(
             _scaled(self._distances(self._vectors, self._vectors), self._theta)
         )

@@ -45,11 +45,12 @@ class GenerationalStrategy(Strategy):
 
     def learn(self, member: Member) -> None:
         self._children.append(member)
-        generation = member.individual.generation
-        if member.individual.id == self.start_of(generation + 1) - 1:
-            self.population = self.succeed(self._children) if generation else list(self._children)
-            self._children = []
+        if member.individual.id == self.start_of(member.individual.generation + 1) - 1:
+            self.population, self._children = self._next_population(), []
             self._populations.append(_ids(self.population))
+
+    def _next_population(self) -> list[Member]:
+        return self.succeed(self._children) if self.population else list(self._children)
 
     def succeed(self, children: Sequence[Member]) -> list[Member]:
         """Return the population that follows `self.population`: its elites and the children."""
@@ -57,8 +58,7 @@ class GenerationalStrategy(Strategy):
 
     def populations(self) -> list[tuple[int, ...]]:
         if self.done() and self._children:
-            survivors = self.succeed(self._children) if self.population else self._children
-            return [*self._populations, _ids(survivors)]
+            return [*self._populations, _ids(self._next_population())]
         return list(self._populations)
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from evo.individual import Genome
-from evo.strategies.base import Draft, Member
+from evo.strategies.base import Draft
 from evo.strategies.generational import GenerationalStrategy
 from evo.strategies.variation import lend
 
@@ -35,7 +34,8 @@ class GeneticAlgorithm(GenerationalStrategy):
     def propose(self, number: int, rng: random.Random) -> Draft | None:
         if not self.population:
             return self.draft_new(rng)
-        parents = self._select(2, rng)
+        with lend(rng):
+            parents = list(self.toolbox.select(self.population, 2))
         crossed = rng.random() < CROSSOVER_PROBABILITY and parents[0] is not parents[1]
         if crossed:
             genome = self.toolbox.mate(parents[0].genome, parents[1].genome, rng)
@@ -45,13 +45,6 @@ class GeneticAlgorithm(GenerationalStrategy):
         if mutated:
             genome = self.toolbox.mutate(genome, rng)
         operator = "+".join(["crossover"] * crossed + ["mutation"] * mutated)
-        return self._make_new(genome, parents, operator, rng)
-
-    def _select(self, count: int, rng: random.Random) -> list[Member]:
-        with lend(rng):
-            return list(self.toolbox.select(self.population, count))
-
-    def _make_new(self, genome: Genome, parents: list[Member], operator: str, rng: random.Random) -> Draft | None:
         ids = tuple(parent.individual.id for parent in parents)
         for attempt in range(TRIES):
             if self.is_new(genome):

@@ -76,17 +76,12 @@ class Halving(SteadyState):
     def _promotion(self, share: int) -> Draft | None:
         """Return the promotion of the best member of the furthest rung, if it is in the best 1 / share of that rung."""
         for rung in reversed(range(len(self.rungs) - 1)):
-            if (promoted := self._promotable(rung, share)) is not None:
-                number, genome = promoted.id, promoted.genome
-                continued, grown = Draft(genome, further=number), Draft(genome, (number,), "promotion")
-                return self._on_rung(rung + 1, continued if self.continuations else grown)
-        return None
-
-    def _promotable(self, rung: int, share: int) -> Individual | None:
-        members = sorted(self._rung_members[rung], key=lambda member: (-member.value, member.number))
-        for member in members[: len(members) // share]:
-            if member.value > WORST_FITNESS and self._reached[_key(member.genome)] == rung:
-                return member.individual
+            members = sorted(self._rung_members[rung], key=lambda member: (-member.value, member.number))
+            for member in members[: len(members) // share]:
+                if member.value > WORST_FITNESS and self._reached[_key(member.genome)] == rung:
+                    number, genome = member.individual.id, member.genome
+                    continued, grown = Draft(genome, further=number), Draft(genome, (number,), "promotion")
+                    return self._on_rung(rung + 1, continued if self.continuations else grown)
         return None
 
     def _new(self, number: int, rng: random.Random) -> Draft | None:

@@ -16,12 +16,6 @@ class RandomSearch(Strategy):
     def required(self, number: int) -> int:
         return 0
 
-    def generation_of(self, number: int) -> int:
-        return number // self.population_size
-
-    def trainings_of(self, generations: int) -> int:
-        return generations * self.population_size
-
     def propose(self, number: int, rng: random.Random) -> Draft | None:
         return self.draft_new(rng)
 

@@ -22,8 +22,8 @@ from evo.space.file import load_space
 from evo.strategies.base import Draft, Member
 from evo.strategies.generational import GenerationalStrategy
 
-FIRST_LAYERS = ((5000,), (2500,), (1000,))
-LAST_LAYERS = ((1000, 10, 10, 10, 10), (500, 500, 500, 500, 500), (800, 400, 200, 100, 50))
+FIRST_LAYERS: tuple[tuple[int, ...], ...] = ((5000,), (2500,), (1000,))
+LAST_LAYERS: tuple[tuple[int, ...], ...] = ((1000, 10, 10, 10, 10), (500, 500, 500, 500, 500), (800, 400, 200, 100, 50))
 LAYERS = (
     (5000,),
     (1000,),
@@ -86,19 +86,28 @@ class Report2019(KeepTheBest):
         if number < self.population_size:
             return self._first_generation(number, rng)
         own, mate = self.parents_of(number, rng)
-        child = dict(own.genome)
+        child: dict[str, Any] = dict(own.genome)
         strengths = dict(own.individual.strategy_parameters)
-        self._mate(child, mate.genome, strengths["layers"], rng)
-        self._mutate(child, strengths, rng)
+        # Mating.
+        child["learning_rate"] = _between(child["learning_rate"], mate.genome["learning_rate"], rng)
+        for name in ("steps", "batch_size"):
+            child[name] = round(_between(child[name], mate.genome[name], rng))
+        if rng.random() < strengths["layers"]:
+            child["hidden_layers"] = mate.genome["hidden_layers"]
+        # Mutation.
+        for name, scale in (("layers", 0.01), ("learning_rate", 0.01), ("steps", 1.0), ("batch_size", 1.0)):
+            strengths[name] = max(1e-5, strengths[name] + rng.gauss(0.0, scale))
+        child["learning_rate"] = max(1e-6, child["learning_rate"] + rng.gauss(0.0, strengths["learning_rate"]))
+        # A training needs a step: the only bound that is ours.
+        child["steps"] = max(1, round(child["steps"] + rng.gauss(0.0, strengths["steps"])))
+        child["batch_size"] += rng.randrange(100, 1000)
+        if rng.random() < strengths["layers"]:
+            child["hidden_layers"] = rng.choice(LAYERS)
         parents = tuple(dict.fromkeys((own.individual.id, mate.individual.id)))
         return Draft(child, parents, "crossover+mutation", strengths)
 
     def _first_generation(self, number: int, rng: random.Random) -> Draft:
-        layers: tuple[tuple[int, ...], ...] = LAYERS
-        if number == 0:
-            layers = FIRST_LAYERS
-        elif number == self.population_size - 1:
-            layers = LAST_LAYERS
+        layers = {0: FIRST_LAYERS, self.population_size - 1: LAST_LAYERS}.get(number, LAYERS)
         genome: Genome = {
             "hidden_layers": rng.choice(layers),
             "learning_rate": rng.uniform(2e-6, 2e-4),
@@ -111,26 +120,7 @@ class Report2019(KeepTheBest):
             "steps": rng.randrange(100, 1000),
             "batch_size": rng.randrange(100, 1000),
         }
-        return Draft(genome, operator="random", strategy_parameters=strengths)
-
-    @staticmethod
-    def _mate(child: dict[str, Any], mate: Genome, layers_probability: float, rng: random.Random) -> None:
-        child["learning_rate"] = _between(child["learning_rate"], mate["learning_rate"], rng)
-        for name in ("steps", "batch_size"):
-            child[name] = round(_between(child[name], mate[name], rng))
-        if rng.random() < layers_probability:
-            child["hidden_layers"] = mate["hidden_layers"]
-
-    @staticmethod
-    def _mutate(child: dict[str, Any], strengths: dict[str, Any], rng: random.Random) -> None:
-        for name, scale in (("layers", 0.01), ("learning_rate", 0.01), ("steps", 1.0), ("batch_size", 1.0)):
-            strengths[name] = max(1e-5, strengths[name] + rng.gauss(0.0, scale))
-        child["learning_rate"] = max(1e-6, child["learning_rate"] + rng.gauss(0.0, strengths["learning_rate"]))
-        # A training of no steps is none: the only bound that is ours.
-        child["steps"] = max(1, round(child["steps"] + rng.gauss(0.0, strengths["steps"])))
-        child["batch_size"] += rng.randrange(100, 1000)
-        if rng.random() < strengths["layers"]:
-            child["hidden_layers"] = rng.choice(LAYERS)
+        return Draft(genome, strategy_parameters=strengths)
 
 
 def _between(first: Any, second: Any, rng: random.Random) -> float:

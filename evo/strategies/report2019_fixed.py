@@ -16,7 +16,7 @@ from evo.individual import Genome
 from evo.space.genes import Float, Gene, Number
 from evo.strategies.base import Draft
 from evo.strategies.report2019 import KeepTheBest
-from evo.strategies.variation import assemble, mutate_gene
+from evo.strategies.variation import mutate_gene
 
 WEAKEST, STRONGEST = 0.01, 0.5
 TRIES = 50
@@ -35,7 +35,7 @@ class Report2019Fixed(KeepTheBest):
         if number < self.population_size or not self.population:
             genome = self._draw(rng)
             strengths = {name: rng.uniform(0.05, 0.3) for name in self.space.genes}
-            return Draft(genome, operator="random", strategy_parameters=strengths) if genome is not None else None
+            return Draft(genome, strategy_parameters=strengths) if genome is not None else None
         own, mate = self.parents_of(number, rng)
         strengths = self._strengths(own.individual.strategy_parameters, rng)
         parents = tuple(dict.fromkeys((own.individual.id, mate.individual.id)))
@@ -73,7 +73,7 @@ class Report2019Fixed(KeepTheBest):
                 return mate[name] if name in mate else gene.sample(rng)
             return _vary(gene, own[name], mate.get(name, own[name]), strengths[name], rng)
 
-        return assemble(self.space, value_of)
+        return self.space.assemble(value_of)
 
 
 def _vary(gene: Gene, own: Any, mate: Any, strength: float, rng: random.Random) -> Any:

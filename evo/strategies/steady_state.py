@@ -45,13 +45,6 @@ class SteadyState(Strategy):
         waits = number >= self.first_size and not self.asynchronous
         return max(0, number - self.pending + 1) if waits else 0
 
-    def generation_of(self, number: int) -> int:
-        # Repeated evaluations of known individuals belong to no generation.
-        return (number - self._repeats) // self.population_size
-
-    def trainings_of(self, generations: int) -> int:
-        return generations * self.population_size
-
     @abstractmethod
     def members(self) -> Sequence[int]:
         """Return the ids of the population as it is now."""
@@ -65,9 +58,6 @@ class SteadyState(Strategy):
         self._taken += 1
         if self._taken % self.population_size == 0:
             self._populations.append(tuple(self.members()))
-
-    def learn_further(self, member: Member) -> None:
-        self.learn(member)
 
     def populations(self) -> list[tuple[int, ...]]:
         if self.done() and self._taken % self.population_size:

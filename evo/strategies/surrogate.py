@@ -52,8 +52,7 @@ class SurrogateEvolution(SteadyState):
     def required(self, number: int) -> int:
         if number < self.race_start:
             return super().required(number)
-        _, place = round_of(number - self.race_start, rounds(self.limit - self.race_start))
-        return number - place
+        return number - self._place_in_round(number)
 
     def propose(self, number: int, rng: random.Random) -> Draft | None:
         if number >= self.race_start:
@@ -78,6 +77,9 @@ class SurrogateEvolution(SteadyState):
     def members(self) -> Sequence[int]:
         return self._evidence().parents()
 
+    def _place_in_round(self, number: int) -> int:
+        return place_in_round(number - self.race_start, self.limit - self.race_start)
+
     def _mean(self, number: int) -> float:
         values = self._values[number]
         return math.fsum(values) / len(values) if min(values) > WORST_FITNESS else WORST_FITNESS
@@ -85,21 +87,18 @@ class SurrogateEvolution(SteadyState):
     def _evidence(self) -> Evidence:
         fine = [number for number in self._values if self._mean(number) > WORST_FITNESS]
         predicted = [entry for entry in self.individuals if "predicted" in entry.strategy_parameters]
+        told = [entry for entry in predicted if entry.id in self._values]
         return Evidence(
             genomes={number: self.individuals[number].genome for number in fine},
             fitness={number: self._mean(number) for number in fine},
             pending=[entry.genome for entry in self.individuals if entry.id not in self._values],
-            predictions=[
-                (entry.strategy_parameters["predicted"], self._mean(entry.id))
-                for entry in predicted
-                if entry.id in self._values
-            ],
+            predictions=[(entry.strategy_parameters["predicted"], self._mean(entry.id)) for entry in told],
             hyperparameters=predicted[-1].strategy_parameters["hyperparameters"] if predicted else None,
         )
 
     def _next_in_race(self, number: int) -> Draft | None:
         """Return the individual to evaluate again: one of the best so far, in later rounds of the round before."""
-        _, place = round_of(number - self.race_start, rounds(self.limit - self.race_start))
+        place = self._place_in_round(number)
         runners = list(self._evidence().fitness)
         entered = Counter(proposal.id for proposal in self.proposals[self.race_start : number - place])
         runners.sort(key=lambda runner: (-entered[runner], -self._mean(runner), runner))
@@ -118,23 +117,14 @@ def race_size(limit: int) -> int:
     return limit // SHARE if limit >= SMALLEST_BUDGET else 0
 
 
-def rounds(size: int) -> list[int]:
-    """Return how many individuals each round evaluates once; together `size`.
+def place_in_round(place: int, size: int) -> int:
+    """Return the place of an evaluation in its round, from its place in a race of `size` evaluations.
 
-    The first round has about half of them, each later round half as many as the round before, but at least two.
+    Each round evaluates its runners once. The first round has about half of `size`, each later round half as many
+    runners as the round before, but at least two.
     """
-    sizes: list[int] = []
     runners = max(2, -(-size // 2))
-    while (left := size - sum(sizes)) > 0:
-        sizes.append(min(runners, left))
+    while place >= runners:
+        place -= runners
         runners = max(2, -(-runners // 2))
-    return sizes
-
-
-def round_of(place: int, sizes: Sequence[int]) -> tuple[int, int]:
-    """Return the number of the round that an evaluation of the race belongs to, and its place in it."""
-    for number, size in enumerate(sizes):
-        if place < size:
-            return number, place
-        place -= size
-    raise IndexError(f"the race has {sum(sizes)} evaluations")
+    return place

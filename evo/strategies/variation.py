@@ -134,15 +134,6 @@ def _other(choices: Sequence[T], value: T, rng: random.Random) -> T:
 # Whole genomes.
 
 
-def assemble(space: SearchSpace, value_of: Callable[[str, Gene], Any]) -> Genome:
-    """Return a genome made gene by gene, conditions first: `value_of` gives the value of each active gene."""
-    genome: Genome = {}
-    for name in space.order:
-        if space.genes[name].is_active(genome):
-            genome[name] = value_of(name, space.genes[name])
-    return {name: genome[name] for name in space.genes if name in genome}
-
-
 def mate(space: SearchSpace, first: Mapping[str, Any], second: Mapping[str, Any], rng: random.Random) -> Genome:
     """Return a child of two genomes; genes that are active in only one parent come from it."""
 
@@ -152,7 +143,7 @@ def mate(space: SearchSpace, first: Mapping[str, Any], second: Mapping[str, Any]
         parent = first if name in first else second
         return parent[name] if name in parent else gene.sample(rng)
 
-    return assemble(space, value_of)
+    return space.assemble(value_of)
 
 
 def mutate(
@@ -188,7 +179,7 @@ def mutate(
             return genome[name]
         return mutate_gene(gene, genome[name], rng, strength(gene) if callable(strength) else strength)
 
-    return assemble(space, value_of)
+    return space.assemble(value_of)
 
 
 def make_toolbox(space: SearchSpace, tournament: int = 3) -> base.Toolbox:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeAlias
 
@@ -18,9 +17,25 @@ Outcome: TypeAlias = Literal["finished", "stopped", "failed"]
 
 
 class Tracker(ABC):
-    """Writes what a run records to another program's store."""
+    """Writes what a run records to another program's store.
+
+    Attributes:
+        name: What messages call the program.
+        package: What it needs; there is an option and an extra of this name.
+
+    Raises:
+        ConfigurationError: The package is not installed.
+    """
 
     name: str
+    package: str
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec(self.package) is None:
+            install = f'pip install "evo-hpo[{self.package}]"'
+            raise ConfigurationError(
+                f"--{self.package}: needs the package {self.package}, which is not installed: {install}"
+            )
 
     @abstractmethod
     def begin(self, run: Run) -> str:
@@ -81,38 +96,3 @@ class Tracking:
                 self._trackers.remove(tracker)
                 reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
                 self._observer.warn(f"{tracker.name} is left out from here on: {reason}; the search continues")
-
-
-def require(package: str, option: str, extra: str) -> None:
-    """Check that another program's package is installed.
-
-    Raises:
-        ConfigurationError: It is not.
-    """
-    if importlib.util.find_spec(package) is None:
-        raise ConfigurationError(
-            f'{option}: needs the package {package}, which is not installed: pip install "evo-hpo[{extra}]"'
-        )
-
-
-def folder_of(run: Run) -> Path:
-    """Return the folder of a run.
-
-    Raises:
-        ConfigurationError: The run is in memory.
-    """
-    if run.path is None:
-        raise ConfigurationError("the run is in memory and has no folder; give the search an output")
-    return run.path
-
-
-def own_folder(run: Run, name: str) -> Path:
-    """Return a folder inside that of a run.
-
-    Raises:
-        ConfigurationError: The run is in memory, or the folder is a link to another place.
-    """
-    folder = folder_of(run) / name
-    if folder.is_symlink():
-        raise ConfigurationError(f"{folder}: is a link, and a run writes into its own folder only; remove the link")
-    return folder

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.files import write_json
+from evo.files import own_folder, write_json
 from evo.record.run import Run
-from evo.tracking.base import Outcome, Tracker, folder_of, own_folder, require
+from evo.tracking.base import Outcome, Tracker
 from evo.tracking.scalars import Scalars
 
 FOLDER, DATABASE, ARTIFACTS = "mlflow", "mlflow.db", "artifacts"
@@ -48,15 +48,9 @@ class MLflow(Tracker):
     A run that resumes continues in the same run of MLflow; what is there is not written again. A store in the run
     folder says itself where artifacts go. One that names another place (someone else's, or in a folder that was moved
     since) is left as it is, and another one begun beside it: `mlflow-2`, …
-
-    Raises:
-        ConfigurationError: The package is not installed.
     """
 
-    name = "MLflow"
-
-    def __init__(self) -> None:
-        require("mlflow", "--mlflow", "mlflow")
+    name, package = "MLflow", "mlflow"
 
     def begin(self, run: Run) -> str:
         for name, value in QUICK.items():
@@ -65,7 +59,7 @@ class MLflow(Tracker):
         for logger in ("mlflow", "mlflow.store.db.utils", "alembic"):
             logging.getLogger(logger).setLevel(logging.WARNING)
         given = os.environ.get(URI)
-        folder = own_folder(run, FOLDER) if given else _own_store(run)
+        folder = own_folder(run.folder / FOLDER) if given else _own_store(run)
         folder.mkdir(exist_ok=True)
         self._artifacts = None if given else (folder / ARTIFACTS).resolve().as_uri()
         uri = given or f"sqlite:///{(folder / DATABASE).resolve()}"
@@ -156,7 +150,7 @@ class MLflow(Tracker):
 def _own_store(run: Run) -> Path:
     """Return the folder of a run's store: the first of mlflow, mlflow-2, … that is its own or does not exist yet."""
     names = (FOLDER if number == 1 else f"{FOLDER}-{number}" for number in count(1))
-    return next(folder for name in names if _is_own(folder := folder_of(run) / name))
+    return next(folder for name in names if _is_own(folder := run.folder / name))
 
 
 def _is_own(folder: Path) -> bool:
@@ -164,10 +158,9 @@ def _is_own(folder: Path) -> bool:
 
     The database is read without MLflow, which would write to it.
     """
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+    if folder.exists() and not folder.is_dir():
         return False
-    found = (Path(root, name) for root, folders, files in os.walk(folder) for name in (*folders, *files))
-    if any(path.is_symlink() for path in found):
+    if folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*")):
         return False
     if not (folder / DATABASE).exists():
         return True

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from evo.individual import Evaluation, reach
 from evo.record.run import Run
 from evo.record.tables import population_figures
 
-Key = TypeVar("Key")
 Entry = TypeVar("Entry")
 
 
-@dataclass(frozen=True)
-class Scalar:
+class Scalar(NamedTuple):
     """One number.
 
     Attributes:
@@ -48,20 +45,20 @@ class Scalars:
 
     def new(self) -> Iterator[Scalar]:
         """Yield what was added since the last call."""
-        for _, evaluation in self._unread("evaluations", dict(enumerate(self._run.results))):
+        for evaluation in self._unread("evaluations", self._run.results):
             if evaluation.started:
                 self._time = evaluation.ended
             kind = "search" if evaluation.phase == "search" else "finalists"
             self._steps[kind] += 1
             values = self._of_search(evaluation) if kind == "search" else {"fitness": evaluation.fitness}
             yield from self._named(kind, self._steps[kind], {**values, "loss": evaluation.loss})
-        for generation, members in self._unread("generations", self._run.generations):
+        for generation, members in self._unread("generations", self._run.generations.items()):
             yield from self._named("generation", generation, population_figures(self._run, members))
-        for _, test in self._unread("tests", self._run.tests):
+        for test in self._unread("tests", self._run.tests.values()):
             yield from self._named("finalists", self._read["tests"], {"test_accuracy": test.get("test_accuracy")})
 
-    def _unread(self, name: str, entries: Mapping[Key, Entry]) -> Iterator[tuple[Key, Entry]]:
-        for entry in tuple(islice(entries.items(), self._read[name], None)):
+    def _unread(self, name: str, entries: Iterable[Entry]) -> Iterator[Entry]:
+        for entry in tuple(islice(entries, self._read[name], None)):
             self._read[name] += 1
             yield entry
 

@@ -7,36 +7,29 @@ import shlex
 import shutil
 from typing import Any
 
+from evo.files import own_folder
 from evo.record.run import Run
-from evo.tracking.base import Outcome, Tracker, own_folder, require
+from evo.tracking.base import Outcome, Tracker
 from evo.tracking.scalars import Scalars
 
 FOLDER = "tensorboard"
 SESSIONS = 1000
 """Most individuals in the hyperparameter view: each has a folder, and TensorBoard reads them all."""
-FLUSH_SECONDS = 10
 
 
 class TensorBoard(Tracker):
-    """Writes to the folder `tensorboard` of the run with torch's own writer; a run that resumes is written anew.
+    """Writes to the folder `tensorboard` of the run with torch's own writer; a run that resumes is written anew."""
 
-    Raises:
-        ConfigurationError: The package is not installed.
-    """
-
-    name = "TensorBoard"
-
-    def __init__(self) -> None:
-        require("tensorboard", "--tensorboard", "tensorboard")
+    name, package = "TensorBoard", "tensorboard"
 
     def begin(self, run: Run) -> str:
-        folder = own_folder(run, FOLDER)
+        folder = own_folder(run.folder / FOLDER)
         # The journal holds all there is to write: written anew, nothing is missing and nothing is there twice.
         # A folder that cannot be removed could be a link to another place: then nothing is written.
         if folder.exists():
             shutil.rmtree(folder)
         writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
-        self._writer: Any = writer(str(folder), flush_secs=FLUSH_SECONDS)
+        self._writer: Any = writer(str(folder), flush_secs=10)
         self._scalars, self._sessions, self._seen = Scalars(run), 0, 0
         self.update(run)
         return f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}"

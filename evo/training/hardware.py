@@ -1,4 +1,4 @@
-"""What this machine computes with: device, precision and engine, by what the hardware offers, never by a timing."""
+"""What this machine computes with: device, precision and engine, chosen by what the hardware offers, not by timings."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def resolve_engine(engine: str, device: str, precision: str) -> str:
 
 
 def visible_gpus() -> list[str]:
-    """Return the names of the GPUs that trainings can have, as `CUDA_VISIBLE_DEVICES` takes them, without torch."""
+    """Return the names of the GPUs that trainings can use, as `CUDA_VISIBLE_DEVICES` takes them, without torch."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in map(str.strip, chosen.split(",")) if name and name != "-1"]
@@ -87,7 +87,7 @@ def visible_gpus() -> list[str]:
 
 
 def free_memory(device: str) -> float:
-    """Return the bytes that trainings on a device can have; infinity where that cannot be known."""
+    """Return the bytes of memory that trainings on a device can use; infinity where that is unknown."""
     if device != "cpu":
         import torch
 
@@ -104,7 +104,7 @@ def _available() -> float:
 
 
 def _left_to_container() -> float:
-    """Return what the control group of a container or a batch job leaves, version 2 or 1; infinity without a bound."""
+    """Return what the control group (version 2 or 1) of a container or batch job leaves; infinity without a bound."""
     for bound, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -118,9 +118,9 @@ def _left_to_container() -> float:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed for what comes next, instead of giving it back to the system.
+    """Let the C library keep freed memory instead of returning it to the system.
 
-    A CNN's step frees and takes the same tens of megabytes again; glibc gives them back in between, and the page faults
+    A CNN's step frees and allocates the same tens of megabytes; glibc returns them in between, and the page faults
     (4,000 a step of 64 images, channels 32, 48, 48) take 16 % of the time. Other C libraries are left as they are.
     """
     with contextlib.suppress(OSError, AttributeError):

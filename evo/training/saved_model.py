@@ -78,7 +78,7 @@ def load_model(path: str | Path, build: ModelBuilder | None = None) -> tuple[Sav
 
     Returns:
         The network, on the CPU and in evaluation mode, which takes pixels from 0 to 255 of shape (batch, channels,
-        height, width) and gives logits (batch, classes); and what is known of it: `config`, `classes` (their names),
+        height, width) and returns logits (batch, classes); and what is known of it: `config`, `classes` (their names),
         `dataset`, `preprocess`, what was measured, the seed, versions, …
 
     Raises:

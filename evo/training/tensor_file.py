@@ -1,4 +1,4 @@
-"""Tensors and a few facts in a safetensors file with a checksum: what was written is read, or nothing."""
+"""Tensors and a few facts in a safetensors file with a checksum: a damaged file is noticed, never read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECKSUM = "checksum"
 
 
 class DamagedFileError(Exception):
-    """A file of tensors is not as it was written, or is none."""
+    """A file of tensors is missing, or not as it was written."""
 
 
 def write_tensors(
@@ -45,7 +45,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Return the tensors and the facts of a file.
 
     Raises:
-        DamagedFileError: It is not there, or a single bit of what counts is not as `write_tensors` wrote it.
+        DamagedFileError: It is missing, or a bit of its tensors or facts has changed.
     """
     try:
         with safe_open(path, framework="pt") as file:

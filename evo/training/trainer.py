@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evo.data.prepared import PreparedDataset
+from evo.data.cache import PreparedDataset
 from evo.data.tensors import load_part
 from evo.errors import Interrupted
 from evo.individual import STEPS
@@ -114,7 +114,7 @@ class Trainer(Workbench):
     def identity(self, job: Job, steps: int) -> str:
         """Return a text that two trainings share only if one may continue from the other's state.
 
-        Everything that decides the result is in it; the steps only where a shorter training is no prefix of a longer.
+        Everything that decides the result is in it; the steps only if a shorter training is not a prefix of a longer.
         """
         genes = {name: value for name, value in job.config.items() if name != STEPS}
         if not self.settings.prefix_exact:

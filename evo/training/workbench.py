@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from evo.data.prepared import PreparedDataset
+from evo.data.cache import PreparedDataset
 from evo.data.tensors import Part, fit_preprocessing, load_part
 from evo.names import load
 from evo.space.settings import TrainingSettings

@@ -230,9 +230,12 @@ def test_arrays_are_refused_when_the_entry_was_replaced_during_a_run() -> None:
         dataset.arrays("train")
 
 
-def test_a_dataset_survives_json() -> None:
+def test_the_facts_of_a_dataset_survive_json() -> None:
     dataset = prepare_dataset("digits")
-    assert PreparedDataset.from_dict(json.loads(json.dumps(dataset.to_dict()))) == dataset
+    facts = json.loads(json.dumps(dataset.to_dict()))
+    assert facts == dataset.to_dict()
+    sequences = {name: tuple(facts[name]) for name in ("classes", "image_shape")}
+    assert PreparedDataset(**{**facts, **sequences, "directory": Path(facts["directory"])}) == dataset
 
 
 def test_the_cache_folder_defaults_to_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

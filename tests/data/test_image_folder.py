@@ -68,7 +68,7 @@ def test_many_processes_decode_what_one_does(make_tree: Tree, monkeypatch: pytes
     alone = prepare_dataset("imagefolder", make_tree("alone", count=8))
     monkeypatch.setattr(image_folder, "PARALLEL_FROM", 0)
     monkeypatch.setattr(image_folder, "IMAGES_PER_TASK", 3)
-    monkeypatch.setattr(image_folder, "_available_cores", lambda: 2)
+    monkeypatch.setattr(image_folder, "usable_cores", lambda: 2)
     lines: list[str] = []
     together = prepare_dataset("imagefolder", make_tree("together", count=8), notify=lines.append)
     assert "2 processes" in lines[0]
@@ -81,7 +81,7 @@ def test_an_unreadable_image_found_by_a_process_is_named(
 ) -> None:
     monkeypatch.setattr(image_folder, "PARALLEL_FROM", 0)
     monkeypatch.setattr(image_folder, "IMAGES_PER_TASK", 3)
-    monkeypatch.setattr(image_folder, "_available_cores", lambda: 2)
+    monkeypatch.setattr(image_folder, "usable_cores", lambda: 2)
     tree = make_tree()
     (tree / "test" / "dog" / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(ConfigurationError, match=r"dog/bad\.jpg"):
@@ -95,7 +95,7 @@ def test_processes_that_cannot_start_are_done_without(make_tree: Tree, monkeypat
 
     monkeypatch.setattr(image_folder, "PARALLEL_FROM", 0)
     monkeypatch.setattr(image_folder, "IMAGES_PER_TASK", 3)
-    monkeypatch.setattr(image_folder, "_available_cores", lambda: 2)
+    monkeypatch.setattr(image_folder, "usable_cores", lambda: 2)
     monkeypatch.setattr(image_folder, "_decode_in_processes", broken)
     tree = make_tree()
     assert np.array_equal(prepare_dataset("imagefolder", tree).arrays("train")[0], expected(tree, "train")[0])

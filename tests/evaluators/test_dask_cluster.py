@@ -18,8 +18,6 @@ from evo.evaluators.base import Evaluate, StopRequest
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.dask.connection import Connection, _warn_if_open, connect, is_loopback
-from evo.evaluators.dask.link import Returned
-from evo.evaluators.dask.worker import Reply
 from evo.individual import Evaluation
 from tests.command import alive, wait_until
 from tests.evaluators.arithmetic import Arithmetic
@@ -139,8 +137,8 @@ def test_a_result_that_arrives_twice_is_taken_once(two_workers: Client, monkeypa
     with evaluator_of(two_workers) as evaluator:
         evaluator.start()
         assert evaluator._link is not None
-        heard = evaluator._link.events
-        monkeypatch.setattr(evaluator._link, "events", lambda timeout: [e for e in heard(timeout) for _ in (1, 2)])
+        heard = evaluator._link.news
+        monkeypatch.setattr(evaluator._link, "news", lambda timeout: [e for e in heard(timeout) for _ in (1, 2)])
         for individual in range(4):
             evaluator.submit(task(individual))
         assert sorted(evaluation.individual for evaluation in all_of(evaluator)) == [0, 1, 2, 3]
@@ -202,9 +200,9 @@ def test_without_a_worker_that_can_take_part_nothing_begins(
 ) -> None:
     monkeypatch.setattr(dask_worker, "versions_here", lambda: OTHER_VERSIONS)
     evaluator = evaluator_of(two_workers)
-    evaluator._membership.prepare()
+    evaluator._prepare()
     monkeypatch.setattr(dask_worker, "versions_here", lambda: VERSIONS)
-    monkeypatch.setattr(evaluator._membership, "prepare", lambda: None)
+    monkeypatch.setattr(evaluator, "_prepare", lambda: None)
     with evaluator, pytest.raises(ConfigurationError, match=r"no worker can take part(.|\n)*worker-0(.|\n)*worker-1"):
         evaluator.start()
 
@@ -360,11 +358,3 @@ def test_an_open_scheduler_that_others_reach_is_warned_of(address: str, listens:
 )
 def test_what_leads_to_this_machine_alone(address: str, loopback: bool) -> None:
     assert is_loopback(address) is loopback
-
-
-def test_a_reply_for_nobody_is_not_taken(two_workers: Client) -> None:
-    with evaluator_of(two_workers) as evaluator:
-        evaluator.start()
-        stray: Any = object()
-        evaluator._take(Returned(stray, Reply("done", [(Evaluation(7, 0, 1, "complete", 1.0), None)])))
-        assert evaluator.pending == 0

@@ -125,7 +125,7 @@ class Cluster:
 @pytest.mark.parametrize("error", [OSError("no room"), RuntimeError("no loop"), TimeoutError("too late")])
 def test_a_cluster_that_cannot_be_connected_to_is_ended(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     ended: list[str] = []
-    monkeypatch.setattr(dask_connection, "_local_cluster_type", lambda gpus: Cluster(ended))
+    monkeypatch.setattr("distributed.LocalCluster", Cluster(ended))
     monkeypatch.setattr("distributed.Client", failing_client(error))
     with pytest.raises(SearchError, match=str(error)):
         connect("local", 2, str)
@@ -150,7 +150,7 @@ def test_a_cluster_whose_workers_do_not_start_is_ended_with_its_client(
         def close(self) -> None:
             ended.append("client")
 
-    monkeypatch.setattr(dask_connection, "_local_cluster_type", lambda gpus: Cluster(ended))
+    monkeypatch.setattr("distributed.LocalCluster", Cluster(ended))
     monkeypatch.setattr("distributed.Client", Client)
     with pytest.raises(raised):
         connect("local", 2, str)

@@ -133,12 +133,12 @@ def test_the_process_of_a_worker_that_hangs_is_ended_and_its_nanny_starts_anothe
     monkeypatch.setattr("evo.evaluators.dask.cluster.END_SECONDS", 0.5)
     with DaskEvaluator(Arithmetic(tmp_path), lambda: connect("local", 1, str), timeout=1.0) as evaluator:
         evaluator.start()
-        [before] = evaluator._membership.members
+        [before] = evaluator._members
         evaluator.submit(task(0, sleep=600))
         evaluator.submit(task(1))
         found = {evaluation.individual: evaluation.status for evaluation in all_of(evaluator)}
         assert found == {0: "timeout", 1: "complete"}
-        assert before not in evaluator._membership.members
+        assert before not in evaluator._members
 
 
 def test_a_worker_is_not_restarted_for_what_others_do_there(one_worker: Client, restarted: list[str]) -> None:

@@ -17,7 +17,7 @@ from evo.evaluators import ObjectiveSetup, Task
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.dask.connection import Connection, connect
-from evo.evaluators.dask.members import Member, Membership
+from evo.evaluators.dask.members import Member
 from tests.evaluators.clusters import client_of
 from tests.evaluators.test_dask_cluster import all_of, evaluator_of, task
 from tests.evaluators.test_dask_late import (
@@ -59,7 +59,7 @@ def test_a_machine_that_ends_every_task_is_left_out_and_no_row_fails(
             yield mine
 
     monkeypatch.setattr(dask_worker, "_own_weights", on_a_full_disk)
-    monkeypatch.setattr(Membership, "neighbours", lambda membership, member: [])  # two machines
+    monkeypatch.setattr(DaskEvaluator, "_neighbours", lambda evaluator, member: [])  # two machines
     said: list[str] = []
     with DaskEvaluator(ObjectiveSetup(slow), lambda: connect(two_workers, 2, str), warn=said.append) as evaluator:
         evaluator.start()
@@ -78,7 +78,7 @@ def test_a_task_goes_back_to_where_it_was_lost_only_if_there_is_nobody_else() ->
     evaluator = DaskEvaluator(OBJECTIVE, lambda: client)
     answer = dask_worker.Answer("host", "worker")
     here, there = (Member(address=f"tcp://127.0.0.1:{port}", name=f"worker-{port}", answer=answer) for port in (1, 2))
-    evaluator._membership.members = {here.address: here, there.address: there}
+    evaluator._members = {here.address: here, there.address: there}
     here.tasks = [lost := task(0)]
     evaluator._do_again(here, "it has left the cluster")
     assert not evaluator._is_welcome(here, lost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ SEARCH = "0123456789abcdef" * 2
 def marked(folder: Path, content: str = SEARCH) -> Invitation:
     marker = folder / f".{SEARCH}.cluster"
     marker.write_text(content)
-    return Invitation(SEARCH, b"", {}, {}, str(marker))
+    return Invitation(SEARCH, b"", {}, {}, marker)
 
 
 def test_a_worker_that_finds_the_marker_and_can_write_beside_it_sees_the_folder(tmp_path: Path) -> None:
@@ -34,33 +34,34 @@ def test_a_worker_that_finds_the_marker_and_can_write_beside_it_sees_the_folder(
 
 def test_the_folder_of_another_search_is_not_seen(tmp_path: Path) -> None:
     assert not _sees(marked(tmp_path, "f" * 32))
-    assert not _sees(Invitation(SEARCH, b"", {}, {}, str(tmp_path / "nothing")))
+    assert not _sees(Invitation(SEARCH, b"", {}, {}, tmp_path / "nothing"))
     assert not _sees(Invitation(SEARCH, b"", {}, {}, None))
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EDQUOT])
 def test_a_folder_that_can_only_be_read_is_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     invitation = marked(tmp_path)
+    assert invitation.marker is not None
 
     def refused(*arguments: Any, **options: Any) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("os.open", refused)
-    assert Path(str(invitation.marker)).read_text() == SEARCH
+    assert invitation.marker.read_text() == SEARCH
     assert not _sees(invitation)
 
 
 @pytest.mark.skipif(not Path("/proc/self/comm").is_file(), reason="needs a folder in which nobody can make a file")
 def test_a_folder_in_which_no_file_can_be_made_is_not_seen() -> None:
     marker = Path("/proc/self/comm")
-    assert not _sees(Invitation(marker.read_text(), b"", {}, {}, str(marker)))
+    assert not _sees(Invitation(marker.read_text(), b"", {}, {}, marker))
 
 
 def test_what_a_killed_search_has_left_for_its_workers_is_removed_by_the_resume(tmp_path: Path) -> None:
     def no_connection() -> Any:
         raise AssertionError("nothing is to be connected to")
 
-    DaskEvaluator(ObjectiveSetup(float), no_connection)._membership.mark(tmp_path)
+    DaskEvaluator(ObjectiveSetup(float), no_connection)._mark(tmp_path)
     marked(tmp_path)
     (tmp_path / f".{SEARCH}.cluster.k3j_x9").touch()  # of a worker that was killed while it tried
     kept = {".notes.cluster", "results.cluster", f"{SEARCH}.cluster"}
@@ -85,10 +86,10 @@ def test_the_search_that_a_worker_works_for_is_not_the_one_that_gives_way(monkey
         log_event=lambda topic, event: None,
     )
     monkeypatch.setattr("distributed.get_worker", lambda: here)
-    monkeypatch.setattr(dask_worker, "_ready", OrderedDict())
+    monkeypatch.setattr(dask_worker, "_ready", defaultdict(OrderedDict))
     assert not dask_worker.accept(invitation_to("busy")).problem
     for number in range(2 * KEPT):
         assert not dask_worker.accept(invitation_to(f"other {number}")).problem
-        assert dask_worker.evaluate("busy", [Task(number, 0, 1, {"x": 0.5})], False, [None]).kind == "done"
-    assert len(dask_worker._ready) == KEPT
-    assert dask_worker.evaluate("other 0", [Task(0, 0, 1, {"x": 0.5})], False, [None]).kind == "unknown"
+        assert dask_worker.evaluate("busy", [Task(number, 0, 1, {"x": 0.5})], False, [None]) is not None
+    assert len(dask_worker._ready[here.address]) == KEPT
+    assert dask_worker.evaluate("other 0", [Task(0, 0, 1, {"x": 0.5})], False, [None]) is None

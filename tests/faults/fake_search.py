@@ -1,6 +1,6 @@
 """A search of 20 ms trainings as a process of its own, with the signals and exit codes of the command line.
 
-python -m tests.faults.fake_search FOLDER BUDGET: begins a search in the folder, or resumes the one that is there.
+python -m tests.faults.fake_search FOLDER BUDGET: starts a search in the folder, or resumes the one there.
 """
 
 from __future__ import annotations

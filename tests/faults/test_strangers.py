@@ -237,7 +237,7 @@ PAYLOADS = (
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_payloads_stay_text(tmp_path: Path, payload: str) -> None:
     """In a choice, an error and the space's name; a gene's name is refused."""
-    with pytest.raises(evo.ConfigurationError, match="a name is made of letters"):
+    with pytest.raises(evo.ConfigurationError, match="a name consists of letters"):
         evo.SearchSpace({payload: evo.Boolean()})
     space = evo.SearchSpace({"x": evo.Float(0, 1), "choice": evo.Categorical([payload, "other"])}, name=payload)
 

@@ -21,8 +21,7 @@ from evo.cli.comparison import print_comparison
 from evo.cli.terminal import output_console
 from evo.record.run import Run
 from evo.record.tables import write_csv
-from evo.reports.comparison import compare_runs, comparison_table, names_of
-from evo.reports.comparison_output import json_text, markdown_text
+from evo.reports.comparison import compare_runs, comparison_table, json_text, markdown_text, names_of
 from tests.tracking.searches import StopAfter
 
 FIRST = ["run", "individual"]

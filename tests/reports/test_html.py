@@ -55,7 +55,7 @@ def page(report: Path) -> str:
 
 @pytest.fixture(scope="module")
 def figures(run: Run) -> dict[str, Figure]:
-    return figures_of([run])
+    return figures_of(run)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_there_is_every_section_and_a_link_to_each(page: str) -> None:
 
 
 def test_every_figure_has_a_section_to_stand_in() -> None:
-    assert {heading for heading, _ in PLOTS.values()} <= {*SECTIONS, "Pareto front"}
+    assert {plot.heading for plot in PLOTS.values()} <= {*SECTIONS, "Pareto front"}
 
 
 def test_every_individual_is_shown_as_the_csv_file_has_it(run: Run, page: str) -> None:
@@ -209,7 +209,8 @@ def test_the_line_of_the_best_so_far_is_the_running_maximum(run: Run, figures: d
 
 
 def test_several_runs_have_figures_of_their_own(run: Run, tmp_path: Path) -> None:
-    names = set(figures_of([run, objective_run(tmp_path / "other")]))
+    write_report([run, objective_run(tmp_path / "other")], tmp_path)
+    names = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
     assert {"progress", "genes-1", "genes-2", "curves-1"} <= names
     assert "curves-2" not in names
 

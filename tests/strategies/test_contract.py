@@ -76,7 +76,7 @@ def test_what_a_strategy_learns_is_the_evaluation_that_was_told(monkeypatch: pyt
     monkeypatch.setattr(CLASSES["random"], "learn", lambda self, member: learned.append(member))
     strategy = make("random", budget=1)
     [individual] = strategy.ask()
-    told = replace(evaluation_of(individual), curve=(CurvePoint(10, 0.5, 0.5),), seconds=3.0)
+    told = replace(evaluation_of(individual), curve=(CurvePoint(10, {"train_loss": 0.5}),), seconds=3.0)
     strategy.tell(told)
     [member] = learned
     assert member.evaluation is told

@@ -101,8 +101,7 @@ def compare(
     from evo.cli.comparison import print_comparison
     from evo.cli.terminal import error_console, output_console
     from evo.files import write_text
-    from evo.reports.comparison import compare_runs
-    from evo.reports.comparison_output import csv_text, json_text, markdown_text
+    from evo.reports.comparison import compare_runs, csv_text, json_text, markdown_text
 
     files = {"--csv": (csv, csv_text), "--json": (json, json_text), "--markdown": (markdown, markdown_text)}
     wanted = {name: path for name, (path, _) in files.items() if path is not None}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
-import multiprocessing
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evo.errors import ClusterLost, ConfigurationError, SearchError
-from evo.processes import deaf_to_interrupts, without_main
+from evo.processes import deaf_to_interrupts, refuse_in_worker, without_main
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
 Where: TypeAlias = "str | Path | Client"
 """A scheduler's address, a scheduler file, "local", or a client."""
@@ -159,13 +157,9 @@ def _address(where: str | Path) -> str:
 def _local(workers: int, gpus: Sequence[str]) -> Connection:
     """Start a scheduler and workers on this machine; they listen only on its loopback, and end with this process."""
     import dask
-    from distributed import Client
+    from distributed import Client, LocalCluster, Security
 
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        sys.exit(
-            "evo: this script starts workers when it is imported; "
-            'put the call of evo.search under `if __name__ == "__main__":`'
-        )
+    refuse_in_worker('; put the call of evo.search under `if __name__ == "__main__":`')
     options: dict[str, Any] = {
         "distributed.scheduler.worker-ttl": None,  # a worker here is gone when its process is gone
         "distributed.worker.memory.terminate": False,  # evo plans memory itself
@@ -175,7 +169,7 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
     try:
         # If anything fails before all of it runs, what has been started is ended.
         with ExitStack() as started, dask.config.set(options), without_main(), deaf_to_interrupts():
-            cluster = _local_cluster_type(gpus)(
+            cluster = LocalCluster(
                 n_workers=0,
                 threads_per_worker=1,
                 processes=True,
@@ -184,42 +178,25 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
                 worker_dashboard_address=f"{LOOPBACK}:0",
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
-                security=_temporary_security(),
+                security=Security.temporary(),  # other users of the machine can reach its loopback too
             )
             started.callback(cluster.close)
-            cluster.scale(workers)
+            for number in range(workers):
+                if gpus:
+                    own = {"env": {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}}
+                    cluster.new_spec = {**cluster.new_spec, "options": {**cluster.new_spec["options"], **own}}
+                cluster.scale(number + 1)
             client = Client(cluster, set_as_default=False, name="evo")
             started.callback(client.close)
             client.wait_for_workers(workers, timeout=START_SECONDS)  # they must start within this block
             close = started.pop_all().close
-    except (OSError, RuntimeError) as error:
-        raise SearchError(f"--dask {LOCAL}: cannot start a cluster: {_first_line(error)}") from error
-    return Connection(client, str(cluster.scheduler_address), close)
-
-
-def _local_cluster_type(gpus: Sequence[str]) -> type[LocalCluster]:
-    """Return Dask's local cluster, whose workers see one GPU each if there are any."""
-    from distributed import LocalCluster
-
-    class OneGPUEach(LocalCluster):  # type: ignore[misc]  # distributed has no types
-        def new_worker_spec(self) -> dict[Any, Any]:
-            [(name, spec)] = super().new_worker_spec().items()
-            own = {"CUDA_VISIBLE_DEVICES": gpus[len(self.worker_spec) % len(gpus)]}
-            return {name: {**spec, "options": {**spec["options"], "env": own}}}
-
-    return OneGPUEach if gpus else LocalCluster
-
-
-def _temporary_security() -> Any:
-    """Return certificates for this cluster only: other users of the machine can reach its loopback too."""
-    from distributed.security import Security
-
-    try:
-        return Security.temporary()
     except ImportError as error:
         raise ConfigurationError(
             f"--dask {LOCAL}: needs certificates, and a package to make them is missing: {error}"
         ) from None
+    except (OSError, RuntimeError) as error:
+        raise SearchError(f"--dask {LOCAL}: cannot start a cluster: {_first_line(error)}") from error
+    return Connection(client, str(cluster.scheduler_address), close)
 
 
 def _be_silent() -> None:

@@ -1,7 +1,7 @@
-"""A conversation with a Dask cluster: calls go out to workers, and everything that comes back waits in one queue.
+"""A conversation with a Dask cluster: calls go out to workers, and all news wait in one queue.
 
-Dask's client works in a thread of its own, which fills the queue. The search's thread empties it, and never waits for
-anything else.
+Dask's client works in its own thread, which fills the queue with what is to be done about the news. The search's thread
+empties it, and never waits for anything else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import queue
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evo.errors import ClusterLost
@@ -36,76 +36,8 @@ RELEASE_SECONDS = 0.1
 """Delay before a returned call is released: the messages would hold up the worker's next call by 5 to 15 ms."""
 
 
-@dataclass(frozen=True)
-class Present:
-    """The addresses of the workers; sent whenever they have changed.
-
-    Attributes:
-        workers: All workers.
-        resting: Those that begin nothing: Dask has paused them for their memory, or they are about to leave.
-        left: Those that have left as planned since the last message, say because their batch job's time was over.
-    """
-
-    workers: frozenset[str]
-    resting: frozenset[str] = frozenset()
-    left: frozenset[str] = field(default=frozenset(), compare=False)
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Why a call came to nothing, where the called function is not to blame."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Returned:
-    """What a call has returned, or the exception that it has raised, or `Lost`."""
-
-    call: Call
-    content: Any
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a worker says during a call: see `evo.evaluators.dask.worker.evaluate`.
-
-    Attributes:
-        key: The call's.
-        content: What it says; empty when the call begins, which may have waited behind other tasks on the worker.
-    """
-
-    key: str
-    content: bytes
-
-
-@dataclass(frozen=True)
-class NotRestarted:
-    """Why a worker was not restarted that should have been."""
-
-    address: str
-    reason: str
-
-
-Event: TypeAlias = Present | Returned | Told | NotRestarted
-
-
-class Call:
-    """A function that is called on a worker.
-
-    Attributes:
-        key: Its unique name.
-    """
-
-    def __init__(self, future: Future):
-        self.key = str(future.key)
-        self._future = future
-        self._has_returned = False
-
-    def release(self) -> None:
-        """Stop waiting for it, and tell its worker so. A call that has returned is released by itself."""
-        if not self._has_returned:
-            self._future.release()
+News: TypeAlias = Callable[[], None]
+"""What to do, in the search's thread, about something that has happened."""
 
 
 class Link:
@@ -114,31 +46,58 @@ class Link:
     Args:
         connection: Its other end.
         name: The search's unique name, part of the keys of all its calls.
-        topic: The topic of Dask's events under which workers tell about calls.
+        topic: The topic of Dask's events under which workers report about calls.
+        look: Called, whenever these have changed, with the addresses of all workers; with those that begin nothing,
+            because Dask has paused them for their memory or they are about to leave; and with those that have left as
+            planned since the last time, for example because the time of their batch job was over.
+        hear: Called with the key of a call and what its worker reports: see `evo.evaluators.dask.worker.evaluate`.
     """
 
-    def __init__(self, connection: Connection, name: str, topic: str):
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        topic: str,
+        *,
+        look: Callable[[frozenset[str], frozenset[str], frozenset[str]], None],
+        hear: Callable[[str, bytes], None],
+    ):
         self.address = connection.address
         self._connection, self._client, self._name = connection, connection.client, name
-        self._topic = topic
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._topic, self._look, self._hear = topic, look, hear
+        self._news: queue.SimpleQueue[News | None] = queue.SimpleQueue()
         self._calls = 0
         self._closed = False
         self._client.loop.add_callback(self._watch)
 
     def call(
-        self, address: str, name: str, function: Callable[..., Any], *arguments: Any, resources: dict[str, float] | None
-    ) -> Call:
+        self,
+        address: str,
+        name: str,
+        function: Callable[..., Any],
+        *arguments: Any,
+        returned: Callable[[Future, Any], None],
+        resources: dict[str, float] | None = None,
+    ) -> Future:
         """Call a function on one worker and on no other.
 
         Every call has its own key, so that Dask does not merge two: the same training may be wanted twice.
+
+        Args:
+            address: The worker's.
+            name: Part of the call's key.
+            function: What to call there.
+            *arguments: Its arguments.
+            returned: Called with the call, and with what it has returned or the exception that it has raised;
+                `ConnectionError` if the function is not to blame.
+            resources: What Dask reserves on the worker for the call.
 
         Raises:
             ClusterLost: The client was closed, or has lost its scheduler.
         """
         self._calls += 1
         try:
-            future = self._client.submit(
+            call = self._client.submit(
                 function,
                 *arguments,
                 key=f"{KEYS}{self._name}-{name}-{self._calls}",
@@ -151,8 +110,7 @@ class Link:
             if self._client.status != "closed":
                 raise
             raise ClusterLost(self._gone()) from error
-        call = Call(future)
-        self._client.loop.add_callback(self._collect, call, call._future)
+        self._client.loop.add_callback(self._collect, call, returned)
         return call
 
     def tell(self, addresses: Sequence[str], function: Callable[..., Any], *arguments: Any) -> None:
@@ -160,11 +118,16 @@ class Link:
         run = self._client.run(function, *arguments, workers=list(addresses), on_error="ignore", asynchronous=True)
         self._client.loop.add_callback(_quietly, run)
 
-    def restart(self, address: str, key: str) -> None:
+    def restart(self, address: str, key: str, refused: Callable[[str], None]) -> None:
         """End a worker's process if it still runs an abandoned call, and let its nanny start another.
 
         A worker that does not even answer counts as still running it. A worker that holds tasks or results of others
         is left alone, since these would be lost too.
+
+        Args:
+            address: The worker's.
+            key: The call's.
+            refused: Called with the reason if the worker is not restarted.
         """
 
         async def restart() -> None:
@@ -174,32 +137,30 @@ class Link:
                 if key not in there:
                     return
                 if not all(name.startswith(KEYS) for name in there):
-                    self._events.put(NotRestarted(address, "others have tasks or results there"))
+                    self._news.put(partial(refused, "others have tasks or results there"))
                     return
             try:
                 await self._client.restart_workers([address])  # in the client's thread this is a coroutine
             except Exception as error:
-                self._events.put(NotRestarted(address, reason_of(error)))
+                self._news.put(partial(refused, reason_of(error)))
 
         self._client.loop.add_callback(restart)
 
-    def events(self, timeout: float | None) -> list[Event]:
-        """Wait for an event, for `timeout` seconds at most, and return all that have come.
+    def news(self, timeout: float | None) -> list[News]:
+        """Wait for news, for `timeout` seconds at most, and return all that have come.
 
         Raises:
             ClusterLost: The scheduler is gone.
         """
-        found: list[Event] = []
+        found: list[News] = []
         with contextlib.suppress(queue.Empty):
-            event = self._events.get(timeout=timeout)
-            while True:
-                if event is None and found:  # handle what came before that first
-                    self._events.put(None)
-                    break
-                if event is None:
-                    raise ClusterLost(self._gone())
-                found.append(event)
-                event = self._events.get_nowait()
+            act = self._news.get(timeout=timeout)
+            while act is not None:
+                found.append(act)
+                act = self._news.get_nowait()
+            if not found:
+                raise ClusterLost(self._gone())
+            self._news.put(None)  # handle what came before that first
         return found
 
     def _gone(self) -> str:
@@ -225,29 +186,30 @@ class Link:
 
     async def _watch(self) -> None:
         """Report which workers there are, and when the scheduler is gone."""
-        known: Present | None = None
+        workers: frozenset[str] = frozenset()
+        resting: frozenset[str] = frozenset()
         subscribed: object = None
         heard = time.monotonic()
         while not self._closed:
             with contextlib.suppress(Exception):  # the clock below notices answers that do not come
                 if self.connected:
                     if self._client.scheduler_comm is not subscribed:  # also if the scheduler was lost and found again
-                        self._client.subscribe_topic(self._topic, self._hear)
+                        self._client.subscribe_topic(self._topic, self._pass_on)
                         subscribed = self._client.scheduler_comm
-                    found = await asyncio.wait_for(self._ask_for_workers(), SCHEDULER_SECONDS)
+                    before = workers, resting
+                    workers, resting = await asyncio.wait_for(self._ask_for_workers(), SCHEDULER_SECONDS)
                     heard = time.monotonic()
-                    if found != known:
-                        gone = known.workers - found.workers if known is not None else frozenset()
-                        known = replace(found, left=await self._left_in_order(gone))
-                        self._events.put(known)
+                    if (workers, resting) != before:
+                        left = await self._left_in_order(before[0] - workers)
+                        self._news.put(partial(self._look, workers, resting, left))
             if self._client.status == "closed" or time.monotonic() > heard + SCHEDULER_SECONDS:
-                self._events.put(None)
+                self._news.put(None)
                 return
             await asyncio.sleep(WATCH_SECONDS)
 
-    async def _ask_for_workers(self) -> Present:
+    async def _ask_for_workers(self) -> tuple[frozenset[str], frozenset[str]]:
         workers = frozenset(await self._client.nthreads(asynchronous=True))
-        return Present(workers, resting=workers - frozenset(await self._client.scheduler.ncores_running()))
+        return workers, workers - frozenset(await self._client.scheduler.ncores_running())
 
     async def _left_in_order(self, gone: frozenset[str]) -> frozenset[str]:
         """Return which of the workers that are gone had been expected to leave."""
@@ -260,24 +222,23 @@ class Link:
                     found.add(address)
         return frozenset(found)
 
-    def _hear(self, event: tuple[float, tuple[str, bytes]]) -> None:
-        self._events.put(Told(*event[1]))
+    def _pass_on(self, event: tuple[float, tuple[str, bytes]]) -> None:
+        self._news.put(partial(self._hear, *event[1]))
 
-    async def _collect(self, call: Call, future: Future) -> None:
+    async def _collect(self, call: Future, returned: Callable[[Future, Any], None]) -> None:
         """Fetch what a worker returns or raises."""
         from distributed import KilledWorker
         from distributed.comm import CommClosedError
 
         try:
-            content = await self._client.gather(future, asynchronous=True)
+            content = await self._client.gather(call, asynchronous=True)
         except (KilledWorker, CommClosedError, CancelledError, asyncio.CancelledError) as error:
-            content = Lost(reason_of(error))
+            content = ConnectionError(str(error) or type(error).__name__)
         except Exception as error:
             content = error
-        call._has_returned = True
-        self._events.put(Returned(call, content))
+        self._news.put(partial(returned, call, content))
         await asyncio.sleep(RELEASE_SECONDS)
-        future.release()
+        call.release()
 
 
 def _keys_there(dask_worker: Worker) -> list[str]:

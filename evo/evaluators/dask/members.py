@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+import uuid
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from evo.data.cache import Notify
 from evo.errors import ConfigurationError, listed
 from evo.evaluators.base import Setup, reason_of
 from evo.evaluators.dask import worker as dask_worker
-from evo.evaluators.dask.link import Call, Link, Lost, Present
+from evo.evaluators.dask.link import Link
 from evo.evaluators.dask.worker import DECIDED, UNANSWERED, Answer, Invitation
-from evo.evaluators.workers import Worker
+from evo.evaluators.workers import Worker, WorkersEvaluator
+
+if TYPE_CHECKING:
+    from distributed import Future
 
 ANSWER_SECONDS = 30.0
 """How long to wait for the first workers before the search begins with those that have answered."""
@@ -31,7 +36,7 @@ class Member(Worker):
         answer: Its answer to the last invitation.
         invitation: That invitation.
         unanswered: How many invitations have failed since its last answer.
-        resting: Whether it begins nothing now, see `Present`.
+        resting: Whether it begins nothing now, see `Link`.
         call: What it does for the search: a batch, or its answer.
         begun: Whether it has begun the batch, which may wait there behind the tasks of others.
         faults: How many batches in a row have failed because of its machine.
@@ -43,7 +48,7 @@ class Member(Worker):
     invitation: Invitation | None = None
     unanswered: int = 0
     resting: bool = False
-    call: Call | None = None
+    call: Future | None = None
     begun: bool = False
     faults: int = 0
     given_up: str = ""
@@ -58,6 +63,17 @@ class Member(Worker):
         """Whether it can begin a batch now."""
         return self.call is None and not self.resting and self.takes_part
 
+    def has_returned(self, call: Future) -> bool:
+        """Return whether the worker's call is the one that has returned, and stop waiting for it if so.
+
+        Another call was abandoned or lost. Its tasks were done again or have failed, so a result that comes now is a
+        second one.
+        """
+        if self.call is not call:
+            return False
+        self.call = None
+        return True
+
     def release(self) -> None:
         """Stop waiting for its call."""
         if self.call is not None:
@@ -66,37 +82,29 @@ class Member(Worker):
         self.clear()
 
 
-class Membership:
-    """The workers that there are, and what they have answered.
+class MembersEvaluator(WorkersEvaluator):
+    """The part of a cluster's evaluator that knows its workers and what they have answered.
 
     Args:
         setup: Builds the evaluation function in each worker.
-        search: The search's name.
-        limit_memory: Called with the free bytes of each new memory.
+        timeout: See `WorkersEvaluator`.
         notify: Called with what a person may want to know.
         warn: Called with what a person must know.
     """
 
-    def __init__(
-        self,
-        setup: Setup,
-        search: str,
-        *,
-        limit_memory: Callable[[float], None],
-        notify: Callable[[str], None],
-        warn: Callable[[str], None],
-    ):
-        self.members: dict[str, Member] = {}
-        self.facts: dict[str, Any] | None = None
-        self._setup, self._search = setup, search
-        self._limit_memory, self._notify, self._warn = limit_memory, notify, warn
+    def __init__(self, setup: Setup, timeout: float | None, notify: Notify, warn: Notify):
+        super().__init__(setup, timeout)
+        self._setup, self._warn = setup, warn
+        self._say = cache(notify)  # once each
+        self._name = uuid.uuid4().hex
+        self._members: dict[str, Member] = {}
+        self._facts: dict[str, Any] | None = None
         self._link: Link | None = None
         self._invitation: Invitation | None = None
         self._memories: set[str] = set()
         self._marker: Path | None = None
-        self._said: set[str] = set()
 
-    def prepare(self) -> None:
+    def _prepare(self) -> None:
         """Make the invitation for workers from now on.
 
         Raises:
@@ -108,77 +116,58 @@ class Membership:
             setup = cloudpickle.dumps(self._setup)
         except Exception as error:  # a user-defined objective may raise anything
             raise ConfigurationError(f"the objective cannot be sent to workers ({reason_of(error)})") from None
-        decided = {name: str(self.facts.get(name)) for name in DECIDED} if self.facts is not None else {}
-        marker = str(self._marker) if self._marker is not None else None
-        self._invitation = Invitation(self._search, setup, dask_worker.versions_here(), decided, marker)
+        decided = {name: str(self._facts.get(name)) for name in DECIDED} if self._facts is not None else {}
+        self._invitation = Invitation(self._name, setup, dask_worker.versions_here(), decided, self._marker)
 
-    def open(self, link: Link) -> None:
-        """Set the link to the cluster."""
-        self._link = link
-
-    def look(self, present: Present) -> list[Member]:
+    def _update(self, workers: frozenset[str], resting: frozenset[str]) -> list[Member]:
         """Learn which workers there are and invite new ones. Return those that are gone."""
-        gone = [self.members.pop(address) for address in self.members.keys() - present.workers]
-        for address in sorted(present.workers - self.members.keys()):
-            self.members[address] = Member(name=address, address=address)
-            self.invite(self.members[address])
-        for member in self.members.values():
-            member.resting = member.address in present.resting
-        if self.members and all(member.resting for member in self.members.values()):
-            self.say(
+        gone = [self._members.pop(address) for address in self._members.keys() - workers]
+        for address in sorted(workers - self._members.keys()):
+            self._members[address] = Member(name=address, address=address)
+            self._invite(self._members[address])
+        for member in self._members.values():
+            member.resting = member.address in resting
+        if self._members and all(member.resting for member in self._members.values()):
+            self._say(
                 "note: no task can start now: Dask has paused every worker because its memory is nearly used up, "
                 "or is letting it leave; evo plans memory itself, so start workers with --memory-limit 0"
             )
         return gone
 
-    def invite(self, member: Member) -> None:
+    def _invite(self, member: Member) -> None:
         """Invite a worker; it gets nothing else before it has answered."""
         assert self._link is not None
         member.invitation = self._invitation
+        returned = partial(self._responded, member)
         member.call = self._link.call(
-            member.address, "invitation", dask_worker.accept, self._invitation, resources=None
+            member.address, "invitation", dask_worker.accept, self._invitation, returned=returned
         )
 
-    def invite_anew(self, member: Member) -> None:
+    def _invite_anew(self, member: Member) -> None:
         """Release a worker; it takes part again once it has answered a new invitation."""
         member.release()
         member.answer = UNANSWERED
-        self.invite(member)
+        self._invite(member)
 
-    def take_answer(self, member: Member, content: Any) -> None:
-        """Handle what an invitation has returned: an answer, or an error."""
-        if isinstance(content, Answer):
-            member.unanswered = 0
-            self._answered(member, content)
-            return
-        member.unanswered += 1
-        if member.unanswered < INVITATIONS:
-            self.invite(member)
-            return
-        reason = content.reason if isinstance(content, Lost) else reason_of(content)
-        remedy = "; the same version of evo must be installed there and where the scheduler runs"
-        reason += remedy if isinstance(content, ImportError | AttributeError) else ""
-        self.leave_out(member, f"could not be made ready: {reason}")
-
-    def first_have_answered(self, waited: float) -> bool:
+    def _first_have_answered(self, waited: float) -> bool:
         """Return whether the workers that there are have answered, or have had enough time to.
 
         Raises:
             ConfigurationError: None of them can take part.
         """
-        answers = [member.answer for member in self.members.values() if member.answer is not UNANSWERED]
-        if len(answers) < len(self.members) and waited < ANSWER_SECONDS:
+        answers = [member.answer for member in self._members.values() if member.answer is not UNANSWERED]
+        if len(answers) < len(self._members) and waited < ANSWER_SECONDS:
             return False
         refusals = [answer for answer in answers if answer.problem]
         if len(refusals) < len(answers):
             for answer in refusals:
                 self._warn_of(answer)
             return True
-        if refusals and len(refusals) == len(self.members):
+        if refusals and len(refusals) == len(self._members):
             raise ConfigurationError(listed([_refusal(answer) for answer in refusals], "no worker can take part:"))
         return False
 
-    def decide(self) -> dict[str, Any]:
+    def _decide(self) -> dict[str, Any]:
         """Return the facts of the search, which all workers follow from now on.
 
         Raises:
@@ -195,100 +184,112 @@ class Membership:
                 + "\nchoose one with --device, --precision and --engine"
             )
         [[first, *_]] = choices.values()
-        self.facts = first.facts
+        self._facts = first.facts
         if hasattr(self._setup, "decided"):
-            self._setup = self._setup.decided(self.facts)
-        self.prepare()
+            self._setup = self._setup.decided(self._facts)
+        self._prepare()
         self._note()
-        return self.facts
+        return self._facts
 
-    def others_than(self, address: str) -> bool:
+    def _others_than(self, address: str) -> bool:
         """Return whether a worker at another address can do tasks, now or after its present one."""
-        others = [member for member in self.members.values() if member.address != address]
+        others = [member for member in self._members.values() if member.address != address]
         return any(other.takes_part and not other.resting for other in others)
 
-    def leave_out(self, member: Member, reason: str) -> None:
+    def _leave_out(self, member: Member, reason: str) -> None:
         """Give a worker nothing more."""
         self._answered(member, Answer("", problem=f"{member.name}: {reason}"))
 
-    def mark(self, folder: Path) -> None:
+    def _mark(self, folder: Path) -> None:
         """Leave a file in the run folder, once, by which workers find out whether they see it."""
         if self._marker is not None:
             return
-        marker = folder / f".{self._search}.cluster"
+        marker = folder / f".{self._name}.cluster"
         try:
-            marker.write_text(self._search, encoding="utf-8")
+            marker.write_text(self._name, encoding="utf-8")
         except OSError:
             return  # the run's own writes will report the reason
         self._marker = marker
-        self.prepare()
-        for member in self.members.values():
+        self._prepare()
+        for member in self._members.values():
             if member.takes_part and member.call is None:
-                self.invite(member)
+                self._invite(member)
 
-    def neighbours(self, member: Member) -> list[Member]:
+    def _neighbours(self, member: Member) -> list[Member]:
         """Return the busy workers that share a worker's memory."""
-        others = [other for other in self.members.values() if other is not member and other.tasks]
+        others = [other for other in self._members.values() if other is not member and other.tasks]
         return [other for other in others if other.answer.memory_of == member.answer.memory_of]
-
-    def say(self, message: str) -> None:
-        """Say something once."""
-        if message not in self._said:
-            self._said.add(message)
-            self._notify(message)
 
     def close(self) -> None:
         """Release all workers, and remove the marker."""
-        for member in self.members.values():
+        for member in self._members.values():
             member.release()
-        self.members = {}
+        self._members = {}
+        self._planner.clear()
+        self._finished.clear()
         if self._marker is not None:
             with contextlib.suppress(OSError):  # the run itself reports what is wrong with its folder
                 self._marker.unlink(missing_ok=True)
 
+    def _all_workers(self) -> list[Member]:
+        return list(self._members.values())
+
+    def _responded(self, member: Member, call: Future, content: Any) -> None:
+        """Handle what an invitation has returned: an answer, or an error."""
+        if not member.has_returned(call):
+            return
+        member.release()
+        if isinstance(content, Answer):
+            member.unanswered = 0
+            self._answered(member, content)
+            return
+        member.unanswered += 1
+        if member.unanswered < INVITATIONS:
+            self._invite(member)
+            return
+        remedy = "; the same version of evo must be installed there and where the scheduler runs"
+        reason = reason_of(content) + (remedy if isinstance(content, ImportError | AttributeError) else "")
+        self._leave_out(member, f"could not be made ready: {reason}")
+
     def _answered(self, member: Member, answer: Answer) -> None:
         member.answer, member.name = answer, answer.name or member.name
         if answer.problem:
-            if self.facts is not None:
+            if self._facts is not None:
                 self._warn_of(answer)
             return
         if member.invitation is not self._invitation:  # it does not know yet what was decided, or where the run lies
-            self.invite(member)
+            self._invite(member)
             return
         if answer.memory_of not in self._memories:
             self._memories.add(answer.memory_of)
-            self._limit_memory(answer.facts.get("free_memory", math.inf))
-        if self.facts is not None:
+            self._planner.limit_memory(answer.facts.get("free_memory", math.inf))
+        if self._facts is not None:
             self._note()
 
     def _participants(self) -> list[Answer]:
-        return [member.answer for member in self.members.values() if member.takes_part]
+        return [member.answer for member in self._members.values() if member.takes_part]
 
     def _warn_of(self, answer: Answer) -> None:
         self._warn(f"warning: a worker cannot take part in the search: {_refusal(answer)}")
 
     def _note(self) -> None:
         """Say what is worth knowing once all have answered: before that, some have not looked for the run folder."""
-        if not any(member.call is not None and not member.batch for member in self.members.values()):
-            for text in _notes(self._participants(), has_folder=self._marker is not None):
-                self.say(text)
+        if any(member.call is not None and not member.batch for member in self._members.values()):
+            return
+        answers = self._participants()
+        for answer in answers:
+            if self._marker is not None and not answer.sees_folder:
+                self._say(
+                    f"note: workers on {answer.host} do not see the run folder, or cannot write to it: if the search "
+                    "stops, what is running there starts from the beginning after a resume"
+                )
+        names = {str(answer.facts["device_name"]) for answer in answers if answer.facts.get("device_name")}
+        if len(names) > 1:
+            self._say(
+                f"note: the workers' processors differ ({', '.join(sorted(names))}): "
+                "the last digits of a result depend on which one computed it"
+            )
 
 
 def _refusal(answer: Answer) -> str:
     return f"{answer.name} on {answer.host}: {answer.problem}" if answer.name else answer.problem
-
-
-def _notes(answers: Sequence[Answer], *, has_folder: bool) -> Iterator[str]:
-    """Yield what is worth knowing about the participants; `has_folder`: they were asked whether they see the folder."""
-    for answer in answers:
-        if has_folder and not answer.sees_folder:
-            yield (
-                f"note: workers on {answer.host} do not see the run folder, or cannot write to it: if the search "
-                "stops, what is running there starts from the beginning after a resume"
-            )
-    names = {str(answer.facts["device_name"]) for answer in answers if answer.facts.get("device_name")}
-    if len(names) > 1:
-        yield (
-            f"note: the workers' processors differ ({', '.join(sorted(names))}): "
-            "the last digits of a result depend on which one computed it"
-        )

@@ -10,13 +10,13 @@ import platform
 import socket
 import tempfile
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import evo
 from evo.data import PreparedDataset, prepare_dataset
@@ -61,7 +61,7 @@ class Invitation:
     setup: bytes
     versions: dict[str, str]
     decided: dict[str, str]
-    marker: str | None = None
+    marker: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,9 @@ class Answer:
 UNANSWERED = Answer("", problem="has not answered")
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What comes back for a batch.
-
-    Attributes:
-        kind: "done"; "stopped" if it was asked to stop; "unknown" if the worker has not been made ready for the
-            search, or no longer is.
-        evaluations: One per finished task, with the content of the file of its trained weights if the worker does not
-            see the run folder.
-    """
-
-    kind: Literal["done", "stopped", "unknown"]
-    evaluations: Sequence[tuple[Evaluation, bytes | None]] = ()
+Done: TypeAlias = "list[tuple[Evaluation, bytes | None]]"
+"""The evaluations of a batch that are ready, with the content of the file of trained weights if the worker does not see
+the run folder."""
 
 
 class _TaskStop(StopRequest):
@@ -143,12 +133,12 @@ class _Ready:
 
     stop: _TaskStop
     evaluate: Evaluate
-    call: Callable[[Callable[[], None]], None]
+    call: Callable[[Callable[[], Any]], Any]
     answer: Answer
 
 
-_ready: OrderedDict[tuple[str, str], _Ready] = OrderedDict()
-"""By search and by the worker's address, since workers of one process share this module."""
+_ready: defaultdict[str, OrderedDict[str, _Ready]] = defaultdict(OrderedDict)
+"""By the worker's address, since workers of one process share this module, and by search."""
 _lock = threading.Lock()
 
 
@@ -167,25 +157,23 @@ def accept(invitation: Invitation) -> Answer:
         return replace(answer, problem=f"{different}; install the search's versions there, and start the worker again")
     if (threads := worker.state.nthreads) > 1:
         return replace(answer, problem=THREADS.format(threads))
-    key = (invitation.search, worker.address)
+    searches = _ready[worker.address]
     try:
-        with _lock:
-            known = _ready.get(key)
+        known = searches.get(invitation.search)
         if known is None or any(str(known.answer.facts.get(n)) != v for n, v in invitation.decided.items()):
             known = _make_ready(pickle.loads(invitation.setup), answer)  # noqa: S301  # from the scheduler, as all code
     except ConfigurationError as error:
         return replace(answer, problem=str(error))
     known.answer = replace(known.answer, sees_folder=_sees(invitation))
     with _lock:
-        _ready[key] = known
-        _ready.move_to_end(key)
-        mine = [other for other in _ready if other[1] == worker.address]
-        for other in mine[:-KEPT]:
-            del _ready[other]
+        searches[invitation.search] = known
+        searches.move_to_end(invitation.search)
+        if len(searches) > KEPT:
+            searches.popitem(last=False)
     return known.answer
 
 
-def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[bytes | None]) -> Reply:
+def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[bytes | None]) -> Done | None:
     """Evaluate a batch for a search that this worker is ready for.
 
     The search is told when the batch begins, and about every evaluation that is ready before the last one.
@@ -195,19 +183,22 @@ def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[b
         tasks: The batch.
         away: Whether this worker does not see the run folder: trained weights then travel with tasks and replies.
         weights: Those of each task, if there are any.
+
+    Returns:
+        The evaluations; not those of all tasks if the worker was asked to stop. None if it has not been made ready for
+        the search, or no longer is.
     """
     from distributed import get_worker
 
     worker = get_worker()
-    here = (search, worker.address)
     with _lock:
-        ready = _ready.get(here)
-        if ready is not None:
-            _ready.move_to_end(here)
+        searches = _ready[worker.address]
+        if (ready := searches.get(search)) is not None:
+            searches.move_to_end(search)
     if ready is None:
-        return Reply("unknown")
+        return None
     key, states = worker.get_current_task(), worker.state.tasks
-    done: list[tuple[Evaluation, bytes | None]] = []
+    done: Done = []
 
     def given_up() -> bool:
         state = states.get(key)
@@ -229,11 +220,9 @@ def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[b
         mine = tasks
         if away:
             mine = [folders.enter_context(_own_weights(*each)) for each in zip(tasks, weights, strict=True)]
-        try:
+        with suppress(Interrupted):
             ready.call(work)
-        except Interrupted:
-            return Reply("stopped", done)
-    return Reply("done", done)
+    return done
 
 
 def topic_of(search: str) -> str:
@@ -241,19 +230,16 @@ def topic_of(search: str) -> str:
     return f"evo-{search}"
 
 
-def stop(search: str) -> None:
-    """Let the running tasks of a search in this process save their state and end."""
-    with _lock:
-        for (name, _), ready in _ready.items():
-            if name == search:
-                ready.stop.asked = True
+def stop(search: str, dask_worker: Worker) -> None:
+    """Let the running tasks of a search on this worker save their state and end."""
+    if (ready := _ready[dask_worker.address].get(search)) is not None:
+        ready.stop.asked = True
 
 
-def forget(search: str) -> None:
-    """Drop everything that this process keeps for a search."""
+def forget(search: str, dask_worker: Worker) -> None:
+    """Drop everything that this worker keeps for a search."""
     with _lock:
-        for key in [key for key in _ready if key[0] == search]:
-            del _ready[key]
+        _ready[dask_worker.address].pop(search, None)
 
 
 @functools.cache
@@ -298,23 +284,25 @@ def _differences(wanted: dict[str, str]) -> str:
 
 
 def _make_ready(setup: Setup, answer: Answer) -> _Ready:
-    stop = _TaskStop()
-    if isinstance(setup, ObjectiveSetup):
-        function, facts = setup.build(stop)
-        return _Ready(stop, function, lambda work: work(), replace(answer, facts=facts, memory_of=answer.host))
     if isinstance(setup, TrainingSetup):
         setup = replace(setup, dataset=_data_here(setup))
         _check_precision(setup)
-    # Torch's generators belong to the process and its treatment of denormals to the thread. So all trainings of a
-    # process are built and run in one thread, one after another.
-    thread = _training_thread()
-    function, facts = thread.submit(setup.build, stop).result()
-    return _Ready(
-        stop,
-        function,
-        lambda work: thread.submit(work).result(),
-        replace(answer, facts=facts, memory_of=_memory_of(answer.host, facts)),
-    )
+    call = _call_here if isinstance(setup, ObjectiveSetup) else _call_in_training_thread
+    stop = _TaskStop()
+    function, facts = call(lambda: setup.build(stop))
+    return _Ready(stop, function, call, replace(answer, facts=facts, memory_of=_memory_of(answer.host, facts)))
+
+
+def _call_here(work: Callable[[], Any]) -> Any:
+    return work()
+
+
+def _call_in_training_thread(work: Callable[[], Any]) -> Any:
+    """Call a function in the one thread of this process in which all trainings are built and run, one after another.
+
+    Torch's generators belong to the process and its treatment of denormals to the thread.
+    """
+    return _training_thread().submit(work).result()
 
 
 @functools.cache
@@ -376,9 +364,9 @@ def _memory_of(host: str, facts: dict[str, Any]) -> str:
 
 def _sees(invitation: Invitation) -> bool:
     """Return whether the run folder has the same path here and can be written to; only trying tells for sure."""
-    if invitation.marker is None:
+    marker = invitation.marker
+    if marker is None:
         return False
-    marker = Path(invitation.marker)
     try:
         if marker.read_text(encoding="utf-8") != invitation.search:
             return False

@@ -93,21 +93,17 @@ class Gene(ABC):
 
     def distance(self, first: Any, second: Any) -> float:
         """Return the distance of two legal values, in [0, 1]."""
-        return self.apart(self.place(first), self.place(second))
+        return float(self.apart([self.place(first), self.place(second)], np.array([0]), np.array([1]))[0])
 
     def place(self, value: Any) -> Any:
         """Return what `apart` takes for a legal value; computed once for a value that is compared with many."""
         return value
 
-    def apart(self, first: Any, second: Any) -> float:
-        """Return the distance of two places, in [0, 1]; for values without an order, 0 if they are equal, else 1."""
-        return float(first != second)
-
-    def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
-        """Return `apart` for many pairs, to the last bit; a kind that overrides `apart` must override this too.
+    def apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
+        """Return the distances of many pairs, in [0, 1]; for values without an order, 0 if they are equal, else 1.
 
         Args:
-            places: The places of all values.
+            places: The places of all values, see `place`.
             first: For each pair, the index of one place.
             second: For each pair, the index of the other.
         """

@@ -5,12 +5,23 @@ from __future__ import annotations
 import random
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from evo.individual import GeneValue
 from evo.plain_text import is_plain
 from evo.space.genes.base import STRICT, Condition, Gene, Scalar, worded
+
+
+def _check_choices(choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    # 1 and "1" have the same text; 1, 1.0 and true compare equal.
+    if len({str(choice) for choice in choices}) < len(choices) or len(set(choices)) < len(choices):
+        raise ValueError(f"must all differ, got {list(choices)}")
+    if any(isinstance(choice, str) and not is_plain(choice) for choice in choices):
+        raise ValueError(f"must not hold control characters, got {list(choices)}")
+    if "" in choices:
+        raise ValueError("must not hold an empty text: it stands for an inactive gene in the results tables")
+    return choices
 
 
 @worded
@@ -23,21 +34,9 @@ class Categorical(Gene):
         when: Active only where these other genes have these values.
     """
 
-    choices: Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False)]
+    choices: Annotated[tuple[Scalar, ...], Field(min_length=1, strict=False), AfterValidator(_check_choices)]
     when: Condition | None = None
     type: Literal["categorical"] = "categorical"
-
-    @field_validator("choices")
-    @classmethod
-    def _check_choices(cls, choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-        # 1 and "1" have the same text; 1, 1.0 and true compare equal.
-        if len({str(choice) for choice in choices}) < len(choices) or len(set(choices)) < len(choices):
-            raise ValueError(f"must all differ, got {list(choices)}")
-        if any(isinstance(choice, str) and not is_plain(choice) for choice in choices):
-            raise ValueError(f"must not hold control characters, got {list(choices)}")
-        if "" in choices:
-            raise ValueError("must not hold an empty text: it stands for an inactive gene in the results tables")
-        return choices
 
     def sample(self, rng: random.Random) -> GeneValue:
         return rng.choice(self.choices)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from evo.space.genes.base import STRICT, Condition, Distances, Gene, Positive, Rows, worded
@@ -18,8 +18,22 @@ from evo.space.genes.numbers import Integer
 LARGEST_LOG = 700
 """exp(700) is a float, exp(710) is not."""
 
-Range: TypeAlias = Annotated[tuple[Positive, Positive], Field(strict=False)]
+
+def _check_range(bounds: tuple[int, int]) -> tuple[int, int]:
+    if bounds[1] < bounds[0]:
+        raise ValueError(f"must be [smallest, largest], got {list(bounds)}")
+    return bounds
+
+
+def _check_choices(choices: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    if len(set(choices)) < len(choices):
+        raise ValueError("must all differ")
+    return choices
+
+
+Range: TypeAlias = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_check_range)]
 Choice: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
+Choices: TypeAlias = Annotated[tuple[Choice, ...], Field(min_length=1, strict=False), AfterValidator(_check_choices)]
 
 
 @worded
@@ -40,23 +54,9 @@ class Layers(Gene):
     width: Range | None = None
     log: bool = False
     step: Positive | None = None
-    choices: Annotated[tuple[Choice, ...], Field(min_length=1, strict=False)] | None = None
+    choices: Choices | None = None
     when: Condition | None = None
     type: Literal["layers"] = "layers"
-
-    @field_validator("depth", "width")
-    @classmethod
-    def _check_range(cls, bounds: tuple[int, int] | None) -> tuple[int, int] | None:
-        if bounds is not None and bounds[1] < bounds[0]:
-            raise ValueError(f"must be [smallest, largest], got {list(bounds)}")
-        return bounds
-
-    @field_validator("choices")
-    @classmethod
-    def _check_choices(cls, choices: tuple[tuple[int, ...], ...] | None) -> tuple[tuple[int, ...], ...] | None:
-        if choices is not None and len(set(choices)) < len(choices):
-            raise ValueError("must all differ")
-        return choices
 
     @model_validator(mode="after")
     def _check_form(self) -> Layers:
@@ -107,19 +107,13 @@ class Layers(Gene):
     def place(self, value: Any) -> tuple[float, ...]:
         return value if self.choices is not None else tuple(map(self.widths.place, value))
 
-    def apart(self, first: Any, second: Any) -> float:
-        """Return the mean difference of the widths, aligned by depth; a missing layer counts as 1."""
+    def apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
+        """Return the mean differences of the widths, aligned by depth; a missing layer counts as 1."""
         if self.choices is not None:
-            return super().apart(first, second)
-        shared: float = sum([abs(a - b) for a, b in zip(first, second, strict=False)])
-        return (shared + abs(len(first) - len(second))) / max(len(first), len(second))
-
-    def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
-        if self.choices is not None:
-            return super().all_apart(places, first, second)
+            return super().apart(places, first, second)
         depths = np.array([len(place) for place in places])
         shared = np.zeros(len(first))
-        for layer in range(self.longest):  # in the order in which `apart` adds
+        for layer in range(self.longest):
             widths = np.array([place[layer] if layer < len(place) else np.nan for place in places])
             shared += np.nan_to_num(np.abs(widths[first] - widths[second]))
         missing = np.abs(depths[first] - depths[second])

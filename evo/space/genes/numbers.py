@@ -10,13 +10,29 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic.dataclasses import dataclass
 
 from evo.space.genes.base import EXACT, STRICT, Condition, Distances, Gene, Positive, Rows, worded
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Whole: TypeAlias = Annotated[int, Field(ge=-EXACT, le=EXACT)]
+
+
+def _check_high(high: float, info: ValidationInfo) -> float:
+    if "low" in info.data and high < info.data["low"]:
+        raise ValueError(f"must not be below low, got low={info.data['low']}, high={high}")
+    return high
+
+
+def _check_log(log: bool, info: ValidationInfo) -> bool:
+    if log and "low" in info.data and info.data["low"] <= 0:
+        raise ValueError(f"log scale needs low > 0, got low={info.data['low']}")
+    return log
+
+
+NotBelowLow = AfterValidator(_check_high)
+Log: TypeAlias = Annotated[bool, AfterValidator(_check_log)]
 
 
 class Scale:
@@ -96,10 +112,7 @@ class Number(Gene):
     def place(self, value: Any) -> float:
         return self.scale.to_unit(value)
 
-    def apart(self, first: Any, second: Any) -> float:
-        return float(abs(first - second))
-
-    def all_apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
+    def apart(self, places: Sequence[Any], first: Rows, second: Rows) -> Distances:
         table = np.array(places, dtype=float)
         return np.asarray(np.abs(table[first] - table[second]), dtype=float)
 
@@ -111,18 +124,6 @@ class Number(Gene):
         notes = [f"step {self.step:g}"] if self.step not in (None, 1) else []
         notes += ["log"] if self.log else []
         return f"{self.low:g} to {self.high:g}" + (f" ({', '.join(notes)})" if notes else "")
-
-
-def _check_high(cls: type, high: float, info: ValidationInfo) -> float:
-    if "low" in info.data and high < info.data["low"]:
-        raise ValueError(f"must not be below low, got low={info.data['low']}, high={high}")
-    return high
-
-
-def _check_log(cls: type, log: bool, info: ValidationInfo) -> bool:
-    if log and "low" in info.data and info.data["low"] <= 0:
-        raise ValueError(f"log scale needs low > 0, got low={info.data['low']}")
-    return log
 
 
 @worded
@@ -139,14 +140,11 @@ class Float(Number):
     """
 
     low: Finite
-    high: Finite
-    log: bool = False
+    high: Annotated[Finite, NotBelowLow]
+    log: Log = False
     step: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     when: Condition | None = None
     type: Literal["float"] = "float"
-
-    check_high = field_validator("high")(_check_high)
-    check_log = field_validator("log")(_check_log)
 
     def from_unit(self, unit: float) -> float:
         return float(self.scale.from_unit(unit))
@@ -176,14 +174,11 @@ class Integer(Number):
     """
 
     low: Whole
-    high: Whole
-    log: bool = False
+    high: Annotated[Whole, NotBelowLow]
+    log: Log = False
     step: Positive | None = None
     when: Condition | None = None
     type: Literal["integer"] = "integer"
-
-    check_high = field_validator("high")(_check_high)
-    check_log = field_validator("log")(_check_log)
 
     def from_unit(self, unit: float) -> int:
         return round(self.scale.from_unit(unit))
