@@ -97,12 +97,12 @@ def print_space(space: SearchSpace) -> None:
         cells = (name, gene.type, gene.describe(), f"if {condition}" if condition else "always")
         view.add_row(*map(escape, cells))
     data = space.dataset or "no dataset"
-    console.print(f"{space.name}: {space.model or 'no model'} on {data}; it is valid.", view, sep="\n", markup=False)
+    console.print(f"{space.name}: {space.model or 'no model'} on {data}; it is valid.", markup=False)
+    console.print(view)
     points = f"{space.points:,.0f}" if math.isfinite(space.points) else "infinitely many"
     settings = ", ".join(f"{name} {value}" for name, value in space.training.model_dump(exclude_none=True).items())
     console.print(f"points: {points}. training: {settings}.", markup=False)
-    search = space.search
-    name = search.strategy or DEFAULT_STRATEGY
+    search, name = space.search, space.search.strategy or DEFAULT_STRATEGY
     sizes = {"population": search.population, "budget": search.budget, "generations": search.generations}
     algorithm = make_strategy(name, space, **sizes)
     size, limit = algorithm.population_size, algorithm.limit

@@ -38,7 +38,8 @@ def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
     rows = table.rows_of(run)
     networks: dict[str, tuple[Run, Genome, float | None]] = {row.name: (run, row.genome, row.test) for row in rows}
     for name, other in extra.items():
-        networks[name] = other, next(iter(other.configurations), {}), CNN_TEST if name == "cnn" else None
+        genomes = [individual.genome for individual in other.individuals] or [{}]
+        networks[name] = other, genomes[0], CNN_TEST if name == "cnn" else None
     figures: dict[str, Figure] = {}
     for number, (network, kind, title) in REPORT_FIGURES.items():
         owner, genome, report = networks.get(network, (run, {}, None))

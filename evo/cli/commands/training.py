@@ -88,8 +88,9 @@ def train(
     fixed["evaluate_every"] = evaluate_every if evaluate_every is not None else grid_for(steps)
     configuration, settings = configuration_of(model, genes, gene or (), fixed)
     space = space_of([configuration], name="train", model=model, dataset="cifar10", training=settings)
-    train = functools.partial(train_configurations, space, [configuration], execution_of(options))
-    watched(train, options, {"seeds": seeds, "seed": seed, "fitness": fitness, "keep_weights": save})
+    what = {"space": space, "configurations": [configuration], "execution": execution_of(options)}
+    how = {"seeds": seeds, "seed": seed, "fitness": fitness, "keep_weights": save}
+    watched(train_configurations, options, what | how)
 
 
 @guarded
