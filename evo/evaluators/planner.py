@@ -32,8 +32,8 @@ class Planner:
         return len(self._waiting) + len(self._solitary)
 
     def limit_memory(self, free: float) -> None:
-        """Plan with this many bytes, free before the first task."""
-        self.memory = MEMORY_SHARE * free
+        """Learn how many bytes of one memory are free before the first task; the smallest memory counts."""
+        self.memory = min(self.memory, MEMORY_SHARE * free)
 
     def add(self, task: Task) -> None:
         """Add a waiting task."""

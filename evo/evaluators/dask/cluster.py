@@ -21,7 +21,6 @@ from evo.evaluators.dask.connection import Connection
 from evo.evaluators.dask.link import Event, Link, Lost, Present, Returned, Told
 from evo.evaluators.dask.members import Member, Membership
 from evo.evaluators.dask.worker import Reply
-from evo.evaluators.planner import MEMORY_SHARE
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
 from evo.files import replacing
 from evo.individual import Evaluation
@@ -69,7 +68,8 @@ class DaskEvaluator(WorkersEvaluator):
         super().__init__(setup, timeout)
         self._connect, self._most, self._stop_check = connect, most, stop_check
         self._name = uuid.uuid4().hex
-        self._membership = Membership(setup, self._name, limit_memory=self._limit_memory, notify=notify, warn=warn)
+        limit_memory = self._planner.limit_memory
+        self._membership = Membership(setup, self._name, limit_memory=limit_memory, notify=notify, warn=warn)
         self._link: Link | None = None
         self._lost_at: dict[TaskKey, str] = {}
         self._stopping = False
@@ -131,10 +131,6 @@ class DaskEvaluator(WorkersEvaluator):
 
     def _all_workers(self) -> list[Member]:
         return list(self._membership.members.values())
-
-    def _limit_memory(self, free: float) -> None:
-        """Plan with the smallest of all memories."""
-        self._planner.limit_memory(min(free, self._planner.memory / MEMORY_SHARE))
 
     def _hand_out(self) -> None:
         if self._stopping or self._membership.facts is None:
