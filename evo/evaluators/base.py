@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from evo.errors import Interrupted
 from evo.individual import Evaluation, Genome, Phase, Status
 from evo.plain_text import made_plain
 
@@ -70,11 +71,29 @@ def one_by_one(evaluate: Callable[[Task], Evaluation]) -> Evaluate:
 
 
 class StopRequest:
-    """Whether the evaluating process has been asked to stop, and whether it is evaluating now."""
+    """Tells a running evaluation to stop.
+
+    Attributes:
+        asked: Whether the search has asked: running trainings save their state.
+        busy: Whether the process is evaluating now.
+        is_abandoned: Returns whether no one waits for the evaluation any more. Another worker may have its tasks
+            already, so it saves nothing.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
-        self.busy = False
+        self.asked = self.busy = False
+        self.is_abandoned: Callable[[], bool] = lambda: False
+
+    @property
+    def requested(self) -> bool:
+        """Whether to save the state and stop.
+
+        Raises:
+            Interrupted: The evaluation is to stop without that.
+        """
+        if self.is_abandoned():
+            raise Interrupted
+        return self.asked
 
 
 def reason_of(problem: BaseException) -> str:

@@ -222,13 +222,13 @@ def _work(connection: Connection, setup: Setup) -> None:
             except StorageError as error:  # not the task's fault: the parent ends the search, to be resumed
                 connection.send(("error", error))
             stop.busy = False
-            if stop.requested:
+            if stop.asked:
                 return
 
 
 def _on_terminate(stop: StopRequest) -> None:
     """Ask the running training to save its state; if there is none, end at once."""
-    stop.requested = True
+    stop.asked = True
     if not stop.busy:
         os._exit(0)
 

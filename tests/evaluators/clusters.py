@@ -54,7 +54,9 @@ class ProcessCluster:
         self._folder, self._started = folder, 0
         self.file = folder / "scheduler.json"
         self.workers: list[subprocess.Popen[bytes]] = []
-        self.scheduler = self._start("scheduler", "--scheduler-file", str(self.file))
+        self.scheduler = self._start(
+            "scheduler", "--scheduler-file", str(self.file), "--port", "0"
+        )  # 8786 may be taken
         wait_until(lambda: self.file.is_file() and bool(self.file.read_text()))
         self.address = str(json.loads(self.file.read_text())["address"])
 

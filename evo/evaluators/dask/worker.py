@@ -95,31 +95,6 @@ Done: TypeAlias = "list[tuple[Evaluation, bytes | None]]"
 the run folder."""
 
 
-class _TaskStop(StopRequest):
-    """A batch stops when the search asks for it, or when its call was abandoned.
-
-    Attributes:
-        asked: Whether the search has asked: running trainings save their state.
-        given_up: Whether the present call was abandoned. Another worker may have its tasks already, so it saves
-            nothing.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.given_up: Callable[[], bool] = lambda: False
-        super().__init__()
-
-    @property
-    def requested(self) -> bool:
-        if self.given_up():
-            raise Interrupted
-        return self.asked
-
-    @requested.setter
-    def requested(self, value: bool) -> None:
-        self.asked = value
-
-
 @dataclass
 class _Ready:
     """A search that a worker is ready for.
@@ -131,7 +106,7 @@ class _Ready:
         answer: The worker's answer to the invitation.
     """
 
-    stop: _TaskStop
+    stop: StopRequest
     evaluate: Evaluate
     call: Callable[[Callable[[], Any]], Any]
     answer: Answer
@@ -200,7 +175,7 @@ def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[b
     key, states = worker.get_current_task(), worker.state.tasks
     done: Done = []
 
-    def given_up() -> bool:
+    def is_abandoned() -> bool:
         state = states.get(key)
         return state is None or state.state not in ("executing", "long-running")
 
@@ -208,7 +183,7 @@ def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[b
         worker.log_event(topic_of(search), (key, content))
 
     def work() -> None:
-        ready.stop.given_up = given_up
+        ready.stop.is_abandoned = is_abandoned
         tell(b"")
         for evaluation in ready.evaluate(mine):
             trained = _trained_weights(mine, evaluation) if away else None
@@ -288,7 +263,7 @@ def _make_ready(setup: Setup, answer: Answer) -> _Ready:
         setup = replace(setup, dataset=_data_here(setup))
         _check_precision(setup)
     call = _call_here if isinstance(setup, ObjectiveSetup) else _call_in_training_thread
-    stop = _TaskStop()
+    stop = StopRequest()
     function, facts = call(lambda: setup.build(stop))
     return _Ready(stop, function, call, replace(answer, facts=facts, memory_of=_memory_of(answer.host, facts)))
 
