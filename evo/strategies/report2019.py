@@ -88,21 +88,8 @@ class Report2019(KeepTheBest):
         own, mate = self.parents_of(number, rng)
         child: dict[str, Any] = dict(own.genome)
         strengths = dict(own.individual.strategy_parameters)
-        # Mating.
-        child["learning_rate"] = _between(child["learning_rate"], mate.genome["learning_rate"], rng)
-        for name in ("steps", "batch_size"):
-            child[name] = round(_between(child[name], mate.genome[name], rng))
-        if rng.random() < strengths["layers"]:
-            child["hidden_layers"] = mate.genome["hidden_layers"]
-        # Mutation.
-        for name, scale in (("layers", 0.01), ("learning_rate", 0.01), ("steps", 1.0), ("batch_size", 1.0)):
-            strengths[name] = max(1e-5, strengths[name] + rng.gauss(0.0, scale))
-        child["learning_rate"] = max(1e-6, child["learning_rate"] + rng.gauss(0.0, strengths["learning_rate"]))
-        # A training needs a step: the only bound that is ours.
-        child["steps"] = max(1, round(child["steps"] + rng.gauss(0.0, strengths["steps"])))
-        child["batch_size"] += rng.randrange(100, 1000)
-        if rng.random() < strengths["layers"]:
-            child["hidden_layers"] = rng.choice(LAYERS)
+        self._mate(child, mate.genome, strengths["layers"], rng)
+        self._mutate(child, strengths, rng)
         parents = tuple(dict.fromkeys((own.individual.id, mate.individual.id)))
         return Draft(child, parents, "crossover+mutation", strengths)
 
@@ -121,6 +108,25 @@ class Report2019(KeepTheBest):
             "batch_size": rng.randrange(100, 1000),
         }
         return Draft(genome, strategy_parameters=strengths)
+
+    @staticmethod
+    def _mate(child: dict[str, Any], mate: Genome, layers_probability: float, rng: random.Random) -> None:
+        child["learning_rate"] = _between(child["learning_rate"], mate["learning_rate"], rng)
+        for name in ("steps", "batch_size"):
+            child[name] = round(_between(child[name], mate[name], rng))
+        if rng.random() < layers_probability:
+            child["hidden_layers"] = mate["hidden_layers"]
+
+    @staticmethod
+    def _mutate(child: dict[str, Any], strengths: dict[str, Any], rng: random.Random) -> None:
+        for name, scale in (("layers", 0.01), ("learning_rate", 0.01), ("steps", 1.0), ("batch_size", 1.0)):
+            strengths[name] = max(1e-5, strengths[name] + rng.gauss(0.0, scale))
+        child["learning_rate"] = max(1e-6, child["learning_rate"] + rng.gauss(0.0, strengths["learning_rate"]))
+        # A training needs a step: the only bound that is ours.
+        child["steps"] = max(1, round(child["steps"] + rng.gauss(0.0, strengths["steps"])))
+        child["batch_size"] += rng.randrange(100, 1000)
+        if rng.random() < strengths["layers"]:
+            child["hidden_layers"] = rng.choice(LAYERS)
 
 
 def _between(first: Any, second: Any, rng: random.Random) -> float:
