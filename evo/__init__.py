@@ -27,52 +27,23 @@ if TYPE_CHECKING:
     from evo.training.saved_model import load_model
 
 _HOMES = {
-    "search": "evo.api",
-    "resume": "evo.api",
-    "load": "evo.api",
-    "make_strategy": "evo.api",
-    "strategy_names": "evo.api",
-    "SearchSpace": "evo.space",
-    "load_space": "evo.space.file",
-    "Float": "evo.space.genes",
-    "Integer": "evo.space.genes",
-    "Categorical": "evo.space.genes",
-    "Boolean": "evo.space.genes",
-    "Layers": "evo.space.genes",
-    "Individual": "evo.individual",
-    "Evaluation": "evo.individual",
-    "Run": "evo.record.run",
-    "load_model": "evo.training.saved_model",
-    "Stop": "evo.api",
-    "EvoError": "evo.errors",
-    "ConfigurationError": "evo.errors",
-    "RunError": "evo.errors",
-    "SearchError": "evo.errors",
+    name: module
+    for module, names in {
+        "evo.api": ("search", "resume", "load", "make_strategy", "strategy_names", "Stop"),
+        "evo.errors": ("EvoError", "ConfigurationError", "RunError", "SearchError"),
+        "evo.individual": ("Individual", "Evaluation"),
+        "evo.record.run": ("Run",),
+        "evo.space": ("SearchSpace",),
+        "evo.space.file": ("load_space",),
+        "evo.space.genes": ("Float", "Integer", "Categorical", "Boolean", "Layers"),
+        "evo.training.saved_model": ("load_model",),
+    }.items()
+    for name in names
 }
 
-__all__ = [
-    "search",
-    "resume",
-    "load",
-    "load_model",
-    "make_strategy",
-    "strategy_names",
-    "SearchSpace",
-    "load_space",
-    "Float",
-    "Integer",
-    "Categorical",
-    "Boolean",
-    "Layers",
-    "Individual",
-    "Evaluation",
-    "Run",
-    "Stop",
-    "EvoError",
-    "ConfigurationError",
-    "RunError",
-    "SearchError",
-]
+__all__ = ["search", "resume", "load", "load_model", "make_strategy", "strategy_names"]
+__all__ += ["SearchSpace", "load_space", "Float", "Integer", "Categorical", "Boolean", "Layers"]
+__all__ += ["Individual", "Evaluation", "Run", "Stop", "EvoError", "ConfigurationError", "RunError", "SearchError"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,13 +6,5 @@ from evo.evaluators.objective import ObjectiveSetup, takes_seed
 from evo.evaluators.process_pool import ProcessPoolEvaluator
 from evo.evaluators.training_task import TrainingSetup
 
-__all__ = [
-    "Evaluator",
-    "InProcessEvaluator",
-    "ObjectiveSetup",
-    "ProcessPoolEvaluator",
-    "Setup",
-    "Task",
-    "TrainingSetup",
-    "takes_seed",
-]
+__all__ = ["Evaluator", "InProcessEvaluator", "ObjectiveSetup", "ProcessPoolEvaluator", "Setup"]
+__all__ += ["Task", "TrainingSetup", "takes_seed"]
