@@ -50,13 +50,13 @@ def test_the_documented_example_works(tmp_path: Path, monkeypatch: pytest.Monkey
         "activation": evo.Categorical(["relu", "gelu"]),
         "batch_norm": evo.Boolean(),
     })  # fmt: skip
-    run = evo.search(space, objective=f, budget=100, seed=1)
-    assert len(run.table) == 100
+    run = evo.search(space, objective=f, budget=30, seed=1)
+    assert len(run.table) == 30
     assert run.best.fitness == f(run.best.config) == max(run.table["fitness"])
     assert list((tmp_path / "results").iterdir()) == []
-    evo.search(space, objective=f, budget=100, seed=1, output="results/my-run")
+    evo.search(space, objective=f, budget=30, seed=1, output="results/my-run")
     assert rows(evo.load("results/my-run")) == rows(run)
-    assert len(evo.resume("results/my-run", objective=f, budget=200).table) == 200
+    assert len(evo.resume("results/my-run", objective=f, budget=40).table) == 40
     assert "ga" in evo.strategy_names()
     algorithm = evo.make_strategy("random", space, seed=1)
     [individual] = algorithm.ask()

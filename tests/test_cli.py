@@ -311,6 +311,7 @@ def test_a_learning_rate_that_diverges_is_a_row_and_the_search_goes_on(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_a_row(tiny_space: Path, tmp_path: Path) -> None:
     (tmp_path / "deadly.py").write_text(

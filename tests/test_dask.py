@@ -137,6 +137,7 @@ def test_workers_that_do_not_see_the_run_folder_write_nothing_and_send_trained_w
     assert not (run / "weights").exists()
 
 
+@pytest.mark.slow
 def test_the_command_on_a_local_cluster_gives_the_table_of_the_process_pool(
     uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_the_command_on_a_local_cluster_gives_the_table_of_the_process_pool(
     assert json.loads((run / "settings.json").read_text())["dask"] == "local"
 
 
+@pytest.mark.slow
 def test_when_the_scheduler_is_gone_the_search_says_so_and_goes_on_elsewhere(
     uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -182,6 +184,7 @@ width = [60, 64]
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_a_training_in_flight_and_the_resume_goes_on_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,7 +145,7 @@ def check_as_alone(run: Run, trainer: Trainer) -> None:
     for individual in run.individuals:
         seed = training_seed(run.settings.seed, individual.genome, 0)
         found = run.evaluations[individual.id, 0]
-        own = alone(Task(individual.id, 0, seed, individual.config))
+        own = alone.evaluate(Task(individual.id, 0, seed, individual.config))
         part = found.shared_with is not None and found.train_accuracy is None
         but = (*OWN, "train_accuracy") if part else OWN
         assert values(found, but) == values(own, but), individual

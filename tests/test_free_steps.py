@@ -129,7 +129,7 @@ def test_known_configurations_leave_their_steps_behind(space: Path) -> None:
 
 
 def test_halving_is_refused(space: Path) -> None:
-    with pytest.raises(ConfigurationError, match="--free-steps: strategy halving decides itself how long to train"):
+    with pytest.raises(ConfigurationError, match="--free-steps: strategy halving decides how long to train"):
         search(space, strategy="halving")
     assert not (space.parent / "run").exists()
 

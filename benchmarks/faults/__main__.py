@@ -276,7 +276,7 @@ def report(before: Path, after: Path) -> None:
 
 def main() -> None:
     """Do what the command line asks for."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("draw", "locate", "probe", "run"):
         command = commands.add_parser(name)

@@ -239,6 +239,7 @@ def test_workers_that_join_later_are_given_tasks(tmp_path: Path) -> None:
     assert len({evaluation.worker for evaluation in found}) == 4
 
 
+@pytest.mark.slow
 def test_lost_workers_tasks_are_done_again_elsewhere_and_too_many_losses_are_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_worker_that_goes_on_with_what_was_given_up_is_restarted(one_worker: C
         LET_GO.set()
 
 
+@pytest.mark.slow
 def test_the_process_of_a_worker_that_hangs_is_ended_and_its_nanny_starts_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_search_on_the_digits_stopped_at_random_moments(folder: Path, figure: 
     figure(f"SIGINT, SIGTERM, SIGUSR1, digits: {check_stops(stopped, whole, wanted)}")
 
 
+@pytest.mark.slow
 def test_what_finishes_while_a_search_is_stopped_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FOLDER, str(tmp_path))
 
