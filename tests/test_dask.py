@@ -96,6 +96,7 @@ def test_an_asynchronous_search_proposes_for_free_workers_alone(three_workers: C
     assert max(ahead) <= 2, "a fourth was proposed before the result of one of three was known"
 
 
+@pytest.mark.slow
 def test_trainings_on_workers_that_share_a_process_do_not_disturb_each_other(
     three_workers: Client, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_trainings_on_workers_that_share_a_process_do_not_disturb_each_other(
     assert not list(run.glob(".*")), "what the workers found the folder by is left behind"
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_see_the_run_folder_write_nothing_and_send_trained_weights(
     three_workers: Client, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +272,7 @@ def test_an_asynchronous_search_goes_on_without_what_is_over_its_time(three_work
     assert sorted(statuses) == ["complete"] * 11 + ["timeout"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_under_the_home_folder_is_found_by_a_resume(
     three_workers: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ def stopped(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> St
     return StoppedRun(tmp_path_factory.mktemp("runs") / "a run that is stopped")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), SIGNALS.items())
 def test_a_signal_stops_a_search_in_an_orderly_way(stopped: StoppedRun, number: signal.Signals, code: int) -> None:
     returned, stderr = stopped.stops[number]

@@ -160,6 +160,7 @@ class Kill:
             raise Killed(f"{call} {path.name}")
 
 
+@pytest.mark.slow
 def test_rows_that_are_added_by_a_command_that_is_killed_at_any_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[Row, ...]
 ) -> None:

@@ -269,6 +269,7 @@ def test_lost_workers_tasks_are_done_again_elsewhere_and_too_many_losses_are_a_f
         assert "workers were lost or failed 2 times" in evaluation.error
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_gone_ends_the_search_with_its_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def check(how: str, folder: Path) -> float:
     return float(seconds)
 
 
+@pytest.mark.slow
 def test_two_that_resume_one_run(tmp_path: Path, figure: Callable[[str], None]) -> None:
     races, longest = times(long=40, short=2), 0.0
     for number in range(races):
@@ -76,6 +77,7 @@ def test_two_that_resume_one_run(tmp_path: Path, figure: Callable[[str], None]) 
     figure(f"{races} races of two that resume one run: one winner each, the loser after {longest:.2f} s at most")
 
 
+@pytest.mark.slow
 def test_two_that_begin_one_run(tmp_path: Path, figure: Callable[[str], None]) -> None:
     races, longest = times(long=40, short=2), 0.0
     for number in range(races):

@@ -63,6 +63,7 @@ def check_stops(killed: FakeSearch | DigitsSearch, whole: FakeSearch | DigitsSea
     return f"{stops} stops (seed {SEED}), the longest took {longest:.1f} s: 0 lost, equal tables"
 
 
+@pytest.mark.slow
 def test_a_fake_search_stopped_at_random_moments(folder: Path, figure: Callable[[str], None]) -> None:
     wanted = times(long=50, short=3)
     stopped, whole = (FakeSearch(folder / name, 4 * wanted + 20) for name in ("stopped", "whole"))

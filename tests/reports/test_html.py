@@ -208,6 +208,7 @@ def test_the_line_of_the_best_so_far_is_the_running_maximum(run: Run, figures: d
     assert list(line.get_ydata()) == list(rows.loc[rows["replicate"] == 0, "fitness"].cummax())
 
 
+@pytest.mark.slow
 def test_several_runs_have_figures_of_their_own(run: Run, tmp_path: Path) -> None:
     write_report([run, objective_run(tmp_path / "other")], tmp_path)
     names = {path.stem for path in (tmp_path / "figures").glob("*.svg")}

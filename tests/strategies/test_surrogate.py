@@ -185,6 +185,7 @@ def best_of(name: str, seed: int, budget: int) -> float:
     return max(map(smooth, finish(make_strategy(name, smooth_space(), seed=seed, budget=budget), smooth)))
 
 
+@pytest.mark.slow
 def test_it_finds_far_better_genomes_than_random_search() -> None:
     ours = [best_of("surrogate", seed, 40) for seed in range(3)]
     assert all(best > best_of("random", seed, 40) for seed, best in enumerate(ours))
