@@ -118,6 +118,7 @@ def test_a_signal_stops_a_search_in_an_orderly_way(stopped: StoppedRun, number: 
     assert resume_command(stderr) == ["resume", str(stopped.folder)]
 
 
+@pytest.mark.slow
 def test_a_time_budget_stops_a_search_in_an_orderly_way(stopped: StoppedRun) -> None:
     returned, stderr = stopped.stops["time budget"]
     assert returned == 75
@@ -125,6 +126,7 @@ def test_a_time_budget_stops_a_search_in_an_orderly_way(stopped: StoppedRun) -> 
     assert resume_command(stderr) == ["resume", str(stopped.folder)]
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_in_every_way_ends_with_the_same_tables(
     stopped: StoppedRun, uninterrupted: Path
 ) -> None:

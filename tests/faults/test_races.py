@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import evo
 from evo.record.journal import Journal
 from tests.command import environment
