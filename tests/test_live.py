@@ -385,3 +385,17 @@ def test_the_state_of_a_run_is_printed(width: int | None) -> None:
     assert "stopped" in text
     assert genome_text(progress.run, 1) in " ".join(text.replace("│", " ").split())
     assert "\x1b" not in text
+
+
+def test_a_leader_that_fails_when_its_training_is_continued_leads_no_longer() -> None:
+    run = Run.create(make_settings())
+    progress = Progress(run, 4)
+    parts = [(0, 10, 0.9), (1, 10, 0.5), (0, 30, None)]
+    for number, until, fitness in parts:
+        run.record_proposal(replace(individual(number, x=number / 10), until=until))
+        status = "partial" if fitness is not None else "diverged"
+        run.record(replace(evaluation(number, fitness, steps_trained=until), status=status))
+        progress.take(run.evaluations[number, 0])
+    assert progress.best is not None
+    assert progress.best.individual == run.best.id == 1
+    assert run.trainings == 3

@@ -12,7 +12,7 @@ import pytest
 
 import evo
 from evo.errors import ConfigurationError, RunError
-from evo.individual import CurvePoint, Evaluation, Individual
+from evo.individual import CurvePoint, Evaluation, Individual, ranking
 from evo.record.folder import check_output, free_output, prune_states
 from evo.record.journal import _encode
 from evo.record.run import Run
@@ -591,7 +591,9 @@ def test_a_continued_training_is_one_row_and_all_its_parts_are_results(tmp_path:
 
 def test_whole_trainings_rank_before_paused_ones_and_these_by_how_far_they_came() -> None:
     run = continued()
-    assert [(entry.id, entry.fitness) for entry in run.ranked()] == [(0, 0.1), (1, 0.2), (3, 0.9), (2, 0.6)]
+    order = ranking(run.individuals, run.proposals, run.evaluations)
+    assert order == [(0, (0.1,)), (1, (0.2,)), (3, (0.9,)), (2, (0.6,))]
+    assert [entry.id for entry in run.ranked()] == list(run.hall_of_fame["individual"]) == [0], "only whole trainings"
     assert run.best.id == 0
     run.record_generation(0, [1, 0])
     run.record_generation(1, [2, 3])

@@ -71,9 +71,8 @@ def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Consol
     for (name, individual), genome in genomes.items():
         console.print(f"{name} #{individual}: {genome}", markup=False)
     for name, run in runs.items():
-        evaluations = run.search_evaluations
-        seconds = sum(evaluation.seconds for evaluation in evaluations)
-        console.print(f"{name}: {len(evaluations)} trainings, {seconds:.1f} s", markup=False)
+        seconds = sum(evaluation.seconds for evaluation in run.search_evaluations)
+        console.print(f"{name}: {run.trainings} trainings, {seconds:.1f} s", markup=False)
 
 
 def _print_groups(grouping: Grouping, console: Console) -> None:

@@ -157,6 +157,9 @@ class Progress:
             if first is not None and first.succeeded:
                 individual, known = self.run.individuals[number], list(self._fitnesses[number].values())
                 self._standings[number] = *standing(individual, known, turns[number], first.paused_at), -number
+            else:  # also of a paused training that led, and failed when it was continued
+                self._standings.pop(number, None)
+        self.best = None
         if self._standings:
             number = max(self._standings, key=self._standings.__getitem__)
             fitnesses = [fitness for fitness in self._fitnesses[number].values() if fitness is not None]

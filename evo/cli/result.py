@@ -51,7 +51,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
     console = console or output_console()
     best = run.best
     genes = [(name, printable(short(run.space.genes[name].to_text(value)))) for name, value in best.config.items()]
-    title = f"Best of {len(run.search_evaluations)} {noun_of(run)}"
+    title = f"Best of {run.trainings} {noun_of(run)}"
     worth, interval = _worth(run)
     _print_box(console, title, [("", [("individual", str(best.id)), *genes]), ("", worth), ("", _cost(run))], interval)
     if run.settings.fitness == "test":
@@ -146,7 +146,7 @@ def _cost(run: Run) -> Rows:
     """Return what a run took, and what failed."""
     everything = [*run.search_evaluations, *run.finalist_evaluations]
     finalists = len(run.finalist_evaluations)
-    count = f"{len(run.search_evaluations)}{f' + {finalists} of the finalists' if finalists else ''}"
+    count = f"{run.trainings}{f' + {finalists} of the finalists' if finalists else ''}"
     seconds = sum(evaluation.seconds for evaluation in everything)
     rows = [
         (noun_of(run), count),

@@ -67,7 +67,7 @@ def print_table1(run: Run) -> None:
 def nothing_complete(run: Run) -> str:
     """Return why a run has no result: the causes of its failures, the most frequent first."""
     reasons = Counter(f"{evaluation.status}: {evaluation.error}" for evaluation in run.search_evaluations)
-    heading = f"none of {len(run.search_evaluations)} trainings was complete (all rows: {run.path}/evaluations.csv):"
+    heading = f"none of {run.trainings} trainings was complete (all rows: {run.path}/evaluations.csv):"
     return listed([f"{count} × {reason}" for reason, count in reasons.most_common(5)], heading)
 
 

@@ -187,8 +187,11 @@ def _first_to_try(run: Run) -> range:
 
 def _failures(run: Run, individuals: range) -> list[Evaluation]:
     """Return the evaluations that failed; divergence is not a failure."""
-    found = [run.evaluations[number, 0] for number in individuals if (number, 0) in run.evaluations]
-    return [evaluation for evaluation in found if evaluation.status in FAILURES]
+    first: dict[int, Evaluation] = {}  # of a training that was continued, its first part
+    for evaluation in run.results:
+        if evaluation.individual in individuals and not evaluation.replicate:
+            first.setdefault(evaluation.individual, evaluation)
+    return [evaluation for evaluation in first.values() if evaluation.status in FAILURES]
 
 
 def _check_first_results(run: Run, first: range) -> None:

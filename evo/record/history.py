@@ -127,6 +127,11 @@ class History:
         return [self.evaluations[key] for key in sorted(self.evaluations) if phase_of(key[1]) == "search"]
 
     @property
+    def trainings(self) -> int:
+        """How many trainings the search has done: each part of a continued one counts, as it does for the budget."""
+        return sum(phase_of(evaluation.replicate) == "search" for evaluation in self.results)
+
+    @property
     def finalist_evaluations(self) -> list[Evaluation]:
         """The trainings of the current finalists on new seeds, best finalist first."""
         keys = [
@@ -155,10 +160,11 @@ class History:
     def ranked(self) -> list[RankedIndividual]:
         """Return the individuals whose evaluation did not fail, best first; of equal genomes only the first.
 
-        Fully trained genomes come first, then paused ones by how far they were trained (see `standing`).
+        Paused trainings, by how far they went (see `standing`), only if no genome was fully trained.
         """
         order = ranking(self.individuals, self.proposals, self.evaluations)
-        return [self._entry(number, fitnesses) for number, fitnesses in order]
+        entries = [self._entry(number, fitnesses) for number, fitnesses in order]
+        return [entry for entry in entries if entry.evaluation.complete] or entries
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
         replicates = fitnesses if len(fitnesses) > 1 else ()
@@ -183,7 +189,7 @@ class History:
         Raises:
             RunError: Every evaluation failed.
         """
-        if self.winner is not None:
+        if self.winner is not None and self.evaluations[self.winner, 0].succeeded:
             return self.entry(self.winner)
         ranking = self.ranked()
         if not ranking:

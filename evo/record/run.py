@@ -286,7 +286,7 @@ class Run(History):
 
     def __repr__(self) -> str:
         where = self.path or "in memory"
-        return f"Run({where}: {len(self.search_evaluations)} evaluations, space {self.settings.space_name!r})"
+        return f"Run({where}: {self.trainings} evaluations, space {self.settings.space_name!r})"
 
     def plot(self) -> dict[str, Figure]:
         """Return the figures of `evo report` by name; a notebook shows one at the end of a cell."""
@@ -300,7 +300,7 @@ class Run(History):
 
     def _repr_html_(self) -> str:
         """Return the hall of fame as a table, for notebooks."""
-        counts = f"{len(self.search_evaluations)} evaluations"
+        counts = f"{self.trainings} evaluations"
         failed = sum(not evaluation.succeeded for evaluation in self.search_evaluations)
         facts = [self.settings.strategy, counts, *([f"{failed} failed"] if failed else [])]
         facts.append(f"winner: individual {self.winner}" if self.winner is not None else "no winner named")

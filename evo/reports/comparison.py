@@ -123,7 +123,7 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
         "winner": entry.id == run.winner,
         "fitness_on": "objective" if settings.objective is not None else f"{settings.fitness} set",
         **{"strategy": settings.strategy, "run_seed": settings.seed, "space": settings.space_name},
-        "trainings": len(run.search_evaluations),
+        "trainings": run.trainings,
         "seconds": _seconds(run.search_evaluations),
         "finalist_trainings": len(run.finalist_evaluations),
         "finalist_seconds": _seconds(run.finalist_evaluations),

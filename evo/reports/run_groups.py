@@ -219,7 +219,7 @@ def _group(title: str, problem: int, runs: Mapping[str, Run], outcome: str) -> G
     mean = mean_estimate(outcomes, fitness_bounds(next(iter(members.values())).settings))
     searches = [run.search_evaluations for run in members.values()]
     seconds = statistics.fmean(sum(evaluation.seconds for evaluation in search) for search in searches)
-    cost = statistics.fmean(map(len, searches)), round(seconds, 1)
+    cost = statistics.fmean(run.trainings for run in members.values()), round(seconds, 1)
     return Group(title, problem, tuple(members), seeds, outcome, outcomes, mean, *cost)
 
 
