@@ -9,7 +9,7 @@
 
 What follows "--" goes to pytest: `probe ... -- -m ""`. A probe runs the suite once, with a call of `hit` before the
 line of each fault, and so learns which tests reach it; only these, and then the others of their files, run once the
-fault is planted. A failure counts if the test fails a second time, alone with those that failed beside it; so does a
+fault is planted. A failure counts if the test fails again when only the failed tests are repeated; so does a
 run that takes far too long. Nothing is written in a checkout: copies in --scratch are changed.
 """
 
@@ -40,7 +40,7 @@ from benchmarks.faults.plugin import LOG, SELECTION
 PATIENCE = 240.0
 """Seconds that tests may take beside twice what they took without a fault."""
 FIRST = 40
-"""So many tests, the shortest, run with each fault alone."""
+"""How many tests, the shortest ones, run with each fault by itself."""
 FIRST_SECONDS = 60.0
 """What they may take without a fault."""
 PASSED = (0, 5)
@@ -152,7 +152,7 @@ def file_of(test: str) -> str:
     return test.partition("::")[0]
 
 
-def alone(
+def found_alone(
     copy: Copy, fault: Fault, tests: list[str], seconds: dict[str, float], arguments: list[str]
 ) -> dict[str, object] | None:
     """Plant a fault and run tests until one fails twice: what failed, or None if all pass."""
@@ -202,10 +202,11 @@ def by_file(tests: Iterable[str], seconds: dict[str, float]) -> list[str]:
 def find_all(
     copies: list[Copy], faults: list[Fault], reached: dict[str, Any], arguments: list[str], output: Path
 ) -> None:
-    """Find out which faults the suite finds; go on with what the output has.
+    """Find out which faults the suite finds; faults that are in the output already are skipped.
 
-    The shortest tests that reach a fault run with it alone. Then all faults that they did not find are planted at once,
-    and all other tests run that reach one or are in a file of one that does; those that fail run with each fault alone.
+    The shortest tests that reach a fault run with it planted by itself. Then all faults that they did not find are
+    planted at once, and the other tests run that reach one of them or share a file with one that does. Tests that fail
+    are repeated with each fault by itself.
     """
     rows = {row["id"]: row for row in map(json.loads, output.open())} if output.exists() else {}
     seconds, lock, free = reached["seconds"], threading.Lock(), queue.SimpleQueue[Copy]()
@@ -232,7 +233,7 @@ def find_all(
         part = part[: max(1, sum(end <= FIRST_SECONDS for end in ends))]
         left[fault.id] = sorted(set(left[fault.id]).difference(part))
         copy = free.get()
-        found = alone(copy, fault, part, seconds, arguments)
+        found = found_alone(copy, fault, part, seconds, arguments)
         free.put(copy)
         settle(fault, found)
 
