@@ -40,7 +40,7 @@ class Individual:
     Attributes:
         id: Counts the individuals of a run from 0.
         genome: Active genes only, in the order of the search space. Layer lists are tuples of int.
-        generation: The generation it was proposed in, from 0.
+        generation: The generation it was proposed in, from 0. Each part of a continued training has its own.
         parents: Ids of the individuals it was made from; empty for a sampled one.
         operator: What made it: "initial", "random", "crossover", "mutation", "crossover+mutation", …
         strategy_parameters: What evolves along with the genome (self-adaptive mutation strengths), or what a

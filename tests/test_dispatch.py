@@ -567,6 +567,19 @@ def test_only_whole_trainings_teach_what_trainings_cost() -> None:
     assert dispatch._cost.trainings == 0, "a failure took the time that it took"
 
 
+def test_finalists_of_a_search_of_free_steps_cost_what_the_best_checkpoint_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learned: list[Any] = []
+    monkeypatch.setattr(CostModel, "learn", lambda self, config, seconds: learned.append(config["steps"]))
+    run = make_run(genome(60), free_steps=True, dataset=DATASET)
+    found = replace(outcome(Task(0, 0, 1, genome(60))), status="complete", fitness=0.5, steps_trained=20)
+    run.record(found)
+    run.record(replace(found, replicate=101, phase="finalist"))
+    cost_of(run, Twins(run))
+    assert learned == [60, 20]
+
+
 def test_only_the_first_part_of_a_paused_training_teaches_what_trainings_cost() -> None:
     def part(task: Task) -> Evaluation:
         found = outcome(Task(task.individual, 0, 1, {**task.config, "steps": task.until or 0}))

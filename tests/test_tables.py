@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,6 +116,29 @@ def test_generations_summarise_their_population(run: Run) -> None:
     assert first["std"] == pytest.approx(0.35)
     assert 0 < first["diversity"] < 1
     assert (second["evaluations"], second["best"], second["min"]) == (2, 0.9, 0.4)
+
+
+def test_a_continued_training_counts_in_the_generation_of_each_part() -> None:
+    run = Run.create(make_settings())
+    first = replace(individual(0), until=10)
+    parts = [first, individual(1), replace(first, until=20, generation=1)]
+    results = [
+        evaluation(0, 0.3, seconds=2.0),
+        evaluation(1, 0.2, seconds=1.0),
+        evaluation(0, 0.6, seconds=7.0, seconds_before=2.0),
+    ]
+    results[0] = replace(results[0], status="partial", steps_trained=10)
+    for proposal, result in zip(parts, results, strict=True):
+        run.record_proposal(proposal)
+        run.record(result)
+    run.record_generation(0, [0, 1])
+    run.record_generation(1, [0])
+    assert list(run.populations["fitness"]) == [0.3, 0.2, 0.6]
+    rows = run.generation_table.to_dict("records")
+    assert [row["evaluations"] for row in rows] == [2, 1]
+    assert [row["seconds"] for row in rows] == [3.0, 5.0]
+    assert [row["max"] for row in rows] == [0.3, 0.6]
+    assert [row["best"] for row in rows] == [0.2, 0.6], "a paused training leads no whole one"
 
 
 def test_curves_have_one_row_a_point(run: Run) -> None:

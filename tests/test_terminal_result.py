@@ -7,6 +7,7 @@ import math
 import re
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,15 @@ def test_the_clock_counts_neither_pauses_nor_anything_twice() -> None:
     evaluations = [evaluation(0, 0.5, started=started, seconds=seconds) for started, seconds in reversed(times)]
     assert busy_seconds(evaluations) == pytest.approx(6.0 + 2.0)
     assert busy_seconds([]) == 0.0
+
+
+def test_the_clock_counts_every_part_of_a_training_that_was_paused_and_continued() -> None:
+    run = Run.create(make_settings(finalists=0))
+    for until, start, seconds, before in ((10, 100.0, 3.0, 0.0), (20, 500.0, 8.0, 3.0)):
+        run.record_proposal(replace(individual(0), until=until))
+        result = evaluation(0, 0.5, started=start, seconds=seconds, seconds_before=before)
+        run.record(result if until == 20 else replace(result, status="partial", steps_trained=until))
+    assert "on the clock, while training 8.0 s" in " ".join(printed(print_result, run, None).split())
 
 
 def test_the_clock_counts_only_the_last_part_of_a_training_that_was_resumed() -> None:

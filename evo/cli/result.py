@@ -145,13 +145,15 @@ def _worth(run: Run) -> tuple[Rows, bool]:
 def _cost(run: Run) -> Rows:
     """Return what a run took, and what failed."""
     everything = [*run.search_evaluations, *run.finalist_evaluations]
+    counted = {(evaluation.individual, evaluation.replicate) for evaluation in everything}
+    parts = [result for result in run.results if (result.individual, result.replicate) in counted]
     finalists = len(run.finalist_evaluations)
     count = f"{run.trainings}{f' + {finalists} of the finalists' if finalists else ''}"
     seconds = sum(evaluation.seconds for evaluation in everything)
     rows = [
         (noun_of(run), count),
         ("time of training in all", duration_text(seconds)),
-        ("on the clock, while training", duration_text(busy_seconds(everything))),
+        ("on the clock, while training", duration_text(busy_seconds(parts))),
     ]
     failed = [evaluation for evaluation in everything if not evaluation.succeeded]
     if failed:

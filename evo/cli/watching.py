@@ -62,7 +62,7 @@ class Follower:
         self._settings_seen = _stamp(self._settings_file)
         self._file, self._size = _stamp(self._journal)[:2], -1
         self.run = run = Run.load(self._path)
-        began = min((entry.started for entry in run.evaluations.values() if entry.started), default=None)
+        began = min((result.started for result in run.results if result.started), default=None)
         self.progress = Progress(run, total_of(run), began)
         self.progress.work(_stage_of(run), 0)
         self._judged, self._predict_after = -1, -math.inf
@@ -101,7 +101,7 @@ class Follower:
             progress.ended = None
             return ""
         progress.work(progress.stage, 0)
-        progress.ended = max((entry.ended for entry in run.evaluations.values() if entry.started), default=None)
+        progress.ended = max((result.ended for result in run.results if result.started), default=None)
         events = len(run.proposals) + len(run.results) + len(run.tests)
         if events != self._judged:  # it replays the whole run
             self._judged, progress.finished = events, is_finished(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -130,6 +130,10 @@ class Setup(ABC):
         Raises:
             ConfigurationError: Something that was asked for is not available here.
         """
+
+    def decided(self, facts: Mapping[str, Any]) -> Setup:
+        """Return the setup as the facts of the first worker have it, for all others; by default, as it is."""
+        return self
 
     def batch(self, first: Task, waiting: Sequence[Task]) -> list[Task]:
         """Return the tasks that one worker should evaluate together; by default only `first`.

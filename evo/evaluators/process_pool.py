@@ -54,11 +54,10 @@ class ProcessPoolEvaluator(WorkersEvaluator):
 
     def __init__(self, setup: Setup, workers: int, timeout: float | None = None):
         super().__init__(setup, timeout)
-        self._setup, self._count = setup, workers
+        self._count = workers
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Process] = []
         self._failed_starts = 0
-        self._facts: dict[str, Any] | None = None
         self._hint = MAIN_HINT if setup.needs_main else ""
 
     def start(self) -> dict[str, Any]:
@@ -150,7 +149,7 @@ class ProcessPoolEvaluator(WorkersEvaluator):
             return False
         if kind == "ready":
             if self._facts is None:
-                self._facts = content
+                self._decide(content)
                 self._planner.limit_memory(content.get("free_memory", math.inf))
             worker.ready, self._failed_starts = True, 0
         elif kind == "error":

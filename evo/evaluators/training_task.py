@@ -64,7 +64,6 @@ class TrainingSetup(Setup):
     data_dir: str | None = None
 
     def decided(self, facts: Mapping[str, Any]) -> TrainingSetup:
-        """Return the setup with device, precision and engine as one worker's facts have them, for all others."""
         return replace(self, device=facts["device"], precision=facts["precision"], engine=facts["engine"])
 
     def batch(self, first: Task, waiting: Sequence[Task]) -> list[Task]:

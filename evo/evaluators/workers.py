@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from evo.evaluators.base import Evaluator, Setup, Task, TaskKey, failure
 from evo.evaluators.planner import Planner
@@ -72,10 +73,15 @@ class WorkersEvaluator(Evaluator):
     """
 
     def __init__(self, setup: Setup, timeout: float | None):
-        self._timeout = timeout
-        self._planner = Planner(setup.batch)
+        self._setup, self._timeout = setup, timeout
+        self._facts: dict[str, Any] | None = None
+        self._planner = Planner(lambda first, waiting: self._setup.batch(first, waiting))
         self._finished: deque[Evaluation] = deque()
         self._losses: Counter[TaskKey] = Counter()
+
+    def _decide(self, facts: dict[str, Any]) -> None:
+        """Learn the facts of the search, which all workers follow from now on."""
+        self._facts, self._setup = facts, self._setup.decided(facts)
 
     @abstractmethod
     def _all_workers(self) -> Sequence[Worker]:

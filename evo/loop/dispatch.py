@@ -164,7 +164,9 @@ def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> 
     if not evaluation.succeeded or evaluation.shared_with is not None:
         return
     individual = run.individuals[evaluation.individual]
-    if evaluation.phase != "search" or (individual.until is None and not twins.has_begun(individual)):
+    if evaluation.phase != "search":
+        model.learn(run.config_of(individual.id), evaluation.seconds)
+    elif individual.until is None and not twins.has_begun(individual):
         model.learn(individual.config, evaluation.seconds)
     elif individual.until is not None and evaluation.status == "partial" and not evaluation.seconds_before:
         model.learn(_trained_now(individual), evaluation.seconds)

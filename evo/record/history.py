@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,6 +50,8 @@ class History:
         self.generations: dict[int, tuple[int, ...]] = {}
         self.finalists: tuple[int, ...] = ()
         self.winner: int | None = None
+        self._parts: defaultdict[tuple[int, int], list[Evaluation]] = defaultdict(list)
+        self._proposed: defaultdict[tuple[int, int], list[Individual]] = defaultdict(list)
         self.tests: dict[tuple[int, int], dict[str, Any]] = {}
 
     def take(self, event: Event) -> None:
@@ -63,11 +66,14 @@ class History:
                 if "settings" in event and not self.settings.began_as(event["settings"]):
                     raise ValueError("it began with other settings than settings.json holds (seed, space, strategy, …)")
             case "proposal":
-                self.proposals.append(self._proposed(Individual.from_dict(event["individual"])))
+                proposal = self._known_or_new(Individual.from_dict(event["individual"]))
+                self.proposals.append(proposal)
+                self._proposed[proposal.id, proposal.replicate].append(proposal)
             case "evaluation":
                 evaluation = Evaluation.from_dict(event["evaluation"])
                 self._check_known(evaluation.individual)
                 self.results.append(evaluation)
+                self._parts[evaluation.individual, evaluation.replicate].append(evaluation)
                 self.evaluations[evaluation.individual, evaluation.replicate] = evaluation
             case "generation":
                 self._check_known(*event["members"])
@@ -84,12 +90,13 @@ class History:
                 self._check_known(event["individual"])
                 self.tests[event["individual"], int(event["replicate"])] = event
 
-    def _proposed(self, individual: Individual) -> Individual:
+    def _known_or_new(self, individual: Individual) -> Individual:
         """Return a proposal that was recorded; a new individual is added to the others."""
         if individual.replicate or self._continues(individual):
             self._check_known(individual.id)
             known = self.individuals[individual.id]
-            return replace(known, replicate=individual.replicate, until=individual.until)
+            changes = {name: getattr(individual, name) for name in ("generation", "replicate", "until")}
+            return replace(known, **changes)
         if individual.id != len(self.individuals):
             raise RunError(f"journal: proposal {individual.id} follows proposal {len(self.individuals) - 1}")
         bound = self.settings.strategy not in LEAVE_BOUNDS
@@ -149,13 +156,21 @@ class History:
 
     def unevaluated(self) -> list[Individual]:
         """Return the proposals that have no result yet. The parts of a training have theirs one after another."""
-        known = Counter((result.individual, result.replicate) for result in self.results)
+        known = Counter({key: len(parts) for key, parts in self._parts.items()})
         waiting = []
         for proposal in self.proposals:
             known[proposal.id, proposal.replicate] -= 1
             if known[proposal.id, proposal.replicate] < 0:
                 waiting.append(proposal)
         return waiting
+
+    def parts(self, individual: int, replicate: int = 0) -> Iterator[tuple[Individual, Evaluation]]:
+        """Yield the results of a training, each with its proposal: one a part if it was paused and continued.
+
+        A configuration that is listed, not proposed, stands for its own proposal.
+        """
+        key = individual, replicate
+        return zip(self._proposed.get(key) or [self.individuals[individual]], self._parts[key], strict=False)
 
     def ranked(self) -> list[RankedIndividual]:
         """Return the individuals whose evaluation did not fail, best first; of equal genomes only the first.

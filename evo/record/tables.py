@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import pandas as pd
 
 from evo.files import replacing
-from evo.individual import RUNG, Evaluation, Genome
+from evo.individual import RUNG, Evaluation, Genome, Individual
 from evo.record.history import HALL_OF_FAME, History
 
 COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
@@ -37,9 +37,14 @@ def evaluations_table(run: History) -> pd.DataFrame:
 
 
 def populations_table(run: History) -> pd.DataFrame:
-    """Return who was in which population: generation, slot, individual, fitness."""
+    """Return who was in which population: generation, slot, individual, fitness (see `fitness_in`)."""
     rows = [
-        {"generation": generation, "slot": slot, "individual": individual, "fitness": _fitness(run, individual)}
+        {
+            "generation": generation,
+            "slot": slot,
+            "individual": individual,
+            "fitness": fitness_in(run, generation, individual),
+        }
         for generation, members in sorted(run.generations.items())
         for slot, individual in enumerate(members)
     ]
@@ -50,21 +55,26 @@ def generations_table(run: History) -> pd.DataFrame:
     """Return one row per generation.
 
     `best` is the best fitness so far, races left out; mean, std (population's), min and max are over the members of
-    the population; `seconds` is the sum of the trainings' times.
+    the population; `seconds` is the sum of the trainings' times. Each part of a continued training counts in the
+    generation that proposed it.
     """
     columns = ["generation", "evaluations", "best", "mean", "std", "min", "max", "diversity", "seconds"]
-    trained: dict[int, list[Evaluation]] = defaultdict(list)
-    for evaluation in run.search_evaluations:
-        trained[run.individuals[evaluation.individual].generation].append(evaluation)
+    trained: defaultdict[int, list[tuple[Individual, Evaluation]]] = defaultdict(list)
+    seconds: defaultdict[int, float] = defaultdict(float)
+    for last in run.search_evaluations:
+        before = 0.0
+        for proposal, evaluation in run.parts(last.individual, last.replicate):
+            trained[proposal.generation].append((proposal, evaluation))
+            seconds[proposal.generation] += evaluation.seconds - before
+            before = evaluation.seconds
     rows: list[dict[str, Any]] = []
     best: list[tuple[bool, float]] = []  # a paused training is never better than a whole one
-    # A race evaluates genomes again that were proposed long before: their own generation did not find them.
-    raced = {(entry.id, entry.replicate) for entry in run.proposals if entry.replicate}
     for generation, members in sorted(run.generations.items()):
+        # A race evaluates genomes again that were proposed long before: their own generation did not find them.
         found = [
-            (e.complete, e.fitness)
-            for e in trained[generation]
-            if e.succeeded and e.fitness is not None and (e.individual, e.replicate) not in raced
+            (evaluation.complete, evaluation.fitness)
+            for proposal, evaluation in trained[generation]
+            if evaluation.succeeded and evaluation.fitness is not None and not proposal.replicate
         ]
         best = sorted(best + found)[-1:]
         rows.append(
@@ -72,16 +82,16 @@ def generations_table(run: History) -> pd.DataFrame:
                 "generation": generation,
                 "evaluations": len(trained[generation]),
                 "best": best[0][1] if best else None,
-                **population_figures(run, members),
-                "seconds": sum(evaluation.seconds for evaluation in trained[generation]),
+                **population_figures(run, generation, members),
+                "seconds": seconds[generation],
             }
         )
     return _frame(rows, columns)
 
 
-def population_figures(run: History, members: Sequence[int]) -> dict[str, float | None]:
+def population_figures(run: History, generation: int, members: Sequence[int]) -> dict[str, float | None]:
     """Return mean, std (the population's), min and max of the members' fitness, and the diversity of their genomes."""
-    known = [value for value in (_fitness(run, member) for member in members) if value is not None]
+    known = [value for member in members if (value := fitness_in(run, generation, member)) is not None]
     return {
         "mean": statistics.fmean(known) if known else None,
         "std": statistics.pstdev(known) if known else None,
@@ -219,9 +229,15 @@ def _gene_cells(run: History, genome: Genome) -> dict[str, Any]:
     }
 
 
-def _fitness(run: History, individual: int) -> float | None:
-    evaluation = run.evaluations.get((individual, 0))
-    return evaluation.fitness if evaluation is not None and evaluation.succeeded else None
+def fitness_in(run: History, generation: int, individual: int) -> float | None:
+    """Return the fitness of a population's member; None if its training failed.
+
+    If its training was continued in a later generation, it is what had been reached by the end of this one.
+    """
+    parts = list(run.parts(individual))
+    until_then = [evaluation for proposal, evaluation in parts if proposal.generation <= generation]
+    reached = [*(evaluation for _, evaluation in parts[:1]), *until_then]
+    return reached[-1].fitness if reached and reached[-1].succeeded else None
 
 
 def _frame(rows: Iterable[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

@@ -164,7 +164,7 @@ def _unfit(run: Run) -> str:
     """Return why a run takes no part in a comparison of groups; nothing if it does."""
     if run.settings.strategy == LISTED:
         return "searched nothing"
-    if not run.ranked():
+    if not any(entry.evaluation.complete for entry in run.ranked()):
         return "has no complete training"
     if not is_finished(run):
         return "is not finished"

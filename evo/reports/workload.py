@@ -103,16 +103,18 @@ class Timeline(NamedTuple):
 
 def timeline_of(data: SearchData) -> Timeline | None:
     """Return the timeline of a search; None where the trainings with a known start took hardly any time."""
-    table = data.evaluations
-    table = table[(table["started"].astype(str) != "") & (table["seconds"] > 0) & (table["worker"].astype(str) != "")]
-    if table["seconds"].sum() < SHORTEST:
+    names = ("individual", "replicate", "worker", "status", "fitness")
+    # The tables have only the last part of a continued training. What was trained before an interruption lies at an
+    # unknown time before `started`.
+    spans = pd.DataFrame(
+        {**{name: getattr(part, name) for name in names}, "start": part.started, "end": part.ended}
+        for part in data.run.results
+        if part.phase == "search" and part.started and part.worker and part.ended > part.started
+    )
+    if not len(spans) or (spans["end"] - spans["start"]).sum() < SHORTEST:
         return None
-    started = pd.to_datetime(table["started"], utc=True, format="ISO8601")
-    start = (started - started.min()).dt.total_seconds().astype(float)
-    # What was trained before an interruption lies at an unknown time before `started`.
-    end = start + table["seconds"].astype(float) - table["seconds_before"].astype(float)
-    spans = table[["individual", "replicate", "worker", "status", "fitness"]].assign(start=start, end=end)
     spans = spans.sort_values("start", kind="stable").reset_index(drop=True)
+    spans[["start", "end"]] -= spans["start"].min()
     gaps = (spans["start"] - spans["end"].cummax().shift(1)).fillna(0.0)
     paused = gaps.where(gaps > PAUSE, 0.0)
     spans["start"] -= paused.cumsum()

@@ -302,9 +302,9 @@ class Strategy(ABC):
         if draft.again is not None:
             replicate = 1 + max(proposal.replicate for proposal in self.proposals if proposal.id == draft.again)
             return replace(self.individuals[draft.again], replicate=replicate, until=draft.until)
-        if draft.further is not None:
-            return replace(self.individuals[draft.further], until=draft.until)
         generation = self.generation_of(len(self.proposals))
+        if draft.further is not None:
+            return replace(self.individuals[draft.further], generation=generation, until=draft.until)
         origin = draft.parents, draft.operator, draft.strategy_parameters
         return Individual(len(self.individuals), draft.genome, generation, *origin, until=draft.until)
 

@@ -53,7 +53,7 @@ class Scalars:
             values = self._of_search(evaluation) if kind == "search" else {"fitness": evaluation.fitness}
             yield from self._named(kind, self._steps[kind], {**values, "loss": evaluation.loss})
         for generation, members in self._unread("generations", self._run.generations.items()):
-            yield from self._named("generation", generation, population_figures(self._run, members))
+            yield from self._named("generation", generation, population_figures(self._run, generation, members))
         for test in self._unread("tests", self._run.tests.values()):
             yield from self._named("finalists", self._read["tests"], {"test_accuracy": test.get("test_accuracy")})
 

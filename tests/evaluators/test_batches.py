@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,21 @@ SIZE = 3
 
 @dataclass(frozen=True)
 class Threes(Setup):
-    """Evaluates up to three tasks together and notes every batch; a task's `trouble` happens when it is its turn.
+    """Evaluates up to three tasks together, once it knows its engine, and notes every batch.
 
-    `trouble` is "kill" or "exit" for the end of the process, "raise" for an exception, "hang" until the stop, and
-    "memory" for a status; each only where the task is not the only one of its batch.
+    A task's `trouble` happens when it is its turn: "kill" or "exit" for the end of the process, "raise" for an
+    exception, "hang" until the stop, and "memory" for a status; each only where the task is not the only one of its
+    batch.
     """
 
     folder: Path
+    engine: str = "auto"
+
+    def decided(self, facts: Mapping[str, Any]) -> Threes:
+        return replace(self, engine=facts["engine"])
 
     def batch(self, first: Task, waiting: Sequence[Task]) -> list[Task]:
-        return [first, *waiting][:SIZE]
+        return [first] if self.engine == "auto" else [first, *waiting][:SIZE]
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         def evaluate(tasks: Sequence[Task]) -> Iterator[Evaluation]:

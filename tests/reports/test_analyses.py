@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from evo.reports.lineage import changes_table, lineage_of, operators_table
 from evo.reports.search_data import SearchData, not_dominated
 from evo.reports.workload import PAUSE, failures_table, outcomes_table, seconds_by_generation, timeline_of
 from tests.reports.runs import line_of, search, space_of_kinds, written_by_hand
+from tests.test_run import individual, make_settings
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +236,21 @@ def test_a_training_that_was_resumed_stands_in_the_timeline_with_its_last_part_a
     assert timeline is not None
     assert list(timeline.spans["end"]) == pytest.approx([2.0, 5.0, 6.0])
     assert (timeline.wall, timeline.workers, timeline.utilisation) == (6.0, 1, 1.0)
+
+
+def test_every_part_of_a_training_that_was_paused_stands_in_the_timeline() -> None:
+    proposals = [replace(individual(0), until=3), individual(1), replace(individual(0), until=9)]
+    first = Evaluation(0, 0, 0, "partial", 0.4, steps_trained=3, seconds=2.0, worker="main", started=1.7e9)
+    other = Evaluation(1, 0, 1, "complete", 0.3, seconds=1.0, worker="main", started=1.7e9 + 2)
+    last = Evaluation(0, 0, 0, "complete", 0.5, seconds=6.0, seconds_before=2.0, worker="main", started=1.7e9 + 3)
+    run = Run.create(make_settings())
+    for proposal, result in zip(proposals, (first, other, last), strict=True):
+        run.record_proposal(proposal)
+        run.record(result)
+    timeline = timeline_of(SearchData("run", run))
+    assert timeline is not None
+    assert list(timeline.spans["individual"]) == [0, 1, 0]
+    assert list(timeline.spans["end"]) == pytest.approx([2.0, 3.0, 7.0])
 
 
 def test_starts_are_known_to_the_millisecond(tmp_path: Path) -> None:

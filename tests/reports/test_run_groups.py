@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from evo.record.run import Run
 from evo.reports.comparison import names_of
 from evo.reports.run_groups import TESTED, Group, Grouping, Pair, _pair, grouped
 from evo.reports.statistics import Estimate
+from tests.test_run import evaluation, individual, make_settings
 from tests.tracking.searches import StopAfter
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "y": evo.Float(0.0, 1.0)}, name="square")
@@ -157,8 +159,8 @@ def test_a_run_that_is_being_extended_does_not_stand_for_a_finished_one(tmp_path
 def with_tests(run: Run, accuracies: Sequence[float]) -> Run:
     """Return a run whose winner's trainings were measured on the test set."""
     own = [entry for entry in run.finalist_evaluations if entry.individual == run.winner]
-    for evaluation, accuracy in zip(own, accuracies, strict=True):
-        run.tests[evaluation.individual, evaluation.replicate] = {"test_accuracy": accuracy}
+    for entry, accuracy in zip(own, accuracies, strict=True):
+        run.tests[entry.individual, entry.replicate] = {"test_accuracy": accuracy}
     return run
 
 
@@ -195,6 +197,13 @@ def test_an_interval_alone_gives_no_verdict_on_groups_that_are_not_paired() -> N
     assert pair.better.low > 0.5
     assert pair.p_value > 0.05
     assert pair.sentence.endswith("neither is shown to be better.")
+
+
+def test_a_run_in_which_no_training_is_whole_is_left_out() -> None:
+    run = Run.create(make_settings(strategy="halving"))
+    run.record_proposal(individual(0))
+    run.record(replace(evaluation(0, 0.9), status="partial", steps_trained=10))
+    assert grouping_of([run]).notes == ("plain is left out of the statistics: it has no complete training.",)
 
 
 def test_an_unfinished_run_is_left_out(tmp_path: Path) -> None:

@@ -112,7 +112,9 @@ def test_a_promotion_continues_the_training_of_its_genome(halving: Make) -> None
                 assert (proposal.operator, proposal.parents) == ("promotion", (before.id,))
             else:
                 assert proposal.id == before.id
-                assert asdict(proposal) == asdict(before) | {"until": RUNGS[rung(proposal)]}
+                changed = {"until": RUNGS[rung(proposal)], "generation": proposal.generation}
+                assert asdict(proposal) == asdict(before) | changed
+                assert proposal.generation >= before.generation
         furthest[key(proposal)] = proposal
 
 

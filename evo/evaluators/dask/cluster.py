@@ -85,7 +85,7 @@ class DaskEvaluator(MembersEvaluator):
                 self._say(f"waiting for workers at {self._link.address}")
             elif count and waited > SILENT_SECONDS:
                 self._say(f"waiting for {count} workers to answer: they are reading the data, or are busy")
-        return self._decide()
+        return self._agreed()
 
     def submit(self, task: Task) -> None:
         if (path := task.checkpoint or task.weights or task.state) is not None:

@@ -94,11 +94,10 @@ class MembersEvaluator(WorkersEvaluator):
 
     def __init__(self, setup: Setup, timeout: float | None, notify: Notify, warn: Notify):
         super().__init__(setup, timeout)
-        self._setup, self._warn = setup, warn
+        self._warn = warn
         self._say = cache(notify)  # once each
         self._name = uuid.uuid4().hex
         self._members: dict[str, Member] = {}
-        self._facts: dict[str, Any] | None = None
         self._link: Link | None = None
         self._invitation: Invitation | None = None
         self._memories: set[str] = set()
@@ -167,8 +166,8 @@ class MembersEvaluator(WorkersEvaluator):
             raise ConfigurationError(listed([_refusal(answer) for answer in refusals], "no worker can take part:"))
         return False
 
-    def _decide(self) -> dict[str, Any]:
-        """Return the facts of the search, which all workers follow from now on.
+    def _agreed(self) -> dict[str, Any]:
+        """Return the facts of the search, in which all workers agree, and invite workers with them from now on.
 
         Raises:
             ConfigurationError: The workers differ in device, precision or engine. The first one to answer must not
@@ -184,12 +183,10 @@ class MembersEvaluator(WorkersEvaluator):
                 + "\nchoose one with --device, --precision and --engine"
             )
         [[first, *_]] = choices.values()
-        self._facts = first.facts
-        if hasattr(self._setup, "decided"):
-            self._setup = self._setup.decided(self._facts)
+        self._decide(first.facts)
         self._prepare()
         self._note()
-        return self._facts
+        return first.facts
 
     def _others_than(self, address: str) -> bool:
         """Return whether a worker at another address can do tasks, now or after its present one."""
