@@ -1,4 +1,4 @@
-"""A search on SLURM whose workers are batch jobs: `python search_on_jobs.py results/mlp` begins it or goes on with it.
+"""A search on SLURM whose workers are batch jobs: `python search_on_jobs.py results/mlp` starts or resumes it.
 
 The scheduler runs in this process, which needs one core and lives as long as the search: on a login node, or in a job
 of its own (search_on_jobs.sbatch). Worker jobs are short, so that they are started soon. Shortly before the end of its
@@ -50,7 +50,7 @@ class Log(SilentObserver):
 
 
 def main() -> int:
-    """Return the exit code of the command `evo`: 75 for a search that was stopped and can go on."""
+    """Return the exit code of the command `evo`: 75 for a search that was stopped and can be resumed."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("run", type=Path, help="the run folder")
     arguments.add_argument("--jobs", type=int, default=8, help="worker jobs at a time")
