@@ -52,7 +52,7 @@ def table1_figures(run: Run, extra: Mapping[str, Run]) -> dict[str, Figure]:
             axes.axhline(report, color="black", linestyle=":", linewidth=1, label=label)
         protocol = f"{training.setting_text(owner, genome)}; {training.seeds_text(len(curves))}"
         heading = training.wrapped(f"Figure {number}: {title}", protocol)
-        training.draw(axes, kind, curves, training.lines_of(owner, genome, kind), heading)
+        training.draw(axes, owner, genome, kind, curves, heading)
     if any(table.curves_of(run, row.genome) for row in rows if row.name in table.COMPARED[1:]):
         figures["dropout-and-batchnorm"] = _modes_figure(run)
     return figures

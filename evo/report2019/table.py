@@ -157,8 +157,7 @@ def spikes_sentence(table: pd.DataFrame) -> str:
 def conclusion(table: pd.DataFrame) -> list[str]:
     """Return whether the report's conclusion on dropout and batch norm holds, where its rows have been trained."""
     here = table[(table["part"] == "test") & (table["point"] == LAST_STEP) & table["row"].isin(COMPARED)]
-    here = here[here["ours"].notna()]
-    ours = {(row, how): value for row, how, value in zip(here["row"], here["measurement"], here["ours"], strict=True)}
+    ours = here.set_index(["row", "measurement"])["ours"].dropna()
     if len(ours) < 2 * len(COMPARED):
         return []
     said = {

@@ -110,8 +110,3 @@ def chosen_rows(names: Sequence[str]) -> list[Row]:
 
 def _plain(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
-
-
-def row_of(genome: Genome) -> Row | None:
-    """Return the row that a configuration is."""
-    return next((row for row in ROWS if row.genome == genome), None)

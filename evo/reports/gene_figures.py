@@ -96,13 +96,8 @@ def parallel_figure(data: SearchData) -> Figure:
 
 def _panels(features: Sequence[Feature], height: float, share: bool) -> tuple[Figure, list[Axes]]:
     """Return a figure with a panel for each feature."""
-    columns = min(COLUMNS, len(features))
-    rows = -(-len(features) // columns)
-    width = style.WIDTH if columns > 1 else 4.5
-    figure, grid = style.new_figure(height * rows + 0.5, rows, columns, width=width, sharey=share)
-    for axes in grid[len(features) :]:
-        axes.set_axis_off()
-    return figure, grid[: len(features)]
+    width = style.WIDTH if len(features) > 1 else 4.5
+    return style.new_grid(len(features), COLUMNS, height, room=0.5, width=width, sharey=share)
 
 
 def _side_by_side(feature: Feature) -> bool:

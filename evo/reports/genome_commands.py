@@ -27,18 +27,17 @@ def genome_text(run: Run, config: Genome) -> str:
         run: The run that it is from: its model, data and fixed settings.
         config: Gene values by name.
     """
-    fixed = run.space.training.model_dump()
+    fixed = run.space.training.model_dump(exclude_none=True)
     usual = TrainingSettings().model_dump()
     if run.settings.model is None or fixed["image_size"] != usual["image_size"]:  # it has no option
         return json.dumps(config)
     model = MODELS.get(run.settings.model)
-    known = fixed.keys() | (config if model is None else model.genes)
-    given = {name: value for name, value in fixed.items() if value is not None}
-    setting = {name: value for name, value in given.items() if name in NEEDED or value != usual[name]}
+    known = usual.keys() | (config if model is None else model.genes)
+    setting = {name: value for name, value in fixed.items() if name in NEEDED or value != usual[name]}
     setting |= {name: value for name, value in config.items() if name in known}
     words = ["evo", "train", "--model", run.settings.model]
     for name, value in setting.items():
-        words += _option(name, value, name in fixed or name in MODEL_OPTIONS)
+        words += _option(name, value, name in usual or name in MODEL_OPTIONS)
     return shlex.join([*words, *_data(run)])
 
 

@@ -47,8 +47,7 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     winners = {row["run"]: row for row in reversed(comparison.to_dict("records"))}
     names = ", ".join(entry.name for entry in data)
     sections = []
-    drawn, caption = progress_figure(data), progress_figure.__doc__
-    progress = picture(folder, "progress", f"Progress: {names}", caption, drawn)
+    progress = picture(folder, "progress", f"Progress: {names}", progress_figure.__doc__, progress_figure(data))
     for number, entry in enumerate(data, start=1):
         suffix = f"-{number}" if len(data) > 1 else ""
         pictures: dict[str, list[Block]] = defaultdict(list, {} if suffix else {"Progress": [progress]})

@@ -98,25 +98,23 @@ def _losses(matrices: Sequence[Floats], target: Floats, seed: int) -> tuple[Floa
     from sklearn.metrics import r2_score
     from sklearn.model_selection import KFold
 
-    columns = np.hstack(list(matrices))
-    ends = np.cumsum([matrix.shape[1] for matrix in matrices])
-    genes = [slice(end - matrix.shape[1], end) for end, matrix in zip(ends, matrices, strict=True)]
+    columns = np.hstack(matrices)
     losses, scores = [], []
     for fold, (train, test) in enumerate(KFold(FOLDS, shuffle=True, random_state=seed).split(columns)):
         forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=seed + fold)
         forest.fit(columns[train], target[train])
-        copies = _shuffled_copies(columns[test], genes, np.random.default_rng(seed + fold))
+        copies = _shuffled_copies([matrix[test] for matrix in matrices], np.random.default_rng(seed + fold))
         predicted = forest.predict(np.vstack(copies)).reshape(len(copies), -1)
         r2 = [float(r2_score(target[test], values)) for values in predicted]
-        losses.append(r2[0] - np.reshape(r2[1:], (len(genes), SHUFFLES)).mean(axis=1))
+        losses.append(r2[0] - np.reshape(r2[1:], (len(matrices), SHUFFLES)).mean(axis=1))
         scores.append(r2[0])
     return np.array(losses), scores
 
 
-def _shuffled_copies(columns: Floats, genes: Sequence[slice], generator: np.random.Generator) -> list[Floats]:
-    """Return a matrix as it is, and then for every gene copies in which its values are shuffled."""
-    copies = [columns, *(columns.copy() for _ in range(SHUFFLES * len(genes)))]
-    for place, copy in enumerate(copies[1:]):
-        gene = genes[place // SHUFFLES]
-        copy[:, gene] = generator.permutation(columns[:, gene])
+def _shuffled_copies(matrices: Sequence[Floats], generator: np.random.Generator) -> list[Floats]:
+    """Return the genes' matrices as one, and then for every gene copies in which its values are shuffled."""
+    copies = [np.hstack(matrices)]
+    for place, matrix in enumerate(matrices):
+        for _ in range(SHUFFLES):
+            copies.append(np.hstack([*matrices[:place], generator.permutation(matrix), *matrices[place + 1 :]]))
     return copies

@@ -46,19 +46,18 @@ def lineage_of(data: SearchData, individual: int | None) -> list[Step]:
     rows = data.first.set_index("individual")
     fitness = data.fitness.to_dict()
     line: list[Step] = []
-    place = individual
-    while place is not None:
-        row: Any = rows.loc[place]
+    while individual is not None:
+        row: Any = rows.loc[individual]
         parents = parents_in(row["parents"])
-        parent = better_parent(fitness, parents, place)
+        parent = better_parent(fitness, parents, individual)
         change, changes = float("nan"), {}
         if parent is not None:
             change = float(row["fitness"] - fitness[parent])
             genes = {name: (rows.at[parent, name], row[name]) for name in data.space.genes}
             changes = {name: pair for name, pair in genes.items() if _shown(pair[0]) != _shown(pair[1])}
         made = int(row["generation"]), str(row["operator"])
-        line.append(Step(place, *made, parents, changes, float(row["fitness"]), change, parent))
-        place = parent
+        line.append(Step(individual, *made, parents, changes, float(row["fitness"]), change, parent))
+        individual = parent
     return line[::-1]
 
 
@@ -98,11 +97,9 @@ def changes_table(data: SearchData) -> pd.DataFrame:
     for child, operator, cell in data.first[["individual", "operator", "parents"]].itertuples(index=False):
         parents = parents_in(cell)
         if parents and operator != "promotion":
-            change = np.nan
             parent = better_parent(fitness, parents, child)
-            if parent is not None and reach[parent] == reach[child]:
-                change = fitness[child] - fitness[parent]
-            rows.append({"individual": child, "operator": operator, "change": change})
+            comparable = parent is not None and reach[parent] == reach[child]
+            rows.append((child, operator, fitness[child] - fitness[parent] if comparable else np.nan))
     return pd.DataFrame(rows, columns=["individual", "operator", "change"]).astype({"change": float})
 
 

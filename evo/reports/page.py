@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import jinja2
 import pandas as pd
@@ -19,29 +19,26 @@ from evo.reports.style import shortened
 from evo.reports.tables import cell_text, is_number
 
 
-class Block:
-    """A part of a page; the template shows each kind in its way, by the name of its class."""
-
-
-@dataclass(frozen=True)
-class Text(Block):
+class Text(NamedTuple):
     """A paragraph; a warning stands out."""
 
     text: str
     warning: bool = False
 
 
-@dataclass(frozen=True)
-class Facts(Block):
-    """Names and what stands for them, with notes on some; cards are seen first."""
+class Facts(NamedTuple):
+    """Names and what stands for them."""
 
-    facts: dict[str, str]
-    notes: dict[str, str] = field(default_factory=dict)
-    cards: bool = False
+    facts: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Table(Block):
+class Cards(NamedTuple):
+    """What is seen first: names, values, and notes on them, which may be empty."""
+
+    cards: Sequence[tuple[str, str, str]]
+
+
+class Table(NamedTuple):
     """A table that can be sorted.
 
     Attributes:
@@ -55,8 +52,7 @@ class Table(Block):
     rows: Sequence[Sequence[tuple[str, bool]]]
 
 
-@dataclass(frozen=True)
-class Picture(Block):
+class Picture(NamedTuple):
     """A figure: what it is, what it shows in words, and an SVG in base64."""
 
     title: str
@@ -64,16 +60,18 @@ class Picture(Block):
     svg: str
 
 
-@dataclass(frozen=True)
-class Commands(Block):
+class Commands(NamedTuple):
     """Lines to be copied, each with what it is; folded away below a text if there is one."""
 
     lines: Sequence[tuple[str, str]]
     folded: str = ""
 
 
-@dataclass(frozen=True)
-class Section:
+Block: TypeAlias = Text | Facts | Cards | Table | Picture | Commands
+"""A part of a page; the template shows each kind in its way, by the name of its class."""
+
+
+class Section(NamedTuple):
     """A heading, and the blocks and sections below it."""
 
     heading: str

@@ -25,7 +25,8 @@ def progress_figure(runs: Sequence[SearchData]) -> Figure:
     figure, [axes] = style.new_figure(4.2)
     low, high = style.fitness_limits(np.concatenate([floats(run.evaluations["fitness"]) for run in runs]))
     for place, run in enumerate(runs):
-        best, look = run.best_so_far, style.look_of(place, markers=["_" if len(run.best_so_far) == 1 else ""])
+        best = run.best_so_far
+        look = style.look_of(place) | {"marker": "_" if len(best) == 1 else ""}
         _draw_evaluations(axes, run.evaluations, look["color"], low)
         label = f"{style.shortened(run.name, 40)}: best so far" if len(runs) > 1 else "best so far"
         axes.plot(best.index, best, **look, linewidth=2, drawstyle="steps-post", label=label)
@@ -98,7 +99,7 @@ def curves_figure(data: SearchData) -> Figure | None:
     figure, [left, right] = style.new_figure(3.9, 1, 2)
     for place, individual in enumerate(data.hall_of_fame["individual"].head(CURVES)):
         curve = table[(table["individual"] == individual) & (table["replicate"] == 0)]
-        look = style.look_of(place, markers=["o" if len(curve) < 3 else ""])
+        look = style.look_of(place) | {"marker": "o" if len(curve) < 3 else ""}
         held_out = curve[f"{data.settings.fitness}_accuracy"]
         left.plot(curve["step"], held_out.astype(float), label=f"#{individual}", **look)
         right.plot(curve["step"], curve["train_loss"].astype(float), **look)

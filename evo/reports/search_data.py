@@ -60,10 +60,9 @@ class SearchData:
     @cached_property
     def comparable(self) -> pd.Series[float]:
         """`fitness` of the longest trainings: without paused ones, and in older runs of halving without lower rungs."""
-        paused = (self.first["status"] == "partial").to_numpy()
+        paused, complete = ((self.first["status"] == status).to_numpy() for status in ("partial", "complete"))
         if paused.any():
-            return self.fitness if paused.all() else self.fitness.where((self.first["status"] == "complete").to_numpy())
-        complete = (self.first["status"] == "complete").to_numpy()
+            return self.fitness if paused.all() else self.fitness.where(complete)
         return self.fitness.where(complete & (self.reach == self.reach.max(initial=0)))
 
     @cached_property
@@ -100,9 +99,8 @@ class SearchData:
     @cached_property
     def best(self) -> int | None:
         """The winner's id: of the finalists, or else the first of the hall of fame; None where nothing is complete."""
-        if len(self.finalists) and self.finalists["winner"].any():
-            return int(self.finalists.loc[self.finalists["winner"].astype(bool), "individual"].iloc[0])
-        return int(self.hall_of_fame["individual"].iloc[0]) if len(self.hall_of_fame) else None
+        winners = self.finalists.loc[self.finalists["winner"].astype(bool), "individual"]
+        return next(map(int, [*winners, *self.hall_of_fame["individual"]]), None)
 
     @cached_property
     def objectives(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from evo.reports.features import INACTIVE
 from evo.reports.genome_commands import genome_text
 from evo.reports.importance import FOLDS, SHUFFLES, TREES
 from evo.reports.lineage import Step, lineage_of, operators_table
-from evo.reports.page import Block, Commands, Facts, Section, Text, table_of
+from evo.reports.page import Block, Cards, Commands, Facts, Section, Text, table_of
 from evo.reports.search_data import SearchData
 from evo.reports.tables import cell_text
 from evo.reports.workload import duration_text, failures_table, outcomes_table, timeline_of
@@ -93,22 +93,22 @@ def _summary(data: SearchData, row: Mapping[Any, Any] | None) -> Iterator[Block]
     yield Facts(facts_of(data))
 
 
-def _cards(data: SearchData, row: Mapping[Any, Any]) -> Facts:
+def _cards(data: SearchData, row: Mapping[Any, Any]) -> Cards:
     """Return the figures of a search's winner from its row of the comparison."""
-    cards = {
-        "best genome": (f"#{row['individual']}", "named winner" if row["winner"] else "of the search"),
-        "fitness in the search": (_number(row["fitness"]), str(row["fitness_on"])),
-    }
+    cards = [
+        ("best genome", f"#{row['individual']}", "named winner" if row["winner"] else "of the search"),
+        ("fitness in the search", _number(row["fitness"]), str(row["fitness_on"])),
+    ]
     if pd.notna(row["retrained_fitness"]):
         count = (data.finalists["individual"] == row["individual"]).sum()
-        cards["on new seeds"] = _number(row["retrained_fitness"]), f"{_interval(row, 'retrained')}n = {count}"
+        cards.append(("on new seeds", _number(row["retrained_fitness"]), f"{_interval(row, 'retrained')}n = {count}"))
     if pd.notna(row["test_accuracy"]):
-        cards["test accuracy"] = _number(row["test_accuracy"]), f"{_interval(row, 'test')}n = {row['n']}"
-        cards["gap"] = f"{row['gap']:+.4f}", "fitness less test accuracy"
-    cards["evaluations"] = f"{len(data.evaluations):,}", f"of {len(data.first):,} individuals"
-    cards["cost of the search"] = duration_text(data.seconds), "of training"
-    facts = {name: value for name, (value, _) in cards.items()} | {"failures": f"{len(data.failed):,}"}
-    return Facts(facts, {name: note for name, (_, note) in cards.items()}, cards=True)
+        cards.append(("test accuracy", _number(row["test_accuracy"]), f"{_interval(row, 'test')}n = {row['n']}"))
+        cards.append(("gap", f"{row['gap']:+.4f}", "fitness less test accuracy"))
+    cards.append(("evaluations", f"{len(data.evaluations):,}", f"of {len(data.first):,} individuals"))
+    cards.append(("cost of the search", duration_text(data.seconds), "of training"))
+    cards.append(("failures", f"{len(data.failed):,}", ""))
+    return Cards(cards)
 
 
 def facts_of(data: SearchData) -> dict[str, str]:

@@ -44,11 +44,8 @@ SEQUENCE = LinearSegmentedColormap.from_list("evo", ["#2463b4", "#8d6fa8", "#ee8
 
 LOOK: Any = {
     "figure.constrained_layout.use": True,
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "legend.fontsize": 10,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
+    **dict.fromkeys(("font.size", "axes.titlesize"), 11),
+    **dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 10),
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor"), INK),
     **dict.fromkeys(("xtick.color", "ytick.color", "legend.labelcolor"), INK),
     **dict.fromkeys(("figure.facecolor", "savefig.facecolor"), PAPER),
@@ -82,10 +79,22 @@ def new_figure(
     return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
 
 
-def look_of(place: int, markers: Sequence[str] = MARKERS) -> dict[str, Any]:
+def new_grid(
+    count: int, columns: int, height: float, *, room: float = 0.0, width: float, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels; `columns`: the most in a row; `height`: of each row; `room`: above that."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure, grid = new_figure(height * rows + room, rows, columns, width=width, **options)
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid[:count]
+
+
+def look_of(place: int) -> dict[str, Any]:
     """Return colour, line style and marker of the line at a place, as matplotlib's arguments."""
-    marker = markers[place % len(markers)]
-    return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place % len(STYLES)], "marker": marker}
+    looks = {"color": COLOURS, "linestyle": STYLES, "marker": MARKERS}
+    return {name: choices[place % len(choices)] for name, choices in looks.items()}
 
 
 def fitness_limits(fitness: Floats) -> tuple[float, float]:

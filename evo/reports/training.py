@@ -22,7 +22,7 @@ from evo.reports.page import Block, Commands, Facts, Section, Text, table_of, wr
 from evo.reports.search_data import SearchData
 from evo.reports.search_sections import facts_of
 from evo.reports.statistics import mean_estimate
-from evo.reports.style import COLOURS, look_of, new_figure, plain_log_axis, save_figure, scientific, styled
+from evo.reports.style import COLOURS, look_of, new_grid, plain_log_axis, save_figure, scientific, styled
 
 Kind: TypeAlias = Literal["accuracy", "loss"]
 Curve: TypeAlias = Sequence[CurvePoint]
@@ -99,26 +99,21 @@ def write_training_page(run: Run, folder: Path) -> Path:
     return write_page(folder / "report.html", f"Trainings of {run.name}", sections)
 
 
-def complete_trainings(run: Run, individual: Individual) -> list[Evaluation]:
-    """Return the complete trainings of a configuration, one per seed."""
-    return [entry for entry in run.search_evaluations if entry.individual == individual.id and entry.complete]
-
-
-def lines_of(run: Run, genome: Genome, kind: Kind) -> list[Line]:
+def _lines_of(run: Run, genome: Genome, kind: Kind) -> list[Line]:
     """Return what a figure of a network shows: its training, and what was held out.
 
     Where the run measured as the 2019 report did, these are the last minibatch and the held-out part in training mode;
     where that differs from evaluation mode, both are shown.
     """
     part, modes = run.settings.fitness, run.space.training.training_mode is not None
-    accuracy = kind == "accuracy"
-    train = ("minibatch_" if modes else "train_") + kind
-    evaluation_mode = f"{part}_accuracy" if accuracy else "loss"
-    lines = [Line(train, "train: last minibatch" if modes else "train: mean of the minibatches", 1)]
-    if not modes or not changes_with_mode(run, genome):
-        return [*lines, Line(f"training_mode_{kind}" if modes else evaluation_mode, part, 0)]
-    lines.append(Line(f"training_mode_{kind}", f"{part}: training mode, as in 2019", 0))
-    return [*lines, Line(evaluation_mode, f"{part}: evaluation mode", 2)]
+    evaluation_mode = f"{part}_accuracy" if kind == "accuracy" else "loss"
+    if not modes:
+        return [Line(f"train_{kind}", "train: mean of the minibatches", 1), Line(evaluation_mode, part, 0)]
+    train = Line(f"minibatch_{kind}", "train: last minibatch", 1)
+    if not changes_with_mode(run, genome):
+        return [train, Line(f"training_mode_{kind}", part, 0)]
+    training_mode = Line(f"training_mode_{kind}", f"{part}: training mode, as in 2019", 0)
+    return [train, training_mode, Line(evaluation_mode, f"{part}: evaluation mode", 2)]
 
 
 def changes_with_mode(run: Run, genome: Genome) -> bool:
@@ -128,9 +123,9 @@ def changes_with_mode(run: Run, genome: Genome) -> bool:
     return bool(genome.get("dropout")) or bool(genome.get("batch_norm", run.settings.model == "cnn"))
 
 
-def draw(axes: Axes, kind: Kind, curves: Sequence[Curve], lines: Sequence[Line], title: str) -> None:
+def draw(axes: Axes, run: Run, genome: Genome, kind: Kind, curves: Sequence[Curve], title: str) -> None:
     """Draw the accuracy or the loss of a network: its lines over the seeds, with labels, legend and title."""
-    for line in lines:
+    for line in _lines_of(run, genome, kind):
         draw_line(axes, curves, line)
     finish(axes, kind, title)
 
@@ -187,17 +182,13 @@ def _with_curve(run: Run, individual: Individual) -> list[Evaluation]:
 
 
 def _figure(run: Run, panels: Sequence[tuple[Individual, list[Evaluation]]], kind: Kind) -> Figure:
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    width, characters = (7.5, TITLE_WIDTH) if columns == 1 else (11.0, 64)
-    figure, grid = new_figure(4.6 * rows, rows, columns, width=width)
-    for axes, (individual, evaluations) in zip(grid, panels, strict=False):
-        curves, lines = [entry.curve for entry in evaluations], lines_of(run, individual.genome, kind)
+    width, characters = (7.5, TITLE_WIDTH) if len(panels) == 1 else (11.0, 64)
+    figure, grid = new_grid(len(panels), 2, 4.6, width=width)
+    for axes, (individual, evaluations) in zip(grid, panels, strict=True):
         ended = "" if evaluations[0].complete else f"; none complete ({evaluations[0].status})"
-        protocol = f"{setting_text(run, individual.genome)}; {seeds_text(len(curves))}{ended}"
-        draw(axes, kind, curves, lines, wrapped(_network_text(run, individual), protocol, width=characters))
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
+        protocol = f"{setting_text(run, individual.genome)}; {seeds_text(len(evaluations))}{ended}"
+        title = wrapped(_network_text(run, individual), protocol, width=characters)
+        draw(axes, run, individual.genome, kind, [entry.curve for entry in evaluations], title)
     return figure
 
 
@@ -227,7 +218,8 @@ def _summary(data: SearchData) -> list[Block]:
 def _network_row(run: Run, number: int) -> dict[str, Any]:
     """Return a configuration: its genes, and the fitness over its seeds with the 95 % interval of the mean."""
     individual = run.individuals[number]
-    fitness = [entry.fitness for entry in complete_trainings(run, individual) if entry.fitness is not None]
+    complete = [entry for entry in run.search_evaluations if entry.individual == number and entry.complete]
+    fitness = [entry.fitness for entry in complete if entry.fitness is not None]
     mean, low, high = mean_estimate(fitness, (0, 1)).figures
     genes = {
         name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value

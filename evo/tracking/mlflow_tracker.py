@@ -64,7 +64,9 @@ class MLflow(Tracker):
         self._artifacts = None if given else (folder / ARTIFACTS).resolve().as_uri()
         uri = given or f"sqlite:///{(folder / DATABASE).resolve()}"
         self._client: Any = mlflow.MlflowClient(tracking_uri=uri)
-        self._id = self._same_run(folder, uri) or self._new_run(run, folder, uri)
+        # A URI may hold a password: it is neither kept nor shown.
+        store = hashlib.sha256(uri.encode()).hexdigest()
+        self._id = self._same_run(folder, store) or self._new_run(run, folder, store)
         self._known = {  # the steps that each metric already has
             name: {entry.step for entry in self._client.get_metric_history(self._id, name)}
             for name in self._client.get_run(self._id).data.metrics
@@ -72,7 +74,6 @@ class MLflow(Tracker):
         self._scalars = Scalars(run)
         self._set_tags({name: getattr(run.settings, name) for name in TAGS})
         self._write_new()
-        # A URI may hold a password.
         how = "as MLFLOW_TRACKING_URI says" if given else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
         left = "" if folder.name == FOLDER else f"; {FOLDER} is left as it is, for it leads out of the run folder"
         return f"MLflow: run {run.name} of the experiment {EXPERIMENT}, {how}{left}"
@@ -102,11 +103,11 @@ class MLflow(Tracker):
                     self._client.log_artifact(self._id, str(run.path / name))
         self._client.set_terminated(self._id, status=STATUS[outcome])
 
-    def _same_run(self, folder: Path, uri: str) -> str | None:
+    def _same_run(self, folder: Path, store: str) -> str | None:
         """Return the id of the run that this search already has in the store; None if it has none."""
         try:
             noted = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            if noted["store"] != _digest(uri):
+            if noted["store"] != store:
                 return None
             found = str(self._client.get_run(noted["run_id"]).info.run_id)
         except (OSError, ValueError, KeyError, TypeError):
@@ -118,12 +119,12 @@ class MLflow(Tracker):
         self._client.update_run(found, status="RUNNING")
         return found
 
-    def _new_run(self, run: Run, folder: Path, uri: str) -> str:
+    def _new_run(self, run: Run, folder: Path, store: str) -> str:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         number = experiment.experiment_id if experiment is not None else None
         number = number or self._client.create_experiment(EXPERIMENT, artifact_location=self._artifacts)
         made = str(self._client.create_run(number, run_name=run.name).info.run_id)
-        write_json(folder / "run.json", {"run_id": made, "store": _digest(uri)})
+        write_json(folder / "run.json", {"run_id": made, "store": store})
         values = {name: getattr(run.settings, name) for name in PARAMETERS}
         values["dataset"] = (run.settings.dataset or {}).get("variant", "none")
         for name, value in values.items():
@@ -158,9 +159,8 @@ def _is_own(folder: Path) -> bool:
 
     The database is read without MLflow, which would write to it.
     """
-    if folder.exists() and not folder.is_dir():
-        return False
-    if folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*")):
+    links = folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*"))
+    if links or (folder.exists() and not folder.is_dir()):
         return False
     if not (folder / DATABASE).exists():
         return True
@@ -180,8 +180,3 @@ def _is_own(folder: Path) -> bool:
 def _is_within(place: str, artifacts: str) -> bool:
     """Return whether a place is one that MLflow makes for artifacts below the given one."""
     return re.fullmatch(re.escape(artifacts) + r"(/[0-9a-f]{32}/artifacts)?", place) is not None
-
-
-def _digest(uri: str) -> str:
-    """Return what identifies a store without naming it: a URI may hold a password."""
-    return hashlib.sha256(uri.encode()).hexdigest()

@@ -8,6 +8,7 @@ import shutil
 from typing import Any
 
 from evo.files import own_folder
+from evo.individual import Evaluation
 from evo.record.run import Run
 from evo.tracking.base import Outcome, Tracker
 from evo.tracking.scalars import Scalars
@@ -42,17 +43,15 @@ class TensorBoard(Tracker):
         for evaluation in new:
             if evaluation.complete and evaluation.replicate == 0 and self._sessions < SESSIONS:
                 self._sessions += 1
-                self._write_session(run, evaluation.individual)
+                self._write_session(run, evaluation)
 
     def end(self, run: Run, outcome: Outcome) -> None:
         self.update(run)
         self._writer.close()
 
-    def _write_session(self, run: Run, number: int) -> None:
-        evaluation = run.evaluations[number, 0]
-        genes = run.space.genes
-        config = run.config_of(number).items()
+    def _write_session(self, run: Run, evaluation: Evaluation) -> None:
+        genes, config = run.space.genes, run.config_of(evaluation.individual).items()
         cells = {name: genes[name].to_text(value) if isinstance(value, tuple) else value for name, value in config}
         measured = {"fitness": evaluation.fitness, "loss": evaluation.loss, "parameters": evaluation.parameters}
         known = {f"individual/{name}": value for name, value in measured.items() if value is not None}
-        self._writer.add_hparams(cells, known, run_name=f"individual-{number}")
+        self._writer.add_hparams(cells, known, run_name=f"individual-{evaluation.individual}")
