@@ -166,14 +166,13 @@ class Progress:
             self.best = Best(number, statistics.fmean(fitnesses), genome_text(self.run, number))
 
     def _measure_population(self) -> None:
-        generations = self.run.generations
-        members = generations[max(generations)] if generations else None
+        latest = max(self.run.generations, default=None)
+        members = self.run.generations[latest] if latest is not None else None
         if members is not None and members == self._members:
             return
         self._members = members
         everyone = range(len(self.run.individuals)) if members is None else members
-        first = (self.run.evaluations.get((member, 0)) for member in everyone)
-        known = [entry.fitness for entry in first if entry and entry.succeeded and entry.fitness is not None]
+        known = [found for member in everyone if (found := self.run.fitness_in(latest, member)) is not None]
         if not known:
             return
         diversity = None

@@ -172,6 +172,18 @@ class History:
         key = individual, replicate
         return zip(self._proposed.get(key) or [self.individuals[individual]], self._parts[key], strict=False)
 
+    def fitness_in(self, generation: int | None, individual: int) -> float | None:
+        """Return the fitness of a generation's member; None if its training failed.
+
+        If the training was continued in a later generation, it is what had been reached by the end of this one; without
+        a generation, what has been reached by now.
+        """
+        reached: Evaluation | None = None
+        for proposal, evaluation in self.parts(individual):
+            if reached is None or generation is None or proposal.generation <= generation:
+                reached = evaluation
+        return reached.fitness if reached is not None and reached.succeeded else None
+
     def ranked(self) -> list[RankedIndividual]:
         """Return the individuals whose evaluation did not fail, best first; of equal genomes only the first.
 

@@ -37,13 +37,13 @@ def evaluations_table(run: History) -> pd.DataFrame:
 
 
 def populations_table(run: History) -> pd.DataFrame:
-    """Return who was in which population: generation, slot, individual, fitness (see `fitness_in`)."""
+    """Return who was in which population: generation, slot, individual, fitness in that generation."""
     rows = [
         {
             "generation": generation,
             "slot": slot,
             "individual": individual,
-            "fitness": fitness_in(run, generation, individual),
+            "fitness": run.fitness_in(generation, individual),
         }
         for generation, members in sorted(run.generations.items())
         for slot, individual in enumerate(members)
@@ -91,7 +91,7 @@ def generations_table(run: History) -> pd.DataFrame:
 
 def population_figures(run: History, generation: int, members: Sequence[int]) -> dict[str, float | None]:
     """Return mean, std (the population's), min and max of the members' fitness, and the diversity of their genomes."""
-    known = [value for member in members if (value := fitness_in(run, generation, member)) is not None]
+    known = [value for member in members if (value := run.fitness_in(generation, member)) is not None]
     return {
         "mean": statistics.fmean(known) if known else None,
         "std": statistics.pstdev(known) if known else None,
@@ -227,17 +227,6 @@ def _gene_cells(run: History, genome: Genome) -> dict[str, Any]:
         name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
         for name, value in genome.items()
     }
-
-
-def fitness_in(run: History, generation: int, individual: int) -> float | None:
-    """Return the fitness of a population's member; None if its training failed.
-
-    If its training was continued in a later generation, it is what had been reached by the end of this one.
-    """
-    parts = list(run.parts(individual))
-    until_then = [evaluation for proposal, evaluation in parts if proposal.generation <= generation]
-    reached = [*(evaluation for _, evaluation in parts[:1]), *until_then]
-    return reached[-1].fitness if reached and reached[-1].succeeded else None
 
 
 def _frame(rows: Iterable[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
