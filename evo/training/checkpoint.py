@@ -66,18 +66,9 @@ class TrainingState:
         Raises:
             StorageError: It cannot be written.
         """
-        facts = {
-            "format": FORMAT,
-            "identity": identity,
-            "state": json.dumps(
-                {
-                    "step": self.step,
-                    "since": self.since,
-                    "seconds": seconds,
-                    "curve": [point.to_dict() for point in self.curve],
-                }
-            ),
-        }
+        curve = [point.to_dict() for point in self.curve]
+        values = {"step": self.step, "since": self.since, "seconds": seconds, "curve": curve}
+        facts = {"format": FORMAT, "identity": identity, "state": json.dumps(values)}
         write_tensors(path, dict(self._tensors()), facts, durable=durable)
 
     def restore(self, path: Path, identity: str, *, below: int) -> bool:

@@ -23,11 +23,9 @@ class Engine(Protocol):
 
     def prepare(self, model: nn.Module) -> None:
         """Change a network that was just built so that the engine can compute it; its weights keep their names."""
-        ...
 
     def train(self, jobs: Sequence[Job], report: Report) -> Iterator[TrainingResult]:
         """Train the jobs; yield their results in the same order."""
-        ...
 
 
 def _nothing_wrong(device: str, precision: str) -> str:
