@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
 from evo.errors import ConfigurationError, listed
 from evo.individual import STEPS, GeneValue, Genome, genome_from_json
@@ -211,8 +212,5 @@ class SearchSpace:
             "training": self.training.model_dump(mode="json", exclude_none=True),
             "search": self.search.model_dump(mode="json", exclude_none=True),
             "genes": genes,
-            "initial": [
-                {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-                for values in self.initial
-            ],
+            "initial": to_jsonable_python(self.initial),
         }

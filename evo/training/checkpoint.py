@@ -51,8 +51,7 @@ class TrainingState:
     @property
     def bytes(self) -> int:
         """Approximate size of a file of the state."""
-        tensors = [*self.model.state_dict().values(), *(tensor for _, tensor in self.optimiser.state())]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return sum(tensor.nbytes for _, tensor in self._tensors())
 
     def save(self, path: Path, identity: str, seconds: float, *, durable: bool = True) -> None:
         """Write the state atomically.

@@ -6,12 +6,20 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evo.cli.commands.shell import execution_of
 from evo.errors import ConfigurationError
 from evo.individual import GeneValue, Genome
+from evo.loop.listed import space_of
 from evo.names import OPTIMISERS, PREPROCESSING, check_name
 
 EVALUATE_EVERY = 100
-
+GENES = (
+    *("hidden_layers", "channels", "activation", "dropout", "batch_norm", "batch_norm_kind"),
+    *("learning_rate", "batch_size", "steps", "weight_decay"),
+)
+"""Options that are genes, in the order of the table's columns."""
+SETTINGS = ("optimiser", "preprocess", "training_mode", "evaluate_every")
+"""Options that are fixed settings of the space."""
 DEFAULT_TRAINING: Genome = {"learning_rate": 1e-3, "batch_size": 200, "steps": 1500}
 DEFAULT_NETWORKS: dict[str, Genome] = {
     "mlp": {"hidden_layers": (100,)},
@@ -22,6 +30,22 @@ DEFAULT_NETWORKS: dict[str, Genome] = {
 """What `evo train` trains by default, by the model's name."""
 DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {"numpy_mlp": {"optimiser": "sgd", "preprocess": "subtract_mean_image"}}
 """Fixed settings of a model that differ from those of `TrainingSettings`."""
+
+
+def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `train_configurations` that the options of `evo train` stand for.
+
+    Raises:
+        ConfigurationError: An option does not fit the model, or a text is not what its option takes.
+    """
+    model, settings = options["model"], {name: options[name] for name in SETTINGS}
+    if settings["evaluate_every"] is None:
+        settings["evaluate_every"] = grid_for(options["steps"])
+    genes = {name: options[name] for name in GENES}
+    configuration, fixed = configuration_of(model, genes, options["gene"] or (), settings)
+    space = space_of([configuration], name="train", model=model, dataset="cifar10", training=fixed)
+    what = {"space": space, "configurations": [configuration], "execution": execution_of(options)}
+    return what | {name: options[name] for name in ("seeds", "seed", "fitness")} | {"keep_weights": options["save"]}
 
 
 def grid_for(steps: int | None) -> int:

@@ -28,14 +28,6 @@ class Engine(Protocol):
         """Train the jobs; yield their results in the same order."""
 
 
-def _nothing_wrong(device: str, precision: str) -> str:
-    return ""
-
-
-def _alone(first: Any, waiting: Sequence[Any]) -> list[Any]:
-    return [first]
-
-
 @dataclass(frozen=True)
 class Entry:
     """What is known of an engine before it is loaded.
@@ -47,8 +39,8 @@ class Entry:
     """
 
     reference: str
-    problem: Callable[[str, str], str] = _nothing_wrong
-    batch: Callable[[Any, Sequence[Any]], list[Any]] = _alone
+    problem: Callable[[str, str], str] = lambda device, precision: ""
+    batch: Callable[[Any, Sequence[Any]], list[Any]] = lambda first, waiting: [first]
 
 
 def _problem_of_onednn(device: str, precision: str) -> str:
