@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evo.cli.commands.shell import execution_of
 from evo.errors import ConfigurationError
 from evo.individual import GeneValue, Genome
-from evo.loop.listed import space_of
+from evo.loop.listed import space_of, train_configurations
 from evo.names import OPTIMISERS, PREPROCESSING, check_name
+from evo.record.run import Run
 
 EVALUATE_EVERY = 100
 GENES = (
@@ -32,8 +34,8 @@ DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {"numpy_mlp": {"optimiser": "sgd",
 """Fixed settings of a model that differ from those of `TrainingSettings`."""
 
 
-def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `train_configurations` that the options of `evo train` stand for.
+def training_of(options: Mapping[str, Any]) -> Callable[..., Run]:
+    """Return what the options of `evo train` ask for, as a function of `observer` and `stop_check`.
 
     Raises:
         ConfigurationError: An option does not fit the model, or a text is not what its option takes.
@@ -44,8 +46,8 @@ def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
     genes = {name: options[name] for name in GENES}
     configuration, fixed = configuration_of(model, genes, options["gene"] or (), settings)
     space = space_of([configuration], name="train", model=model, dataset="cifar10", training=fixed)
-    what = {"space": space, "configurations": [configuration], "execution": execution_of(options)}
-    return what | {name: options[name] for name in ("seeds", "seed", "fitness")} | {"keep_weights": options["save"]}
+    how = {"keep_weights": options["save"], **{name: options[name] for name in ("seeds", "seed", "fitness")}}
+    return functools.partial(train_configurations, space, [configuration], execution_of(options), **how)
 
 
 def grid_for(steps: int | None) -> int:

@@ -79,10 +79,9 @@ def train(
       evo train --model numpy_mlp --data-dir ~/cifar10 --fitness test
     """
     options = locals()
-    from evo.cli.commands.configuration import arguments_of
-    from evo.loop.listed import train_configurations
+    from evo.cli.commands.configuration import training_of
 
-    watched(train_configurations, options, arguments_of(options))
+    watched(training_of(options), options, {})
 
 
 @guarded
