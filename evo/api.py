@@ -118,7 +118,7 @@ def search(
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)
     check_name("--fitness", fitness, FITNESS_PARTS)
-    name = strategy or loaded.search.strategy or DEFAULT_STRATEGY
+    name = check_name("strategy", strategy or loaded.search.strategy or DEFAULT_STRATEGY, strategy_names())
     if free_steps:
         loaded = _with_free_steps(loaded, name, objective)
     settings = Settings(
@@ -134,7 +134,7 @@ def search(
         pending=pending,
         asynchronous=asynchronous,
         objectives=dict(objectives) if objectives else None,
-        continuations=objective is None and name in STRATEGIES and "continuations" in STRATEGIES[name].options,
+        continuations=objective is None and "continuations" in STRATEGIES[name].options,
         free_steps=free_steps,
         fitness=fitness,
         model=None if objective is not None else model or loaded.model,
@@ -278,7 +278,7 @@ def _with_free_steps(space: SearchSpace, strategy: str, objective: Objective | N
 
 def _resolve(settings: Settings, space: SearchSpace, population: int | None) -> Strategy:
     """Fill in what the space and the strategy decide where nothing was given; return the strategy."""
-    known = STRATEGIES[settings.strategy].options if settings.strategy in STRATEGIES else frozenset()
+    known = STRATEGIES[settings.strategy].options
     if settings.pending is None and "pending" in known:
         settings.pending = space.search.pending
     if settings.objectives is None and "objectives" in known:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,17 +51,14 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     with _changing("make its folder", path):
         path.parent.mkdir(exist_ok=True)
     with _changing("create", path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
-    os.close(handle)
-    temporary = Path(name)
+        temporary = _beside(path)
+        temporary.touch(exist_ok=False)
     try:
         with _changing("write", path):
             yield temporary
         if durable:
             sync(temporary)
         with _changing("take its place", path):
-            # mkstemp makes private files; results are as readable as the user's other files.
-            temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         if durable:
             sync(path.parent)
@@ -149,8 +146,8 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
     """Give an empty folder on the same disk as `beside`; it is removed at the end with everything in it."""
     with _changing("make its folder", beside):
         beside.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}.", suffix=PARTIAL))
-        folder.chmod(0o777 & ~_umask())
+        folder = _beside(beside)
+        folder.mkdir()
     try:
         yield folder
     finally:
@@ -201,7 +198,6 @@ def remove_partial(folder: Path, names: str) -> None:
         remove_file(path)
 
 
-def _umask() -> int:
-    umask = os.umask(0)  # the only way to read it is to set it
-    os.umask(umask)
-    return umask
+def _beside(path: Path) -> Path:
+    """Return a new hidden name; `tempfile` would make private files, and results are as readable as others."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")

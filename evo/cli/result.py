@@ -15,8 +15,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from evo.cli.progress import command_on, duration, genome_text, noun_of, printable, short
-from evo.cli.terminal import SELECTED_ON_TEST, nothing_complete, output_console
-from evo.errors import SearchError
+from evo.cli.terminal import SELECTED_ON_TEST, check_complete, output_console
 from evo.individual import Evaluation, genome_key, replicate_number
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
@@ -46,8 +45,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
     Raises:
         SearchError: No training was complete.
     """
-    if not run.ranked():
-        raise SearchError(nothing_complete(run))
+    check_complete(run)
     console = console or output_console()
     best = run.best
     genes = [(name, printable(short(run.space.genes[name].to_text(value)))) for name, value in best.config.items()]
@@ -103,8 +101,7 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
     sections.append(("", _cost(run)))
     count = len(run.search_evaluations)
     _print_box(console, f"{count} training{'s' if count > 1 else ''}", sections, several)
-    if not run.ranked():
-        raise SearchError(nothing_complete(run))
+    check_complete(run)
     seeds = min(run.settings.seeds + 2, replicate_number("finalist") - 1)
     more = command_on(run, "resume", "--seeds", str(seeds))
     _print_next(console, run, ["evaluations.csv", "curves.csv", "figures/"], {more: "train on more seeds"})

@@ -59,16 +59,21 @@ def print_table1(run: Run) -> None:
         "standard deviation over n seeds after the last step; difference in percentage points, and the tolerance.",
         style="dim",
     )
-    if not run.ranked():
-        raise SearchError(nothing_complete(run))
+    check_complete(run)
     console.print(f"Results: {run.path}/table1.html, table1.csv, table1.md, figures/", markup=False, soft_wrap=True)
 
 
-def nothing_complete(run: Run) -> str:
-    """Return why a run has no result: the causes of its failures, the most frequent first."""
+def check_complete(run: Run) -> None:
+    """Check that a run has a result.
+
+    Raises:
+        SearchError: It has none; with the causes of its failures, the most frequent first.
+    """
+    if run.ranked():
+        return
     reasons = Counter(f"{evaluation.status}: {evaluation.error}" for evaluation in run.search_evaluations)
     heading = f"none of {run.trainings} trainings was complete (all rows: {run.path}/evaluations.csv):"
-    return listed([f"{count} × {reason}" for reason, count in reasons.most_common(5)], heading)
+    raise SearchError(listed([f"{count} × {reason}" for reason, count in reasons.most_common(5)], heading))
 
 
 def print_spaces() -> None:

@@ -122,10 +122,9 @@ class RestrictedUnpickler(pickle.Unpickler):
         Raises:
             pickle.UnpicklingError: The pickle asks for another one.
         """
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}, which no batch needs") from None
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}, which no batch needs")
+        return _ALLOWED[module, name]
 
 
 def read_batch(path: Path, md5: str, image_count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

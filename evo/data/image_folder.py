@@ -62,7 +62,7 @@ def image_folder_source(data_dir: Path, image_size: int) -> Source:
     names = classes["train"]
     fingerprint = hashlib.sha256()
     images: dict[Part, list[tuple[str, int]]] = {part: [] for part in PARTS}
-    extensions: set[str] = set()
+    formats: set[str] = set()
     for part, (label, name) in itertools.product(PARTS, enumerate(names)):
         folder = root / part / name
         found = _list_images(folder)
@@ -73,9 +73,8 @@ def image_folder_source(data_dir: Path, image_size: int) -> Source:
             )
         lines = [f"{part}/{name}/{file}\0{size}\0{modified}\n" for file, size, modified in found]
         fingerprint.update("".join(lines).encode("utf-8", "surrogateescape"))
-        extensions.update(_extension(file) for file, _, _ in found)
+        formats.update(FORMATS[_extension(file)] for file, _, _ in found)
         images[part] += [(f"{folder}/{file}", label) for file, _, _ in found]
-    formats = sorted({FORMATS[extension] for extension in extensions})
     return Source(
         name="imagefolder",
         identity=f"{root}\0{image_size}",
@@ -83,7 +82,7 @@ def image_folder_source(data_dir: Path, image_size: int) -> Source:
         classes=tuple(names),
         image_shape=(3, image_size, image_size),
         counts={part: len(images[part]) for part in PARTS},
-        variant=f"image folder, {' and '.join(formats)}",
+        variant=f"image folder, {' and '.join(sorted(formats))}",
         origin=str(root),
         decode=functools.partial(_decode, images, image_size, root),
     )
@@ -130,14 +129,13 @@ def _class_names(root: Path, part: Part) -> list[str]:
 
 def _check_same_classes(root: Path, classes: dict[Part, list[str]]) -> None:
     train, test = set(classes["train"]), set(classes["test"])
-    if train == test:
-        return
     only = {"train": sorted(train - test), "test": sorted(test - train)}
     lines = [f"only in {part}/: {', '.join(names)}" for part, names in only.items() if names]
-    raise ConfigurationError(
-        f"data folder {root} has different classes in train/ and test/\n"
-        + "\n".join([*lines, "give both parts one folder per class, with the same names"])
-    )
+    if lines:
+        heading = f"data folder {root} has different classes in train/ and test/"
+        raise ConfigurationError(
+            "\n".join([heading, *lines, "give both parts one folder per class, with the same names"])
+        )
 
 
 def _list_images(folder: Path) -> list[tuple[str, int, int]]:

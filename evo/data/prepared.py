@@ -70,8 +70,7 @@ def detect_dataset(data_dir: Path) -> str:
     Raises:
         ConfigurationError: There is no dataset in it.
     """
-    found = _layout(data_dir)
-    if found is not None:
+    if (found := _layout(data_dir)) is not None:
         return found
     if not data_dir.expanduser().is_dir():
         raise ConfigurationError(f"data folder {data_dir} does not exist or is not a folder")
@@ -103,8 +102,7 @@ def _check_folder(name: str, folder: Path | None) -> None:
         raise ConfigurationError(f"digits are embedded and take no data folder, got {folder}")
     if _holds(name, folder.expanduser()):
         return
-    found = _layout(folder)
-    if found is not None:
+    if (found := _layout(folder)) is not None:
         held = f"CIFAR-10 ({cifar10.FOLDER})" if found == "cifar10" else "an image folder (train/, test/)"
         raise ConfigurationError(
             f"data folder {folder} holds {held}, not {name}; use --dataset {found} --data-dir {folder}"

@@ -52,11 +52,7 @@ class Preprocessing:
         return pixels if self.scale is None else pixels.mul_(self.scale)
 
 
-def load_part(
-    dataset: PreparedDataset,
-    part: str,
-    device: torch.device,
-) -> Part:
+def load_part(dataset: PreparedDataset, part: str, device: torch.device) -> Part:
     """Map a part of a dataset into memory; on a GPU, copy it there.
 
     Args:

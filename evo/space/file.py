@@ -96,7 +96,6 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
         initial = []
     genes, gene_problems = _read_genes(values.get("genes", {}))
     problems += gene_problems
-    space = None
     try:
         space = SearchSpace(
             genes, name=name, model=model, dataset=dataset, training=training, search=search, initial=initial
@@ -105,7 +104,7 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
         given = values.get("genes")
         unread = set(given if isinstance(given, Mapping) else []) - set(genes) | ({""} if gene_problems else set())
         problems += [text for text in error.problems if not (isinstance(text, Absent) and text.gene in unread)]
-    if problems or space is None:
+    if problems:
         raise ConfigurationError(listed(problems, f"{where}: {len(problems)} mistake{'s' * (len(problems) != 1)}"))
     return space
 

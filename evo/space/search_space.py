@@ -7,10 +7,12 @@ import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
 from evo.errors import ConfigurationError, listed
 from evo.individual import STEPS, GeneValue, Genome, genome_from_json
@@ -61,7 +63,7 @@ class SearchSpace:
             self.genes[STEPS] = replace(steps, step=self.training.evaluate_every)
         self.initial: tuple[Genome, ...] = tuple(genome_from_json(values) for values in initial)
         self._check()
-        self.order: tuple[str, ...] = self._parents_first()
+        self.order = tuple(sorted(self.genes, key=self._depths().__getitem__))  # conditions first
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SearchSpace) and self.to_dict() == other.to_dict()
@@ -80,15 +82,13 @@ class SearchSpace:
         if problems:
             raise SpaceError(self.name, problems)
 
-    def _parents_first(self) -> tuple[str, ...]:
-        order: list[str] = []
-        while len(order) < len(self.genes):
-            order += [
-                name
-                for name, gene in self.genes.items()
-                if name not in order and all(parent in order for parent in gene.when or {})
-            ]
-        return tuple(order)
+    def _depths(self) -> dict[str, int]:
+        """Return how many conditions lie above each gene, one over the other."""
+        parents = {name: gene.when or {} for name, gene in self.genes.items()}
+        depths: dict[str, int] = {}
+        for name in TopologicalSorter(parents).static_order():
+            depths[name] = 1 + max((depths[parent] for parent in parents[name]), default=-1)
+        return depths
 
     def with_model(self, model: str) -> SearchSpace:
         """Return the same space for another model, checked against the genes that it reads.
@@ -212,8 +212,5 @@ class SearchSpace:
             "training": self.training.model_dump(mode="json", exclude_none=True),
             "search": self.search.model_dump(mode="json", exclude_none=True),
             "genes": genes,
-            "initial": [
-                {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-                for values in self.initial
-            ],
+            "initial": to_jsonable_python(self.initial),
         }

@@ -51,8 +51,7 @@ class TrainingState:
     @property
     def bytes(self) -> int:
         """Approximate size of a file of the state."""
-        tensors = [*self.model.state_dict().values(), *(tensor for _, tensor in self.optimiser.state())]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return sum(tensor.nbytes for _, tensor in self._tensors())
 
     def save(self, path: Path, identity: str, seconds: float, *, durable: bool = True) -> None:
         """Write the state atomically.
@@ -66,18 +65,9 @@ class TrainingState:
         Raises:
             StorageError: It cannot be written.
         """
-        facts = {
-            "format": FORMAT,
-            "identity": identity,
-            "state": json.dumps(
-                {
-                    "step": self.step,
-                    "since": self.since,
-                    "seconds": seconds,
-                    "curve": [point.to_dict() for point in self.curve],
-                }
-            ),
-        }
+        curve = [point.to_dict() for point in self.curve]
+        values = {"step": self.step, "since": self.since, "seconds": seconds, "curve": curve}
+        facts = {"format": FORMAT, "identity": identity, "state": json.dumps(values)}
         write_tensors(path, dict(self._tensors()), facts, durable=durable)
 
     def restore(self, path: Path, identity: str, *, below: int) -> bool:

@@ -141,11 +141,9 @@ def processor_name() -> str:
 
 def _gains_from_onednn(device: str, precision: str) -> bool:
     flags = processor_flags() if device == "cpu" else set()
-    return "amx_bf16" in flags if precision == "bf16" else "avx512f" in flags and _is_amd()
-
-
-def _is_amd() -> bool:
-    return _cpuinfo("vendor_id") == "AuthenticAMD"
+    if precision == "bf16":
+        return "amx_bf16" in flags
+    return "avx512f" in flags and _cpuinfo("vendor_id") == "AuthenticAMD"
 
 
 def _cpuinfo(key: str) -> str:

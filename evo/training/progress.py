@@ -95,17 +95,11 @@ class Training:
             if self.end % self.bench.settings.evaluate_every == 0:
                 keeper.keep_last(state)  # off the grid the curve has a point that longer trainings do not have
             train = self.bench.measure(state.model, self.bench.train_part)
-        result = TrainingResult(
-            status,
-            tuple(state.curve),
-            train,
-            self._held_out if train is not None else None,
-            sum(weight.numel() for weight in state.optimiser.weights),
-            state.step,
-            keeper.seconds,
-            self._divergence,
-            keeper.before,
-        )
+        held_out = self._held_out if train is not None else None
+        parameters = sum(weight.numel() for weight in state.optimiser.weights)
+        times = {"seconds": keeper.seconds, "seconds_before": keeper.before}
+        curve, error = tuple(state.curve), self._divergence
+        result = TrainingResult(status, curve, train, held_out, parameters, state.step, error=error, **times)
         if self.job.weights is not None and status == "complete":
             write_tensors(self.job.weights, state.model.state_dict(), {})
         return result

@@ -54,12 +54,7 @@ class Trainer(Workbench):
         self._engine: Engine = load(ENGINES[engine].reference)(self)
 
     def train(
-        self,
-        config: Mapping[str, Any],
-        seed: int,
-        *,
-        interrupted: Callable[[], bool] = lambda: False,
-        **more: Any,
+        self, config: Mapping[str, Any], seed: int, *, interrupted: Callable[[], bool] = lambda: False, **more: Any
     ) -> TrainingResult:
         """Train one network: see `train_jobs`, and `Job` for the other arguments."""
         [result] = self.train_jobs([Job(config, seed, **more)], interrupted)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evo.cli.commands.shell import execution_of
 from evo.errors import ConfigurationError
 from evo.individual import GeneValue, Genome
+from evo.loop.listed import space_of, train_configurations
 from evo.names import OPTIMISERS, PREPROCESSING, check_name
+from evo.record.run import Run
 
 EVALUATE_EVERY = 100
-
+GENES = (
+    *("hidden_layers", "channels", "activation", "dropout", "batch_norm", "batch_norm_kind"),
+    *("learning_rate", "batch_size", "steps", "weight_decay"),
+)
+"""Options that are genes, in the order of the table's columns."""
+SETTINGS = ("optimiser", "preprocess", "training_mode", "evaluate_every")
+"""Options that are fixed settings of the space."""
 DEFAULT_TRAINING: Genome = {"learning_rate": 1e-3, "batch_size": 200, "steps": 1500}
 DEFAULT_NETWORKS: dict[str, Genome] = {
     "mlp": {"hidden_layers": (100,)},
@@ -22,6 +32,22 @@ DEFAULT_NETWORKS: dict[str, Genome] = {
 """What `evo train` trains by default, by the model's name."""
 DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {"numpy_mlp": {"optimiser": "sgd", "preprocess": "subtract_mean_image"}}
 """Fixed settings of a model that differ from those of `TrainingSettings`."""
+
+
+def training_of(options: Mapping[str, Any]) -> Callable[..., Run]:
+    """Return what the options of `evo train` ask for, as a function of `observer` and `stop_check`.
+
+    Raises:
+        ConfigurationError: An option does not fit the model, or a text is not what its option takes.
+    """
+    model, settings = options["model"], {name: options[name] for name in SETTINGS}
+    if settings["evaluate_every"] is None:
+        settings["evaluate_every"] = grid_for(options["steps"])
+    genes = {name: options[name] for name in GENES}
+    configuration, fixed = configuration_of(model, genes, options["gene"] or (), settings)
+    space = space_of([configuration], name="train", model=model, dataset="cifar10", training=fixed)
+    how = {"keep_weights": options["save"], **{name: options[name] for name in ("seeds", "seed", "fitness")}}
+    return functools.partial(train_configurations, space, [configuration], execution_of(options), **how)
 
 
 def grid_for(steps: int | None) -> int:

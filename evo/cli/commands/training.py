@@ -14,12 +14,20 @@ from evo.cli.commands.shell import execution_of, guarded, watched
 from evo.names import DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING
 
 of_network = functools.partial(typer.Option, rich_help_panel="The network")
-GENES = (
-    *("hidden_layers", "channels", "activation", "dropout", "batch_norm", "batch_norm_kind"),
-    *("learning_rate", "batch_size", "steps", "weight_decay"),
-)
-"""Options of `train` that are genes, in the order of the table's columns."""
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each on its own seed.")]
+Fitness = Annotated[
+    str, typer.Option(help=f"{one_of(*FITNESS_PARTS)}; test: use all training images, measure on the test set.")
+]
+Preprocess = Annotated[
+    str | None, of_training(help=f"{one_of(*PREPROCESSING)}. Default: standardise; numpy_mlp: subtract_mean_image.")
+]
+EvaluateEvery = Annotated[
+    int | None, of_training(help="Steps between points of the learning curve. Default: 100, or a twentieth of all.")
+]
+TrainingMode = Annotated[
+    Literal["whole", "batches"] | None,
+    of_training(help="Also measure without leaving training mode, the held-out part at once or in batches."),
+]
 
 
 @guarded
@@ -37,21 +45,12 @@ def train(
     steps: Annotated[int | None, of_training(help="Optimiser steps.")] = None,
     weight_decay: Annotated[float | None, of_training()] = None,
     optimiser: Annotated[str | None, of_training(help=f"{one_of(*OPTIMISERS)}. Default: adam; numpy_mlp: sgd.")] = None,
-    preprocess: Annotated[
-        str | None, of_training(help=f"{one_of(*PREPROCESSING)}. Default: standardise; numpy_mlp: subtract_mean_image.")
-    ] = None,
-    evaluate_every: Annotated[
-        int | None, of_training(help="Steps between points of the learning curve. Default: 100, or a twentieth of all.")
-    ] = None,
-    training_mode: Annotated[
-        Literal["whole", "batches"] | None,
-        of_training(help="Also measure without leaving training mode, the held-out part at once or in batches."),
-    ] = None,
+    preprocess: Preprocess = None,
+    evaluate_every: EvaluateEvery = None,
+    training_mode: TrainingMode = None,
     seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(help="What the seeds of the trainings derive from.")] = 0,
-    fitness: Annotated[
-        str, typer.Option(help=f"{one_of(*FITNESS_PARTS)}; test: use all training images, measure on the test set.")
-    ] = "validation",
+    fitness: Fitness = "validation",
     dataset: Annotated[str | None, of_training(help=f"{one_of(*DATASETS)}. Default: cifar10.")] = None,
     data_dir: option.DataDir = None,
     device: option.Device = "auto",
@@ -79,18 +78,10 @@ def train(
 
       evo train --model numpy_mlp --data-dir ~/cifar10 --fitness test
     """
-    options = dict(locals())
-    from evo.cli.commands.configuration import configuration_of, grid_for
-    from evo.loop.listed import space_of, train_configurations
+    options = locals()
+    from evo.cli.commands.configuration import training_of
 
-    genes = {name: options[name] for name in GENES}
-    fixed = {name: options[name] for name in ("optimiser", "preprocess", "training_mode")}
-    fixed["evaluate_every"] = evaluate_every if evaluate_every is not None else grid_for(steps)
-    configuration, settings = configuration_of(model, genes, gene or (), fixed)
-    space = space_of([configuration], name="train", model=model, dataset="cifar10", training=settings)
-    what = {"space": space, "configurations": [configuration], "execution": execution_of(options)}
-    how = {"seeds": seeds, "seed": seed, "fitness": fitness, "keep_weights": save}
-    watched(train_configurations, options, what | how)
+    watched(training_of(options), options, {})
 
 
 @guarded

@@ -23,19 +23,9 @@ class Engine(Protocol):
 
     def prepare(self, model: nn.Module) -> None:
         """Change a network that was just built so that the engine can compute it; its weights keep their names."""
-        ...
 
     def train(self, jobs: Sequence[Job], report: Report) -> Iterator[TrainingResult]:
         """Train the jobs; yield their results in the same order."""
-        ...
-
-
-def _nothing_wrong(device: str, precision: str) -> str:
-    return ""
-
-
-def _alone(first: Any, waiting: Sequence[Any]) -> list[Any]:
-    return [first]
 
 
 @dataclass(frozen=True)
@@ -49,8 +39,8 @@ class Entry:
     """
 
     reference: str
-    problem: Callable[[str, str], str] = _nothing_wrong
-    batch: Callable[[Any, Sequence[Any]], list[Any]] = _alone
+    problem: Callable[[str, str], str] = lambda device, precision: ""
+    batch: Callable[[Any, Sequence[Any]], list[Any]] = lambda first, waiting: [first]
 
 
 def _problem_of_onednn(device: str, precision: str) -> str:

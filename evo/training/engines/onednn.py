@@ -57,7 +57,6 @@ class _Bfloat16Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         ctx.save_for_backward(inputs, weight)
-        ctx.has_bias = bias is not None
         return functional.linear(inputs, weight, bias)
 
     @staticmethod
@@ -67,7 +66,7 @@ class _Bfloat16Linear(torch.autograd.Function):
         return (
             gradient @ weight if wanted[0] else None,
             gradient.t().contiguous() @ inputs if wanted[1] else None,
-            gradient.sum(dim=0) if ctx.has_bias and wanted[2] else None,
+            gradient.sum(dim=0) if wanted[2] else None,
         )
 
 
@@ -75,7 +74,6 @@ class _Float32Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         ctx.save_for_backward(inputs, weight)
-        ctx.has_bias = bias is not None
         return _product(inputs, weight, bias)
 
     @staticmethod
@@ -85,7 +83,7 @@ class _Float32Linear(torch.autograd.Function):
         return (
             _product(gradient, weight.t()) if wanted[0] else None,
             _product(gradient.t(), inputs.t()) if wanted[1] else None,
-            gradient.sum(dim=0) if ctx.has_bias and wanted[2] else None,
+            gradient.sum(dim=0) if wanted[2] else None,
         )
 
 
