@@ -47,10 +47,7 @@ CURVE_HOOKS = {
     "training_mode": CurveHook(
         "evo.report2019.training_mode:as_reported",
         (
-            "minibatch_accuracy",
-            "minibatch_loss",
-            "training_mode_accuracy",
-            "training_mode_loss",
+            *("minibatch_accuracy", "minibatch_loss", "training_mode_accuracy", "training_mode_loss"),
             "whole_train_accuracy",
         ),
     )

@@ -178,40 +178,39 @@ def test_in_bfloat16_a_frozen_part_gets_no_gradient_and_the_rest_does(frozen: st
 
 
 class NotedProducts(TorchFunctionMode):
-    """Notes of every `@` whether its left side lies in memory row after row."""
+    """Notes of every product whether its left side lies in memory row after row."""
 
     def __init__(self) -> None:
         super().__init__()
         self.left_in_rows: list[bool] = []
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
-        if function is torch.Tensor.matmul or function is torch.Tensor.__matmul__:
+        if function is functional.linear:
             self.left_in_rows.append(arguments[0].is_contiguous())
         return function(*arguments, **(named or {}))
 
 
-def test_in_bfloat16_the_gradients_are_products_laid_out_anew() -> None:
+def test_in_bfloat16_the_left_sides_of_the_gradients_products_lie_in_rows() -> None:
     """Otherwise the two tests above would compare torch with itself, and AMX would be left half unused."""
     ours = twins(33, 17)[1]
     context = SimpleNamespace(
         saved_tensors=(torch.randn(5, 33).bfloat16(), ours.weight.bfloat16()),
         needs_input_grad=(True,) * 3,
-        has_bias=True,
     )
     with NotedProducts() as noted:
-        onednn._Bfloat16Linear.backward(context, torch.randn(5, 17).bfloat16())
+        onednn._Linear.backward(context, torch.randn(5, 17).bfloat16())
     assert noted.left_in_rows == [True, True]
 
 
 def test_in_bfloat16_a_training_uses_the_engines_own_products(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = twins(33, 17)[1]
-    calls, backward = [0], onednn._Bfloat16Linear.backward
+    calls, backward = [0], onednn._Linear.backward
 
     def counted(*arguments: Any) -> Any:
         calls[0] += 1
         return backward(*arguments)
 
-    monkeypatch.setattr(onednn._Bfloat16Linear, "backward", staticmethod(counted))
+    monkeypatch.setattr(onednn._Linear, "backward", staticmethod(counted))
     bfloat16_results(ours, torch.randn(5, 33), torch.randn(5, 17))
     assert calls[0] == 1
 
@@ -285,14 +284,13 @@ def test_a_training_by_either_engine_is_as_good_and_the_same_every_time(
     digits: PreparedDataset, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {"hidden_layers": (32, 16), "learning_rate": 0.01, "batch_size": 64, "steps": 150}
-    linear = onednn._Float32Linear if precision == "fp32" else onednn._Bfloat16Linear
-    calls, backward = [0], linear.backward
+    calls, backward = [0], onednn._Linear.backward
 
     def counted(*arguments: Any) -> Any:
         calls[0] += 1
         return backward(*arguments)
 
-    monkeypatch.setattr(linear, "backward", staticmethod(counted))
+    monkeypatch.setattr(onednn._Linear, "backward", staticmethod(counted))
 
     def train(engine: str) -> TrainingResult:
         settings = TrainingSettings(evaluate_every=50)

@@ -6,8 +6,8 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Protocol
 
+from evo.cli.live import TerminalObserver
 from evo.cli.progress import Progress, command_on
 from evo.individual import Evaluation, replicate_number
 from evo.loop.dispatch import Twins, cost_of, predicted_seconds
@@ -25,19 +25,6 @@ PREDICTION_SHARE = 0.01
 """The largest share of the time for predictions: a cost model of thousands of trainings takes a while to fit."""
 STAGES: dict[str, Stage] = {"proposal": "search", "finalists": "finalist", "winner": "test"}
 """What a run is doing after such an event."""
-
-
-class Display(Protocol):
-    """Shows a run that is followed."""
-
-    def show(self, progress: Progress) -> None:
-        """Show a run's numbers from now on."""
-
-    def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
-        """Show an evaluation."""
-
-    def status(self, text: str) -> None:
-        """Show a note about the run; an empty one while it is being written."""
 
 
 class Follower:
@@ -147,7 +134,7 @@ def _stamp(path: Path) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def follow(path: Path, display: Display, stop_check: StopCheck = lambda: None) -> Run:
+def follow(path: Path, display: TerminalObserver, stop_check: StopCheck = lambda: None) -> Run:
     """Show a run until it is finished; a stopped run may be resumed in the meantime.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import pandas as pd
 
 from evo.files import replacing
-from evo.individual import RUNG, Evaluation, Genome, Individual
+from evo.individual import RUNG, Evaluation, Individual
 from evo.record.history import HALL_OF_FAME, History
 
 COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
@@ -123,7 +123,7 @@ def hall_of_fame_table(run: History) -> pd.DataFrame:
         {
             "rank": rank,
             **_evaluation_row(run, entry.evaluation),
-            **_gene_cells(run, entry.config),
+            **run.space.cells(entry.config),
             "fitness": entry.fitness,
             "replicates": max(1, len(entry.replicates)),
         }
@@ -140,7 +140,7 @@ def finalists_table(run: History) -> pd.DataFrame:
     rows = []
     for evaluation in run.finalist_evaluations:
         test = run.tests.get((evaluation.individual, evaluation.replicate), {})
-        row = _evaluation_row(run, evaluation) | _gene_cells(run, run.config_of(evaluation.individual))
+        row = _evaluation_row(run, evaluation) | run.space.cells(run.config_of(evaluation.individual))
         row |= {"winner": evaluation.individual == run.winner, "test_accuracy": run.test_accuracy_of(evaluation)}
         row |= {"test_loss": test.get("test_loss"), "error": evaluation.error or test.get("error", "")}
         rows.append(row)
@@ -213,19 +213,11 @@ def _evaluation_row(run: History, evaluation: Evaluation) -> dict[str, Any]:
         "parents": ",".join(map(str, individual.parents)),
         "operator": individual.operator,
         "rung": individual.strategy_parameters.get(RUNG),
-        **_gene_cells(run, individual.genome),
+        **run.space.cells(individual.genome),
         **{name: getattr(evaluation, name) for name in MEASURED_COLUMNS},
         "seconds": round(evaluation.seconds, 3),
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="milliseconds") if started else "",
         "seconds_before": round(evaluation.seconds_before, 3),
-    }
-
-
-def _gene_cells(run: History, genome: Genome) -> dict[str, Any]:
-    """Return a genome's cells: layer lists as text, everything else as it is."""
-    return {
-        name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
-        for name, value in genome.items()
     }
 
 

@@ -221,10 +221,6 @@ def _network_row(run: Run, number: int) -> dict[str, Any]:
     complete = [entry for entry in run.search_evaluations if entry.individual == number and entry.complete]
     fitness = [entry.fitness for entry in complete if entry.fitness is not None]
     mean, low, high = mean_estimate(fitness, (0, 1)).figures
-    genes = {
-        name: run.space.genes[name].to_text(value) if isinstance(value, tuple) else value
-        for name, value in individual.genome.items()
-    }
     measured = {f"{run.settings.fitness}_accuracy": mean, "low": low, "high": high}
     deviation = statistics.stdev(fitness) if len(fitness) > 1 else None
-    return {"individual": number, **genes, **measured, "std": deviation, "n": len(fitness)}
+    return {"individual": number, **run.space.cells(individual.genome), **measured, "std": deviation, "n": len(fitness)}

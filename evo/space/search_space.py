@@ -195,6 +195,11 @@ class SearchSpace:
         """Return the CSV cells of a genome; an inactive gene's cell is empty."""
         return {name: gene.to_text(genome[name]) if name in genome else "" for name, gene in self.genes.items()}
 
+    def cells(self, genome: Mapping[str, GeneValue]) -> dict[str, Any]:
+        """Return the values of a genome's active genes for a table: layer lists as text, the others as they are."""
+        texts = self.encode(genome)
+        return {name: texts[name] if isinstance(value, tuple) else value for name, value in genome.items()}
+
     def decode(self, cells: Mapping[str, str]) -> Genome:
         """Read a genome from its CSV cells."""
         return {name: gene.from_text(cells[name]) for name, gene in self.genes.items() if cells.get(name)}

@@ -50,8 +50,7 @@ class TensorBoard(Tracker):
         self._writer.close()
 
     def _write_session(self, run: Run, evaluation: Evaluation) -> None:
-        genes, config = run.space.genes, run.config_of(evaluation.individual).items()
-        cells = {name: genes[name].to_text(value) if isinstance(value, tuple) else value for name, value in config}
+        cells = run.space.cells(run.config_of(evaluation.individual))
         measured = {"fitness": evaluation.fitness, "loss": evaluation.loss, "parameters": evaluation.parameters}
         known = {f"individual/{name}": value for name, value in measured.items() if value is not None}
         self._writer.add_hparams(cells, known, run_name=f"individual-{evaluation.individual}")

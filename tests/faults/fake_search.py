@@ -37,7 +37,7 @@ def main(folder: Path, budget: int) -> None:
         )
 
     try:
-        guarded(lambda debug: watched(command, {"quiet": True}, {}))(debug=False)
+        guarded(lambda: watched(command, {"quiet": True}, {}))()
     except typer.Exit as end:
         sys.exit(end.exit_code)
 

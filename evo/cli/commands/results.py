@@ -40,7 +40,6 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Print how it stands now, and end.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for a run that is not there yet.")] = False,
     quiet: option.Quiet = False,
-    debug: option.Debug = False,
 ) -> None:
     """Follow a running search from another terminal, without disturbing it, until it is finished.
 
@@ -86,7 +85,6 @@ def compare(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Genomes of a run that has no finalists.")] = 3,
     overwrite: Annotated[bool, of_output("--overwrite", help="Replace files that are there.")] = False,
-    debug: option.Debug = False,
 ) -> None:
     """Compare runs: their best genomes on validation and test data, and which settings do better over several seeds.
 
@@ -152,7 +150,6 @@ def _patterns(texts: Sequence[str]) -> dict[str, str]:
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Its folder. Default: the first run's.")] = None,
-    debug: option.Debug = False,
 ) -> None:
     """Write one self-contained HTML file with figures, and the figures as PNG and SVG; written anew each time.
 
@@ -189,7 +186,6 @@ def replay(
     device: option.OtherDevice = None,
     workers: option.Workers = None,
     quiet: option.Quiet = False,
-    debug: option.Debug = False,
 ) -> None:
     """Train a recorded individual again and say whether the result came back. Exit code 1 if it did not.
 

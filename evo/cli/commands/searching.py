@@ -49,7 +49,6 @@ def search(
     tensorboard: option.TensorBoard = False,
     mlflow: option.MLflow = False,
     quiet: option.Quiet = False,
-    debug: option.Debug = False,
 ) -> None:
     """Run a search to its end, retrain the best genomes on new seeds, and test them.
 
@@ -70,7 +69,6 @@ def demo(
     output: option.Output = None,
     overwrite: option.Overwrite = False,
     quiet: option.Quiet = False,
-    debug: option.Debug = False,
 ) -> None:
     """Evolve small networks on scikit-learn's digits: no download, under a minute on two cores."""
     watched(evo.search, locals() | {"space": "digits"})
@@ -94,7 +92,6 @@ def resume(
     tensorboard: option.TensorBoard = False,
     mlflow: option.MLflow = False,
     quiet: option.Quiet = False,
-    debug: option.Debug = False,
 ) -> None:
     """Continue where a run stopped; its finished table is that of a run that was never stopped.
 
@@ -117,10 +114,7 @@ def spaces() -> None:
 
 
 @guarded
-def check(
-    space: Annotated[str, typer.Argument(help="A shipped space or a TOML file.")],
-    debug: option.Debug = False,
-) -> None:
+def check(space: Annotated[str, typer.Argument(help="A shipped space or a TOML file.")]) -> None:
     """Validate a search space: every mistake at once, or its genes and what a search of it does by default.
 
     Examples:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import shlex
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from evo.cli.commands.options import Debug
 from evo.errors import EvoError, StorageError
 
 if TYPE_CHECKING:
@@ -19,16 +21,15 @@ if TYPE_CHECKING:
     from evo.loop.execution import Execution
     from evo.record.run import Run
 
-Parameters = ParamSpec("Parameters")
-OF_THE_SHELL = ("quiet", "debug", "tensorboard", "mlflow")
+OF_THE_SHELL = ("quiet", "tensorboard", "mlflow")
 """Options that say how a command shows its work, not what the work is."""
 
 
-def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Let a command show an error in a few lines and end with its exit code; --debug shows a traceback."""
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command show an error in a few lines and end with its exit code; add --debug, which shows a traceback."""
 
     @functools.wraps(command)
-    def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+    def run(*arguments: Any, debug: bool = False, **options: Any) -> None:
         try:
             command(*arguments, **options)
         except (typer.Exit, typer.Abort):
@@ -37,13 +38,17 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
-            if options["debug"]:
+            if debug:
                 raise
             expected = isinstance(error, EvoError)
             text = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
             typer.echo(f"error: {text}", err=True)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
+    signature = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
+    parameters = [*signature.parameters.values(), option]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # mypy does not know it
     return run
 
 

@@ -64,7 +64,6 @@ def train(
     output: option.Output = None,
     overwrite: option.Overwrite = False,
     quiet: option.Quiet = False,
-    debug: option.Debug = False,
 ) -> None:
     """Train one network on one or several seeds; write its learning curves and figures.
 
@@ -100,7 +99,6 @@ def table1(
     output: option.Output = None,
     overwrite: option.Overwrite = False,
     quiet: option.Quiet = False,
-    debug: option.Debug = False,
 ) -> None:
     """Reproduce Table 1 of the 2019 report: its six networks under its protocol, measured in both ways.
 

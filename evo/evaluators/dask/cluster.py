@@ -144,15 +144,14 @@ class DaskEvaluator(MembersEvaluator):
         assert self._link is not None
         member.begin(batch, neighbours)
         member.deadline = time.monotonic() + UNBEGUN_SECONDS
-        first, away = batch[0], not member.answer.sees_folder
+        first = batch[0]
         member.call = self._link.call(
             member.address,
             f"{first.individual}-{first.replicate}-{first.measure}",
             dask_worker.evaluate,
             self._name,
             [_with_absolute_paths(task) for task in batch],
-            away,
-            [_weights_for(task) if away else None for task in batch],
+            None if member.answer.sees_folder else [_weights_for(task) for task in batch],
             returned=partial(self._returned, member),
             # This search gives a worker one batch at a time anyway; this keeps other users of the cluster off the GPU.
             resources={"GPU": 1.0} if member.answer.resources.get("GPU", 0.0) >= 1 else None,

@@ -148,7 +148,7 @@ def accept(invitation: Invitation) -> Answer:
     return known.answer
 
 
-def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[bytes | None]) -> Done | None:
+def evaluate(search: str, tasks: Sequence[Task], weights: Sequence[bytes | None] | None) -> Done | None:
     """Evaluate a batch for a search that this worker is ready for.
 
     The search is told when the batch begins, and about every evaluation that is ready before the last one.
@@ -156,8 +156,8 @@ def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[b
     Args:
         search: The search's name.
         tasks: The batch.
-        away: Whether this worker does not see the run folder: trained weights then travel with tasks and replies.
-        weights: Those of each task, if there are any.
+        weights: Those of each task, if there are any, for a worker that does not see the run folder: trained weights
+            then travel with tasks and replies. Otherwise None.
 
     Returns:
         The evaluations; not those of all tasks if the worker was asked to stop. None if it has not been made ready for
@@ -186,14 +186,14 @@ def evaluate(search: str, tasks: Sequence[Task], away: bool, weights: Sequence[b
         ready.stop.is_abandoned = is_abandoned
         tell(b"")
         for evaluation in ready.evaluate(mine):
-            trained = _trained_weights(mine, evaluation) if away else None
+            trained = _trained_weights(mine, evaluation) if weights is not None else None
             done.append((evaluation, trained))
             if trained is None and len(done) < len(tasks):
                 tell(pickle.dumps(evaluation))
 
     with ExitStack() as folders:
         mine = tasks
-        if away:
+        if weights is not None:
             mine = [folders.enter_context(_own_weights(*each)) for each in zip(tasks, weights, strict=True)]
         with suppress(Interrupted):
             ready.call(work)
@@ -262,14 +262,10 @@ def _make_ready(setup: Setup, answer: Answer) -> _Ready:
     if isinstance(setup, TrainingSetup):
         setup = replace(setup, dataset=_data_here(setup))
         _check_precision(setup)
-    call = _call_here if isinstance(setup, ObjectiveSetup) else _call_in_training_thread
+    call = (lambda work: work()) if isinstance(setup, ObjectiveSetup) else _call_in_training_thread
     stop = StopRequest()
     function, facts = call(lambda: setup.build(stop))
     return _Ready(stop, function, call, replace(answer, facts=facts, memory_of=_memory_of(answer.host, facts)))
-
-
-def _call_here(work: Callable[[], Any]) -> Any:
-    return work()
 
 
 def _call_in_training_thread(work: Callable[[], Any]) -> Any:

@@ -5,8 +5,8 @@ GFLOP/s a core against oneDNN's 208 to 212 at the same precision on a Zen 5. Tha
 so `usable` tries it and compares its results before anything relies on it.
 
 In bfloat16, on processors with AMX, torch gives oneDNN the gradient of the weights as a product whose left side is
-transposed; laid out anew before, it takes half to two thirds of the time where a layer has many inputs, and about the
-same elsewhere (`benchmarks/throughput/amx_products.py`).
+transposed. If that is first copied row by row, it takes half to two thirds of the time where a layer has many inputs,
+and about the same elsewhere (`benchmarks/throughput/amx_products.py`).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class OneDnnLinear(nn.Linear):
             return super().forward(input)
         if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16:
             bias = None if self.bias is None else self.bias.bfloat16()
-            output = _Bfloat16Linear.apply(_rows(input).bfloat16(), self.weight.bfloat16(), bias)
+            output = _Linear.apply(_rows(input).bfloat16(), self.weight.bfloat16(), bias)
         elif input.dtype == torch.float32:
-            output = _Float32Linear.apply(_rows(input), self.weight, self.bias)
+            output = _Linear.apply(_rows(input), self.weight, self.bias)
         else:
             return super().forward(input)
         result: torch.Tensor = output.reshape(*input.shape[:-1], self.out_features)
@@ -53,24 +53,7 @@ def _rows(input: torch.Tensor) -> torch.Tensor:
     return input.reshape(-1, input.shape[-1])
 
 
-class _Bfloat16Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.save_for_backward(inputs, weight)
-        return functional.linear(inputs, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        inputs, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        return (
-            gradient @ weight if wanted[0] else None,
-            gradient.t().contiguous() @ inputs if wanted[1] else None,
-            gradient.sum(dim=0) if wanted[2] else None,
-        )
-
-
-class _Float32Linear(torch.autograd.Function):
+class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         ctx.save_for_backward(inputs, weight)
@@ -89,6 +72,8 @@ class _Float32Linear(torch.autograd.Function):
 
 def _product(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Return left @ right.T + bias."""
+    if left.dtype == torch.bfloat16:
+        return functional.linear(left.contiguous(), right, bias)
     result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
     return result
 
@@ -117,7 +102,7 @@ def _agrees(rows: int, inputs: int, outputs: int, generator: torch.Generator) ->
     )
     gradient = torch.randn(rows, outputs, generator=generator)
     results = []
-    for linear in (functional.linear, _Float32Linear.apply):
+    for linear in (functional.linear, _Linear.apply):
         output = linear(images, weight, bias)
         results.append((output, *torch.autograd.grad(output, (images, weight, bias), gradient)))
     return all(
