@@ -90,6 +90,6 @@ def test_the_search_that_a_worker_works_for_is_not_the_one_that_gives_way(monkey
     assert not dask_worker.accept(invitation_to("busy")).problem
     for number in range(2 * KEPT):
         assert not dask_worker.accept(invitation_to(f"other {number}")).problem
-        assert dask_worker.evaluate("busy", [Task(number, 0, 1, {"x": 0.5})], False, [None]) is not None
+        assert dask_worker.evaluate("busy", [Task(number, 0, 1, {"x": 0.5})], None) is not None
     assert len(dask_worker._ready[here.address]) == KEPT
-    assert dask_worker.evaluate("other 0", [Task(0, 0, 1, {"x": 0.5})], False, [None]) is None
+    assert dask_worker.evaluate("other 0", [Task(0, 0, 1, {"x": 0.5})], None) is None
