@@ -107,7 +107,7 @@ class Follower:
         return [number for number in individuals for place in replicates if (number, place) not in run.evaluations]
 
     def seconds_left(self) -> float | None:
-        """Return how long the rest takes; None if unknown. Predicts anew every few seconds."""
+        """Return how long the rest takes; None if unknown. The prediction is renewed every few seconds."""
         now = time.time()
         if now >= self._predict_after:
             seconds = self._predict()

@@ -63,7 +63,7 @@ class Execution:
         return self._with_defaults(device=AUTO, precision=AUTO, engine=AUTO)
 
     def of_run(self, settings: Settings) -> Execution:
-        """Return it with what a run has. On another device than before, the engine is chosen anew."""
+        """Return it with what a run has. On another device than before, the engine is chosen again."""
         same_device = self.device in (None, settings.device)
         return self._with_defaults(
             device=settings.device,

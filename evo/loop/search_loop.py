@@ -52,10 +52,10 @@ class Observer(Protocol):
         """An evaluation has finished and is recorded; the rest takes `seconds_left`, if that is known."""
 
     def notify(self, message: str) -> None:
-        """Something that a person may want to know."""
+        """Something that the user may want to know."""
 
     def warn(self, message: str) -> None:
-        """Something that a person must know."""
+        """Something that the user must know."""
 
 
 class SilentObserver:

@@ -32,7 +32,7 @@ CHANGED_BY_RESUME = (
     *("budget", "generations", "time_budget", "timeout", "finalists", "seeds"),
     *("device", "device_name", "precision", "engine", "threads", "workers", "dask", "versions"),
 )
-"""What a command that resumes a run may set anew; the rest is what the run began with."""
+"""What a command that resumes a run may change; the rest stays what the run began with."""
 _DATASET_TEXTS = ("name", "variant", "checksum", "source")
 _DATASET_NUMBERS = {"image_shape": list, "classes": list, "train_count": int, "test_count": int}
 

@@ -19,13 +19,13 @@ SESSIONS = 1000
 
 
 class TensorBoard(Tracker):
-    """Writes to the folder `tensorboard` of the run with torch's own writer; a run that resumes is written anew."""
+    """Writes to the folder `tensorboard` of the run with torch's own writer; a resume writes it from scratch."""
 
     name, package = "TensorBoard", "tensorboard"
 
     def begin(self, run: Run) -> str:
         folder = own_folder(run.folder / FOLDER)
-        # The journal holds all there is to write: written anew, nothing is missing and nothing is there twice.
+        # The journal holds all there is to write: written from scratch, nothing is missing and nothing is there twice.
         # A folder that cannot be removed could be a link to another place: then nothing is written.
         if folder.exists():
             shutil.rmtree(folder)

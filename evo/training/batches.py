@@ -11,7 +11,7 @@ def batches(indices: torch.Tensor, batch_size: int, seed: int, skip: int = 0) ->
     """Yield minibatches of indices, (batch_size,), without end; the first `skip` of them are left out.
 
     As in the report: consecutive slices of a permutation; when fewer than a batch are left, the rest is dropped and
-    the whole set is permuted anew. The order is drawn on the CPU, so it is the same on every device.
+    the whole set is permuted again. The order is drawn on the CPU, so it is the same on every device.
     """
     generator = torch.Generator().manual_seed(seed ^ 0x6F72646572)  # not the stream that initialises the weights
     while True:

@@ -151,7 +151,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Its folder. Default: the first run's.")] = None,
 ) -> None:
-    """Write one self-contained HTML file with figures, and the figures as PNG and SVG; written anew each time.
+    """Write one self-contained HTML file with figures, and the figures as PNG and SVG; replaces older ones.
 
     The search may still be running. Several searches share a page, side by side.
 

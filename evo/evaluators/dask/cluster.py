@@ -51,8 +51,8 @@ class DaskEvaluator(MembersEvaluator):
         connect: Makes the connection.
         most: The most workers to use at a time; None for all.
         timeout: See `WorkersEvaluator`; counted from when the worker begins the batch.
-        notify: Called with what a person may want to know.
-        warn: Called with what a person must know.
+        notify: Called with what the user may want to know.
+        warn: Called with what the user must know.
         stop_check: Called while the search waits for workers; raises to end the wait.
     """
 

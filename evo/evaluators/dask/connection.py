@@ -58,7 +58,7 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
     Args:
         where: See `Where`.
         workers: How many processes of one thread each a local cluster has.
-        warn: Called with what a person must know.
+        warn: Called with what the user must know.
         gpus: GPUs of which each worker of a local cluster sees one, in turn.
 
     Raises:
@@ -200,7 +200,7 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
 
 
 def _be_silent() -> None:
-    """Keep Dask's own log lines out of the terminal: evo reports what a person must know."""
+    """Keep Dask's own log lines out of the terminal: evo reports what the user must know."""
     for handler in logging.getLogger("distributed").handlers:
         handler.setLevel(logging.CRITICAL + 1)
 

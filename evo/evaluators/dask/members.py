@@ -88,8 +88,8 @@ class MembersEvaluator(WorkersEvaluator):
     Args:
         setup: Builds the evaluation function in each worker.
         timeout: See `WorkersEvaluator`.
-        notify: Called with what a person may want to know.
-        warn: Called with what a person must know.
+        notify: Called with what the user may want to know.
+        warn: Called with what the user must know.
     """
 
     def __init__(self, setup: Setup, timeout: float | None, notify: Notify, warn: Notify):
