@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def levels_table(
         entry: dict[str, Any] = {"method": method}
         for number, estimate in zip(checkpoints(budget), estimates, strict=True):
             names = (f"regret_at_{number}", f"low_at_{number}", f"high_at_{number}")
-            entry |= dict(zip(names, estimate.figures, strict=True))
+            entry |= dict(zip(names, astuple(estimate), strict=True))
         entry["seconds_a_proposal"] = float(np.mean([block for run in seconds[method] for block in run]))
         entry["seconds_a_proposal_last_ten"] = float(np.mean([run[-1] for run in seconds[method]]))
         entries.append(entry)
@@ -126,7 +127,7 @@ def comparisons_table(pairs: Iterable[Comparison]) -> pd.DataFrame:
         entry: dict[str, Any] = named | {"task": "all"}
         for name in ("better", "evaluations", "evaluations_median"):
             names = (name, f"{name}_low", f"{name}_high")
-            entry |= dict(zip(names, getattr(pair, name).figures, strict=True))
+            entry |= dict(zip(names, astuple(getattr(pair, name)), strict=True))
         entries.append(entry)
         entries += [
             named | {"task": task, "better": better, "evaluations": evaluations}

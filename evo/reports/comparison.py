@@ -6,7 +6,7 @@ import io
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import pandas as pd
@@ -104,8 +104,8 @@ def _entries(run: Run, top: int) -> list[RankedIndividual]:
 def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[str, Any]:
     settings, found = run.settings, on_new_seeds(run, entry.id)
     tests = found.test_accuracy
-    test, test_low, test_high = mean_estimate(tests, (0, 1)).figures
-    again, low, high = mean_estimate(found.fitness, fitness_bounds(settings)).figures
+    test, test_low, test_high = astuple(mean_estimate(tests, (0, 1)))
+    again, low, high = astuple(mean_estimate(found.fitness, fitness_bounds(settings)))
     texts = run.space.encode(entry.config)
     return {
         "individual": entry.id,

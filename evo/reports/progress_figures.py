@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from evo.reports import style
 from evo.reports.features import floats
 from evo.reports.search_data import SearchData
-from evo.reports.workload import SHORTEST, seconds_by_generation, timeline_of, unit_of
+from evo.reports.workload import SHORTEST, timeline_of, unit_of
 
 CURVES = 5
 
@@ -113,7 +113,7 @@ def cost_figure(data: SearchData) -> Figure | None:
     """Time of training by the generation that an individual was proposed in, and its sum."""
     if data.seconds < SHORTEST:
         return None
-    seconds = seconds_by_generation(data)
+    seconds = data.evaluations.groupby("generation")["seconds"].sum().astype(float)
     figure, panels = style.new_figure(3.2, 1, 2)
     number, few = seconds.index.to_numpy(dtype=float), len(seconds) <= style.FEW  # with space between the bars
     parts = ((seconds, style.BLUE, "{} of training"), (seconds.cumsum(), style.GREEN, "{}, in all"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -29,14 +29,9 @@ class Estimate:
     low: float
     high: float
 
-    @property
-    def figures(self) -> tuple[float, float, float]:
-        """The three numbers."""
-        return self.value, self.low, self.high
-
     def text(self, digits: int = 4) -> str:
         """Return it as it stands in a table; a dash for what is infinite: not reached within the budget."""
-        value, low, high = (f"{part:.{digits}f}" if math.isfinite(part) else "–" for part in self.figures)
+        value, low, high = (f"{part:.{digits}f}" if math.isfinite(part) else "–" for part in astuple(self))
         return value if math.isnan(self.low) else f"{value} [{low}, {high}]"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import textwrap
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -220,7 +221,7 @@ def _network_row(run: Run, number: int) -> dict[str, Any]:
     individual = run.individuals[number]
     complete = [entry for entry in run.search_evaluations if entry.individual == number and entry.complete]
     fitness = [entry.fitness for entry in complete if entry.fitness is not None]
-    mean, low, high = mean_estimate(fitness, (0, 1)).figures
+    mean, low, high = astuple(mean_estimate(fitness, (0, 1)))
     measured = {f"{run.settings.fitness}_accuracy": mean, "low": low, "high": high}
     deviation = statistics.stdev(fitness) if len(fitness) > 1 else None
     return {"individual": number, **run.space.cells(individual.genome), **measured, "std": deviation, "n": len(fitness)}

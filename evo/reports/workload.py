@@ -65,11 +65,6 @@ def failures_table(data: SearchData) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def seconds_by_generation(data: SearchData) -> pd.Series[float]:
-    """Return the seconds of training by generation, those of unfinished generations included."""
-    return data.evaluations.groupby("generation")["seconds"].sum().astype(float)
-
-
 class Timeline(NamedTuple):
     """Which worker trained what when.
 

@@ -17,8 +17,9 @@ from evo.record.run import Run
 from evo.reports.features import features_of
 from evo.reports.importance import FEWEST, importance_of
 from evo.reports.lineage import changes_table, lineage_of, operators_table
+from evo.reports.progress_figures import cost_figure
 from evo.reports.search_data import SearchData, not_dominated
-from evo.reports.workload import PAUSE, failures_table, outcomes_table, seconds_by_generation, timeline_of
+from evo.reports.workload import PAUSE, failures_table, outcomes_table, timeline_of
 from tests.reports.runs import line_of, search, space_of_kinds, written_by_hand
 from tests.test_run import individual, make_settings
 
@@ -188,8 +189,13 @@ def test_costs_and_failures_are_sums_over_the_file(data: SearchData, rows: pd.Da
     failures = failures_table(data)
     assert list(failures["evaluations"]) == [(rows["status"] != "complete").sum()], "one reason, whatever its numbers"
     assert failures["reason"].iloc[0] == rows.loc[rows["status"] != "complete", "error"].iloc[0]
-    by_generation = rows.groupby("generation")["seconds"].sum()
-    assert seconds_by_generation(data).to_dict() == pytest.approx(by_generation.to_dict())
+
+
+def test_the_bars_of_the_cost_are_the_seconds_of_each_generation(tmp_path: Path) -> None:
+    figure = cost_figure(SearchData("run", line_of(17, tmp_path / "run")))
+    assert figure is not None
+    seconds = pd.read_csv(tmp_path / "run" / "evaluations.csv").groupby("generation")["seconds"].sum()
+    assert [bar.get_height() for bar in figure.axes[0].patches] == list(seconds) == [5.0, 5.0, 5.0, 2.0]
 
 
 def test_many_different_reasons_are_counted_together(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from evo.reports.statistics import Estimate, mean_estimate, p_value, superiority
 def test_the_mean_of_three_values_has_students_interval() -> None:
     found = mean_estimate([0.90, 0.92, 0.97])
     low, high = t.interval(0.95, 2, loc=0.93, scale=np.std([0.90, 0.92, 0.97], ddof=1) / math.sqrt(3))
-    assert found.figures == pytest.approx((0.93, low, high))
+    assert astuple(found) == pytest.approx((0.93, low, high))
 
 
 def test_bounds_beyond_what_an_accuracy_can_be_are_cut() -> None:
