@@ -267,6 +267,7 @@ def test_few_and_extreme_results_can_be_drawn(values: tuple[float, ...], tmp_pat
     assert len(table(page, "All evaluations")) == len(values)
 
 
+@pytest.mark.usefixtures("undrawn", "quick_models")
 @pytest.mark.parametrize("strategy", ["surrogate", "halving", "pareto"])
 def test_races_rungs_and_fronts_are_shown(strategy: str, tmp_path: Path) -> None:
     space: Any = {"x": evo.Float(0, 1), "steps": evo.Integer(1, 9)}
