@@ -55,7 +55,10 @@ low = 20
 high = 40
 """
 
-LONGEST_FIRST = ("test_readme", "test_interruption", "test_variation", "test_cli")
+LONGEST_FIRST = (
+    *("test_interruption", "test_cli", "test_contract", "test_disk", "test_kills", "test_html", "test_strangers"),
+    *("test_halving", "test_releases", "test_table1", "test_free_steps", "test_readme", "test_batches"),
+)
 """So that no process is left alone with them at the end."""
 
 SEARCH_DIGITS = ("search", "digits", "--budget", "10", "--population", "4", "--finalists", "2", "--seed", "7")
@@ -68,6 +71,12 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("EVO_CACHE_DIR", str(folder))
         patch.delenv("EVO_DATA_DIR", raising=False)
         yield folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist hand out the files in our order; by itself it puts those of few tests last, however long."""
+    if hasattr(config.option, "loadscopereorder"):  # since pytest-xdist 3.7; before, the order stayed as it was
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,7 +40,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 @pytest.fixture
 def here(good_and_bad: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the current folder, which holds search spaces, data and runs, good and bad."""
-    folder = shutil.copytree(good_and_bad, tmp_path / "here")
+    folder = Path(shutil.copytree(good_and_bad, tmp_path / "here"))
     monkeypatch.chdir(folder)
     return folder
 
