@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
 import torch
@@ -15,6 +18,9 @@ from typer.testing import CliRunner
 from evo.data import PreparedDataset, prepare_dataset
 from evo.evaluators import Evaluator, InProcessEvaluator, Setup
 from tests.command import run_command
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # As evo's own workers: one process a core runs the tests, and threads that wait for each other are slow.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -49,7 +55,10 @@ low = 20
 high = 40
 """
 
-LONGEST_FIRST = ("test_readme", "test_interruption", "test_variation", "test_cli")
+LONGEST_FIRST = (
+    *("test_interruption", "test_cli", "test_contract", "test_disk", "test_kills", "test_html", "test_strangers"),
+    *("test_halving", "test_releases", "test_table1", "test_free_steps", "test_readme", "test_batches"),
+)
 """So that no process is left alone with them at the end."""
 
 SEARCH_DIGITS = ("search", "digits", "--budget", "10", "--population", "4", "--finalists", "2", "--seed", "7")
@@ -62,6 +71,12 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("EVO_CACHE_DIR", str(folder))
         patch.delenv("EVO_DATA_DIR", raising=False)
         yield folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist hand out the files in our order; by itself it puts those of few tests last, however long."""
+    if hasattr(config.option, "loadscopereorder"):  # since pytest-xdist 3.7; before, the order stayed as it was
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,11 +102,23 @@ def digits(session_cache: Path) -> PreparedDataset:
 
 @pytest.fixture(scope="session")
 def uninterrupted(session_cache: Path, digits: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a search on the digits by two workers that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    finished = run_command(*SEARCH_DIGITS, "--workers", "2", "--output", folder)
-    assert finished.returncode == 0, finished.stderr
+    """Return the folder of a search on the digits by two workers that nothing disturbed; nobody writes into it."""
+    shared = shared_by_all_processes(tmp_path_factory)
+    folder = shared / "uninterrupted"
+    with (shared / "uninterrupted.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first process that needs it makes it, the others wait
+        if not folder.exists():
+            making = shared / "in the making" / folder.name
+            finished = run_command(*SEARCH_DIGITS, "--workers", "2", "--output", making)
+            assert finished.returncode == 0, finished.stderr
+            making.rename(folder)
     return folder
+
+
+def shared_by_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of this session of tests, the same one in every process of pytest-xdist."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture
@@ -101,17 +128,62 @@ def tiny_space(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextmanager
+def training_in_this_process() -> Iterator[None]:
     """Train in this process: no second import of torch, and everything can be watched."""
 
     def make(setup: Setup, workers: int, timeout: float | None = None) -> Evaluator:
         return InProcessEvaluator(setup)
 
-    monkeypatch.setattr("evo.loop.execution.make_evaluator", make)
-    monkeypatch.setattr("evo.loop.replay.ProcessPoolEvaluator", make)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evo.loop.execution.make_evaluator", make)
+        patch.setattr("evo.loop.replay.ProcessPoolEvaluator", make)
+        yield
     torch.set_flush_denormal(False)  # a training sets it, and Hypothesis refuses to draw floats without denormals
+
+
+@pytest.fixture
+def in_process() -> Iterator[None]:
+    """Train in this process."""
+    with training_in_this_process():
+        yield
+
+
+@contextmanager
+def quick_screening() -> Iterator[None]:
+    """Let screening make few children and fit roughly: the same paths in a tenth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"POOL": 16, "REFINED": 4, "REFINEMENTS": 1}.items():
+            patch.setattr(f"evo.strategies.screening.{name}", value)
+        patch.setattr("evo.strategies.gaussian_process.ITERATIONS", 5)
+        yield
+
+
+@pytest.fixture
+def quick_models() -> Iterator[None]:
+    """Screen quickly and roughly."""
+    with quick_screening():
+        yield
+
+
+class BlankCanvas:
+    """A canvas that writes an empty picture."""
+
+    def __init__(self, figure: Figure):
+        assert figure.axes, "a figure of nothing"
+
+    def print_png(self, path: Path) -> None:
+        path.write_bytes(b"")
+
+    def print_svg(self, file: TextIO, metadata: object) -> None:
+        file.write('<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports make their figures and save them without drawing them, which takes most of a report's time."""
+    monkeypatch.setattr("evo.reports.style.FigureCanvasAgg", BlankCanvas)
+    monkeypatch.setattr("evo.reports.style.FigureCanvasSVG", BlankCanvas)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from evo.errors import ConfigurationError, SearchError
 from evo.individual import genome_key
 from evo.loop.search_loop import SilentObserver, Stop
 
+pytestmark = pytest.mark.usefixtures("quick_models")
+
 SPACE = evo.SearchSpace(
     {
         "layers": evo.Layers(depth=(1, 3), width=(4, 64), log=True),

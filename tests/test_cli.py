@@ -38,11 +38,16 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: PreparedDataset) -> Path:
+def here(good_and_bad: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the current folder, which holds search spaces, data and runs, good and bad."""
-    folder = tmp_path / "here"
-    folder.mkdir()
+    folder = Path(shutil.copytree(good_and_bad, tmp_path / "here"))
     monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def good_and_bad(tmp_path_factory: pytest.TempPathFactory, digits: PreparedDataset) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
     (folder / "broken.toml").write_text("[genes.x\ntype = 1")
     (folder / "mistakes.toml").write_text('model = "mpl"\n[genes.x]\ntype = "flaot"\n')
     gene = '[genes.x]\ntype = "boolean"\n'

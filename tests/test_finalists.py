@@ -21,6 +21,8 @@ from evo.record.run import Run
 from evo.training.jobs import Metrics
 from evo.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("quick_models")
+
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, name="line")
 
 

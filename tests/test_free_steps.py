@@ -9,24 +9,36 @@ import pandas as pd
 import pytest
 
 import evo
+from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
 from evo.loop.replay import replay_individual
 from evo.loop.search_loop import Stop
 from evo.record.run import Run
 from evo.space.file import load_space
-from tests.conftest import TINY_SPACE
+from tests.conftest import TINY_SPACE, training_in_this_process
 
 pytestmark = pytest.mark.usefixtures("in_process", "digits")
 
 MOST = 80
 
 
-@pytest.fixture
-def space(tmp_path: Path) -> Path:
+def write_space(folder: Path) -> Path:
     """A space whose trainings have eight points, and learning rates that are too high for the last ones to be best."""
-    path = tmp_path / "space.toml"
+    path = folder / "space.toml"
     path.write_text(TINY_SPACE.replace("high = 40", "high = 87").replace("high = 1e-1", "high = 1.0"))
     return path
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    return write_space(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, digits: PreparedDataset) -> Run:
+    """A search all of whose individuals are finalists; nobody changes it."""
+    with training_in_this_process():
+        return search(write_space(tmp_path_factory.mktemp("free_steps")), finalists=6)
 
 
 def search(space: Path, output: Path | None = None, **arguments: Any) -> Run:
@@ -38,8 +50,8 @@ def rows(run: Run) -> pd.DataFrame:
     return run.table.drop(columns=["seconds", "started", "worker", "seconds_before"])
 
 
-def test_every_training_runs_to_the_bound_and_its_best_checkpoint_counts(space: Path) -> None:
-    run = search(space)
+def test_every_training_runs_to_the_bound_and_its_best_checkpoint_counts(whole: Run) -> None:
+    run = whole
     assert [individual.genome["steps"] for individual in run.individuals] == [MOST] * 6
     for evaluation in run.search_evaluations:
         assert [point.step for point in evaluation.curve] == list(range(10, MOST + 1, 10))
@@ -52,21 +64,19 @@ def test_every_training_runs_to_the_bound_and_its_best_checkpoint_counts(space: 
     assert max(run.table["fitness"]) == run.best.fitness
 
 
-def test_a_row_of_an_earlier_checkpoint_has_no_accuracy_of_the_last(space: Path) -> None:
-    run = search(space)
-    for evaluation in run.search_evaluations:
+def test_a_row_of_an_earlier_checkpoint_has_no_accuracy_of_the_last(whole: Run) -> None:
+    for evaluation in whole.search_evaluations:
         assert (evaluation.train_accuracy is None) == (evaluation.steps_trained != MOST)
 
 
-def test_the_selected_steps_are_the_configurations_own(space: Path) -> None:
-    run = search(space)
-    for entry in run.ranked():
+def test_the_selected_steps_are_the_configurations_own(whole: Run) -> None:
+    for entry in whole.ranked():
         assert entry.config == {**entry.individual.genome, "steps": entry.evaluation.steps_trained}
-    assert evo.load(run.path).best.config == run.best.config
+    assert evo.load(whole.path).best.config == whole.best.config
 
 
-def test_finalists_are_trained_to_the_selected_steps(space: Path) -> None:
-    run = search(space, finalists=6)
+def test_finalists_are_trained_to_the_selected_steps(whole: Run) -> None:
+    run = whole
     assert len(run.finalist_evaluations) == 18
     chosen = {entry.id: entry.config["steps"] for entry in run.ranked()}
     assert set(chosen.values()) != {MOST}
@@ -84,14 +94,14 @@ def test_without_it_the_genomes_own_steps_are_trained(space: Path) -> None:
     assert all(entry.config == entry.individual.genome for entry in run.ranked())
 
 
-def test_its_fitness_is_at_least_that_of_the_last_checkpoint_of_the_same_genome(space: Path) -> None:
-    free = search(space)
-    for evaluation in free.search_evaluations:
+def test_its_fitness_is_at_least_that_of_the_last_checkpoint_of_the_same_genome(whole: Run) -> None:
+    for evaluation in whole.search_evaluations:
         last = evaluation.curve[-1].values["validation_accuracy"]
         assert evaluation.fitness is not None
         assert evaluation.fitness >= last
 
 
+@pytest.mark.usefixtures("quick_models")
 @pytest.mark.parametrize("strategy", ["surrogate", "ga", "ageing", "report2019-fixed"])
 def test_strategies_search_the_other_genes(space: Path, strategy: str) -> None:
     run = search(space, strategy=strategy, population=3, budget=7)
@@ -173,12 +183,10 @@ def test_every_shipped_space_can_have_its_steps_free(name: str) -> None:
     assert (most.model, most.dataset, most.training) == (space.model, space.dataset, space.training)
 
 
-@pytest.mark.usefixtures("in_process")
-def test_every_table_of_the_best_shows_the_steps_that_were_found(tmp_path: Path) -> None:
-    run = evo.search(
-        "digits", budget=6, population=3, finalists=1, free_steps=True, seed=2, workers=1, output=tmp_path / "run"
-    )
+def test_every_table_of_the_best_shows_the_steps_that_were_found(whole: Run) -> None:
+    run = whole
     found = {entry.id: entry.config["steps"] for entry in run.ranked()}
     shown = dict(zip(run.hall_of_fame["individual"], run.hall_of_fame["steps"], strict=True))
     assert shown == found
-    assert set(run.finalist_table["steps"]) == {run.best.config["steps"]}
+    of_finalists = dict(zip(run.finalist_table["individual"], run.finalist_table["steps"], strict=True))
+    assert of_finalists == found

@@ -24,6 +24,8 @@ from evo.record.run import Run
 from tests.screen import Screen
 from tests.test_run import evaluation, fill, individual, make_settings
 
+pytestmark = pytest.mark.usefixtures("quick_models")
+
 SPACE = evo.SearchSpace(
     {
         "hidden_layers": evo.Layers(depth=(1, 3), width=(4, 512), log=True),
@@ -81,7 +83,7 @@ def check(progress: Progress, run: Run) -> None:
 @pytest.mark.parametrize("strategy", ["ga", "surrogate", "halving", "ageing", "random"])
 def test_the_numbers_are_those_of_the_runs_own_tables(strategy: str) -> None:
     watcher = Checking()
-    run = evo.search(SPACE, objective, strategy=strategy, budget=40, population=6, seed=2, observer=watcher)
+    run = evo.search(SPACE, objective, strategy=strategy, budget=40, population=6, seed=1, observer=watcher)
     progress = watcher.progress
     assert progress is not None
     last = run.generation_table.iloc[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,6 @@ from evo.strategies.surrogate import race_size
 pytestmark = pytest.mark.usefixtures("quick_models")
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 1.0), "deep": evo.Layers(depth=(1, 3), width=(2, 9))}, name="noisy")
-
-
-@pytest.fixture
-def quick_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few children and rough models: what is proposed is not the question here."""
-    monkeypatch.setattr("evo.strategies.screening.POOL", 20)
-    monkeypatch.setattr("evo.strategies.screening.REFINED", 5)
-    monkeypatch.setattr("evo.strategies.gaussian_process.ITERATIONS", 3)
 
 
 def true_value(config: dict[str, Any]) -> float:
@@ -45,6 +38,12 @@ def search(objective: Any = noisy, **arguments: Any) -> evo.Run:
     return evo.search(SPACE, objective, **{"budget": 40, "seed": 1, "finalists": 0, **arguments})
 
 
+@cache
+def undisturbed(budget: int = 40) -> evo.Run:
+    """Return the search that others are held against; nobody changes it."""
+    return search(budget=budget)
+
+
 def rows(run: evo.Run) -> list[dict[str, Any]]:
     table = run.table.drop(columns=["seconds", "started", "worker"])
     return [{k: None if pd.isna(v) else v for k, v in row.items()} for row in table.to_dict("records")]
@@ -52,7 +51,7 @@ def rows(run: evo.Run) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("budget", [19, 20, 33, 40])
 def test_the_race_is_in_the_table_and_in_the_budget(budget: int) -> None:
-    run = search(budget=budget)
+    run = undisturbed(budget)
     table = run.table
     assert len(table) == len(run.proposals) == budget
     again = table[table["replicate"] > 0]
@@ -67,7 +66,7 @@ def test_the_race_is_in_the_table_and_in_the_budget(budget: int) -> None:
 
 
 def test_the_best_are_evaluated_again_and_the_winner_by_its_mean() -> None:
-    run = search()
+    run = undisturbed()
     first = run.table[run.table["replicate"] == 0].set_index("individual")["fitness"]
     again = Counter(run.table[run.table["replicate"] > 0]["individual"])
     assert set(again) <= set(first.nlargest(2).index)
@@ -80,7 +79,7 @@ def test_the_best_are_evaluated_again_and_the_winner_by_its_mean() -> None:
 
 def test_the_race_finds_truer_winners_than_the_luckiest_training() -> None:
     raced, luckiest = [], []
-    for seed in range(5):
+    for seed in range(4):
         run = search(budget=60, seed=seed)
         raced.append(true_value(run.best.config))
         luckiest.append(
@@ -103,7 +102,7 @@ def test_other_strategies_do_not_race(strategy: str) -> None:
 
 @pytest.mark.parametrize("evaluated", [5, 35, 36, 37, 38, 39])
 def test_a_search_that_is_interrupted_in_the_race_goes_on_to_the_same_table(tmp_path: Path, evaluated: int) -> None:
-    whole = search()
+    whole = undisturbed()
     calls: list[int] = []
 
     def interrupted(config: dict[str, Any], seed: int) -> float:
@@ -124,7 +123,7 @@ def test_a_search_that_is_interrupted_in_the_race_goes_on_to_the_same_table(tmp_
 
 
 def test_a_search_that_is_stopped_again_and_again_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    whole = search(budget=24)
+    whole = undisturbed(24)
     checks = [0]
 
     def stop_soon() -> None:
@@ -152,7 +151,7 @@ def test_an_extension_keeps_the_past_and_races_again(tmp_path: Path) -> None:
 
 
 def test_the_number_of_workers_changes_nothing() -> None:
-    assert rows(search(budget=24, workers=2)) == rows(search(budget=24))
+    assert rows(search(budget=24, workers=2)) == rows(undisturbed(24))
 
 
 def test_an_asynchronous_search_keeps_its_budget_and_races() -> None:

@@ -124,6 +124,7 @@ def test_rows_and_seeds_are_added_to_a_folder_and_nothing_is_done_again(tmp_path
     assert grown.curves.equals(whole.curves)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rows_that_are_added_and_stopped_leave_a_run_that_every_command_reads(
     cli: CliRunner, tmp_path: Path, small: tuple[Row, ...]
 ) -> None:
@@ -221,7 +222,7 @@ def test_what_the_trainings_were_made_with_cannot_change(
     assert len(evo.load(tmp_path / "run").table) == 1
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small", "undrawn")
 def test_the_command_writes_table_page_and_figures(cli: CliRunner, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     images = tmp_path / "images"

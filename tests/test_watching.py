@@ -30,6 +30,8 @@ from evo.record.run import Run
 from tests.command import environment, wait_until
 from tests.test_run import contents, evaluation, individual, make_settings
 
+pytestmark = pytest.mark.usefixtures("quick_models")
+
 LINE = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, name="line")
 
 

@@ -25,7 +25,7 @@ from tests.faults.objectives import SPACE, accuracy
 
 BUDGET = 12
 TORN_BYTES = 7
-FEW = 10
+FEW = 7
 
 
 class Disk:
@@ -159,7 +159,7 @@ def test_trainings_on_a_disk_that_breaks_at_any_call(
     monkeypatch.setattr("evo.training.checkpoint.WORTH_BYTES", 1e12)
 
     def train(folder: Path) -> Run:
-        return evo.search(space, population=3, budget=4, seed=5, finalists=1, output=folder)
+        return evo.search(space, population=2, budget=2, seed=5, finalists=1, output=folder)
 
     counting = Disk(10**9, errno.ENOSPC)
     monkeypatch.setattr(files, "failpoint", counting)

@@ -43,7 +43,7 @@ class Measures(SilentObserver):
 
 
 def test_thousands_of_evaluations(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    budget = times(long=5000, short=1000)
+    budget = times(long=5000, short=600)
     measures = Measures(budget)
     began = time.monotonic()
     run = evo.search(

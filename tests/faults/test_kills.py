@@ -37,7 +37,7 @@ def kill_again_and_again(search: FakeSearch | DigitsSearch, kills: int) -> int:
 
 
 def test_a_fake_search_killed_at_random_moments(folder: Path, figure: Callable[[str], None]) -> None:
-    wanted = times(long=100, short=6)
+    wanted = times(long=100, short=4)
     killed, whole = (FakeSearch(folder / name, 6 * wanted + 10) for name in ("killed", "whole"))
     finish(whole)
     kills = kill_again_and_again(killed, wanted)

@@ -22,7 +22,7 @@ from evo.cli.app import app
 from evo.plain_text import is_plain
 from evo.record.journal import Journal, _encode
 from evo.record.settings import Settings
-from tests.conftest import TINY_SPACE
+from tests.conftest import TINY_SPACE, training_in_this_process
 
 COMMANDS = {
     "compare": lambda run: ["compare", str(run), "--csv", str(run / "out.csv")],
@@ -45,12 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path
     """Return the folder of a small finished search on the digits."""
     folder = tmp_path_factory.mktemp("stranger")
     (folder / "tiny.toml").write_text(TINY_SPACE)
-    with pytest.MonkeyPatch.context() as patch:
-        from evo.evaluators import InProcessEvaluator
-
-        patch.setattr(
-            "evo.loop.execution.make_evaluator", lambda setup, workers, timeout=None: InProcessEvaluator(setup)
-        )
+    with training_in_this_process():
         evo.search(folder / "tiny.toml", strategy="ga", population=2, budget=3, finalists=1, output=folder / "run")
     return folder / "run"
 
@@ -234,6 +229,7 @@ PAYLOADS = (
 )
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_payloads_stay_text(tmp_path: Path, payload: str) -> None:
     """In a choice, an error and the space's name; a gene's name is refused."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -14,16 +15,24 @@ from evo.cli.app import app
 from evo.errors import ConfigurationError
 from evo.record.run import Run
 from evo.report2019 import NAME
+from tests.conftest import training_in_this_process
 
 TRAIN = ("train", "--dataset", "digits", "--hidden-layers", "8", "--steps", "20", "--evaluate-every", "10", "-q")
 
 
-@pytest.fixture
-def trained(tmp_path: Path, cli: CliRunner, in_process: None) -> Path:
-    folder = tmp_path / "trained"
-    finished = cli.invoke(app, [*TRAIN, "--seeds", "2", "--output", str(folder)])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("any_report") / "whole"
+    with training_in_this_process():
+        finished = CliRunner().invoke(app, [*TRAIN, "--seeds", "2", "--output", str(folder)])
     assert finished.exit_code == 0, finished.output
     return folder
+
+
+@pytest.fixture
+def trained(whole: Path, tmp_path: Path) -> Path:
+    """Return the folder of trainings of one configuration, to be written into."""
+    return Path(shutil.copytree(whole, tmp_path / "trained"))
 
 
 def test_the_page_of_trainings_has_the_mean_over_the_seeds_and_no_search(

@@ -24,6 +24,8 @@ from evo.record.tables import write_csv
 from evo.reports.comparison import compare_runs, comparison_table, json_text, markdown_text, names_of
 from tests.tracking.searches import StopAfter
 
+pytestmark = pytest.mark.usefixtures("quick_models")
+
 FIRST = ["run", "individual"]
 AFTER_GENES = ["train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n", "gap"]
 

@@ -23,6 +23,8 @@ from evo.reports.figures import PLOTS, figures_of
 from evo.reports.html import write_report
 from tests.reports.runs import line_of, written_by_hand
 
+pytestmark = pytest.mark.usefixtures("quick_models")
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECTIONS = [
     "Summary",
@@ -267,6 +269,7 @@ def test_few_and_extreme_results_can_be_drawn(values: tuple[float, ...], tmp_pat
     assert len(table(page, "All evaluations")) == len(values)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("strategy", ["surrogate", "halving", "pareto"])
 def test_races_rungs_and_fronts_are_shown(strategy: str, tmp_path: Path) -> None:
     space: Any = {"x": evo.Float(0, 1), "steps": evo.Integer(1, 9)}

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -53,6 +54,14 @@ def test_the_registry_has_every_name_that_can_be_typed_in_that_order() -> None:
     assert names.DEFAULT_STRATEGY in CLASSES
 
 
+@cache
+def finished(name: str) -> Strategy:
+    """Return the strategy at the end of a search, one individual at a time; nobody changes it."""
+    strategy = make(name)
+    finish(strategy)
+    return strategy
+
+
 def told(strategy: Strategy, individual: Individual) -> None:
     """Tell the strategy what its individual reached."""
     strategy.tell(individual, lottery(individual), measures=measures_of(individual))
@@ -86,11 +95,9 @@ def test_what_a_strategy_learns_is_the_evaluation_that_was_told(monkeypatch: pyt
 # What is proposed.
 
 
-@pytest.mark.parametrize("room", [1, 2, 7, 1000])
-def test_proposals_depend_neither_on_the_room_nor_on_the_order_of_results(name: str, room: int) -> None:
-    expected = finish(make(name))
-    for seed in range(1 if room == 1 else 2):
-        assert finish(make(name), room=room, order=random.Random(seed)) == expected
+@pytest.mark.parametrize(("room", "seed"), [(2, 0), (7, 0), (7, 1), (1000, 0)])
+def test_proposals_depend_neither_on_the_room_nor_on_the_order_of_results(name: str, room: int, seed: int) -> None:
+    assert finish(make(name), room=room, order=random.Random(seed)) == finished(name).proposals
 
 
 def test_asking_again_before_any_result_changes_nothing(name: str) -> None:
@@ -99,17 +106,17 @@ def test_asking_again_before_any_result_changes_nothing(name: str) -> None:
     while more := strategy.ask(2):
         asked += more
     assert strategy.ask(5) == []
-    assert asked == finish(make(name))[: len(asked)]
+    assert asked == finished(name).proposals[: len(asked)]
 
 
 def test_the_seed_decides_the_proposals(name: str) -> None:
-    assert finish(make(name, seed=5)) == finish(make(name, seed=5))
-    first, second = finish(make(name, seed=5)), finish(make(name, seed=6))
+    first, second = finished(name).proposals, finish(make(name, seed=6))
+    assert finish(make(name)) == first
     assert all(a.genome != b.genome for a, b in zip(first, second, strict=True))
 
 
 def test_results_decide_what_follows_them(name: str) -> None:
-    first, second = finish(make(name)), finish(make(name), lambda individual: -lottery(individual))
+    first, second = finished(name).proposals, finish(make(name), lambda individual: -lottery(individual))
     blind = sum(make(name).required(number) == 0 for number in range(20))
     assert first[:blind] == second[:blind]
     assert (blind == 20) == (name == "random")
@@ -124,7 +131,7 @@ def test_ids_count_from_0_and_generations_never_fall(name: str) -> None:
     assert set(generations) == set(range(generations[-1] + 1))
 
 
-@pytest.mark.parametrize("room", [1, 3, 7])
+@pytest.mark.parametrize("room", [1, 7])
 def test_parents_are_older_and_their_results_were_known(name: str, room: int) -> None:
     strategy = make(name)
     known: set[int] = set()
@@ -141,27 +148,27 @@ def test_parents_are_older_and_their_results_were_known(name: str, room: int) ->
 
 @pytest.mark.parametrize("strategy", ON_ANY_SPACE)
 def test_every_genome_is_legal_and_new(strategy: str) -> None:
-    individuals = finish(make(strategy, budget=80))
+    individuals = finish(make(strategy, budget=50))
     assert all(space_for(strategy).problems(individual.genome) == [] for individual in individuals)
-    assert len({genome_key(individual.genome) for individual in individuals}) == 80
+    assert len({genome_key(individual.genome) for individual in individuals}) == 50
 
 
 def test_what_is_proposed_survives_the_journal(name: str) -> None:
-    for individual in finish(make(name)):
+    for individual in finished(name).proposals:
         assert Individual.from_dict(json.loads(json.dumps(individual.to_dict(), allow_nan=False))) == individual
 
 
 # Where it ends.
 
 
-@pytest.mark.parametrize("budget", [1, 5, 6, 7, 20])
+@pytest.mark.parametrize("budget", [1, 5, 6, 7, 13])
 def test_the_budget_is_met_exactly(name: str, budget: int) -> None:
     strategy = make(name, budget=budget)
     assert strategy.limit == budget
     assert len(finish(strategy, room=1000)) == budget
 
 
-@pytest.mark.parametrize("generations", [1, 2, 4])
+@pytest.mark.parametrize("generations", [1, 2, 3])
 def test_the_generations_are_met_exactly(name: str, generations: int) -> None:
     strategy = make(name, budget=None, generations=generations)
     individuals = finish(strategy)
@@ -185,8 +192,7 @@ def test_without_bounds_it_ends_all_the_same(name: str) -> None:
 
 
 def test_nothing_is_proposed_after_the_end(name: str) -> None:
-    strategy = make(name)
-    finish(strategy)
+    strategy = finished(name)
     assert strategy.done()
     assert strategy.ask(10) == []
     assert len(strategy.individuals) == 20
@@ -255,8 +261,8 @@ def test_the_only_training_that_succeeds_is_the_best(name: str) -> None:
 
 
 def test_the_best_is_that_of_the_highest_fitness_among_those_trained_furthest(name: str) -> None:
-    strategy = make(name)
-    individuals = finish(strategy)
+    strategy = finished(name)
+    individuals = strategy.proposals
     assert strategy.best == first_by_standing(individuals)
     assert name == "halving" or strategy.best == max(individuals, key=lottery)
 
@@ -269,7 +275,7 @@ def test_replay_goes_on_as_if_nothing_had_happened(name: str) -> None:
     proposals = finish(whole)
     for stop in range(len(proposals) + 1):
         needed = whole.required(stop - 1) if stop else 0
-        for known in {needed, (needed + stop + 1) // 2, stop}:
+        for known in {needed, stop} if stop % 2 else {(needed + stop + 1) // 2}:
             strategy = make(name, budget=14)
             strategy.replay(proposals[:stop], [evaluation_of(proposal) for proposal in proposals[:known]])
             order, awaited = random.Random(stop), proposals[known:stop]
@@ -296,7 +302,7 @@ def test_replay_goes_on_in_the_middle_of_a_race(strategy: str) -> None:
 
 
 def test_replay_reads_proposals_and_does_not_make_them(name: str) -> None:
-    individuals = finish(make(name, seed=5))[:4]
+    individuals = finished(name).proposals[:4]
     strategy = make(name, seed=6)
     strategy.replay(individuals, [])
     assert strategy.individuals == individuals
@@ -311,7 +317,7 @@ def test_a_larger_budget_goes_on_from_the_past(name: str) -> None:
     assert extended[:9] == individuals
     assert len(extended) == 20
     if name != "halving":  # its end, full trainings of the best, lies in the past of the extended search
-        assert extended == finish(make(name, budget=20))
+        assert extended == finished(name).proposals
 
 
 # Populations.
@@ -354,10 +360,8 @@ def _one_by_one(strategy: Strategy) -> Iterator[Individual]:
 def test_the_global_generator_is_left_alone(name: str) -> None:
     random.seed(7)
     before = random.getstate()
-    first = finish(make(name))
+    assert finish(make(name)) == finished(name).proposals, "drawn from a generator in another state"
     assert random.getstate() == before
-    random.seed(8)
-    assert finish(make(name)) == first
 
 
 def test_telling_twice_or_what_was_never_proposed_is_refused(name: str) -> None:
@@ -436,7 +440,7 @@ def test_only_strategies_that_race_propose_an_individual_again(name: str) -> Non
     proposals = finish(strategy, noisy, room=4, order=random.Random(0))
     assert len(proposals) == strategy.limit == 20
     assert any(proposal.replicate for proposal in proposals) == (name in RACING)
-    assert not any(proposal.replicate for proposal in finish(make(name)))
+    assert not any(proposal.replicate for proposal in finished(name).proposals)
 
 
 @pytest.mark.parametrize("strategy", RACING)
@@ -491,7 +495,7 @@ def test_a_result_of_a_race_is_told_once_by_its_replicate(strategy: str) -> None
 
 
 @pytest.mark.parametrize("strategy", STEADY)
-@pytest.mark.parametrize("pending", [1, 4, 9])
+@pytest.mark.parametrize("pending", [1, 6])
 def test_the_window_alone_decides_what_is_proposed(strategy: str, pending: int) -> None:
     expected = finish(make(strategy, pending=pending))
     for room in (2, 1000):
