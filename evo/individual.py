@@ -359,9 +359,12 @@ def genome_from_json(values: Mapping[str, Any]) -> Genome:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # `json.dumps` would make one each time
+
+
 def genome_key(genome: Mapping[str, GeneValue]) -> str:
     """Return the canonical text of a genome, which does not depend on the order of its genes."""
-    return json.dumps(genome, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(genome)
 
 
 def replicate_number(phase: Phase, place: int = 0) -> int:

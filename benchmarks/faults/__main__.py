@@ -153,13 +153,13 @@ def file_of(test: str) -> str:
 
 
 def found_alone(
-    copy: Copy, fault: Fault, tests: list[str], seconds: dict[str, float], arguments: list[str]
+    copy: Copy, fault: Fault, tests: list[str], durations: dict[str, float], arguments: list[str]
 ) -> dict[str, object] | None:
-    """Plant a fault and run tests until one fails twice: what failed, or None if all pass."""
-    began, tests = time.monotonic(), by_file(tests, seconds)
+    """Plant a fault and run tests until one fails twice: which failed, or None if all pass."""
+    began, tests = time.monotonic(), by_file(tests, durations)
 
     def run(part: list[str], *more: str) -> tuple[int | None, dict[str, str]]:
-        limit = PATIENCE + 2 * sum(seconds[test] for test in part)
+        limit = PATIENCE + 2 * sum(durations[test] for test in part)
         code, events = copy.run(["-n", "0", *arguments, *more], part, limit)
         return code, {event[1]: event[4] for event in events if event[0] == "report" and event[2] == "failed"}
 
@@ -169,9 +169,10 @@ def found_alone(
             if code in PASSED:
                 return None
             if code is None or run(list(failed) or tests)[0] not in PASSED:
-                said = failed or {"output": copy.output.read_text(errors="replace")[-600:]}
+                print(failed or copy.output.read_text(errors="replace")[-600:])
                 how = "timed out" if code is None else "failed" if failed else f"exit code {code}"
-                return {"found": True, "how": how, "tests": said, "seconds": round(time.monotonic() - began, 1)}
+                seconds = round(time.monotonic() - began, 1)
+                return {"found": True, "how": how, "tests": sorted(failed), "seconds": seconds}
             tests = [test for test in tests if test not in failed] if failed else []
     return None
 

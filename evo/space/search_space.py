@@ -64,6 +64,7 @@ class SearchSpace:
         self.initial: tuple[Genome, ...] = tuple(genome_from_json(values) for values in initial)
         self._check()
         self.order = tuple(sorted(self.genes, key=self._depths().__getitem__))  # conditions first
+        self._in_order = self.order == tuple(self.genes)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SearchSpace) and self.to_dict() == other.to_dict()
@@ -136,7 +137,7 @@ class SearchSpace:
         for name in self.order:
             if self.genes[name].is_active(genome):
                 genome[name] = value_of(name, self.genes[name])
-        return {name: genome[name] for name in self.genes if name in genome}
+        return genome if self._in_order else {name: genome[name] for name in self.genes if name in genome}
 
     def problems(self, genome: Mapping[str, Any], *, complete: bool = True) -> list[str]:
         """Return what is wrong with a genome, one text per problem; nothing for a legal one.
