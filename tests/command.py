@@ -68,7 +68,7 @@ def children(pid: int) -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has waited for does not."""
+    """Whether a process runs; one that has ended without being waited for does not."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in "ZX"
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
-# No deadline: a busy machine is no failure.
+# No deadline: a busy machine is not a failure.
 settings.register_profile("evo", deadline=None)
 settings.load_profile("evo")
 
@@ -102,7 +102,7 @@ def digits(session_cache: Path) -> PreparedDataset:
 
 @pytest.fixture(scope="session")
 def uninterrupted(session_cache: Path, digits: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a search on the digits by two workers that nothing disturbed; nobody writes into it."""
+    """Return the folder of a search on the digits by two workers that nothing disturbed; no test writes into it."""
     shared = shared_by_all_processes(tmp_path_factory)
     folder = shared / "uninterrupted"
     with (shared / "uninterrupted.lock").open("w") as lock:

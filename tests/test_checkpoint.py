@@ -1,4 +1,4 @@
-"""A training that is interrupted goes on from its saved state as if nothing had happened."""
+"""A training that is interrupted continues from its saved state as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_state_of_another_training_or_a_damaged_one_is_not_taken_up(
         path.write_bytes({"bytes": b"\xff" * 64 + content[64:], "cut": content[:-100], "empty": b""}[change])
     asked = After(10**6)
     result = one.train(config, seed, checkpoint=path, interrupted=asked)
-    assert 10**6 - asked.left == STEPS, "it did not begin anew"
+    assert 10**6 - asked.left == STEPS, "it did not start over"
     assert result == one.train(config, seed)
 
 
@@ -148,7 +148,7 @@ def test_a_long_training_keeps_its_state_now_and_then(
     assert path.is_file()
     asked = After(10**6)
     assert one.train(config, 1, checkpoint=path, interrupted=asked) == whole
-    assert 10**6 - asked.left < STEPS, "a killed training would have begun anew"
+    assert 10**6 - asked.left < STEPS, "a killed training would have started over"
 
 
 @pytest.mark.parametrize("skip", [0, 1, 4, 5, 6, 23])
@@ -161,7 +161,7 @@ def test_skipped_batches_are_those_that_came_first(skip: int) -> None:
         assert torch.equal(next(whole), next(rest))
 
 
-# The state after the last step, which a training of more steps goes on from.
+# The state after the last step, from which a training of more steps continues.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The benchmark of whole searches on CIFAR-10: what it keeps, that it goes on exactly, and the page it writes."""
+"""The benchmark of whole searches on CIFAR-10: what it keeps, that it resumes exactly, and the page it writes."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "compare into an existing file": (["compare", "finished", "--csv", "empty.toml"], ["empty.toml", "--overwrite"]),
     "replay of no run": (["replay", "no run", "0"], ["no run: is not a run folder"]),
     "replay of nothing": (["replay", "nowhere", "0"], ["nowhere: no such run folder"]),
-    "replay of nobody": (["replay", "finished", "7"], ["no individual 7", "0 to 1"]),
+    "replay of an unknown individual": (["replay", "finished", "7"], ["no individual 7", "0 to 1"]),
     "start from no run": (["search", "digits", "--initial-from", "no run"], ["no run: is not a run folder"]),
 }
 

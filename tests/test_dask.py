@@ -1,4 +1,4 @@
-"""A search on a Dask cluster: the table of a local one, whoever computes it, and a way on from every end."""
+"""A search on a Dask cluster: the table of a local one, whatever computes it; it can continue after every stop."""
 
 from __future__ import annotations
 

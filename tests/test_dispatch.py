@@ -1,4 +1,4 @@
-"""What is shared among twins equals what each would have found alone, in whatever order results arrive."""
+"""What is shared among twins equals what each would have found by itself, in whatever order results arrive."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ def test_states_are_there_while_a_search_goes_on_and_gone_when_it_is_done(
 
 
 def broken_step(seed: int) -> int | None:
-    """Return the step from which on the loss of a seed's training is no number, for every third seed."""
+    """Return the step from which on the loss of a seed's training is not a number, for every third seed."""
     return 20 + seed % 40 if seed % 3 == 0 else None
 
 

@@ -36,7 +36,7 @@ def space(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, digits: PreparedDataset) -> Run:
-    """A search all of whose individuals are finalists; nobody changes it."""
+    """A search all of whose individuals are finalists; no test changes it."""
     with training_in_this_process():
         return search(write_space(tmp_path_factory.mktemp("free_steps")), finalists=6)
 

@@ -1,4 +1,4 @@
-"""The loop records what was proposed before it is evaluated, goes on where it was stopped, and survives failures."""
+"""The loop records what was proposed before it is evaluated, continues where it was stopped, and survives failures."""
 
 from __future__ import annotations
 

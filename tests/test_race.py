@@ -40,7 +40,7 @@ def search(objective: Any = noisy, **arguments: Any) -> evo.Run:
 
 @cache
 def undisturbed(budget: int = 40) -> evo.Run:
-    """Return the search that others are held against; nobody changes it."""
+    """Return the search that others are compared with; no test changes it."""
     return search(budget=budget)
 
 

@@ -132,7 +132,7 @@ def test_another_version_is_named_and_the_tolerance_holds(uninterrupted: Path, t
 
 
 @pytest.mark.usefixtures("in_process")
-def test_further_seeds_are_nobodys_and_show_the_spread(uninterrupted: Path, cli: CliRunner) -> None:
+def test_further_seeds_are_unused_ones_and_show_the_spread(uninterrupted: Path, cli: CliRunner) -> None:
     run = evo.load(uninterrupted)
     replay = replay_individual(uninterrupted, 2, seeds=3)
     genome = run.individuals[2].genome

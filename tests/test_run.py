@@ -1,4 +1,4 @@
-"""A run keeps what it is told, in memory and in its folder, and nobody's files are lost."""
+"""A run keeps what it is told, in memory and in its folder, and no files are lost."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ STRANGE: dict[str, dict[str, Any]] = {
     "a value of another type": {"kind": "proposal", "individual": PROPOSAL | {"genome": {"x": "a", "layers": [3]}}},
     "parents that are none": {"kind": "proposal", "individual": PROPOSAL | {"parents": ["a"]}},
     "an evaluation that is a number": {"kind": "evaluation", "evaluation": 3},
-    "an evaluation of nobody": {"kind": "evaluation", "evaluation": EVALUATION | {"individual": 7}},
+    "an evaluation of an unknown individual": {"kind": "evaluation", "evaluation": EVALUATION | {"individual": 7}},
     "an evaluation of a negative id": {"kind": "evaluation", "evaluation": EVALUATION | {"individual": -1}},
     "an evaluation without a status": {"kind": "evaluation", "evaluation": {"individual": 1, "curve": []}},
     "an unknown status": {"kind": "evaluation", "evaluation": EVALUATION | {"status": "great"}},
@@ -333,14 +333,14 @@ STRANGE: dict[str, dict[str, Any]] = {
     "a curve that is a text": {"kind": "evaluation", "evaluation": EVALUATION | {"curve": "up"}},
     "a curve without steps": {"kind": "evaluation", "evaluation": EVALUATION | {"curve": [{"train_loss": 1.0}]}},
     "a generation without members": {"kind": "generation", "generation": 2},
-    "a generation of nobody": {"kind": "generation", "generation": 2, "members": [0, 9]},
+    "a generation of unknown individuals": {"kind": "generation", "generation": 2, "members": [0, 9]},
     "a generation without a number": {"kind": "generation", "generation": "two", "members": [0]},
     "finalists that are a number": {"kind": "finalists", "individuals": 3},
     "finalists without a result": {"kind": "finalists", "individuals": [2]},
-    "a winner that nobody knows": {"kind": "winner", "individual": 9},
+    "an unknown winner": {"kind": "winner", "individual": 9},
     "a winner without an evaluation": {"kind": "winner", "individual": 4},
     "a winner that is a text": {"kind": "winner", "individual": "first"},
-    "a test of nobody": {"kind": "test", "individual": 9, "replicate": 101},
+    "a test of an unknown individual": {"kind": "test", "individual": 9, "replicate": 101},
     "a test without a replicate": {"kind": "test", "individual": 3},
 }
 
@@ -544,7 +544,7 @@ def test_proposals_made_again_are_read_back_in_their_order(tmp_path: Path) -> No
     ]
 
 
-def test_a_proposal_again_of_nobody_is_refused(tmp_path: Path) -> None:
+def test_a_proposal_again_of_an_unknown_individual_is_refused(tmp_path: Path) -> None:
     run = raced(tmp_path / "run")
     run.close()
     number = add_event(

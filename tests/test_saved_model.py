@@ -54,7 +54,7 @@ def test_what_is_loaded_is_what_was_saved_behind_its_preprocessing(saved: Path) 
     assert facts["classes"] == ["no", "yes"]
 
 
-def test_loading_changes_nobodys_random_numbers(saved: Path) -> None:
+def test_loading_leaves_other_random_numbers_as_they_are(saved: Path) -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)

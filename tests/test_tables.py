@@ -277,14 +277,14 @@ def test_an_error_with_lines_and_lone_surrogates_is_one_row_of_one_line(tmp_path
     def objective(config: dict[str, Any]) -> float:
         calls.append(1)
         if len(calls) == 2:
-            raise ValueError("a name that is no text: \udcff\nand more\n" + "a line\n" * 200)
+            raise ValueError("a name that is not text: \udcff\nand more\n" + "a line\n" * 200)
         return float(config["x"])
 
     space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
     run = evo.search(space, objective, budget=5, population=5, output=tmp_path / "run")
     rows = read_csv(tmp_path / "run" / "evaluations.csv")
     assert [row["status"] for row in rows] == ["complete", "failed", "complete", "complete", "complete"]
-    assert rows[1]["error"].startswith("ValueError: a name that is no text: ? and more a line")
+    assert rows[1]["error"].startswith("ValueError: a name that is not text: ? and more a line")
     assert len(rows[1]["error"]) <= 500
     assert len((tmp_path / "run" / "evaluations.csv").read_text().splitlines()) == 6
     assert len(pd.read_csv(tmp_path / "run" / "evaluations.csv")) == 5

@@ -1,4 +1,4 @@
-"""A training depends on its configuration and its seed alone, and sees no image that it is judged on."""
+"""A training depends only on its configuration and its seed, and sees no image that it is judged on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training says about genomes that differ from it in steps alone, and what it does not."""
+"""What a training says about genomes that differ from it only in steps, and what it does not."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_divergence_is_that_of_every_longer_training_and_its_shorter_part_is_c
         assert found is not None
         assert (found.status, found.fitness, found.error) == ("diverged", None, diverged.error)
         assert (found.steps_trained, found.curve, found.shared_with) == (30, diverged.curve, 0)
-    assert between is None, "whether the loss was finite after 25 steps nobody has measured"
+    assert between is None, "whether the loss was finite after 25 steps was not measured"
 
 
 def test_a_divergence_that_was_found_off_the_grid_says_nothing_about_longer_trainings() -> None:

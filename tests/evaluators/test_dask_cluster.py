@@ -314,7 +314,7 @@ def test_a_file_of_something_else_is_no_scheduler_file(tmp_path: Path) -> None:
         connect(path, 1, str)
 
 
-def test_where_nobody_answers_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_scheduler_answers_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evo.evaluators.dask.connection.CONNECT_SECONDS", 0.5)
     with pytest.raises(SearchError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         connect("127.0.0.1:9", 1, str)

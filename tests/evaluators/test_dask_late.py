@@ -1,4 +1,4 @@
-"""On a Dask cluster that others use, too: what is late, paused, out of memory or broken harms nobody else."""
+"""On a Dask cluster that others use, too: what is late, paused, out of memory or broken harms nothing else."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_a_paused_worker_is_given_nothing_and_what_it_has_not_begun_moves(two_wo
             two_workers.run(set_status, "paused", workers=[paused])
             for individual in range(2):
                 evaluator.submit(task(individual))
-            assert evaluator.running == 2, "nobody knows yet that one is paused"
+            assert evaluator.running == 2, "it is not known yet that one is paused"
             found = all_of(evaluator)
             assert len({evaluation.worker for evaluation in found}) == 1
             assert evaluator.workers == 1

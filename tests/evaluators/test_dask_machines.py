@@ -73,7 +73,7 @@ def test_a_machine_that_ends_every_task_is_left_out_and_no_row_fails(
     assert "No space left on device" in warning
 
 
-def test_a_task_goes_back_to_where_it_was_lost_only_if_there_is_nobody_else() -> None:
+def test_a_task_goes_back_to_where_it_was_lost_only_if_there_are_no_others() -> None:
     client: Any = None
     evaluator = DaskEvaluator(OBJECTIVE, lambda: client)
     answer = dask_worker.Answer("host", "worker")

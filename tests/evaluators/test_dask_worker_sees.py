@@ -51,7 +51,7 @@ def test_a_folder_that_can_only_be_read_is_not_seen(tmp_path: Path, monkeypatch:
     assert not _sees(invitation)
 
 
-@pytest.mark.skipif(not Path("/proc/self/comm").is_file(), reason="needs a folder in which nobody can make a file")
+@pytest.mark.skipif(not Path("/proc/self/comm").is_file(), reason="needs a folder in which no file can be made")
 def test_a_folder_in_which_no_file_can_be_made_is_not_seen() -> None:
     marker = Path("/proc/self/comm")
     assert not _sees(Invitation(marker.read_text(), b"", {}, {}, marker))

@@ -123,8 +123,8 @@ def test_a_pool_that_is_suspended_asks_its_workers_and_then_ends_them(tmp_path: 
 class Hungry(Arithmetic):
     """Squares `x`; a task with `trouble` gets it at its first attempts, once another task runs beside it.
 
-    `trouble` is "out_of_memory", or "kill" for a SIGKILL; `attempts` says how often (once). An attempt beside nobody
-    waits for nobody where `beside` is False.
+    `trouble` is "out_of_memory", or "kill" for a SIGKILL; `attempts` says how often (once). Where `beside` is False, an
+    attempt does not wait for another task.
     """
 
     def evaluate(self, task: Task) -> Evaluation:
@@ -191,7 +191,7 @@ def test_an_evaluation_that_runs_out_of_memory_also_alone_has_failed(tmp_path: P
     assert [found[i].fitness for i in (1, 2)] == [1.0, 4.0]
 
 
-def test_an_evaluation_that_runs_out_of_memory_beside_nobody_has_failed_at_once(tmp_path: Path) -> None:
+def test_an_evaluation_that_runs_out_of_memory_by_itself_has_failed_at_once(tmp_path: Path) -> None:
     with ProcessPoolEvaluator(Hungry(tmp_path), workers=1) as evaluator:
         evaluator.start()
         hungry = Task(0, 0, 5, {"x": 3, "trouble": "out_of_memory", "beside": False})

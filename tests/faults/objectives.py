@@ -88,7 +88,7 @@ def slow(config: dict[str, Any], seed: int) -> float:
 
 
 def closes_its_pipe(config: dict[str, Any], seed: int) -> float:
-    """Close all files, as libraries do that become daemons, and go on for ever; for every second individual."""
+    """Close all files, as libraries do that become daemons, and never return; for every second individual."""
     if seed % 2:
         os.closerange(3, 256)
         time.sleep(600)

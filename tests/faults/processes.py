@@ -55,7 +55,7 @@ class DigitsSearch:
 
 
 def finish(search: FakeSearch | DigitsSearch) -> None:
-    """Let a search go on to its end."""
+    """Let a search continue to its end."""
     process = search.start()
     _, errors = process.communicate()
     assert process.returncode == 0, errors

@@ -1,4 +1,4 @@
-"""A disk that is full or broken at any call: a clear error, nothing older harmed, and the run goes on afterwards."""
+"""A disk that is full or broken at any call: a clear error, nothing older harmed, and the run can be resumed."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_search_on_a_disk_that_breaks_at_any_call(
     kind = f"{errno.errorcode[number]}{', half a line written' if torn else ''}"
     figure(
         f"{kind} at {len(tried)} of {total} calls that change the disk: 0 corrupt files, "
-        f"{len(tried) - never_began} resumed to equal tables, {never_began} begun anew"
+        f"{len(tried) - never_began} resumed to equal tables, {never_began} started over"
     )
 
 
@@ -205,7 +205,7 @@ def test_a_run_folder_that_is_moved_before_a_stop_is_not_made_anew(tmp_path: Pat
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_run_folder_that_vanishes(tmp_path: Path, moved: bool) -> None:
-    """The system lets a removed file be written: the search must not go on as if nothing were."""
+    """The system lets a removed file be written: the search must not continue as if nothing had happened."""
     folder, elsewhere, calls = tmp_path / "run", tmp_path / "elsewhere", []
 
     def removes(config: dict[str, Any], seed: int) -> float:
@@ -219,6 +219,6 @@ def test_a_run_folder_that_vanishes(tmp_path: Path, moved: bool) -> None:
     with pytest.raises(StorageError, match="was moved or removed while it was being written"):
         evo.search(SPACE, removes, strategy="ga", population=4, budget=BUDGET, seed=5, finalists=1, output=folder)
     assert len(calls) == 3
-    assert not folder.exists(), "a part of the run was made anew"
+    assert not folder.exists(), "a part of the run was made again"
     if moved:
         assert content(resume(elsewhere)) == content(search(tmp_path / "whole"))

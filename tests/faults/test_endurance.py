@@ -1,4 +1,4 @@
-"""A search that goes on and on: memory, open files and the time of an evaluation stay level."""
+"""A search that runs for a long time: memory, open files and the time of an evaluation stay level."""
 
 from __future__ import annotations
 

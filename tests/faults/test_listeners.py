@@ -1,4 +1,4 @@
-"""A search listens on no port: nobody can reach it over a network."""
+"""A search listens on no port: it cannot be reached over a network."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ log = true
 
 @pytest.mark.slow
 def test_a_chain_of_jobs_with_a_time_limit_is_one_long_job(folder: Path, figure: Callable[[str], None]) -> None:
-    """Each training takes longer than a job: only one that goes on in the next job ever ends."""
+    """Each training takes longer than a job: only one that continues in the next job ever ends."""
     jobs = times(long=10, short=2)
     space, chain, whole = folder / "long.toml", folder / "chain", folder / "one job"
     space.write_text(LONG_TRAINING.format(steps=times(long=20_000, short=8_000)))

@@ -59,7 +59,7 @@ def stranger(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_pr
     run = home / "work" / "run"
     shutil.copytree(whole, run)
     monkeypatch.chdir(home / "work")
-    monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_configdir())  # it would make its list of fonts anew
+    monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_configdir())  # it would make its list of fonts again
     monkeypatch.setenv("HOME", str(home))
     before = outside(home)
     yield run
@@ -352,10 +352,10 @@ BROKEN = {
     "steps that are a fraction": TINY_SPACE.replace("low = 20", "low = 20.5"),
     "an unknown setting": TINY_SPACE.replace("batch_size = 64", "batchsize = 64"),
     "a batch of nothing": TINY_SPACE.replace("batch_size = 64", "batch_size = 0"),
-    "a condition on nobody": TINY_SPACE.replace("log = true", "log = true\nwhen = { dropout = true }"),
+    "a condition on an unknown gene": TINY_SPACE.replace("log = true", "log = true\nwhen = { dropout = true }"),
     "a condition on itself": TINY_SPACE.replace("log = true", "log = true\nwhen = { learning_rate = 1.0 }"),
     "an unknown strategy": TINY_SPACE + '\n[search]\nstrategy = "genetic"\n',
-    "a population of nobody": TINY_SPACE + "\n[search]\npopulation = 0\n",
+    "an empty population": TINY_SPACE + "\n[search]\npopulation = 0\n",
     "a known configuration out of bounds": TINY_SPACE + "\n[[initial]]\nlearning_rate = 7.0\n",
     "a duplicate key": TINY_SPACE + '\nmodel = "cnn"\n',
     "bytes": "\udcff\udcfe",

@@ -116,11 +116,11 @@ def test_trainings_that_find_no_memory(search: Callable[..., Run], figure: Calla
     short = [e for e in run.search_evaluations if not e.complete]
     assert all(e.status == "out_of_memory" and "no room" in e.error for e in short)
     figure(
-        f"out of memory in each of {budget} trainings: {budget - len(short)} complete when tried again alone, "
-        f"{len(short)} that were alone are recorded"
+        f"out of memory in each of {budget} trainings: {budget - len(short)} complete when tried again by themselves, "
+        f"{len(short)} that ran by themselves are recorded"
     )
 
 
 def expected(run: Run) -> list[float]:
-    """Return the fitness of each evaluation, computed anew."""
+    """Return the fitness of each evaluation, computed again."""
     return [accuracy(dict(run.individuals[e.individual].config), e.seed) for e in run.search_evaluations]

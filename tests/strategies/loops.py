@@ -28,7 +28,7 @@ def make(name: str, **settings: Any) -> Strategy:
 
 
 def lottery(individual: Individual) -> float:
-    """A fitness in [0, 1) that depends on the genome, but not on any gene alone."""
+    """A fitness in [0, 1) that depends on the genome, but not on any single gene."""
     return random.Random(genome_key(individual.genome)).random()
 
 

@@ -72,7 +72,7 @@ def test_a_budget_below_the_first_population_is_kept_and_said(name: str, budget:
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
-def test_nobody_is_told_that_nothing_evolves_where_something_does(name: str) -> None:
+def test_no_note_says_that_nothing_evolves_where_something_does(name: str) -> None:
     listener = Listener()
     run = search(name, fine, budget=9, population=8, observer=listener)
     evolves = any(individual.parents for individual in run.individuals)

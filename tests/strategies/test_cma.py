@@ -1,4 +1,4 @@
-"""`cma`: the evolution strategy of DEAP behind `ask` and `tell`, on numbers alone."""
+"""`cma`: the evolution strategy of DEAP behind `ask` and `tell`, only on numbers."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_the_registry_has_every_name_that_can_be_typed_in_that_order() -> None:
 
 @cache
 def finished(name: str) -> Strategy:
-    """Return the strategy at the end of a search, one individual at a time; nobody changes it."""
+    """Return the strategy at the end of a search, one individual at a time; no test changes it."""
     strategy = make(name)
     finish(strategy)
     return strategy

@@ -44,7 +44,7 @@ def halving(request: pytest.FixtureRequest) -> Make:
 
 @cache
 def searched(continuations: bool) -> Strategy:
-    """Return the strategy at the end of a search of 90; nobody changes it."""
+    """Return the strategy at the end of a search of 90; no test changes it."""
     strategy = make(budget=90, continuations=continuations)
     finish(strategy, quality)
     return strategy

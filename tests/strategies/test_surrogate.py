@@ -149,7 +149,7 @@ def test_a_race_has_no_more_runners_than_there_are_results() -> None:
 
 @quick
 def test_a_longer_search_races_all_over_again() -> None:
-    """The winner of a first race is no obstacle for somebody better whom the extension finds."""
+    """The winner of a first race does not keep out a better one that the extension finds."""
 
     def improving(individual: Individual) -> float:
         return float(individual.id >= 60) + 0.01 * lottery(individual)
