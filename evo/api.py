@@ -271,8 +271,8 @@ def _with_free_steps(space: SearchSpace, strategy: str, objective: Objective | N
     """Return the space whose steps are all that there are: each training shows what fewer would have reached."""
     if objective is not None or space.model is None:
         raise ConfigurationError("--free-steps: reads learning curves, which only trainings of a model have")
-    if strategy == "halving":
-        raise ConfigurationError("--free-steps: strategy halving decides how long to train; leave one of them out")
+    if "continuations" in STRATEGIES[strategy].options:
+        raise ConfigurationError(f"--free-steps: strategy {strategy} decides how long to train; leave one of them out")
     return space.with_most_steps()
 
 

@@ -1,4 +1,4 @@
-"""The one place that writes files: whole files and folders appear at once or not at all, appended lines are synced."""
+"""The one place that writes results: files and folders appear whole or not at all, appended lines are synced."""
 
 from __future__ import annotations
 

@@ -91,6 +91,11 @@ def test_before_any_training_it_guesses() -> None:
         assert found.seconds(config) == pytest.approx(guessed(config))
 
 
+def test_a_shipped_model_without_rates_of_its_own_has_those_of_an_mlp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "new", MODELS["mlp"])
+    assert guessed_rates("new") == guessed_rates("mlp")
+
+
 def test_predictions_are_always_positive_and_finite() -> None:
     rng = random.Random(3)
     for attempt in range(20):

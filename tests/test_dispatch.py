@@ -139,7 +139,7 @@ def trainer_for(run: Run, digits: PreparedDataset, build: ModelBuilder) -> Train
     return Trainer(digits, run.space.training, build, fitness=run.settings.fitness)
 
 
-def check_as_alone(run: Run, trainer: Trainer) -> None:
+def check_as_by_themselves(run: Run, trainer: Trainer) -> None:
     """Every row is that of a training of its own."""
     alone = TrainingTask(trainer, StopRequest())
     for individual in run.individuals:
@@ -180,7 +180,7 @@ def test_every_row_is_that_of_a_training_of_its_own_and_no_step_is_done_twice(
     carry_out(run, InProcessEvaluator(Given(trainer)))
     assert steps_done == [steps]
     assert [run.evaluations[number, 0].shared_with for number in range(len(genomes))] == shared
-    check_as_alone(run, trainer)
+    check_as_by_themselves(run, trainer)
     run.close()
 
 
@@ -200,7 +200,7 @@ def test_a_continued_training_ends_as_one_that_never_paused(
     ]  # fmt: skip
     assert [one.fitness for one in run.results] == [one.curve[-1].values["validation_accuracy"] for one in run.results]
     assert run.results[2].seconds > run.results[2].seconds_before == run.results[1].seconds
-    check_as_alone(run, trainer)
+    check_as_by_themselves(run, trainer)
     run.close()
 
 
@@ -227,7 +227,7 @@ BREAKS: dict[str, tuple[list[Genome], int, list[Status]]] = {
 
 
 @pytest.mark.parametrize(("genomes", "steps", "statuses"), BREAKS.values(), ids=BREAKS)
-def test_twins_of_a_divergence_are_as_they_would_be_alone(
+def test_twins_of_a_divergence_are_as_they_would_be_by_themselves(
     digits: PreparedDataset,
     tmp_path: Path,
     steps_done: list[int],
@@ -240,7 +240,7 @@ def test_twins_of_a_divergence_are_as_they_would_be_alone(
     carry_out(run, InProcessEvaluator(Given(trainer)))
     assert [run.evaluations[number, 0].status for number in range(len(genomes))] == statuses
     assert steps_done == [steps]
-    check_as_alone(run, trainer)
+    check_as_by_themselves(run, trainer)
     run.close()
 
 
@@ -266,7 +266,7 @@ def test_a_state_that_is_damaged_or_anothers_is_ignored(
         state.write_bytes({"garbage": b"\xff" * 99, "cut": content[:-9], "another's": other.read_bytes()}[damage])
     carry_out(run, evaluator)
     assert steps_done == [20 + 20 + 40]
-    check_as_alone(run, trainer)
+    check_as_by_themselves(run, trainer)
     run.close()
 
 
@@ -275,7 +275,7 @@ def test_a_run_in_memory_shares_curves_and_keeps_no_state(digits: PreparedDatase
     trainer = trainer_for(run, digits, with_dropout)
     carry_out(run, InProcessEvaluator(Given(trainer)))
     assert steps_done == [40 + 60]
-    check_as_alone(run, trainer)
+    check_as_by_themselves(run, trainer)
 
 
 def test_a_linked_states_folder_is_refused_and_nothing_is_written_through_it(
@@ -365,9 +365,10 @@ class Pool(Evaluator):
     def room(self) -> int:
         return max(0, 16 * self._workers - self.pending)
 
-    def submit(self, task: Task) -> None:
-        self.submitted.append(task)
-        self.planner.add(task)
+    def submit(self, *tasks: Task) -> None:
+        self.submitted += tasks
+        for task in tasks:
+            self.planner.add(task)
 
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
         while len(self.at_work) < self._workers and (batch := self.planner.take(self.at_work)):
@@ -616,7 +617,7 @@ def test_tasks_carry_where_their_state_is_and_what_they_need(tmp_path: Path) -> 
 
 def test_a_state_is_kept_only_for_trainings_that_may_be_continued(tmp_path: Path) -> None:
     run, pool = run_in(tmp_path / "run", [], objectives={"fitness": "maximise", "seconds": "minimise"}), Pool(1, 0)
-    assert not run.prefix_exact, "a training that began at another's state would take less time"
+    assert not run.shares_curves, "a training that began at another's state would take less time"
     for number, until in enumerate((None, 20)):
         run.record_proposal(Individual(number, genome(40, (SMALL, LARGE)[number]), until=until))
     submitted(run, pool)

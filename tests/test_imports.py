@@ -89,7 +89,7 @@ def test_the_halves_of_evo_do_not_know_each_others_library(part: str, never: str
     assert never not in {name.partition(".")[0] for file in files_of(part) for name in imports_of(file)}
 
 
-def test_individuals_need_the_standard_library_alone() -> None:
+def test_individuals_need_only_the_standard_library() -> None:
     [file] = files_of("individual")
     packages = {name.partition(".")[0] for name in imports_of(file)}
     assert packages <= set(sys.stdlib_module_names)

@@ -389,6 +389,18 @@ def test_the_state_of_a_run_is_printed(width: int | None) -> None:
     assert "\x1b" not in text
 
 
+def test_a_part_of_a_continued_training_belongs_to_the_generation_that_proposed_it() -> None:
+    run = Run.create(make_settings())
+    progress = Progress(run, 4)
+    for until, generation in ((10, 0), (30, 6)):
+        run.record_proposal(replace(individual(0), until=until, generation=generation))
+        run.record(replace(evaluation(0, 0.5, steps_trained=until), status="partial"))
+        progress.take(run.evaluations[0, 0])
+        assert progress.generation == generation
+        assert f"generation {generation}:" in line_of(progress, run.results[-1])
+    assert f"generation {0}:" in line_of(progress, run.results[0])
+
+
 def test_a_leader_that_fails_when_its_training_is_continued_leads_no_longer() -> None:
     run = Run.create(make_settings())
     progress = Progress(run, 4)

@@ -544,6 +544,19 @@ def test_proposals_made_again_are_read_back_in_their_order(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.parametrize("until", [20, None])
+def test_a_paused_training_is_continued_to_a_later_step_or_to_the_end(tmp_path: Path, until: int | None) -> None:
+    run = Run.create(make_settings(), tmp_path / "run")
+    run.record_proposal(replace(individual(0), until=10))
+    run.record(replace(evaluation(0, 0.5), status="partial", steps_trained=10))
+    run.record_proposal(replace(individual(0), until=until, generation=3))
+    assert [proposal.until for proposal in run.unevaluated()] == [until]
+    run.close()
+    read = Run.load(tmp_path / "run")
+    assert len(read.individuals) == 1
+    assert [(proposal.until, proposal.generation) for proposal in read.proposals] == [(10, 0), (until, 3)]
+
+
 def test_a_proposal_again_of_an_unknown_individual_is_refused(tmp_path: Path) -> None:
     run = raced(tmp_path / "run")
     run.close()
@@ -606,10 +619,10 @@ def test_whole_trainings_rank_before_paused_ones_and_these_by_how_far_they_came(
 
 @pytest.mark.parametrize(
     ("number", "until"),
-    [(1, 30), (1, 29), (1, None), (0, 50), (2, 10), (9, 50)],
-    ids=["as far as before", "less far", "without an end", "after a whole training", "as far as it is", "of no one"],
+    [(1, 30), (1, 29), (0, 50), (2, 10), (9, 50)],
+    ids=["as far as before", "less far", "after a whole training", "as far as it is", "of no one"],
 )
-def test_a_continuation_that_cannot_be_is_refused(tmp_path: Path, number: int, until: int | None) -> None:
+def test_a_continuation_that_cannot_be_is_refused(tmp_path: Path, number: int, until: int) -> None:
     run = continued(tmp_path / "run")
     run.close()
     event = {"kind": "proposal", "individual": replace(individual(number), until=until).to_dict()}

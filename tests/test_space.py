@@ -77,21 +77,21 @@ def test_complete_drops_inactive_genes() -> None:
 def test_distance_is_a_symmetric_fraction_and_zero_for_equal(space: SearchSpace, seed: int) -> None:
     rng = random.Random(seed)
     first, second = space.sample(rng), space.sample(rng)
-    assert 0 <= space.distance(first, second) <= 1
-    assert space.distance(first, second) == pytest.approx(space.distance(second, first))
-    assert space.distance(first, dict(first)) == 0
-    assert first == second or space.distance(first, second) > 0
+    assert 0 <= space.diversity([first, second]) <= 1
+    assert space.diversity([first, second]) == pytest.approx(space.diversity([second, first]))
+    assert space.diversity([first, dict(first)]) == 0
+    assert first == second or space.diversity([first, second]) > 0
 
 
 def test_inactive_genes_count_neither_in_the_key_nor_in_the_distance() -> None:
     space, rng = SearchSpace(DROPOUT), random.Random(0)
     without = [space.complete({"use": False, "dropout": value, "x": 4}, rng) for value in (0.1, 0.5)]
     assert genome_key(without[0]) == genome_key(without[1])
-    assert space.distance(*without) == 0
+    assert space.diversity(without) == 0
 
 
 def test_active_against_inactive_counts_as_one_gene() -> None:
-    distance = SearchSpace(DROPOUT).distance({"use": False, "x": 4}, {"use": True, "dropout": 0.3, "x": 4})
+    distance = SearchSpace(DROPOUT).diversity([{"use": False, "x": 4}, {"use": True, "dropout": 0.3, "x": 4}])
     assert distance == pytest.approx(2 / 3)
 
 
@@ -105,7 +105,7 @@ def test_diversity_is_the_mean_of_all_pairs() -> None:
 def test_diversity_is_to_the_last_bit_that_of_the_distances(space: SearchSpace, seed: int) -> None:
     rng = random.Random(seed)
     genomes = [space.sample(rng) for _ in range(6)]
-    distances = [space.distance(first, second) for place, first in enumerate(genomes) for second in genomes[:place]]
+    distances = [space.diversity([first, second]) for place, first in enumerate(genomes) for second in genomes[:place]]
     assert space.diversity(genomes) == sum(distances) / 15
 
 

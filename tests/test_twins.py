@@ -248,7 +248,7 @@ def test_an_objective_shares_nothing() -> None:
     assert not any(twins.is_awaited(one) or twins.has_begun(one) for one in run.individuals)
 
 
-def test_a_model_of_the_users_own_shares_with_equal_genomes_alone() -> None:
+def test_a_user_defined_model_shares_only_with_equal_genomes() -> None:
     run = make_run(genome(40), genome(40), genome(20), model="mine:build")
     trained(run, 0)
     found = read(run, 1)

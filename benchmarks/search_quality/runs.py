@@ -152,7 +152,7 @@ def _check_start(space: SearchSpace, genome: Genome) -> None:
     """Refuse a method that does not begin with the anchor (its steps are free): it could not be compared."""
     for anchor in space.initial[:1]:
         started = genome | {STEPS: anchor[STEPS]} if STEPS in anchor else genome
-        if space.distance(anchor, started) > SAME:
+        if space.diversity([anchor, started]) > SAME:
             raise RuntimeError(f"begins with {genome}, not with the anchor {anchor}")
 
 

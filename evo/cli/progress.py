@@ -145,7 +145,7 @@ class Progress:
             self.done += 1
             known = self._fitnesses.setdefault(evaluation.individual, {})
             known[evaluation.replicate] = evaluation.fitness if evaluation.succeeded else None
-            self.generation = max(self.generation, self.run.individuals[evaluation.individual].generation)
+            self.generation = max(self.generation, self.run.proposal_of(evaluation).generation)
 
     def _rank(self, changed: set[int]) -> None:
         """Update the leader; only these individuals and those in a race may have a new standing."""
@@ -194,7 +194,7 @@ def stage_of(run: Run, evaluation: Evaluation) -> str:
         return f"seed {evaluation.replicate + 1}"
     if evaluation.replicate:
         return f"race, seed {evaluation.replicate + 1}"
-    return f"generation {run.individuals[evaluation.individual].generation}"
+    return f"generation {run.proposal_of(evaluation).generation}"
 
 
 def line_of(progress: Progress, evaluation: Evaluation) -> str:

@@ -22,17 +22,8 @@ from evo.errors import ConfigurationError
 from evo.processes import deaf_to_interrupts, usable_cores, without_main
 
 # The extensions that torchvision's ImageFolder reads, with the names of their formats.
-FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".ppm": "PPM",
-    ".bmp": "BMP",
-    ".pgm": "PGM",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WebP",
-}
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".ppm": "PPM", ".bmp": "BMP"}
+FORMATS |= {".pgm": "PGM", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WebP"}
 
 # Starting the processes takes about as long as decoding this many small images.
 PARALLEL_FROM = 2000

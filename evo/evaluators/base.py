@@ -162,8 +162,8 @@ class Evaluator(ABC):
         """Return how many more tasks the evaluator wants now."""
 
     @abstractmethod
-    def submit(self, task: Task) -> None:
-        """Add a task; never blocks."""
+    def submit(self, *tasks: Task) -> None:
+        """Add tasks; never blocks. Those that are submitted together can form a batch."""
 
     def recorded(self) -> None:  # noqa: B027  # only the process pool cares
         """Learn that every evaluation returned so far is on disk."""

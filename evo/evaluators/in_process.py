@@ -24,8 +24,8 @@ class InProcessEvaluator(Evaluator):
     def room(self) -> int:
         return max(0, 1 - len(self._tasks))
 
-    def submit(self, task: Task) -> None:
-        self._tasks.append(task)
+    def submit(self, *tasks: Task) -> None:
+        self._tasks.extend(tasks)
 
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
         if not self._tasks:

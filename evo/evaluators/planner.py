@@ -23,13 +23,13 @@ class Planner:
         self.memory = math.inf
         self._batch = batch
         self._waiting: list[Task] = []
-        self._solitary: list[Task] = []
-        self._alone: list[Task] = []
-        self._single: set[TaskKey] = set()
+        self._waiting_alone: list[Task] = []
+        self._running_alone: list[Task] = []
+        self._unbatched: set[TaskKey] = set()
         self._limits: dict[TaskKey, float] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._solitary)
+        return len(self._waiting) + len(self._waiting_alone)
 
     def limit_memory(self, free: float) -> None:
         """Plan with at most this many bytes, free before the first task."""
@@ -44,15 +44,15 @@ class Planner:
 
         Args:
             tasks: Which ones.
-            single: Start each in a batch of its own from now on: one of them may have harmed the others.
+            single: Give each its own batch from now on: one of them may have harmed the others.
         """
         self._waiting[:0] = [replace(task, cost=math.inf) for task in tasks]
-        self._single |= {task.key for task in tasks if single}
+        self._unbatched |= {task.key for task in tasks if single}
 
     def clear(self) -> None:
         """Drop every waiting task."""
         self._waiting.clear()
-        self._solitary.clear()
+        self._waiting_alone.clear()
 
     def take(self, running: Sequence[Task], is_welcome: Callable[[Task], bool] = lambda task: True) -> list[Task]:
         """Return the batch of tasks to start on one worker beside the running tasks; it is empty if none may start.
@@ -68,7 +68,7 @@ class Planner:
         return batch
 
     def _next(self, running: Sequence[Task], is_welcome: Callable[[Task], bool]) -> list[Task]:
-        if any(task in running for task in self._alone):
+        if any(task in running for task in self._running_alone):
             return []
         used = sum(task.memory for task in running)
         fitting = [task for task in self._waiting if not running or used + task.memory <= self.memory]
@@ -78,19 +78,19 @@ class Planner:
             for task in batch:
                 self._waiting.remove(task)
             return batch
-        alone = next(filter(is_welcome, self._solitary), None)
+        alone = next(filter(is_welcome, self._waiting_alone), None)
         if running or alone is None:
             return []
-        self._solitary.remove(alone)
-        self._alone.append(alone)
+        self._waiting_alone.remove(alone)
+        self._running_alone.append(alone)
         return [alone]
 
     def _together(self, first: Task, others: Sequence[Task], used: float) -> list[Task]:
         """Return a task and those that belong to its batch, as far as memory allows."""
         batch, used = [first], used + first.memory
-        if first.key in self._single:
+        if first.key in self._unbatched:
             return batch
-        for task in self._batch(first, [task for task in others if task.key not in self._single]):
+        for task in self._batch(first, [task for task in others if task.key not in self._unbatched]):
             if task is not first and used + task.memory <= self.memory:
                 batch.append(task)
                 used += task.memory
@@ -110,4 +110,4 @@ class Planner:
 
     def put_back_alone(self, task: Task) -> None:
         """Return a task that was taken; it runs last, with nothing beside it."""
-        self._solitary.append(task)
+        self._waiting_alone.append(task)

@@ -102,8 +102,9 @@ class WorkersEvaluator(Evaluator):
     def room(self) -> int:
         return max(0, LOOK_AHEAD * max(1, self.workers) - self.pending)
 
-    def submit(self, task: Task) -> None:
-        self._planner.add(task)
+    def submit(self, *tasks: Task) -> None:
+        for task in tasks:
+            self._planner.add(task)
         self._hand_out()
 
     def next_completed(self, timeout: float | None = None) -> Evaluation | None:
@@ -144,7 +145,7 @@ class WorkersEvaluator(Evaluator):
         return None if wait == math.inf else wait
 
     def _finish(self, worker: Worker, evaluation: Evaluation) -> bool:
-        """Collect an evaluation, unless its task ran out of memory beside others: that is done again alone."""
+        """Collect an evaluation; a task that ran out of memory beside others is run again by itself instead."""
         task = worker.finish(evaluation)
         if task is None:
             return False

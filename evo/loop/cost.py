@@ -155,8 +155,8 @@ def counter(
 
 
 def guessed_rates(model: str) -> tuple[float, ...]:
-    """Return the rates of a usual machine."""
-    return GUESSED_RATES.get(model, GUESSED_OTHER_RATES)
+    """Return the rates of a usual machine; those of "mlp" for another shipped model."""
+    return GUESSED_RATES.get(model, GUESSED_RATES["mlp"]) if model in MODELS else GUESSED_OTHER_RATES
 
 
 def speed_name(model: str, shape: Sequence[int], device_name: str, precision: str, engine: str) -> str:

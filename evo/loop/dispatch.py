@@ -51,14 +51,17 @@ class Dispatch:
         """Return how many more proposals are wanted now."""
         return max(0, self._evaluator.room() - len(self._held) - len(self._answers))
 
-    def submit(self, individual: Individual) -> None:
-        """Answer a proposal from what is known, hold it until its twin is evaluated, or have it evaluated."""
-        if self._twins.is_awaited(individual):
-            self._held.append(individual)
-        elif (known := self._twins.read(individual)) is not None:
-            self._answers.append(known)
-        else:
-            self._evaluate(individual)
+    def submit(self, *proposals: Individual) -> None:
+        """Answer proposals from what is known, hold them until their twins are evaluated, or have them evaluated."""
+        tasks: list[Task] = []
+        for individual in proposals:
+            if self._twins.is_awaited(individual):
+                self._held.append(individual)
+            elif (known := self._twins.read(individual)) is not None:
+                self._answers.append(known)
+            else:
+                tasks.append(self._task(individual))
+        self._evaluator.submit(*tasks)
 
     def next_completed(self, timeout: float) -> Evaluation | None:
         """Return the next evaluation, or None if there was none within `timeout` seconds."""
@@ -74,8 +77,7 @@ class Dispatch:
         for model in (self._cost, self._cost_here):
             _learn(model, evaluation, self._run, self._twins)
         held, self._held = self._held, []
-        for waiting in held:
-            self.submit(waiting)
+        self.submit(*held)
 
     def seconds_left(self, total: int) -> float | None:
         """Return the seconds left of a search of `total` proposals and of its finalists; None if unknown.
@@ -98,15 +100,15 @@ class Dispatch:
         """Leave what this command's trainings tell about this machine to later runs."""
         keep_speed(self._run.settings, self._cost_here)
 
-    def _evaluate(self, individual: Individual) -> None:
+    def _task(self, individual: Individual) -> Task:
         run, config = self._run, _trained_now(individual)
         self._submitted[individual.id, individual.replicate] = individual
         task = task_of(run, individual.id, individual.replicate, individual.config, keep_weights=False)
-        continues = not individual.replicate and (run.prefix_exact or individual.until is not None)
+        continues = not individual.replicate and (run.shares_curves or run.pauses(individual))
         state = run.last_state(task.seed) if continues else None
         cost = math.inf if individual.id in self._urgent else self._cost.seconds(config)
         memory = self._cost.memory(config)
-        self._evaluator.submit(replace(task, state=state, cost=cost, memory=memory, until=individual.until))
+        return replace(task, state=state, cost=cost, memory=memory, until=individual.until)
 
 
 def task_of(run: Run, individual: int, replicate: int, config: Genome, *, keep_weights: bool) -> Task:
@@ -175,7 +177,7 @@ def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> 
 class Twins:
     """Finds the individuals of a run that share a learning curve: those whose genomes differ only in their steps.
 
-    They share nothing with an objective; with a user-defined model, only equal genomes share.
+    With an objective, nothing is shared; with a user-defined model, only equal genomes share.
     """
 
     def __init__(self, run: Run):
@@ -211,7 +213,7 @@ class Twins:
     def _earlier(self, individual: Individual) -> list[int]:
         run = self._run
         # A training that pauses is answered by no other: it decides itself how it continues.
-        if run.settings.objective is not None or individual.replicate or individual.until is not None:
+        if run.settings.objective is not None or individual.replicate or run.pauses(individual):
             return []
         for other in run.individuals[self._seen :]:
             self._ids[training_seed(run.settings.seed, other.genome, replicate=0)].append(other.id)
@@ -226,7 +228,7 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
         return None
     if run.individuals[evaluation.individual].genome == individual.genome:
         return evaluation
-    if not run.prefix_exact:
+    if not run.shares_curves:
         return None
     steps, measure = individual.genome.get(STEPS), f"{run.settings.fitness}_accuracy"
     for place, point in enumerate(evaluation.curve, start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
 from evo.errors import SearchError, listed
@@ -131,13 +132,13 @@ def run_search(
     observer.started(run, algorithm.limit)
     first = _first_to_try(run)
     with Dispatch(run, evaluator, urgent=first) as dispatch:
-        for individual in run.unevaluated():
-            dispatch.submit(individual)
+        dispatch.submit(*run.unevaluated())
 
         def propose() -> None:
-            for individual in algorithm.ask(room=_room(algorithm, dispatch, evaluator)):
+            proposals = algorithm.ask(room=_room(algorithm, dispatch, evaluator))
+            for individual in proposals:
                 run.record_proposal(individual)
-                dispatch.submit(individual)
+            dispatch.submit(*proposals)
             _record_generations(algorithm, run)
             if not dispatch.pending and not algorithm.done():
                 raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
@@ -187,11 +188,9 @@ def _first_to_try(run: Run) -> range:
 
 def _failures(run: Run, individuals: range) -> list[Evaluation]:
     """Return the evaluations that failed; divergence is not a failure."""
-    first: dict[int, Evaluation] = {}  # of a training that was continued, its first part
-    for evaluation in run.results:
-        if evaluation.individual in individuals and not evaluation.replicate:
-            first.setdefault(evaluation.individual, evaluation)
-    return [evaluation for evaluation in first.values() if evaluation.status in FAILURES]
+    proposed = [number for number in individuals if number < len(run.individuals)]
+    firsts = [part for number in proposed for _, part in islice(run.parts(number), 1)]
+    return [first for first in firsts if first.status in FAILURES]
 
 
 def _check_first_results(run: Run, first: range) -> None:

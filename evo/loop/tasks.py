@@ -28,19 +28,19 @@ def evaluate_tasks(
         evaluator: Started.
         observer: Watches.
         stop_check: Called often; raises `Stop` to end here, to be resumed.
-        tasks: What to train; their costs are filled in here.
+        tasks: What to train; the order of their costs, and their memory, are filled in here.
         by_replicate: Start the tasks of a replicate after those of the one before: a run that is stopped in between has
             about as many trainings of each configuration.
     """
     cost = cost_of(run, Twins(run))
-    known = [task for task in tasks if (task.individual, task.replicate) not in run.evaluations]
-    priced = [replace(task, cost=cost.seconds(task.config), memory=cost.memory(task.config)) for task in known]
-    waiting = deque(sorted(priced, key=lambda task: (task.replicate if by_replicate else 0, -task.cost)))
-    left = {(task.individual, task.replicate): task for task in waiting}
+    missing = [task for task in tasks if (task.individual, task.replicate) not in run.evaluations]
+    missing.sort(key=lambda task: (task.replicate if by_replicate else 0, -cost.seconds(task.config)))
+    left = {(task.individual, task.replicate): task for task in missing}
+    # The evaluator starts the costliest first: as costs, negative places keep this order.
+    waiting = deque(replace(task, cost=-n, memory=cost.memory(task.config)) for n, task in enumerate(missing))
 
     def submit() -> None:
-        while waiting and evaluator.pending < evaluator.workers:  # not all at once: the evaluator would reorder them
-            evaluator.submit(waiting.popleft())
+        evaluator.submit(*(waiting.popleft() for _ in range(min(len(waiting), evaluator.room()))))
 
     stage = tasks[0].phase
     for evaluation in completed(evaluator, stage, observer, stop_check, is_left=lambda: left, submit=submit):

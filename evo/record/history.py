@@ -109,7 +109,17 @@ class History:
         """Return whether a proposal continues the paused training of a known individual."""
         paused = self.evaluations.get((individual.id, 0))
         at = paused.paused_at if paused is not None else None
-        return individual.until is not None and at is not None and individual.until > at
+        return at is not None and (individual.until is None or individual.until > at)
+
+    def pauses(self, individual: Individual) -> bool:
+        """Return whether an individual is trained in parts: its first proposal said where to pause."""
+        return self.individuals[individual.id].until is not None
+
+    def proposal_of(self, evaluation: Evaluation) -> Individual:
+        """Return the proposal that an evaluation answers; of a finalist's training, the individual."""
+        parts = self.parts(evaluation.individual, evaluation.replicate)
+        known = self.individuals[evaluation.individual]
+        return next((proposal for proposal, part in parts if part == evaluation), known)
 
     def _check_known(self, *individuals: int) -> None:
         for number in individuals:
@@ -172,11 +182,24 @@ class History:
         key = individual, replicate
         return zip(self._proposed.get(key) or [self.individuals[individual]], self._parts[key], strict=False)
 
+    def by_generation(self) -> dict[int, list[tuple[Individual, Evaluation, float]]]:
+        """Return the trainings of the search by the generation that proposed them: proposal, result and seconds.
+
+        A part of a continued training is a training of its own here.
+        """
+        found: defaultdict[int, list[tuple[Individual, Evaluation, float]]] = defaultdict(list)
+        for last in self.search_evaluations:
+            before = 0.0
+            for proposal, evaluation in self.parts(last.individual, last.replicate):
+                found[proposal.generation].append((proposal, evaluation, evaluation.seconds - before))
+                before = evaluation.seconds
+        return found
+
     def fitness_in(self, generation: int | None, individual: int) -> float | None:
         """Return the fitness of a generation's member; None if its training failed.
 
-        If the training was continued in a later generation, it is what had been reached by the end of this one; without
-        a generation, what has been reached by now.
+        If a later generation proposed to continue the training, it is what was reached before that; without a
+        generation, what has been reached by now.
         """
         reached: Evaluation | None = None
         for proposal, evaluation in self.parts(individual):
@@ -224,8 +247,8 @@ class History:
         return ranking[0]
 
     @property
-    def prefix_exact(self) -> bool:
-        """Whether a shorter training is exactly the beginning of a longer one of the same genes.
+    def shares_curves(self) -> bool:
+        """Whether genomes that differ only in their steps are read from one curve, whose beginnings they are.
 
         This is known only of shipped models: a user-defined model may read the steps, or keep state outside its
         tensors. It does not hold if an objective needs what a curve does not show (the train accuracy) or what the

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TextIO
 import pandas as pd
 
 from evo.files import replacing
-from evo.individual import RUNG, Evaluation, Individual
+from evo.individual import RUNG, Evaluation
 from evo.record.history import HALL_OF_FAME, History
 
 COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
@@ -39,14 +38,9 @@ def evaluations_table(run: History) -> pd.DataFrame:
 def populations_table(run: History) -> pd.DataFrame:
     """Return who was in which population: generation, slot, individual, fitness in that generation."""
     rows = [
-        {
-            "generation": generation,
-            "slot": slot,
-            "individual": individual,
-            "fitness": run.fitness_in(generation, individual),
-        }
+        {"generation": generation, "slot": slot, "individual": member, "fitness": run.fitness_in(generation, member)}
         for generation, members in sorted(run.generations.items())
-        for slot, individual in enumerate(members)
+        for slot, member in enumerate(members)
     ]
     return _frame(rows, ["generation", "slot", "individual", "fitness"])
 
@@ -59,21 +53,14 @@ def generations_table(run: History) -> pd.DataFrame:
     generation that proposed it.
     """
     columns = ["generation", "evaluations", "best", "mean", "std", "min", "max", "diversity", "seconds"]
-    trained: defaultdict[int, list[tuple[Individual, Evaluation]]] = defaultdict(list)
-    seconds: defaultdict[int, float] = defaultdict(float)
-    for last in run.search_evaluations:
-        before = 0.0
-        for proposal, evaluation in run.parts(last.individual, last.replicate):
-            trained[proposal.generation].append((proposal, evaluation))
-            seconds[proposal.generation] += evaluation.seconds - before
-            before = evaluation.seconds
+    trained = run.by_generation()
     rows: list[dict[str, Any]] = []
     best: list[tuple[bool, float]] = []  # a paused training is never better than a whole one
     for generation, members in sorted(run.generations.items()):
         # A race evaluates genomes again that were proposed long before: their own generation did not find them.
         found = [
             (evaluation.complete, evaluation.fitness)
-            for proposal, evaluation in trained[generation]
+            for proposal, evaluation, _ in trained[generation]
             if evaluation.succeeded and evaluation.fitness is not None and not proposal.replicate
         ]
         best = sorted(best + found)[-1:]
@@ -83,7 +70,7 @@ def generations_table(run: History) -> pd.DataFrame:
                 "evaluations": len(trained[generation]),
                 "best": best[0][1] if best else None,
                 **population_figures(run, generation, members),
-                "seconds": seconds[generation],
+                "seconds": sum(seconds for *_, seconds in trained[generation]),
             }
         )
     return _frame(rows, columns)

@@ -69,9 +69,10 @@ def generations_figure(data: SearchData) -> Figure | None:
     members = data.run.populations
     fitness = members["fitness"].astype(float).groupby(members["generation"])
     first, third = (floats(fitness.quantile(share).reindex(table["generation"])) for share in (0.25, 0.75))
-    # The best first evaluation so far at the end of every generation.
-    best = data.comparable.groupby(data.first["generation"].to_numpy()).max().cummax().ffill()
-    best_so_far = floats(best.reindex(table["generation"]))
+    best_so_far = floats(table["best"])
+    if "rung" in data.first:  # an older run of halving: only trainings of the last rung are compared
+        best = data.comparable.groupby(data.first["generation"].to_numpy()).max().cummax().ffill()
+        best_so_far = floats(best.reindex(table["generation"]))
     # A single generation gets a width, or its bands could not be seen.
     places = number if len(number) > 1 else number + np.array([-0.2, 0.2])
     lowest, highest = floats(table["min"]), floats(table["max"])
@@ -110,10 +111,11 @@ def curves_figure(data: SearchData) -> Figure | None:
 
 
 def cost_figure(data: SearchData) -> Figure | None:
-    """Time of training by the generation that an individual was proposed in, and its sum."""
+    """Time of training by the generation that proposed it, and its sum."""
     if data.seconds < SHORTEST:
         return None
-    seconds = data.evaluations.groupby("generation")["seconds"].sum().astype(float)
+    taken = sorted(data.run.by_generation().items())
+    seconds = pd.Series({generation: sum(part[-1] for part in parts) for generation, parts in taken}, dtype=float)
     figure, panels = style.new_figure(3.2, 1, 2)
     number, few = seconds.index.to_numpy(dtype=float), len(seconds) <= style.FEW  # with space between the bars
     parts = ((seconds, style.BLUE, "{} of training"), (seconds.cumsum(), style.GREEN, "{}, in all"))

@@ -166,12 +166,11 @@ class SearchSpace:
                     repaired[name] = self.genes[name].repair(value)
         return repaired
 
-    def distance(self, first: Mapping[str, GeneValue], second: Mapping[str, GeneValue]) -> float:
-        """Return the mean distance of two genomes' genes, in [0, 1]; active and inactive are 1 apart."""
-        return self.diversity([first, second])
-
     def diversity(self, genomes: Sequence[Mapping[str, GeneValue]]) -> float:
-        """Return the mean distance of all pairs of genomes, in [0, 1]; 0 for fewer than two."""
+        """Return the mean distance of all pairs of genomes, in [0, 1]; 0 for fewer than two.
+
+        That of a pair is the mean over its genes; active and inactive are 1 apart.
+        """
         first, second = np.tril_indices(len(genomes), -1)
         totals = np.zeros(len(first))
         for name, gene in self.genes.items():  # gene by gene: the place of each value is computed once, not per pair
@@ -198,8 +197,8 @@ class SearchSpace:
 
     def cells(self, genome: Mapping[str, GeneValue]) -> dict[str, Any]:
         """Return the values of a genome's active genes for a table: layer lists as text, the others as they are."""
-        texts = self.encode(genome)
-        return {name: texts[name] if isinstance(value, tuple) else value for name, value in genome.items()}
+        layers = {name: self.genes[name].to_text(value) for name, value in genome.items() if isinstance(value, tuple)}
+        return {**genome, **layers}
 
     def decode(self, cells: Mapping[str, str]) -> Genome:
         """Read a genome from its CSV cells."""

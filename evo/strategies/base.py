@@ -153,7 +153,7 @@ class Strategy(ABC):
         """Return how many results, in the order of the proposals, proposal `number` is made from."""
 
     def generation_of(self, number: int) -> int:
-        """Return the generation of proposal `number`, from 0: by default, a block of `population` new individuals."""
+        """Return the generation of proposal `number`, from 0: by default, a block of `population` proposals."""
         return (number - self._repeats) // self.population_size
 
     @abstractmethod
@@ -164,7 +164,7 @@ class Strategy(ABC):
     def learn(self, member: Member) -> None:
         """Learn the result of an individual on its first seed, and again that of each part of a continued training.
 
-        Called in the order of the proposals, as is the next one.
+        Called in the order of the proposals, or of arrival with `asynchronous`; so is `learn_again`.
         """
 
     def learn_again(self, member: Member) -> None:  # noqa: B027  # most strategies propose nothing again

@@ -80,8 +80,9 @@ class Halving(SteadyState):
             for member in members[: len(members) // share]:
                 if member.value > WORST_FITNESS and self._reached[_key(member.genome)] == rung:
                     number, genome = member.individual.id, member.genome
-                    continued, grown = Draft(genome, further=number), Draft(genome, (number,), "promotion")
-                    return self._on_rung(rung + 1, continued if self.continuations else grown)
+                    if self.continuations:
+                        return self._on_rung(rung + 1, Draft(genome, further=number))
+                    return self._on_rung(rung + 1, Draft(genome, (number,), "promotion"))
         return None
 
     def _new(self, number: int, rng: random.Random) -> Draft | None:
@@ -126,13 +127,14 @@ class Halving(SteadyState):
             default=0,
         )
         fine = [member for member in self._rung_members[rung] if member.value > WORST_FITNESS]
-        known = {_key(member.genome) for member in self._rung_members[rung]}
-        waiting = [without_steps(proposal.genome) for proposal in self.proposals if _key(proposal.genome) not in known]
+        waiting: list[Genome] = []
+        if rung == 0:  # trainings on lower rungs may never reach a higher one; do not count them as pending
+            known = {_key(member.genome) for member in self._rung_members[0]}
+            waiting = [without_steps(entry.genome) for entry in self.proposals if _key(entry.genome) not in known]
         return Evidence(
             genomes={member.number: without_steps(member.genome) for member in fine},
             fitness={member.number: member.value for member in fine},
-            # Trainings on lower rungs may never reach this one; do not count them as pending.
-            pending=[] if rung else waiting,
+            pending=waiting,
         )
 
     def take(self, member: Member) -> None:

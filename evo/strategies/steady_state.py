@@ -51,7 +51,7 @@ class SteadyState(Strategy):
 
     @abstractmethod
     def take(self, member: Member) -> None:
-        """Learn the result of a proposal on its first seed; called in the order of the proposals."""
+        """Learn the result of a proposal on its first seed; see `learn`."""
 
     def learn(self, member: Member) -> None:
         self.take(member)

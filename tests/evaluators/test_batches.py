@@ -19,7 +19,11 @@ from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.planner import Planner
 from evo.individual import Evaluation
+from evo.loop.search_loop import SilentObserver
+from evo.loop.tasks import evaluate_tasks
+from evo.record.run import Run
 from tests.evaluators.clusters import own_cluster
+from tests.test_run import individual, make_settings
 
 SIZE = 3
 
@@ -60,7 +64,7 @@ class Threes(Setup):
                 if trouble == "raise":
                     raise ValueError("one of them is broken")
                 status: Any = "out_of_memory" if trouble == "memory" else "complete"
-                yield Evaluation(task.individual, 0, task.seed, status, float(task.individual))
+                yield Evaluation(task.individual, task.replicate, task.seed, status, float(task.individual))
 
         return evaluate, {"device": "cpu", "precision": "fp32", "engine": "eager"}
 
@@ -84,14 +88,6 @@ def task(individual: int, trouble: str = "", cost: float = 0.0) -> Task:
     return Task(individual, 0, 100 + individual, {"trouble": trouble}, cost=cost)
 
 
-def submit_together(evaluator: Evaluator, *tasks: Task) -> None:
-    """Submit tasks so that all of them wait when the worker takes its first batch."""
-    planner: Planner = evaluator._planner  # type: ignore[attr-defined]
-    for one in tasks[:-1]:
-        planner.add(one)
-    evaluator.submit(tasks[-1])
-
-
 def all_of(evaluator: Evaluator) -> dict[int, Evaluation]:
     found: dict[int, Evaluation] = {}
     end = time.monotonic() + 60
@@ -109,7 +105,7 @@ def test_what_belongs_together_runs_together_and_comes_back_one_by_one(
     setup = Threes(tmp_path)
     with make(setup) as evaluator:
         evaluator.start()
-        submit_together(evaluator, *(task(number) for number in range(7)))
+        evaluator.submit(*(task(number) for number in range(7)))
         assert evaluator.running == SIZE
         assert evaluator.pending == 7
         found = all_of(evaluator)
@@ -117,12 +113,25 @@ def test_what_belongs_together_runs_together_and_comes_back_one_by_one(
     assert {number: (e.fitness, e.seed) for number, e in found.items()} == {n: (n, 100 + n) for n in range(7)}
 
 
+def test_listed_trainings_form_batches_in_their_order(tmp_path: Path) -> None:
+    run = Run.create(make_settings(strategy="listed", seeds=2, finalists=0))
+    for number in range(3):
+        run.record_proposal(individual(number))
+    tasks = [Task(number, replicate, 0, {"trouble": ""}) for number in range(3) for replicate in range(2)]
+    setup = Threes(tmp_path)
+    with ProcessPoolEvaluator(setup, workers=1) as evaluator:
+        evaluator.start()
+        evaluate_tasks(run, evaluator, SilentObserver(), lambda: None, tasks, by_replicate=True)
+    assert setup.batches() == [[0, 1, 2], [0, 1, 2]], "first one replicate of each, then the other"
+    assert len(run.evaluations) == 6
+
+
 def test_an_evaluation_is_there_before_its_batch_has_ended_and_a_stop_keeps_it(
     make: Callable[..., Evaluator], tmp_path: Path
 ) -> None:
     evaluator = make(Threes(tmp_path))
     evaluator.start()
-    submit_together(evaluator, task(0), task(1), task(2, "hang"))
+    evaluator.submit(task(0), task(1), task(2, "hang"))
     first = evaluator.next_completed(timeout=20)
     assert first is not None
     assert first.individual == 0
@@ -136,7 +145,7 @@ def test_the_unfinished_tasks_of_a_batch_that_takes_too_long_have_timed_out(
 ) -> None:
     with make(Threes(tmp_path), timeout=1.0) as evaluator:
         evaluator.start()
-        submit_together(evaluator, task(0), task(1, "hang"), task(2))
+        evaluator.submit(task(0), task(1, "hang"), task(2))
         found = all_of(evaluator)
     assert {n: e.status for n, e in found.items()} == {0: "complete", 1: "timeout", 2: "timeout"}
 
@@ -147,7 +156,7 @@ def test_a_task_that_ran_out_of_memory_in_a_batch_is_done_again_alone(
     setup = Threes(tmp_path)
     with make(setup) as evaluator:
         evaluator.start()
-        submit_together(evaluator, task(0), task(1, "memory"), task(2), task(3))
+        evaluator.submit(task(0), task(1, "memory"), task(2), task(3))
         found = all_of(evaluator)
     assert {e.status for e in found.values()} == {"complete"}
     assert setup.batches() == [[0, 1, 2], [3], [1]]
@@ -160,7 +169,7 @@ def test_what_a_dead_worker_has_sent_counts_and_the_rest_of_its_batch_is_done_ag
     setup = Threes(tmp_path)
     with ProcessPoolEvaluator(setup, workers=1) as evaluator:
         evaluator.start()
-        submit_together(evaluator, task(0), task(1, trouble), task(2), task(3))
+        evaluator.submit(task(0), task(1, trouble), task(2), task(3))
         found = all_of(evaluator)
     assert {number: e.status for number, e in found.items()} == dict.fromkeys(range(4), "complete")
     first, *others = setup.batches()
@@ -172,7 +181,7 @@ def test_a_batch_that_raises_on_a_cluster_is_done_again_singly(tmp_path: Path) -
     setup = Threes(tmp_path)
     with DaskEvaluator(setup, own_cluster) as evaluator:
         evaluator.start()
-        submit_together(evaluator, task(0), task(1, "raise"), task(2))
+        evaluator.submit(task(0), task(1, "raise"), task(2))
         found = all_of(evaluator)
     assert {number: e.status for number, e in found.items()} == dict.fromkeys(range(3), "complete")
     assert setup.batches() == [[0, 1, 2], [1], [2]]
@@ -200,7 +209,7 @@ def test_trained_weights_of_a_batch_travel_where_the_run_folder_is_not_seen(
     with DaskEvaluator(Trains(tmp_path), own_cluster) as evaluator:
         evaluator.start()
         files = [tmp_path / "weights" / f"{number}.safetensors" for number in range(SIZE)]
-        submit_together(evaluator, *(Task(n, 0, 0, {}, weights=str(file)) for n, file in enumerate(files)))
+        evaluator.submit(*(Task(n, 0, 0, {}, weights=str(file)) for n, file in enumerate(files)))
         assert set(all_of(evaluator)) == set(range(SIZE))
     assert [file.read_text() for file in files] == ["0", "1", "2"]
 

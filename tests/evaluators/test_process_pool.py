@@ -214,7 +214,7 @@ def test_cancelled_tasks_that_were_to_run_alone_never_come_back(tmp_path: Path) 
         evaluator.start()
         evaluator.submit(Task(0, 0, 5, {"x": 3, "trouble": "out_of_memory"}, cost=9.0))
         evaluator.submit(Task(1, 0, 1, {"x": 1, "sleep": 600}))
-        wait_until(lambda: evaluator.next_completed(0.01) is None and bool(evaluator._planner._solitary))
+        wait_until(lambda: evaluator.next_completed(0.01) is None and bool(evaluator._planner._waiting_alone))
         evaluator.cancel()
         assert evaluator.pending == 0
         assert list(evaluate(evaluator, Task(2, 0, 2, {"x": 2}))) == [2]

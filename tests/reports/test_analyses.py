@@ -17,7 +17,7 @@ from evo.record.run import Run
 from evo.reports.features import features_of
 from evo.reports.importance import FEWEST, importance_of
 from evo.reports.lineage import changes_table, lineage_of, operators_table
-from evo.reports.progress_figures import cost_figure
+from evo.reports.progress_figures import cost_figure, generations_figure
 from evo.reports.search_data import SearchData, not_dominated
 from evo.reports.workload import PAUSE, failures_table, outcomes_table, timeline_of
 from tests.reports.runs import line_of, search, space_of_kinds, written_by_hand
@@ -257,6 +257,23 @@ def test_every_part_of_a_training_that_was_paused_stands_in_the_timeline() -> No
     assert timeline is not None
     assert list(timeline.spans["individual"]) == [0, 1, 0]
     assert list(timeline.spans["end"]) == pytest.approx([2.0, 3.0, 7.0])
+
+
+def test_the_generations_of_a_continued_training_show_what_was_known_then() -> None:
+    run = Run.create(make_settings())
+    for until, generation, fitness, seconds in ((10, 0, 0.5, 1.0), (20, 1, 0.6, 3.0), (30, 3, 0.7, 9.0)):
+        run.record_proposal(replace(individual(0), until=until, generation=generation))
+        result = Evaluation(0, 0, 1, "partial", fitness, steps_trained=until, seconds=seconds, worker="main")
+        run.record(result if until < 30 else replace(result, status="complete"))
+    for generation in range(4):
+        run.record_generation(generation, [0])
+    data = SearchData("run", run)
+    generations, costs = generations_figure(data), cost_figure(data)
+    assert generations is not None
+    assert costs is not None
+    [best] = [line for line in generations.axes[0].lines if line.get_label() == "best so far"]
+    assert list(best.get_ydata()) == [0.5, 0.6, 0.6, 0.7]
+    assert [bar.get_height() for bar in costs.axes[0].patches] == [1.0, 2.0, 6.0]
 
 
 def test_starts_are_known_to_the_millisecond(tmp_path: Path) -> None:

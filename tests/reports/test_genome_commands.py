@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
+from evo.cli.commands import configuration
 from evo.individual import Genome
-from evo.loop import listed
 from evo.record.run import Run
 from evo.reports.genome_commands import genome_text
 from tests.reports.runs import written_by_hand
@@ -51,11 +51,11 @@ def test_the_command_trains_the_genome_with_the_settings_of_the_search(
     command = genome_text(run_of(space, tmp_path / "run", seed=5, fitness="test"), config)
     seen: dict[str, Any] = {}
 
-    def trained(**asked: Any) -> None:
-        seen.update(asked)
+    def trained(*asked: Any, **more: Any) -> None:
+        seen.update(zip(("space", "configurations", "execution"), asked, strict=True), **more)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(listed, "train_configurations", trained)
+    monkeypatch.setattr(configuration, "train_configurations", trained)
     words = shlex.split(command)
     assert words[:2] == ["evo", "train"]
     assert cli.invoke(app, words[1:]).exit_code == 130

@@ -11,7 +11,7 @@ from evo.cli.commands.shell import execution_of
 from evo.errors import ConfigurationError
 from evo.individual import GeneValue, Genome
 from evo.loop.listed import space_of, train_configurations
-from evo.names import OPTIMISERS, PREPROCESSING, check_name
+from evo.names import OPTIMISERS, PREPROCESSING, TRAINING_MODES, check_name
 from evo.record.run import Run
 
 EVALUATE_EVERY = 100
@@ -79,9 +79,9 @@ def configuration_of(
             raise ConfigurationError(f'--gene: must be NAME=VALUE, got "{text}"')
         given[name] = _value(value)
     fixed = {name: value for name, value in settings.items() if value is not None}
-    for name, known in (("optimiser", OPTIMISERS), ("preprocess", PREPROCESSING)):
-        if name in fixed:
-            check_name(f"--{name}", fixed[name], known)
+    known = {"optimiser": OPTIMISERS, "preprocess": PREPROCESSING, "training_mode": TRAINING_MODES}
+    for name in filter(fixed.__contains__, known):
+        check_name(f"--{name.replace('_', '-')}", fixed[name], known[name])
     configuration = DEFAULT_TRAINING | DEFAULT_NETWORKS.get(model, {}) | given
     return configuration, DEFAULT_SETTINGS.get(model, {}) | fixed
 

@@ -53,9 +53,7 @@ Finalists = Annotated[
 Workers = Annotated[
     int | None, of_training(help="Trainings at a time; changes no result. Default: one per core; on a GPU, one.")
 ]
-Timeout = Annotated[
-    float | None, of_training(help="Of one training, as 90s or 10m; one that takes longer fails.", **TIME)
-]
+Timeout = Annotated[float | None, of_training(help="Longest time for one training, such as 90s or 10m.", **TIME)]
 CLUSTER = "Train on a Dask cluster: tcp://host:8786, tls://host:8786, a scheduler file, or local for one here."
 Dask = Annotated[
     str | None, of_training(metavar="ADDRESS|local", help=f"{CLUSTER} --workers is then the most trainings at a time.")
@@ -67,7 +65,7 @@ MODELS = f"{', '.join(names.MODELS)}, or package.module:function for a user-defi
 Model = Annotated[str | None, of_training(help=MODELS)]
 SameModel = Annotated[str | None, of_training("--model", help="The run's own model again: package.module:function.")]
 Device = Annotated[str, of_training(help="auto, cpu, cuda or cuda:N.")]
-OtherDevice = Annotated[str | None, of_training("--device", help="If not the device of the run.")]
+OtherDevice = Annotated[str | None, of_training("--device", help="Use another device than the run's.")]
 PRECISIONS = one_of(names.AUTO, *names.PRECISIONS)
 Precision = Annotated[str, of_training(help=f"{PRECISIONS}; auto: bf16 where the hardware computes in it.")]
 ENGINES = one_of(names.AUTO, *names.ENGINES)

@@ -37,7 +37,7 @@ def _loaded(path: Path) -> Run:
 @guarded
 def watch(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
-    once: Annotated[bool, typer.Option("--once", help="Print how it stands now, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the current state and exit.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for a run that is not there yet.")] = False,
     quiet: option.Quiet = False,
 ) -> None:
@@ -149,7 +149,9 @@ def _patterns(texts: Sequence[str]) -> dict[str, str]:
 @guarded
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Its folder. Default: the first run's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to. Default: the first run's.")
+    ] = None,
 ) -> None:
     """Write one self-contained HTML file with figures, and the figures as PNG and SVG; replaces older ones.
 

@@ -81,7 +81,7 @@ def resume(
     generations: option.Generations = None,
     time_budget: option.TimeBudget = None,
     finalists: option.Finalists = None,
-    seeds: Annotated[int | None, of_search(help="Of evo train and evo table1: trainings of each network.")] = None,
+    seeds: Annotated[int | None, of_search(help="Trainings per network (runs of evo train and evo table1).")] = None,
     data_dir: option.MovedData = None,
     model: option.SameModel = None,
     device: option.OtherDevice = None,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from evo.cli.commands import options as option
 from evo.cli.commands.options import of_output, of_training, one_of
 from evo.cli.commands.shell import execution_of, guarded, watched
-from evo.names import DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING
+from evo.names import DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING, TRAINING_MODES
 
 of_network = functools.partial(typer.Option, rich_help_panel="The network")
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each on its own seed.")]
@@ -25,8 +25,8 @@ EvaluateEvery = Annotated[
     int | None, of_training(help="Steps between points of the learning curve. Default: 100, or a twentieth of all.")
 ]
 TrainingMode = Annotated[
-    Literal["whole", "batches"] | None,
-    of_training(help="Also measure without leaving training mode, the held-out part at once or in batches."),
+    str | None,
+    of_training(help=f"{one_of(*TRAINING_MODES)}: also measure without leaving training mode, at once or in batches."),
 ]
 
 

@@ -87,10 +87,11 @@ class DaskEvaluator(MembersEvaluator):
                 self._say(f"waiting for {count} workers to answer: they are reading the data, or are busy")
         return self._agreed()
 
-    def submit(self, task: Task) -> None:
-        if (path := task.checkpoint or task.weights or task.state) is not None:
+    def submit(self, *tasks: Task) -> None:
+        path = next((path for task in tasks if (path := task.checkpoint or task.weights or task.state)), None)
+        if path is not None:
             self._mark(Path(os.path.abspath(path)).parent.parent)
-        super().submit(task)
+        super().submit(*tasks)
 
     def suspend(self, seconds: float) -> list[Evaluation]:
         end = time.monotonic() + seconds

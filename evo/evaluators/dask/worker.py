@@ -38,7 +38,7 @@ KEPT = 4
 DECIDED = ("device", "precision", "engine")
 """Facts of a setup that all workers of a search must share."""
 THREADS = (
-    "has {} threads, of which one would train; start workers with one thread each, one a core "
+    "has {} threads, of which one would train; start workers with one thread each, one per core "
     "(dask worker --nthreads 1 --nworkers <cores>; threads_per_worker=1 in Python)"
 )
 COMPARED = ("torch", "numpy")
