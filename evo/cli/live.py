@@ -163,7 +163,7 @@ def row_grid(run: Run, evaluations: list[Evaluation], width: int, *, genomes: bo
     """Return the last evaluations, newest last; if asked, with their genomes or the reasons why they failed."""
     grid = _grid(4, gap=2)
     grid.columns[2].justify = "right"
-    results = [f"{e.fitness:.4f}" if e.succeeded else e.status.replace("_", " ") for e in evaluations]
+    results = list(map(texts.result_of, evaluations))
     times = [seconds_text(e.seconds) if e.shared_with is None else "" for e in evaluations]
     heads = [(f"#{e.individual}", *rest) for e, *rest in zip(evaluations, results, times, strict=True)]
     room = width - sum(2 + max(map(len, column)) for column in zip(*heads, strict=True))

@@ -186,6 +186,12 @@ def reason_of(evaluation: Evaluation) -> str:
     return "" if evaluation.succeeded else printable(evaluation.error or "no reason was given")
 
 
+def result_of(evaluation: Evaluation) -> str:
+    """Return the fitness of an evaluation, with the step of a paused one; or the status of a failed one."""
+    at = f" at step {evaluation.paused_at}" if evaluation.paused_at is not None else ""
+    return f"{evaluation.fitness:.4f}{at}" if evaluation.succeeded else evaluation.status.replace("_", " ")
+
+
 def stage_of(run: Run, evaluation: Evaluation) -> str:
     """Return the part of the run that an evaluation belongs to: a generation, the race, a seed of a finalist."""
     if phase_of(evaluation.replicate) == "finalist":
@@ -200,10 +206,9 @@ def stage_of(run: Run, evaluation: Evaluation) -> str:
 def line_of(progress: Progress, evaluation: Evaluation) -> str:
     """Return the line of an evaluation where there is no live table."""
     run, best, left = progress.run, progress.best, progress.seconds_left(time.time())
-    shared = evaluation.shared_with
-    cost = f"in {evaluation.seconds:.1f} s" if shared is None else f"on the curve of #{shared}"
-    reason = reason_of(evaluation)
-    result = f"{evaluation.status}: {reason}" if reason else f"{evaluation.fitness:.4f}"
+    curve = f"on the curve of #{evaluation.shared_with}"
+    cost = f"in {evaluation.seconds:.1f} s" if evaluation.shared_with is None else curve
+    result = ": ".join(filter(None, (result_of(evaluation), reason_of(evaluation))))
     parts = [f"#{evaluation.individual} {stage_of(run, evaluation)}: {result} {cost}"]
     parts += [f"best {best.fitness:.4f} (#{best.individual})"] if best and not progress.listed else []
     parts += [f"{duration(left)} left"] if left is not None else []

@@ -10,6 +10,8 @@ from evo.individual import Evaluation
 from evo.loop.replay import Replay
 from evo.reports.statistics import mean_estimate
 
+PAUSED = "this training paused at step {}; new seeds and saved weights are those of the whole training"
+
 
 def print_replay(replay: Replay, console: Console) -> None:
     """Print the recorded result, the new one, and whether they agree."""
@@ -20,6 +22,7 @@ def print_replay(replay: Replay, console: Console) -> None:
         f"  recorded: {_result(recorded)}",
         f"  again:    {_result(again)}",
         *([f"  {again.error}"] if again.error else []),
+        *([f"  {PAUSED.format(again.paused_at)}"] if again.paused_at is not None else []),
         _verdict(replay),
     ]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
@@ -49,7 +52,6 @@ def _verdict(replay: Replay) -> str:
 
 def _print_spread(others: tuple[Evaluation, ...], console: Console) -> None:
     known = [evaluation.fitness for evaluation in others if evaluation.fitness is not None]
-    failed = [evaluation for evaluation in others if evaluation.fitness is None]
     if known:
         seeds = "one new seed" if len(known) == 1 else f"{len(known)} new seeds"
         text = f"on {seeds}: fitness {mean_estimate(known, (0, 1)).text()}"
@@ -57,5 +59,5 @@ def _print_spread(others: tuple[Evaluation, ...], console: Console) -> None:
             text += f", standard deviation {statistics.stdev(known):.4f}, {min(known):.4f} to {max(known):.4f}"
         console.print(text, markup=False)
         console.print("The recorded training is excluded: the search may have chosen it for its luck.", style="dim")
-    for evaluation in failed:
+    for evaluation in (entry for entry in others if entry.fitness is None):
         console.print(f"seed {evaluation.seed}: {evaluation.status}: {evaluation.error}", markup=False, style="yellow")
