@@ -175,7 +175,7 @@ class History:
         return waiting
 
     def parts(self, individual: int, replicate: int = 0) -> Iterator[tuple[Individual, Evaluation]]:
-        """Yield the results of a training, each with its proposal: one a part if it was paused and continued.
+        """Yield the results of a training, each with its proposal: one per part if it was paused and continued.
 
         A configuration that is listed, not proposed, stands for its own proposal.
         """
