@@ -199,7 +199,7 @@ class History:
         """Return the fitness of a generation's member; None if its training failed.
 
         If a later generation proposed to continue the training, it is what was reached before that; without a
-        generation, what has been reached by now.
+        generation, what has been reached by now. (In an asynchronous search a part may end after its generation.)
         """
         reached: Evaluation | None = None
         for proposal, evaluation in self.parts(individual):
