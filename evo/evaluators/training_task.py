@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, StorageError
-from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, cell_text, reason_of
+from evo.files import remove_file
 from evo.individual import Evaluation, Status
 from evo.models import MODELS, ModelBuilder, builder_of
 from evo.names import AUTO, check_name, load
@@ -174,7 +175,21 @@ class TrainingTask:
         accuracy = result.held_out.accuracy
         values |= {"fitness": accuracy, f"{self.trainer.fitness}_accuracy": accuracy, "loss": result.held_out.loss}
         values["train_accuracy"] = result.train.accuracy
+        if task.weights is not None and task.phase != "finalist" and result.status == "complete":
+            values["error"] = values["error"] or self._recall_problem(task)
         return values | (self._best_checkpoint(result) if self.free_steps and task.phase == "search" else {})
+
+    def _recall_problem(self, task: Task) -> str:
+        """Return why the weights that someone has asked for are of no use; then their file is removed."""
+        from evo.training.model_state import RecallError
+
+        weights = Path(str(task.weights))
+        try:
+            self.trainer.restored(task.config, weights)
+        except RecallError as problem:
+            remove_file(weights)
+            return cell_text(f"weights not saved: {problem}")
+        return ""
 
     def _best_checkpoint(self, result: TrainingResult) -> dict[str, Any]:
         """Return the metrics of the best point of a learning curve, the first of equals: more steps did no good."""
@@ -189,15 +204,19 @@ class TrainingTask:
         return {**values, "train_accuracy": best.values.get("whole_train_accuracy")}
 
     def _test(self, task: Task) -> dict[str, Any]:
+        from evo.training.model_state import RecallError
         from evo.training.tensor_file import DamagedFileError
 
         assert task.weights is not None
         weights = Path(task.weights)
         try:
-            metrics = self.trainer.test(task.config, weights)
-        except DamagedFileError:  # or lost: a training can always be done again
-            self.trainer.train(task.config, task.seed, weights=weights)
-            metrics = self.trainer.test(task.config, weights)
+            try:
+                metrics = self.trainer.test(task.config, weights)
+            except DamagedFileError:  # or lost: a training can always be done again
+                self.trainer.train(task.config, task.seed, weights=weights)
+                metrics = self.trainer.test(task.config, weights)
+        except RecallError as problem:
+            return {"status": "failed", "error": cell_text(f"not measured on the test set: {problem}")}
         return {"status": "complete", "test_accuracy": metrics.accuracy, "loss": metrics.loss}
 
 

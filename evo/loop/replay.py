@@ -36,6 +36,7 @@ class Replay:
         images: Images that fitness is measured on.
         others: Trainings of the same configuration on further seeds.
         saved: The file of the trained weights.
+        not_saved: Why they were not written, where they were to be.
         model: A shipped model's name, or the reference of a user-defined one.
     """
 
@@ -45,6 +46,7 @@ class Replay:
     images: int = 1
     others: tuple[Evaluation, ...] = ()
     saved: Path | None = None
+    not_saved: str = ""
     model: str | None = None
 
     @property
@@ -128,15 +130,18 @@ def replay_individual(
         results = _trained(evaluator, tasks, observer)
         again = results.pop(replicate)
         of_weights = results.pop(replicate_number("weights"), again)
+        saved = None
         if save is not None and weights is not None and weights.is_file():
             _save(save, weights, run, setup, of_weights, facts)
+            saved = save
     return Replay(
         recorded,
         again,
         _changed(run.settings, recorded, facts),
         setup.dataset.test_count if setup.fitness == "test" else validation_count(setup.dataset.train_count),
         tuple(results[number] for number in sorted(results)),
-        save if save is not None and of_weights.complete else None,
+        saved,
+        "" if saved or save is None else of_weights.error or "the training is not complete",
         run.settings.model,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from torch import nn
 from evo.files import STATES_BYTES
 from evo.individual import CurvePoint
 from evo.training.jobs import Job
+from evo.training.model_state import Recall, restore_tensors, tensors_of
 from evo.training.optimiser import Optimiser
 from evo.training.tensor_file import DamagedFileError, read_tensors, write_tensors
 
-FORMAT = "3"
+FORMAT = "4"
+MODEL = "model."
 KEEP_EVERY_SECONDS = 60.0
 """Most of a training that a kill costs."""
 WORTH_BYTES = 5e6
@@ -53,13 +55,14 @@ class TrainingState:
         """Approximate size of a file of the state."""
         return sum(tensor.nbytes for _, tensor in self._tensors())
 
-    def save(self, path: Path, identity: str, seconds: float, *, durable: bool = True) -> None:
+    def save(self, path: Path, identity: str, seconds: float, recall: Recall, *, durable: bool = True) -> None:
         """Write the state atomically.
 
         Args:
             path: The file.
             identity: Names the training; `restore` refuses the state of another.
             seconds: Time to count for the training so far.
+            recall: What the network gives now.
             durable: Whether the file must survive a crash of the machine.
 
         Raises:
@@ -67,10 +70,11 @@ class TrainingState:
         """
         curve = [point.to_dict() for point in self.curve]
         values = {"step": self.step, "since": self.since, "seconds": seconds, "curve": curve}
+        values["recall"] = recall.to_dict()
         facts = {"format": FORMAT, "identity": identity, "state": json.dumps(values)}
         write_tensors(path, dict(self._tensors()), facts, durable=durable)
 
-    def restore(self, path: Path, identity: str, *, below: int) -> bool:
+    def restore(self, path: Path, identity: str, *, below: int) -> Recall | None:
         """Read the state of a file.
 
         Args:
@@ -79,23 +83,25 @@ class TrainingState:
             below: A state of so many steps or more is not used.
 
         Returns:
-            False, and nothing has changed, if the file is missing, damaged, another training's, or of too many steps.
+            What the network gave when it was saved. None, and nothing has changed, if the file is missing, damaged,
+            another training's, or of too many steps.
         """
         try:
             tensors, facts = read_tensors(path)
             if facts.get("format") != FORMAT or facts.get("identity") != identity:
-                return False
+                return None
             values = json.loads(facts["state"])
             if not values["step"] < below:
-                return False
+                return None
+            recall = Recall.from_dict(values["recall"])
             self._take(tensors, values)
         except (DamagedFileError, ValueError, KeyError, TypeError, RuntimeError):
-            return False
-        return True
+            return None
+        return recall
 
     def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, value in self.model.state_dict().items():
-            yield f"model.{name}", value
+        for name, value in tensors_of(self.model).items():
+            yield f"{MODEL}{name}", value
         for name, tensor in self.optimiser.state():
             yield f"optimiser.{name}", tensor
         yield "sums", self.sums
@@ -104,13 +110,14 @@ class TrainingState:
             yield "generator.cuda", torch.cuda.get_rng_state(self.sums.device)
 
     def _take(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
-        ours = dict(self._tensors())
-        if {name: tensor.shape for name, tensor in tensors.items()} != {n: t.shape for n, t in ours.items()}:
-            raise ValueError("the state of another network")
+        ours = {name: tensor.shape for name, tensor in self._tensors() if not name.startswith(MODEL)}
+        theirs = {name: tensor.shape for name, tensor in tensors.items() if not name.startswith(MODEL)}
+        if ours != theirs:
+            raise ValueError("the state of another training")
         curve = [CurvePoint.from_dict(point) for point in values["curve"]]
         step, since, seconds = int(values["step"]), int(values["since"]), float(values["seconds"])
-        self.model.load_state_dict(
-            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        restore_tensors(
+            self.model, {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
         )
         for name, tensor in self.optimiser.state():
             tensor.copy_(tensors[f"optimiser.{name}"])
@@ -127,10 +134,11 @@ class Keeper:
     Args:
         job: Has the files.
         identity: See `TrainingState.save`.
+        recall: Returns what a network gives now. A network that was restored must give what it gave when it was saved.
     """
 
-    def __init__(self, job: Job, identity: str):
-        self._job, self._identity = job, identity
+    def __init__(self, job: Job, identity: str, recall: Callable[[nn.Module], Recall]):
+        self._job, self._identity, self._recall = job, identity, recall
         self._began = self._kept = time.monotonic()
         self.before = 0.0
 
@@ -140,18 +148,24 @@ class Keeper:
         return self.before + time.monotonic() - self._began
 
     def restore(self, state: TrainingState, *, below: int) -> None:
-        """Continue from the saved state of this training, or else from that of a shorter one, if there is one."""
+        """Continue from the saved state of this training, or else from that of a shorter one, if there is one.
+
+        Raises:
+            RecallError: The restored network is not the one that was saved: it holds something that no file keeps.
+        """
         for path in (self._job.checkpoint, self._job.last_state):
-            if path is not None and state.restore(path, self._identity, below=below):
-                self.before = state.seconds
-                return
+            if path is None or (saved := state.restore(path, self._identity, below=below)) is None:
+                continue
+            saved.check(self._recall(state.model), f"its state after {state.step} steps")
+            self.before = state.seconds
+            return
 
     def keep(self, state: TrainingState, *, now: bool) -> None:
         """Save the state if it is time to, or if the training is about to stop."""
         path = self._job.checkpoint
         if path is not None and (now or time.monotonic() - self._kept > KEEP_EVERY_SECONDS):
             with contextlib.suppress(Exception):  # a full disk must not end a training that could continue
-                state.save(path, self._identity, self.seconds)
+                state.save(path, self._identity, self.seconds, self._recall(state.model))
             self._kept = time.monotonic()
 
     def keep_last(self, state: TrainingState) -> None:
@@ -160,4 +174,4 @@ class Keeper:
         if path is None or state.bytes > STATES_BYTES or self.seconds < 1.0 + state.bytes / WORTH_BYTES:
             return
         with contextlib.suppress(Exception):  # it saves time, and no result depends on it
-            state.save(path, self._identity, seconds=0.0, durable=False)
+            state.save(path, self._identity, 0.0, self._recall(state.model), durable=False)

@@ -54,7 +54,7 @@ class TrainingResult:
         steps: Steps done.
         seconds: Time that it took, parts before an interruption included.
         seconds_before: Of these, those of the parts before it was resumed.
-        error: The reason, where it diverged.
+        error: The reason, where it diverged; where it did not, what else the row should say.
     """
 
     status: Status

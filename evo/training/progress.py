@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from evo.individual import CurvePoint, Status
 from evo.training.batches import batches
 from evo.training.checkpoint import Keeper, TrainingState
 from evo.training.jobs import Job, Metrics, TrainingResult
+from evo.training.model_state import Recall, tensors_of
 from evo.training.schedules import SCHEDULES
 from evo.training.tensor_file import write_tensors
 from evo.training.workbench import Workbench
@@ -32,6 +34,7 @@ class Training:
         rate: Learning rate, before the schedule.
         end: The step to stop at.
         last: Loss and right answers of the last minibatch, (2,).
+        note: What the row should say although the training ends well.
     """
 
     bench: Workbench
@@ -43,6 +46,7 @@ class Training:
     rate: float
     end: int = field(init=False)
     last: torch.Tensor = field(init=False)
+    note: str = field(init=False, default="")
     _held_out: Metrics | None = field(init=False, default=None)
     _divergence: str = field(init=False, default="")
 
@@ -98,8 +102,9 @@ class Training:
         held_out = self._held_out if train is not None else None
         parameters = sum(weight.numel() for weight in state.optimiser.weights)
         times = {"seconds": keeper.seconds, "seconds_before": keeper.before}
-        curve, error = tuple(state.curve), self._divergence
+        curve, error = tuple(state.curve), self._divergence or self.note
         result = TrainingResult(status, curve, train, held_out, parameters, state.step, error=error, **times)
-        if self.job.weights is not None and status == "complete":
-            write_tensors(self.job.weights, state.model.state_dict(), {})
+        if self.job.weights is not None and held_out is not None and status == "complete":
+            recall = Recall(held_out.accuracy, held_out.loss, len(self.bench.held_out_part), self.bench.rounding)
+            write_tensors(self.job.weights, tensors_of(state.model), {"recall": json.dumps(recall.to_dict())})
         return result

@@ -14,6 +14,7 @@ from evo.data.tensors import Preprocessing
 from evo.errors import ConfigurationError
 from evo.individual import genome_from_json
 from evo.models import MODELS, ModelBuilder, builder_of
+from evo.training.model_state import restore_tensors
 from evo.training.tensor_file import DamagedFileError, read_tensors, write_tensors
 
 FORMAT = 1
@@ -107,8 +108,8 @@ def load_model(path: str | Path, build: ModelBuilder | None = None) -> tuple[Sav
             "the file is damaged, or the function is not the one that it was trained with"
         ) from None
     try:
-        network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in tensors.items()})
-    except RuntimeError as error:
+        restore_tensors(network, {name.removeprefix(NETWORK): tensor for name, tensor in tensors.items()})
+    except ValueError as error:
         raise ConfigurationError(f"{path}: its weights do not fit the network that {model} builds: {error}") from None
     return SavedModel(network, preprocessing).eval(), facts
 

@@ -6,6 +6,7 @@ seeded with it, and on a CPU the number of threads is fixed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from evo.space.settings import TrainingSettings
 from evo.training.checkpoint import Keeper, TrainingState
 from evo.training.engines import ENGINES, Engine
 from evo.training.jobs import Job, Metrics, TrainingResult
+from evo.training.model_state import Recall, RecallError, restore_tensors
 from evo.training.optimiser import Optimiser
 from evo.training.progress import Training
-from evo.training.tensor_file import read_tensors
+from evo.training.tensor_file import DamagedFileError, read_tensors
 from evo.training.workbench import Workbench
 
 
@@ -83,28 +85,52 @@ class Trainer(Workbench):
     def begin(self, job: Job) -> Training:
         """Return a training before its first step, or where its saved state is.
 
-        Its network is drawn from torch's global generator.
+        Its network is drawn from torch's global generator, which is seeded with the job's seed.
         """
+        training = self._begin(job)
+        try:
+            training.keeper.restore(training.state, below=training.end)
+        except RecallError as problem:
+            torch.manual_seed(job.seed)
+            training = self._begin(job)
+            training.note = f"{problem}; it was trained from the first step instead"
+        return training
+
+    def _begin(self, job: Job) -> Training:
         setting = {**self.settings.model_dump(exclude_none=True), **job.config}
         model = self._build(job.config).train()
         optimiser = Optimiser(self.settings.optimiser, list(model.parameters()), float(setting["weight_decay"]))
         # Sums since the last point stay on the device: reading them at every step would make a GPU wait.
         state = TrainingState(model, optimiser, torch.zeros(2, dtype=torch.float64, device=self.device))
         batch_size, steps = min(int(setting["batch_size"]), len(self.train_part)), int(setting[STEPS])
-        keeper = Keeper(job, self.identity(job, steps))
-        training = Training(self, job, state, keeper, steps, batch_size, float(setting["learning_rate"]))
-        keeper.restore(state, below=training.end)
-        return training
+        keeper = Keeper(job, self.identity(job, steps), lambda model: self.recall(model, self.sample, attributes=True))
+        return Training(self, job, state, keeper, steps, batch_size, float(setting["learning_rate"]))
 
     def test(self, config: Mapping[str, Any], weights: Path) -> Metrics:
         """Return the metrics of trained weights on the test set, which is read here and not before.
 
         Raises:
             DamagedFileError: The file of the weights is missing or damaged.
+            RecallError: The network that they make is not the one that was trained.
         """
-        model = self._build(config)
-        model.load_state_dict(read_tensors(weights)[0])
-        return self.measure(model, load_part(self.dataset, "test", self.device))
+        return self.measure(self.restored(config, weights), load_part(self.dataset, "test", self.device))
+
+    def restored(self, config: Mapping[str, Any], weights: Path) -> nn.Module:
+        """Return the network of trained weights, once it gives on the held-out part what was recorded of it.
+
+        Raises:
+            DamagedFileError, RecallError: See `test`.
+        """
+        tensors, facts = read_tensors(weights)
+        with self.own_randomness(0):  # the first weights are drawn; no other draws may change
+            model = self._build(config)
+        try:
+            recorded = Recall.from_dict(json.loads(facts["recall"]))
+            restore_tensors(model, tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(f"{weights}: does not hold the weights of this training ({error})") from None
+        recorded.check(self.recall(model, self.held_out_part), "the file of its weights")
+        return model
 
     def identity(self, job: Job, steps: int) -> str:
         """Return a text that two trainings share only if one may continue from the other's state.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -14,7 +15,10 @@ from evo.data.tensors import Part, fit_preprocessing, load_part
 from evo.names import load
 from evo.space.settings import TrainingSettings
 from evo.training.jobs import Metrics
+from evo.training.model_state import Recall, plain_attributes
 
+ROUNDING = {"fp32": 1e-4, "bf16": 1e-2}
+"""How far the same network's losses may differ from one processor to another, relative to their size."""
 EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images of a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
 
@@ -40,13 +44,16 @@ class Workbench:
         fitness: str = "validation",
     ):
         self.dataset, self.settings = dataset, settings
+        self.rounding = ROUNDING[precision]
         self.device, self.precision, self.fitness = torch.device(device), precision, fitness
         self.train_part = load_part(dataset, "all_train" if fitness == "test" else "train", self.device)
         self.held_out_part = load_part(dataset, fitness, self.device)
+        batch = EVALUATION_BATCH.get(self.device.type, 1000)
+        self.sample = replace(self.held_out_part, indices=self.held_out_part.indices[:batch])
         self.preprocess = fit_preprocessing(settings.preprocess, self.train_part)
         self.hooks = [load(hook.reference) for hook in settings.curve_hooks]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: its tensors cannot enter a later step, and models keep tensors
     def measure(
         self, model: nn.Module, part: Part, *, training_mode: bool = False, chunk: int | None = None
     ) -> Metrics:
@@ -70,6 +77,19 @@ class Workbench:
         model.train(mode)
         accuracy, loss = (totals / len(part)).tolist()
         return Metrics(accuracy, loss)
+
+    def recall(self, model: nn.Module, part: Part, *, attributes: bool = False) -> Recall:
+        """Return what a network gives on a part, for a comparison once it is restored; no random number is drawn.
+
+        Args:
+            model: The network.
+            part: The images.
+            attributes: Whether its plain attributes are to be compared, too.
+        """
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            metrics = self.measure(model, part)
+        held = plain_attributes(model) if attributes else ""
+        return Recall(metrics.accuracy, metrics.loss, len(part), self.rounding, held)
 
     def autocast(self) -> torch.autocast:
         """Return the context in which networks compute in the precision that was asked for."""

@@ -214,6 +214,6 @@ def replay(
 
         typer.echo(f"\n# {replayed.saved}: load it with\n{loading_code(replayed.saved, replayed.model)}", nl=False)
     elif save is not None:
-        typer.echo(f"--save {save}: nothing was written, because the training is not complete", err=True)
+        typer.echo(f"--save {save}: nothing was written: {replayed.not_saved}", err=True)
     if not replayed.came_back or (save is not None and replayed.saved is None):
         raise typer.Exit(1)
