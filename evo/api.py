@@ -14,15 +14,16 @@ from evo.evaluators import Evaluator, takes_seed
 from evo.evaluators.dask.connection import Where
 from evo.evaluators.objective import Objective, name_of
 from evo.individual import Genome
-from evo.loop.execution import Execution, check_above_zero
+from evo.loop.execution import Execution
 from evo.loop.finalists import judge_finalists
-from evo.loop.lifecycle import Work, begin, checked_seed, resume_run
+from evo.loop.lifecycle import Work, begin, resume_run
 from evo.loop.listed import check_seeds, train_listed
 from evo.loop.search_loop import Observer, SilentObserver, Stop, StopCheck, algorithm_of, run_search
 from evo.names import FITNESS_PARTS, check_name
+from evo.numbers import whole_number
 from evo.record.history import HALL_OF_FAME
 from evo.record.run import Run
-from evo.record.settings import FINALISTS, LISTED, Settings, current_versions
+from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.file import load_space
 from evo.space.problems import SpaceError
@@ -125,7 +126,7 @@ def search(
         space=loaded.to_dict(),
         space_name=loaded.name,
         strategy=name,
-        seed=checked_seed(seed),
+        seed=whole_number("--seed", seed, most=LARGEST_SEED),
         population=0,
         generations=generations,
         budget=budget,
@@ -199,7 +200,6 @@ def resume(
     """
     observer = observer or SilentObserver()
     execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
-    check_above_zero(budget=budget, generations=generations)
     check_seeds(seeds)
     asked = {"budget": budget, "generations": generations, "finalists": finalists, "seeds": seeds}
     with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
@@ -283,8 +283,6 @@ def _resolve(settings: Settings, space: SearchSpace, population: int | None) -> 
         settings.pending = space.search.pending
     if settings.objectives is None and "objectives" in known:
         settings.objectives = dict(space.search.objectives or {}) or None
-    if settings.finalists < 0:
-        raise ConfigurationError(f"--finalists: must be 0 or more, got {settings.finalists}")
     if settings.budget is None and settings.generations is None:
         settings.budget, settings.generations = space.search.budget, space.search.generations
     algorithm = algorithm_of(space, settings, population if population is not None else space.search.population)

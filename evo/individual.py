@@ -12,6 +12,9 @@ from functools import cache
 from itertools import takewhile
 from typing import Any, Literal, TypeAlias, get_args
 
+from evo.numbers import LARGEST, mean
+from evo.plain_text import made_plain
+
 GeneValue: TypeAlias = float | int | str | bool | tuple[int, ...]
 Genome: TypeAlias = dict[str, GeneValue]
 
@@ -184,6 +187,12 @@ class Evaluation:
     seconds_before: float = 0.0
 
     def __post_init__(self) -> None:
+        # What a machine says of itself may be anything, and what is written must be readable.
+        if not 0 <= self.started < END_OF_TIME:
+            object.__setattr__(self, "started", 0.0)
+        for name in _TEXTS:
+            if isinstance(text := getattr(self, name), str):
+                object.__setattr__(self, name, made_plain(text))
         strange = _not_finite(vars(self))
         reasons = [f"{name} was {value}" for name, value in strange.items()]
         curve: list[CurvePoint] = []
@@ -250,7 +259,7 @@ class Evaluation:
                 _count(value, name)
             elif name not in _TEXTS and not (value is None or _is_number(value)):
                 raise TypeError(f"{name} must be a number, got {value!r}")
-        if not (0 <= values["started"] < END_OF_TIME and values["seconds"] >= 0):
+        if not (0 <= values["started"] < END_OF_TIME and 0 <= values["seconds"] < END_OF_TIME):
             raise ValueError(f"a time out of all bounds: started {values['started']}, seconds {values['seconds']}")
         if not 0 <= values.get("seconds_before", 0) <= values["seconds"]:
             raise ValueError(f"seconds_before {values['seconds_before']} is not within seconds {values['seconds']}")
@@ -272,7 +281,7 @@ def _count(value: Any, name: str) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) < math.inf
+    return isinstance(value, int | float) and abs(value) <= LARGEST
 
 
 RUNG = "rung"
@@ -306,11 +315,11 @@ def standing(
     known = [fitness for fitness in fitnesses if fitness is not None]
     if not known:
         return -1, 0, 0, 0.0
-    mean = math.fsum(known) / len(known)
+    value = mean(known)
     if len(known) < len(fitnesses):
-        return 0, 0, turns, mean
+        return 0, 0, turns, value
     whole, far = reach(individual, paused_at)
-    return 1 + whole, far, turns, mean
+    return 1 + whole, far, turns, value
 
 
 def raced(proposals: Sequence[Individual]) -> Counter[int]:

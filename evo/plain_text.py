@@ -38,7 +38,7 @@ def read_json(content: bytes) -> Any:
         values = json.loads(content, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("nested too deep") from None
-    if _SUSPICIOUS.search(content) and (strange := _first_not_plain(values)) is not None:
+    if _SUSPICIOUS.search(content) and (strange := first_not_plain(values)) is not None:
         raise ValueError(f"control characters in {strange!r}")
     return values
 
@@ -47,12 +47,12 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a JSON number")
 
 
-def _first_not_plain(values: Any) -> str | None:
-    """Return the first text in nested values, including names, that contains a control character."""
+def first_not_plain(values: Any) -> str | None:
+    """Return the first text in nested values, including names, that contains a control character; None if none does."""
     if isinstance(values, str):
         return None if is_plain(values) else values
     if isinstance(values, dict):
-        return _first_not_plain([*values.keys(), *values.values()])
-    if isinstance(values, list):
-        return next((found for value in values if (found := _first_not_plain(value)) is not None), None)
+        return first_not_plain([*values.keys(), *values.values()])
+    if isinstance(values, list | tuple):
+        return next((found for value in values if (found := first_not_plain(value)) is not None), None)
     return None

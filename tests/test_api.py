@@ -211,11 +211,11 @@ def test_the_best_of_another_run_enter_the_first_population(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"budget": 0}, "budget: must be at least 1, got 0"),
-        ({"population": -1}, "population: must be at least 1, got -1"),
-        ({"generations": 0}, "generations: must be at least 1, got 0"),
-        ({"workers": 0}, "--workers: must be above 0, got 0"),
-        ({"time_budget": math.nan}, "--time-budget: must be above 0, got nan"),
+        ({"budget": 0}, "budget: must be greater than or equal to 1, got 0"),
+        ({"population": -1}, "population: must be a whole number of at least 1, got -1"),
+        ({"generations": 0}, "generations: must be greater than or equal to 1, got 0"),
+        ({"workers": 0}, "--workers: must be a whole number of at least 1, got 0"),
+        ({"time_budget": math.nan}, "--time-budget: must be a number above 0, got nan"),
         ({"seed": -1}, "--seed: must be a whole number of at least 0, got -1"),
         ({"seed": True}, "--seed: must be a whole number of at least 0, got True"),
         ({"fitness": "tests"}, '--fitness: unknown fitness "tests". Did you mean "test"'),

@@ -111,8 +111,8 @@ def test_weights_are_kept_only_when_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"seeds": 0}, "--seeds: must be above 0, got 0"),
-        ({"seeds": 101}, "--seeds: must be below 101, got 101"),
+        ({"seeds": 0}, "--seeds: must be a whole number of at least 1, got 0"),
+        ({"seeds": 101}, "--seeds: must be at most 100, got 101"),
         ({"seed": -1}, "--seed: must be a whole number of at least 0"),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_training_that_diverges_is_said_and_fails(cli: CliRunner, tmp_path: Pa
 
 def test_more_seeds_than_there_are_replicates_are_refused_also_at_a_resume(tmp_path: Path) -> None:
     trained(tmp_path / "run", (SMALL,))
-    with pytest.raises(ConfigurationError, match="--seeds: must be below 101, got 103"):
+    with pytest.raises(ConfigurationError, match="--seeds: must be at most 100, got 103"):
         evo.resume(tmp_path / "run", seeds=103)
     assert evo.load(tmp_path / "run").settings.seeds == 1
 

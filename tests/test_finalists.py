@@ -178,7 +178,7 @@ def test_selecting_on_the_test_set_trains_on_all_images_and_measures_no_test_aft
 
 
 def test_a_negative_number_of_finalists_is_refused() -> None:
-    with pytest.raises(EvoError, match="--finalists: must be 0 or more, got -1"):
+    with pytest.raises(EvoError, match="finalists: must be greater than or equal to 0, got -1"):
         search(noisy, finalists=-1)
 
 

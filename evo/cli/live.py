@@ -23,6 +23,7 @@ from evo.cli import progress as texts
 from evo.cli.progress import Progress, duration, seconds_text, stage_of, title_of
 from evo.individual import Evaluation
 from evo.loop.search_loop import Stage
+from evo.numbers import number_text
 from evo.record.run import Run
 from evo.record.settings import LISTED
 
@@ -103,7 +104,10 @@ def facts_of(progress: Progress, now: float) -> list[tuple[str, str]]:
     else:
         diversity = population.diversity if population else None
         facts += [
-            ("population", f"{population.mean:.4f} ± {population.deviation:.4f}" if population else "–"),
+            (
+                "population",
+                f"{number_text(population.mean)} ± {number_text(population.deviation)}" if population else "–",
+            ),
             ("diversity", f"{diversity:.2f}" if diversity is not None else "–"),
         ]
     facts += [
@@ -144,7 +148,7 @@ def best_lines(progress: Progress, width: int, most: int) -> list[Text]:
     best = progress.best
     if best is None or progress.listed or most < 1:
         return []
-    head = Text.assemble(("best ", "dim"), (f"{best.fitness:.4f}", "bold green"), (f" (#{best.individual})", "dim"))
+    head = Text.assemble(("best ", "dim"), (number_text(best.fitness), "bold green"), (f" (#{best.individual})", "dim"))
     beside = len(head) + 2
     if width - beside < FACT_WIDTH:  # the genome goes below
         return [head, *(Text(f"  {line}") for line in wrapped(best.genome, width - 2, most - 1))]
@@ -183,7 +187,7 @@ def print_progress(console: Console, progress: Progress, status: str) -> None:
     lines = [("run", str(progress.run.path)), ("state", status), ("what", title_of(progress.run))]
     lines += [(noun, f"{done} of {total}") for noun, done, total in progress.counts]
     if (best := progress.best) is not None and not progress.listed:
-        lines.append(("best", f"{best.fitness:.4f} (#{best.individual})  {best.genome}"))
+        lines.append(("best", f"{number_text(best.fitness)} (#{best.individual})  {best.genome}"))
     for label, value in [*lines, *facts_of(progress, time.time())]:
         console.print(f"{label:<13} {value}", markup=False, soft_wrap=True)
 

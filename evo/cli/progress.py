@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from evo.individual import Evaluation, phase_of, place_of, raced, standing
 from evo.loop.search_loop import Stage
+from evo.numbers import deviation, mean, number_text
 from evo.plain_text import made_plain
 from evo.record.run import Run
 from evo.record.settings import LISTED
@@ -163,7 +164,7 @@ class Progress:
         if self._standings:
             number = max(self._standings, key=self._standings.__getitem__)
             fitnesses = [fitness for fitness in self._fitnesses[number].values() if fitness is not None]
-            self.best = Best(number, statistics.fmean(fitnesses), genome_text(self.run, number))
+            self.best = Best(number, mean(fitnesses), genome_text(self.run, number))
 
     def _measure_population(self) -> None:
         latest = max(self.run.generations, default=None)
@@ -178,7 +179,7 @@ class Progress:
         diversity = None
         if members is not None and len(members) <= DIVERSITY_OF:
             diversity = self.run.space.diversity([self.run.individuals[member].genome for member in members])
-        self.population = Population(statistics.fmean(known), statistics.pstdev(known), diversity)
+        self.population = Population(mean(known), deviation(known), diversity)
 
 
 def reason_of(evaluation: Evaluation) -> str:
@@ -189,7 +190,11 @@ def reason_of(evaluation: Evaluation) -> str:
 def result_of(evaluation: Evaluation) -> str:
     """Return the fitness of an evaluation, with the step of a paused one; or the status of a failed one."""
     at = f" at step {evaluation.paused_at}" if evaluation.paused_at is not None else ""
-    return f"{evaluation.fitness:.4f}{at}" if evaluation.succeeded else evaluation.status.replace("_", " ")
+    return (
+        f"{number_text(evaluation.fitness)}{at}"
+        if evaluation.fitness is not None and evaluation.succeeded
+        else evaluation.status.replace("_", " ")
+    )
 
 
 def stage_of(run: Run, evaluation: Evaluation) -> str:
@@ -210,7 +215,7 @@ def line_of(progress: Progress, evaluation: Evaluation) -> str:
     cost = f"in {evaluation.seconds:.1f} s" if evaluation.shared_with is None else curve
     result = ": ".join(filter(None, (result_of(evaluation), reason_of(evaluation))))
     parts = [f"#{evaluation.individual} {stage_of(run, evaluation)}: {result} {cost}"]
-    parts += [f"best {best.fitness:.4f} (#{best.individual})"] if best and not progress.listed else []
+    parts += [f"best {number_text(best.fitness)} (#{best.individual})"] if best and not progress.listed else []
     parts += [f"{duration(left)} left"] if left is not None else []
     return " | ".join([*parts, genome_text(run, evaluation.individual)])
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
-
 from rich.console import Console
 
 from evo.individual import Evaluation
 from evo.loop.replay import Replay
+from evo.numbers import deviation, number_text
 from evo.reports.statistics import mean_estimate
 
 PAUSED = "this training paused at step {}; new seeds and saved weights are those of the whole training"
@@ -44,7 +43,7 @@ def _verdict(replay: Replay) -> str:
     if replay.recorded.fitness is None or replay.again.fitness is None:
         return f"{'the same status' if replay.came_back else 'NOT the same'} ({why})"
     figures = (
-        f"fitness differs by {replay.difference:.4f}, the tolerance is {replay.tolerance:.4f}: "
+        f"fitness differs by {number_text(replay.difference)}, the tolerance is {number_text(replay.tolerance)}: "
         f"two standard errors of an accuracy on {replay.images} images"
     )
     return f"{'the same within the tolerance' if replay.came_back else 'NOT the same'}: {figures} ({why})"
@@ -56,7 +55,8 @@ def _print_spread(others: tuple[Evaluation, ...], console: Console) -> None:
         seeds = "one new seed" if len(known) == 1 else f"{len(known)} new seeds"
         text = f"on {seeds}: fitness {mean_estimate(known, (0, 1)).text()}"
         if len(known) > 1:
-            text += f", standard deviation {statistics.stdev(known):.4f}, {min(known):.4f} to {max(known):.4f}"
+            text += f", standard deviation {number_text(deviation(known, of_sample=True))}"
+            text += f", {number_text(min(known))} to {number_text(max(known))}"
         console.print(text, markup=False)
         console.print("The recorded training is excluded: the search may have chosen it for its luck.", style="dim")
     for evaluation in (entry for entry in others if entry.fitness is None):

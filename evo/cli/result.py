@@ -17,6 +17,7 @@ from rich.text import Text
 from evo.cli.progress import command_on, duration, genome_text, noun_of, printable, short
 from evo.cli.terminal import SELECTED_ON_TEST, check_complete, output_console
 from evo.individual import Evaluation, genome_key, replicate_number
+from evo.numbers import number_text
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
 from evo.reports.search_data import SearchData
@@ -125,7 +126,7 @@ def _worth(run: Run) -> tuple[Rows, bool]:
     settings, best = run.settings, run.best
     label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
     seeds = f" (n = {len(best.replicates)})" if best.replicates else ""
-    rows = [(f"{label} in the search", f"{best.fitness:.4f}{seeds}")]
+    rows = [(f"{label} in the search", f"{number_text(best.fitness)}{seeds}")]
     found = on_new_seeds(run, best.id)
     if found.fitness:
         rows.append((f"{label} on new seeds", mean_text(found.fitness, fitness_bounds(settings))))

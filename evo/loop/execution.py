@@ -13,11 +13,14 @@ from evo.evaluators.dask.connection import Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
 from evo.loop.search_loop import Observer, StopCheck
 from evo.names import AUTO
+from evo.numbers import positive_number, whole_number
 from evo.processes import usable_cores
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.training.hardware import check_names, visible_gpus
+
+MOST_WORKERS = 4096
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,11 @@ class Execution:
     dask: Where | None = None
 
     def __post_init__(self) -> None:
-        check_above_zero(workers=self.workers, time_budget=self.time_budget, timeout=self.timeout)
+        if self.workers is not None:
+            object.__setattr__(self, "workers", whole_number("--workers", self.workers, 1, MOST_WORKERS))
+        for name in ("time_budget", "timeout"):
+            if (seconds := getattr(self, name)) is not None:
+                object.__setattr__(self, name, positive_number(f"--{name.replace('_', '-')}", seconds))
 
     def of_new_run(self) -> Execution:
         """Return it with the defaults of a new run."""
@@ -75,17 +82,6 @@ class Execution:
     def _with_defaults(self, **defaults: str | float | None) -> Execution:
         missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         return replace(self, **missing)  # type: ignore[arg-type]  # names and values of the fields above
-
-
-def check_above_zero(**numbers: float | None) -> None:
-    """Check options that must be above zero where they are given.
-
-    Raises:
-        ConfigurationError: One is not.
-    """
-    for name, value in numbers.items():
-        if value is not None and not value > 0:
-            raise ConfigurationError(f"--{name.replace('_', '-')}: must be above 0, got {value}")
 
 
 def setup_of_search(

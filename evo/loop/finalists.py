@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import statistics
 from dataclasses import replace
 
 from evo.evaluators.base import Evaluator, Task
@@ -11,6 +10,7 @@ from evo.individual import replicate_number
 from evo.loop.dispatch import task_of
 from evo.loop.search_loop import Observer, StopCheck, completed
 from evo.loop.tasks import evaluate_tasks
+from evo.numbers import mean
 from evo.record.history import on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import Settings
@@ -70,7 +70,7 @@ def finalists_of(run: Run) -> tuple[int, ...]:
 def _name_winner(run: Run) -> None:
     """Name the finalist of the best mean fitness over its complete trainings; the search's rank decides a tie."""
     found = {individual: on_new_seeds(run, individual).fitness for individual in run.finalists}
-    means = {individual: statistics.fmean(fitness) for individual, fitness in found.items() if fitness}
+    means = {individual: mean(fitness) for individual, fitness in found.items() if fitness}
     if means and run.winner is None:
         run.record_winner(max(means, key=lambda individual: means[individual]))
 

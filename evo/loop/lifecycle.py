@@ -109,17 +109,6 @@ def resume_run(
         raise Stop(str(error), RESUMABLE_EXIT) from error
 
 
-def checked_seed(seed: int) -> int:
-    """Return the seed of a run.
-
-    Raises:
-        ConfigurationError: It is not a whole number of at least 0.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigurationError(f"--seed: must be a whole number of at least 0, got {seed!r}")
-    return seed
-
-
 def _carry_out(
     setup: Setup,
     settings: Settings,

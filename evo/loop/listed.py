@@ -10,13 +10,14 @@ from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator
 from evo.individual import GeneValue, Genome, Individual, replicate_number
 from evo.loop.dispatch import task_of
-from evo.loop.execution import Execution, check_above_zero
-from evo.loop.lifecycle import begin, checked_seed
+from evo.loop.execution import Execution
+from evo.loop.lifecycle import begin
 from evo.loop.search_loop import Observer, SilentObserver, StopCheck
 from evo.loop.tasks import evaluate_tasks
 from evo.names import FITNESS_PARTS, check_name
+from evo.numbers import whole_number
 from evo.record.run import Run
-from evo.record.settings import LISTED, Settings, current_versions
+from evo.record.settings import LARGEST_SEED, LISTED, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Gene, Layers
 from evo.space.genes.base import GeneError
@@ -59,7 +60,7 @@ def train_configurations(
         space=space.to_dict(),
         space_name=space.name,
         strategy=LISTED,
-        seed=checked_seed(seed),
+        seed=whole_number("--seed", seed, most=LARGEST_SEED),
         population=len(configurations),
         generations=None,
         budget=None,
@@ -81,10 +82,8 @@ def check_seeds(seeds: int | None) -> None:
     Raises:
         ConfigurationError: It is below 1, or so large that the replicates would be those of finalists.
     """
-    check_above_zero(seeds=seeds)
-    most = replicate_number("finalist")
-    if seeds is not None and seeds >= most:
-        raise ConfigurationError(f"--seeds: must be below {most}, got {seeds}")
+    if seeds is not None:
+        whole_number("--seeds", seeds, 1, replicate_number("finalist") - 1)
 
 
 def train_listed(

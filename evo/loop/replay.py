@@ -15,6 +15,7 @@ from evo.evaluators import Evaluator, ProcessPoolEvaluator, Task, TrainingSetup
 from evo.individual import Evaluation, phase_of, replicate_number, training_seed
 from evo.loop.execution import Execution, default_workers, setup_of_run
 from evo.loop.search_loop import Observer, SilentObserver, completed
+from evo.numbers import number_text
 from evo.record.folder import check_output_file
 from evo.record.run import Run
 from evo.record.settings import Settings, current_versions
@@ -191,7 +192,9 @@ def _trained(evaluator: Evaluator, tasks: Sequence[Task], observer: Observer) ->
     for evaluation in completed(evaluator, "replay", observer, lambda: None, is_left=lambda: evaluator.pending):
         results[evaluation.replicate] = evaluation
         if len(tasks) > 1:
-            result = f"fitness {evaluation.fitness:.4f}" if evaluation.fitness is not None else evaluation.error
+            result = (
+                f"fitness {number_text(evaluation.fitness)}" if evaluation.fitness is not None else evaluation.error
+            )
             place = f"{len(results)}/{len(tasks)}: seed {evaluation.seed}"
             observer.notify(f"{place}: {result}, {evaluation.seconds:.1f} s")
     return results

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 from evo.errors import ConfigurationError, RunError
 from evo.individual import STEPS, Evaluation, Genome, Individual, phase_of, ranking, reach, replicate_number
 from evo.models import MODELS
+from evo.numbers import mean
 from evo.record.journal import Event
 from evo.record.settings import Settings
 from evo.space import SearchSpace
@@ -304,7 +304,7 @@ class RankedIndividual:
     def fitness(self) -> float:
         """The fitness that the search measured; the mean, if it evaluated the individual several times."""
         if self.replicates:
-            return statistics.fmean(self.replicates)
+            return mean(self.replicates)
         assert self.evaluation.fitness is not None
         return self.evaluation.fitness
 

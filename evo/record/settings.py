@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import numbers
 import platform
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from evo.errors import RunError, listed
+from evo.errors import ConfigurationError, RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
 from evo.names import FITNESS_PARTS
-from evo.plain_text import read_json
-from evo.space.settings import one_of
+from evo.plain_text import first_not_plain, made_plain, read_json
+from evo.space.settings import one_of, reworded
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALISTS, FINALIST_SEEDS = 3, 3
@@ -26,6 +28,7 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 Bound = Annotated[int, Field(ge=1, lt=2**53)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Threads = Annotated[int, Field(ge=1, le=4096)]
+LARGEST_SEED = 2**64 - 1
 LISTED = "listed"
 """The strategy of a run that searches nothing: its configurations were listed when it began."""
 CHANGED_BY_RESUME = (
@@ -126,6 +129,14 @@ class Settings:
     versions: dict[str, str] = field(default_factory=dict)
     absent: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field to a value that settings.json can hold, so that whatever is saved can be loaded.
+
+        Raises:
+            ConfigurationError: It cannot.
+        """
+        object.__setattr__(self, name, value if name == "absent" else _writable(type(self), name, value))
+
     @property
     def digest(self) -> str:
         """Equal for runs that were asked for the same: of what is written, no paths and nothing a resume changes."""
@@ -180,6 +191,27 @@ class Settings:
                 "from a copy. What the run has found is in its CSV files."
             ) from None
         return settings
+
+
+@cache
+def _kind_of(settings: type[Settings], name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(get_type_hints(settings, include_extras=True)[name])
+
+
+def _writable(settings: type[Settings], name: str, value: Any) -> Any:
+    """Return the value of a field, once it is sure that it can be written and read again."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):  # NumPy's numbers, too
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)
+    if name in ("space", "initial", "dataset"):  # checked by what makes them, but for their texts
+        checked = value
+    else:
+        try:
+            checked = _kind_of(settings, name).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise ConfigurationError("\n".join(reworded(error, name, ()))) from None
+    if (strange := first_not_plain(checked)) is not None:
+        raise ConfigurationError(f"{name}: must not contain control characters, got {made_plain(strange)!r}")
+    return checked
 
 
 def current_versions() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 
 from evo.files import replacing
 from evo.individual import RUNG, Evaluation
+from evo.numbers import deviation, mean
 from evo.record.history import HALL_OF_FAME, History
 
 COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
@@ -80,8 +80,8 @@ def population_figures(run: History, generation: int, members: Sequence[int]) ->
     """Return mean, std (the population's), min and max of the members' fitness, and the diversity of their genomes."""
     known = [value for member in members if (value := run.fitness_in(generation, member)) is not None]
     return {
-        "mean": statistics.fmean(known) if known else None,
-        "std": statistics.pstdev(known) if known else None,
+        "mean": mean(known) if known else None,
+        "std": deviation(known) if known else None,
         "min": min(known, default=None),
         "max": max(known, default=None),
         "diversity": run.space.diversity([run.individuals[member].genome for member in members]),

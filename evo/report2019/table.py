@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from evo.individual import Genome
+from evo.numbers import deviation, mean
 from evo.record.run import Run
 from evo.report2019.table1 import Row, chosen_rows
 from evo.reports.training import Curve
@@ -66,14 +67,14 @@ def _records(row: Row, curves: Sequence[Curve]) -> Iterator[tuple[Any, ...]]:
         for point, count in POINTS.items():
             values = [value for curve in curves if (value := _median(curve[-count:], quantity)) is not None]
             report = row.train if part == "train" else row.test
-            ours = statistics.fmean(values) if values else None
+            ours = mean(values) if values else None
             difference = None if ours is None else ours - report
-            deviation = statistics.stdev(values) if len(values) > 1 else None
+            spread = deviation(values, of_sample=True) if len(values) > 1 else None
             tolerance = within = None
             if ours is not None and measurement == AS_REPORTED:
                 tolerance = TEST_TOLERANCE if part == "test" else _minibatch_tolerance(row, ours, len(values))
                 within = abs(ours - report) <= tolerance + ROUNDING
-            measured = (report, ours, deviation, len(values), difference, tolerance, within, spikes)
+            measured = (report, ours, spread, len(values), difference, tolerance, within, spikes)
             yield (row.name, part, measurement, point, *measured)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from pydantic_core import to_jsonable_python
 
 from evo.individual import Evaluation
+from evo.numbers import deviation, number_text
 from evo.record.history import RankedIndividual, fitness_bounds, on_new_seeds
 from evo.record.run import Run
 from evo.record.tables import write_csv_text
@@ -117,7 +117,7 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
         # The mean over a race, as `gap` has it.
         "validation_accuracy": entry.fitness if settings.fitness == "validation" and not settings.objective else None,
         **{"test_accuracy": test, "test_low": test_low, "test_high": test_high, "n": len(tests)},
-        "test_std": statistics.stdev(tests) if len(tests) > 1 else None,
+        "test_std": deviation(tests, of_sample=True) if len(tests) > 1 else None,
         "gap": entry.fitness - test,
         **{"fitness": entry.fitness, "retrained_fitness": again, "retrained_low": low, "retrained_high": high},
         "winner": entry.id == run.winner,
@@ -170,9 +170,9 @@ def genome_cells(row: Mapping[Any, Any]) -> dict[str, str]:
     """Return what people read of a genome's row, by column; validation is the fitness where there is an objective."""
     validation = row["fitness"] if row["fitness_on"] == "objective" else row["validation_accuracy"]
     cells = {name: str(row[name]) for name in ("run", "individual", "n", "trainings", "seconds")}
-    cells |= {name: "" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("fitness", "gap")}
+    cells |= {name: "" if pd.isna(row[name]) else number_text(row[name]) for name in ("fitness", "gap")}
     cells["winner"] = "yes" if row["winner"] else ""
-    cells["validation"] = "" if pd.isna(validation) else f"{validation:.4f}"
+    cells["validation"] = "" if pd.isna(validation) else number_text(validation)
     for column, value, bounds in (("test", "test_accuracy", "test"), ("new seeds", "retrained_fitness", "retrained")):
         estimate = Estimate(row[value], row[f"{bounds}_low"], row[f"{bounds}_high"])
         cells[column] = "" if pd.isna(row[value]) else estimate.text()

@@ -14,6 +14,8 @@ from evo.space.genes import Boolean, Categorical, Gene, Integer, Layers, Number
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 INACTIVE = "inactive"
+DRAWABLE = 1e300
+"""The largest number that a figure shows: matplotlib computes with differences and margins, which must be floats."""
 
 
 class Feature(NamedTuple):
@@ -64,8 +66,9 @@ def features_of(space: SearchSpace, table: pd.DataFrame) -> list[Feature]:
 
 
 def floats(cells: pd.Series[Any]) -> Floats:
-    """Return a column of numbers as floats, nan where a cell is empty."""
-    return np.asarray(cells.astype("Float64").to_numpy(dtype=float, na_value=np.nan), dtype=np.float64)
+    """Return a column of numbers as floats that can be drawn, nan where a cell is empty."""
+    values = cells.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    return np.clip(np.asarray(values, dtype=np.float64), -DRAWABLE, DRAWABLE)
 
 
 def _features(name: str, gene: Gene, cells: pd.Series[Any]) -> list[Feature]:

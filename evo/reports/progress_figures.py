@@ -67,7 +67,7 @@ def generations_figure(data: SearchData) -> Figure | None:
     figure, [upper, lower] = style.new_figure(5.2, 2, sharex=True, height_ratios=[2.4, 1])
     number = floats(table["generation"])
     members = data.run.populations
-    fitness = members["fitness"].astype(float).groupby(members["generation"])
+    fitness = pd.Series(floats(members["fitness"]), members.index).groupby(members["generation"])
     first, third = (floats(fitness.quantile(share).reindex(table["generation"])) for share in (0.25, 0.75))
     best_so_far = floats(table["best"])
     if "rung" in data.first:  # an older run of halving: only trainings of the last rung are compared

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias
 
 from evo.errors import ConfigurationError
 from evo.loop.finished import is_finished
+from evo.numbers import mean
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import LISTED
@@ -216,11 +216,11 @@ def _group(title: str, problem: int, runs: Mapping[str, Run], outcome: str) -> G
     members = dict(sorted(runs.items(), key=lambda item: item[1].settings.seed))
     seeds = tuple(run.settings.seed for run in members.values())
     outcomes = tuple(_outcome(run, outcome) for run in members.values())
-    mean = mean_estimate(outcomes, fitness_bounds(next(iter(members.values())).settings))
+    estimate = mean_estimate(outcomes, fitness_bounds(next(iter(members.values())).settings))
     searches = [run.search_evaluations for run in members.values()]
-    seconds = statistics.fmean(sum(evaluation.seconds for evaluation in search) for search in searches)
-    cost = statistics.fmean(run.trainings for run in members.values()), round(seconds, 1)
-    return Group(title, problem, tuple(members), seeds, outcome, outcomes, mean, *cost)
+    seconds = mean([sum(evaluation.seconds for evaluation in search) for search in searches])
+    cost = mean([run.trainings for run in members.values()]), round(seconds, 1)
+    return Group(title, problem, tuple(members), seeds, outcome, outcomes, estimate, *cost)
 
 
 def _common_outcome(runs: Sequence[Run]) -> str:
@@ -238,7 +238,7 @@ def _outcome(run: Run, outcome: str) -> float:
     if outcome == SEARCHED:
         return run.ranked()[0].fitness
     found = on_new_seeds(run, run.best.id)
-    return statistics.fmean(found.test_accuracy if outcome == TESTED else found.fitness)
+    return mean(found.test_accuracy if outcome == TESTED else found.fitness)
 
 
 def _pair(first: Group, second: Group) -> Pair:

@@ -27,9 +27,9 @@ class SearchData:
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
-        """All evaluations of the search, in the order of (individual, replicate); fitness as floats."""
+        """All evaluations of the search, in the order of (individual, replicate); fitness as `floats` has it."""
         table = self.run.table
-        return table.assign(fitness=table["fitness"].astype(float))
+        return table.assign(fitness=floats(table["fitness"]))
 
     @property
     def seconds(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from evo.loop.finished import is_finished, total_of
+from evo.numbers import number_text
 from evo.reports.features import INACTIVE
 from evo.reports.genome_commands import genome_text
 from evo.reports.importance import FOLDS, SHUFFLES, TREES
@@ -97,13 +98,15 @@ def _cards(data: SearchData, row: Mapping[Any, Any]) -> Cards:
     """Return the figures of a search's winner from its row of the comparison."""
     cards = [
         ("best genome", f"#{row['individual']}", "named winner" if row["winner"] else "of the search"),
-        ("fitness in the search", _number(row["fitness"]), str(row["fitness_on"])),
+        ("fitness in the search", number_text(row["fitness"]), str(row["fitness_on"])),
     ]
     if pd.notna(row["retrained_fitness"]):
         count = (data.finalists["individual"] == row["individual"]).sum()
-        cards.append(("on new seeds", _number(row["retrained_fitness"]), f"{_interval(row, 'retrained')}n = {count}"))
+        cards.append(
+            ("on new seeds", number_text(row["retrained_fitness"]), f"{_interval(row, 'retrained')}n = {count}")
+        )
     if pd.notna(row["test_accuracy"]):
-        cards.append(("test accuracy", _number(row["test_accuracy"]), f"{_interval(row, 'test')}n = {row['n']}"))
+        cards.append(("test accuracy", number_text(row["test_accuracy"]), f"{_interval(row, 'test')}n = {row['n']}"))
         cards.append(("gap", f"{row['gap']:+.4f}", "fitness less test accuracy"))
     cards.append(("evaluations", f"{len(data.evaluations):,}", f"of {len(data.first):,} individuals"))
     cards.append(("cost of the search", duration_text(data.seconds), "of training"))
@@ -138,14 +141,10 @@ def _state(data: SearchData) -> str:
     return f"not finished: {done:,} of at most {total_of(data.run):,} evaluations when this was written, at {when} UTC"
 
 
-def _number(value: Any) -> str:
-    return f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
-
-
 def _interval(row: Mapping[Any, Any], name: str) -> str:
     """Return a 95 % interval in words; nothing where there is only one value."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "" if pd.isna(low) else f"95 %: {_number(low)} to {_number(high)}, "
+    return "" if pd.isna(low) else f"95 %: {number_text(low)} to {number_text(high)}, "
 
 
 def _commands(data: SearchData, individuals: Iterable[int], folded: str = "") -> Commands:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from evo.numbers import deviation, mean, number_text
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -31,7 +32,7 @@ class Estimate:
 
     def text(self, digits: int = 4) -> str:
         """Return it as it stands in a table; a dash for what is infinite: not reached within the budget."""
-        value, low, high = (f"{part:.{digits}f}" if math.isfinite(part) else "–" for part in astuple(self))
+        value, low, high = (number_text(part, digits) for part in astuple(self))
         return value if math.isnan(self.low) else f"{value} [{low}, {high}]"
 
 
@@ -42,13 +43,20 @@ def mean_estimate(values: Sequence[float], within: tuple[float, float] = (-math.
         values: Of independent trainings or runs.
         within: What the quantity can be: bounds beyond it are cut. Accuracies lie within (0, 1).
     """
-    mean = statistics.fmean(values) if values else math.nan
+    middle = mean(values) if values else math.nan
     if len(values) < 2:
-        return Estimate(mean, math.nan, math.nan)
+        return Estimate(middle, math.nan, math.nan)
     from scipy.special import stdtrit  # Student's quantile, without the second that scipy.stats takes to import
 
-    half = float(stdtrit(len(values) - 1, 1 - TAIL)) * statistics.stdev(values) / math.sqrt(len(values))
-    return Estimate(mean, max(mean - half, within[0]), min(mean + half, within[1]))
+    half = float(stdtrit(len(values) - 1, 1 - TAIL)) * deviation(values, of_sample=True) / math.sqrt(len(values))
+    return Estimate(middle, max(middle - half, within[0]), min(middle + half, within[1]))
+
+
+def _in_one_unit(first: Sequence[float], second: Sequence[float]) -> tuple[Array, Array]:
+    """Return outcomes as fractions of the largest: their differences are numbers, and `TOLERANCE` fits their size."""
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    largest = max(map(abs, (*first, *second))) or 1.0
+    return a / largest, b / largest
 
 
 def won(difference: Array) -> Array:
@@ -77,7 +85,7 @@ def superiority(first: Sequence[float], second: Sequence[float], *, paired: bool
         paired: Whether to compare run by run rather than every run with every other.
         samples: Of the bootstrap.
     """
-    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    a, b = _in_one_unit(first, second)
     if paired:
         return _share_estimate(float(won(a - b).sum()), len(a))
     generator = np.random.default_rng(0)
@@ -109,7 +117,8 @@ def p_value(first: Sequence[float], second: Sequence[float], *, paired: bool) ->
         return float(mannwhitneyu(first, second).pvalue)
     from scipy.special import betainc
 
-    wins = float(won(np.asarray(first, dtype=float) - np.asarray(second, dtype=float)).sum())
+    a, b = _in_one_unit(first, second)
+    wins = float(won(a - b).sum())
     most, least = max(wins, len(first) - wins), min(wins, len(first) - wins)
     return min(1.0, 2 * float(betainc(most, least + 1, 0.5)))  # the binomial's upper tail, for half wins too
 

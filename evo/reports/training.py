@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import textwrap
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 
 from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.models import MODELS
+from evo.numbers import deviation
 from evo.record.run import Run
 from evo.reports.genome_commands import genome_text
 from evo.reports.html import picture
@@ -223,5 +223,5 @@ def _network_row(run: Run, number: int) -> dict[str, Any]:
     fitness = [entry.fitness for entry in complete if entry.fitness is not None]
     mean, low, high = astuple(mean_estimate(fitness, (0, 1)))
     measured = {f"{run.settings.fitness}_accuracy": mean, "low": low, "high": high}
-    deviation = statistics.stdev(fitness) if len(fitness) > 1 else None
-    return {"individual": number, **run.space.cells(individual.genome), **measured, "std": deviation, "n": len(fitness)}
+    spread = deviation(fitness, of_sample=True) if len(fitness) > 1 else None
+    return {"individual": number, **run.space.cells(individual.genome), **measured, "std": spread, "n": len(fitness)}

@@ -21,6 +21,7 @@ from deap import base
 
 from evo.errors import ConfigurationError, RunError, listed
 from evo.individual import MEASURES, Evaluation, GeneValue, Genome, Individual, Status, genome_key, ranking
+from evo.numbers import whole_number
 from evo.space import SearchSpace
 from evo.strategies.variation import make_toolbox
 
@@ -270,10 +271,9 @@ class Strategy(ABC):
     # How.
 
     def _check_settings(self) -> None:
-        bounds = {"population": self.population_size, "budget": self.budget, "generations": self.generations}
-        for name, value in bounds.items():
-            if value is not None and value < 1:
-                raise ConfigurationError(f"{name}: must be at least 1, got {value}")
+        for name in ("population_size", "budget", "generations"):
+            if (value := getattr(self, name)) is not None:
+                setattr(self, name, whole_number(name.removesuffix("_size"), value, 1))
         problems = [
             f"initial[{number}].{problem}"
             for number, values in enumerate(self.initial)

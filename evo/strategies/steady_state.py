@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from evo.errors import ConfigurationError
+from evo.numbers import whole_number
 from evo.strategies.base import Member, Strategy
 
 DEFAULT_PENDING = 4
@@ -29,9 +29,7 @@ class SteadyState(Strategy):
     options = frozenset({"pending", "asynchronous"})
 
     def __init__(self, *args: Any, pending: int = DEFAULT_PENDING, asynchronous: bool = False, **settings: Any):
-        self.pending, self.asynchronous = pending, asynchronous
-        if pending < 1:
-            raise ConfigurationError(f"--pending: must be at least 1, got {pending}")
+        self.pending, self.asynchronous = whole_number("--pending", pending, 1), asynchronous
         super().__init__(*args, **settings)
         self._populations: list[tuple[int, ...]] = []
         self._taken = 0

@@ -7,12 +7,12 @@ next. The best single training is partly the luckiest one; the winner of a race 
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from evo.numbers import mean
 from evo.strategies.base import WORST_FITNESS, Draft, Member
 from evo.strategies.screening import Evidence, Screening
 from evo.strategies.steady_state import SteadyState
@@ -82,7 +82,7 @@ class SurrogateEvolution(SteadyState):
 
     def _mean(self, number: int) -> float:
         values = self._values[number]
-        return math.fsum(values) / len(values) if min(values) > WORST_FITNESS else WORST_FITNESS
+        return mean(values) if min(values) > WORST_FITNESS else WORST_FITNESS
 
     def _evidence(self) -> Evidence:
         fine = [number for number in self._values if self._mean(number) > WORST_FITNESS]

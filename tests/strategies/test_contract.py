@@ -384,7 +384,7 @@ def test_telling_twice_or_what_was_never_proposed_is_refused(name: str) -> None:
 @pytest.mark.parametrize("setting", ["population", "budget", "generations"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_settings_below_one_are_refused_by_name(name: str, setting: str, value: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"{setting}: must be at least 1, got {value}"):
+    with pytest.raises(ConfigurationError, match=f"{setting}: must be a whole number of at least 1, got {value}"):
         make(name, **{setting: value})
 
 
@@ -518,7 +518,7 @@ def test_so_many_are_pending_at_once_as_the_window_holds(strategy: str) -> None:
 @pytest.mark.parametrize("strategy", STEADY)
 @pytest.mark.parametrize("pending", [0, -2])
 def test_a_window_below_one_is_refused(strategy: str, pending: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"--pending: must be at least 1, got {pending}"):
+    with pytest.raises(ConfigurationError, match=f"--pending: must be a whole number of at least 1, got {pending}"):
         make(strategy, pending=pending)
 
 
