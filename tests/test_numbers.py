@@ -85,7 +85,7 @@ def test_whole_numbers_of_any_kind_are_taken(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [2.5, 2.0, True, np.bool_(True), np.float64(2), "2", None, [2], Decimal(2), -1])
 def test_what_is_not_a_whole_number_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match="^budget: must be a whole number of at least 0, got"):
+    with pytest.raises(ConfigurationError, match=r"^budget: must be a whole number of at least 0, got"):
         whole_number("budget", value)
 
 
@@ -104,7 +104,7 @@ def test_numbers_of_any_kind_are_taken(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan, 10**400, True, "2", 2j, None])
 def test_what_is_not_a_number_above_zero_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match="^timeout: must be a number above 0, got"):
+    with pytest.raises(ConfigurationError, match=r"^timeout: must be a number above 0, got"):
         positive_number("timeout", value)
 
 

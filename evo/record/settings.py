@@ -194,7 +194,7 @@ class Settings:
 
 
 @cache
-def _kind_of(settings: type[Settings], name: str) -> TypeAdapter[Any]:
+def _kind_of(settings: Any, name: str) -> TypeAdapter[Any]:  # mypy takes a class for one of its unhashable objects
     return TypeAdapter(get_type_hints(settings, include_extras=True)[name])
 
 
