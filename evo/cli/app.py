@@ -9,6 +9,7 @@ import typer
 from evo.cli.commands.results import compare, replay, report, watch
 from evo.cli.commands.searching import check, demo, resume, search, spaces
 from evo.cli.commands.training import table1, train
+from evo.cli.streams import take_every_text
 
 app = typer.Typer(
     name="evo",
@@ -37,4 +38,5 @@ def version(
 
 def main() -> None:
     """Run the command line."""
+    take_every_text()
     app()

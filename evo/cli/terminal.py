@@ -23,12 +23,12 @@ SELECTED_ON_TEST = "Fitness is TEST accuracy (--fitness test): the test set chos
 
 def output_console() -> Console:
     """Return the console of stdout."""
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, emoji=False)
 
 
 def error_console() -> Console:
     """Return the console of stderr."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def plain_table(*headings: str, numbers: Collection[str] = (), title: str | None = None) -> Table:

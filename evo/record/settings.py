@@ -194,11 +194,11 @@ class Settings:
 
 
 @cache
-def _kind_of(settings: Any, name: str) -> TypeAdapter[Any]:  # mypy takes a class for one of its unhashable objects
+def _kind_of(settings: type, name: str) -> TypeAdapter[Any]:
     return TypeAdapter(get_type_hints(settings, include_extras=True)[name])
 
 
-def _writable(settings: type[Settings], name: str, value: Any) -> Any:
+def _writable(settings: type, name: str, value: Any) -> Any:
     """Return the value of a field, once it is sure that it can be written and read again."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):  # NumPy's numbers, too
         value = int(value) if isinstance(value, numbers.Integral) else float(value)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +68,15 @@ _THEMED = {
 }
 
 
-styled = matplotlib.rc_context(LOOK)
+@contextlib.contextmanager
+def _own_look() -> Iterator[None]:
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc may ask for TeX, other fonts or another layout
+        matplotlib.rcParams.update(LOOK)
+        yield
+
+
+styled = _own_look()
 """Lets a function draw in the look of the reports, and leaves matplotlib's settings as they were."""
 
 

@@ -111,7 +111,7 @@ def compare(
     for name, path in wanted.items():
         text = files[name][1](comparison)
         if path == STDOUT:
-            typer.echo(text, nl=False)
+            typer.echo(text.encode(), nl=False)  # data are UTF-8, whatever the terminal takes
         else:
             write_text(path, text)
             typer.echo(f"wrote {path}", err=True)
