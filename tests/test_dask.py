@@ -342,7 +342,7 @@ def test_what_is_no_cluster_is_a_usage_error_and_nothing_is_written(tmp_path: Pa
 
 def test_without_dask_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'evo-hpo\[dask\]'"):
+    with pytest.raises(ConfigurationError, match=r"-m pip install 'distributed>=\S+' 'cryptography>="):
         evo.search(SPACE, objective, dask="local")
 
 

@@ -20,7 +20,7 @@ LIGHT = ("torch", "pandas", "matplotlib", "deap", "pydantic", "dask", "distribut
 HELP_SECONDS = 1.0
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "processes", "plain_text", "models", "search_spaces"),
+    ("errors", "extras", "processes", "plain_text", "models", "search_spaces"),
     ("files", "names", "numbers"),
     ("individual",),
     ("space",),

@@ -192,4 +192,4 @@ def test_a_space_with_points_left_can_be_resumed(tmp_path: Path) -> None:
     run = evo.search(space, lambda config: 0.1 * config["x"], budget=20, finalists=0, output=tmp_path / "run")
     text = printed(print_result, run, None)
     assert "Nothing new" not in text
-    assert "--budget 40" in text
+    assert "budget=40)" in text

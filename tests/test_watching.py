@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -170,8 +169,7 @@ def test_watching_changes_nothing(written: Run) -> None:
     assert (progress.done, progress.total, progress.busy, status) == (1, 8, 0, "being written now")
     written.close()
     progress, status = now(written.path)
-    command = f"evo resume {shlex.quote(str(written.path))}"
-    assert status == f"stopped: no process writes this run. Resume it:  {command}"
+    assert status == f"stopped: no process writes this run. Resume it:  {written.command('resume')}"
     assert contents(written.path) == before
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import statistics
 import time
 from collections import Counter, deque
@@ -235,13 +234,6 @@ def _counted(noun: str, count: int) -> str:
 def noun_of(run: Run) -> str:
     """Return what an evaluation of a run is called."""
     return "trainings" if run.settings.objective is None else "evaluations"
-
-
-def command_on(run: Run, command: str, *options: str) -> str:
-    """Return a command on a run's folder as one types it; a user-defined model must be named again."""
-    model = run.settings.model or ""
-    again = ("--model", model) if ":" in model and command in ("resume", "replay") else ()
-    return shlex.join(["evo", command, str(run.path), *options, *again])
 
 
 def genome_text(run: Run, individual: int) -> str:

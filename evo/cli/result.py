@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
-from evo.cli.progress import command_on, duration, genome_text, noun_of, printable, short
+from evo.cli.progress import duration, genome_text, noun_of, printable, short
 from evo.cli.terminal import SELECTED_ON_TEST, check_complete, output_console
 from evo.individual import Evaluation, genome_key, replicate_number
 from evo.numbers import number_text
@@ -60,13 +60,14 @@ def print_result(run: Run, console: Console | None = None) -> None:
         console.print("Nothing new is left to try in the search space.")
     files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
     commands = {
-        command_on(run, "compare"): "the best genomes, validation and test side by side",
-        command_on(run, "report"): "figures and tables of the whole search, as one page",
+        run.command("compare"): "the best genomes, validation and test side by side",
+        run.command("report"): "figures and tables of the whole search, as one page",
     }
     if not exhausted:
-        twice = command_on(run, "resume", "--budget", str(2 * len(run.proposals)))
+        twice = run.command("resume", budget=2 * len(run.proposals))
         commands[twice] = f"resume with twice the {noun_of(run)}"
-    commands[command_on(run, "replay", str(best.id))] = "train the best again and compare"
+    if run.settings.objective is None:
+        commands[run.command("replay", str(best.id))] = "train the best again and compare"
     _print_next(console, run, files, commands)
 
 
@@ -104,7 +105,7 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
     _print_box(console, f"{count} training{'s' if count > 1 else ''}", sections, several)
     check_complete(run)
     seeds = min(run.settings.seeds + 2, replicate_number("finalist") - 1)
-    more = command_on(run, "resume", "--seeds", str(seeds))
+    more = run.command("resume", seeds=seeds)
     _print_next(console, run, ["evaluations.csv", "curves.csv", "figures/"], {more: "train on more seeds"})
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from evo.cli.live import TerminalObserver
-from evo.cli.progress import Progress, command_on
+from evo.cli.progress import Progress
 from evo.individual import Evaluation, replicate_number
 from evo.loop.dispatch import Twins, cost_of, predicted_seconds
 from evo.loop.finished import is_finished, total_of
@@ -92,7 +92,7 @@ class Follower:
         events = len(run.proposals) + len(run.results) + len(run.tests)
         if events != self._judged:  # it replays the whole run
             self._judged, progress.finished = events, is_finished(run)
-        stopped = f"stopped: no process writes this run. Resume it:  {command_on(run, 'resume')}"
+        stopped = f"stopped: no process writes this run. Resume it:  {run.command('resume')}"
         return "finished" if progress.finished else stopped
 
     def _waiting(self) -> list[int]:

@@ -167,7 +167,7 @@ def _check_same_objective(run: Run, objective: Objective | None, model: str | No
     if settings.objective is not None and objective is None:
         raise ConfigurationError(
             f'run {run.path}: was made with the objective "{settings.objective}", which is not kept in the folder; '
-            f"resume it from Python: evo.resume({str(run.path)!r}, objective=…)"
+            f"resume it from Python: {run.command('resume')}"
         )
     if objective is not None and settings.objective not in (None, name_of(objective)):
         observer.warn(

@@ -22,6 +22,9 @@ TABLES_SHARE = 0.1
 """The CSV files follow the journal once a generation, unless that took more than this share of the time."""
 
 
+FAILED_STAY = "Rows that failed stay as they are; the search goes on with the next individuals."
+
+
 class Stop(Exception):  # noqa: N818  # a stop is not an error
     """Raised by a stop check: the search ends here, and can be resumed.
 
@@ -200,5 +203,7 @@ def _check_first_results(run: Run, first: range) -> None:
         return
     reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
     which = "the first three evaluations" if first.start == 0 else f"individuals {first.start} to {first.stop - 1}"
-    remedy = f"\nFix the cause, then continue with:  evo resume {run.path}" if run.path is not None else ""
+    remedy = ""
+    if run.path is not None:
+        remedy = f"\nFix the cause, then continue with:  {run.command('resume')}\n{FAILED_STAY}"
     raise SearchError(listed(reasons, f"{which} all failed, so the search was stopped:") + remedy)

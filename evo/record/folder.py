@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from evo.errors import ConfigurationError, RunError, StorageError, did_you_mean
 from evo.files import STATES_BYTES, move_folder, remove_file, remove_partial, sync, temporary_folder
+from evo.record.commands import resume_command
 from evo.record.journal import locked
 
 Filled = TypeVar("Filled")
@@ -65,7 +66,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:
-        resume = f", continue it by `evo resume {path}`" if is_run(path) else ""
+        command = resume_command(path) if is_run(path) else ""
+        resume = f", continue it by `{command}`" if command else ""
         raise ConfigurationError(f"output {path}: exists. Choose another --output{resume}, or give --overwrite.")
     if not is_run(path):
         raise ConfigurationError(f"output {path}: holds files that are not a run's; --overwrite replaces only runs")

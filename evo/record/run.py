@@ -9,11 +9,12 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from evo.errors import RunError, StorageError
 from evo.files import own_folder, remove_file
 from evo.individual import Evaluation, Individual
+from evo.record.commands import command_on
 from evo.record.folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.record.history import History
 from evo.record.journal import Event, Journal, is_written
@@ -254,6 +255,10 @@ class Run(History):
     def name(self) -> str:
         """The name that tables and figures show: the folder's, or the space's for a run in memory."""
         return self.path.resolve().name if self.path is not None else self.settings.space_name
+
+    def command(self, command: str, *arguments: str, **options: Any) -> str:
+        """Return a command on the run's folder as one types it: see `evo.record.commands.command_on`."""
+        return command_on(self.path or Path(), self.settings, command, *arguments, **options)
 
     # Tables.
 

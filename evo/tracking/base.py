@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Literal, TypeAlias
 
 from evo.errors import ConfigurationError
+from evo.extras import install_command
 from evo.individual import Evaluation
 from evo.loop.search_loop import Observer, SilentObserver, Stop
 from evo.record.run import Run
@@ -32,9 +33,9 @@ class Tracker(ABC):
 
     def __init__(self) -> None:
         if importlib.util.find_spec(self.package) is None:
-            install = f'pip install "evo-hpo[{self.package}]"'
             raise ConfigurationError(
-                f"--{self.package}: needs the package {self.package}, which is not installed: {install}"
+                f"--{self.package}: needs the package {self.package}, which is not installed: "
+                f"{install_command(self.package)}"
             )
 
     @abstractmethod

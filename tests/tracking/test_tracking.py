@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
+from evo.extras import install_command
 from evo.record.run import Run
 from evo.tracking import Tracker
 from evo.tracking.base import Outcome
@@ -111,5 +112,5 @@ def test_a_missing_package_is_named_with_its_remedy_and_nothing_is_written(
     arguments = ["digits", "--output", "run"] if command == "search" else ["run"]
     result = cli.invoke(app, [command, *arguments, option])
     assert result.exit_code == 2
-    assert f'{option}: needs the package {package}, which is not installed: pip install "evo-hpo[' in result.stderr
+    assert f"{option}: needs the package {package}, which is not installed: {install_command(package)}" in result.stderr
     assert list(tmp_path.iterdir()) == []

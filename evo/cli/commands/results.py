@@ -29,7 +29,7 @@ def _loaded(path: Path) -> Run:
 
     run = Run.load(path)
     if run.torn:
-        note = f"the last line is cut off in the middle and left out; evo resume {path} does it again"
+        note = f"the last line is cut off in the middle and left out; {run.command('resume')} does it again"
         typer.echo(f"warning: {path / 'journal.jsonl'}: {note}", err=True)
     return run
 

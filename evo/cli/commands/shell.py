@@ -107,14 +107,14 @@ def watched(
 
 def _again(observer: TerminalObserver, options: Mapping[str, Any], words: Sequence[str]) -> str:
     """Return the command that continues what was stopped, on the cluster where it was; empty if there is no run."""
-    from evo.cli.progress import command_on
+    from evo.record.commands import resume_command
     from evo.record.folder import is_run
 
-    elsewhere = ["--dask", options["dask"]] if options.get("dask") else []
+    elsewhere = {"dask": options["dask"]} if options.get("dask") else {}
     run = observer.progress.run if observer.progress else None
     path = run.path if run else options.get("path")
     if not isinstance(path, Path) or not is_run(path):
         return ""
-    if run is None or words:
-        return shlex.join(["evo", *(words or ("resume", str(path))), *elsewhere])
-    return command_on(run, "resume", *elsewhere)
+    if words:
+        return shlex.join(["evo", *words, *(["--dask", options["dask"]] if elsewhere else [])])
+    return resume_command(path, **elsewhere) if run is None else run.command("resume", **elsewhere)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evo.errors import ClusterLost, ConfigurationError, SearchError
+from evo.extras import install_command
 from evo.processes import deaf_to_interrupts, refuse_in_worker, without_main
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ LOOPBACK = "127.0.0.1"
 CONNECT_SECONDS = 15.0
 START_SECONDS = 120.0
 """How long the workers of a local cluster may take to start, on a busy machine."""
-INSTALL = "pip install 'evo-hpo[dask]'"
 ENCRYPTED = ("tls://", "wss://")
 """Beginnings of addresses where certificates are required to take part."""
 WITHIN = "inproc://"
@@ -69,7 +69,9 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
     try:
         import distributed
     except ImportError:
-        raise ConfigurationError(f"--dask: needs the package distributed, which is not installed: {INSTALL}") from None
+        raise ConfigurationError(
+            f"--dask: needs the package distributed, which is not installed: {install_command('dask')}"
+        ) from None
     if isinstance(where, distributed.Client):
         if where.asynchronous:
             raise ConfigurationError("dask: the client is asynchronous; give one that was made without asynchronous")

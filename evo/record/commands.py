@@ -1,0 +1,46 @@
+"""What to type to continue, look at or repeat a run: commands that work as they are printed."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from evo.errors import RunError
+from evo.record.settings import Settings
+
+
+def command_on(path: Path, settings: Settings, command: str, *arguments: str, **options: Any) -> str:
+    """Return a command on a run's folder as one types it, or the call in Python where no command can do it.
+
+    A user-defined model must be named again, and a user-defined objective is known to Python only.
+
+    Args:
+        path: The run folder.
+        settings: Of the run.
+        command: Of `evo`, as "resume".
+        arguments: What follows the folder.
+        options: By their names in Python; None and False are left out.
+    """
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    if settings.objective is not None and command == "resume":
+        more = "".join(f", {name}={value!r}" for name, value in given.items())
+        return f"evo.resume({str(path)!r}, objective={_name_in_python(settings.objective)}{more})"
+    words = ["evo", command, str(path), *arguments]
+    for name, value in given.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    if settings.model is not None and ":" in settings.model and command in ("resume", "replay"):
+        words += ["--model", settings.model]
+    return shlex.join(words)
+
+
+def resume_command(path: Path, **options: Any) -> str:
+    """Return what continues the run of a folder that was not read; empty if its settings cannot be read."""
+    try:
+        return command_on(path, Settings.load(path), "resume", **options)
+    except RunError:
+        return ""
+
+
+def _name_in_python(objective: str) -> str:
+    return objective if objective.isidentifier() else "…"
