@@ -140,6 +140,7 @@ class CurvePoint:
 _COUNTS = ("individual", "replicate", "seed", "parameters", "steps_trained", "shared_with")
 END_OF_TIME = 2.5e11
 """Seconds since 1970 in the year 9892: tables and calendars end soon after."""
+_TIMES = ("started", "seconds", "seconds_before")
 _TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve")
 
 
@@ -187,14 +188,9 @@ class Evaluation:
     seconds_before: float = 0.0
 
     def __post_init__(self) -> None:
-        # What a machine says of itself may be anything, and what is written must be readable.
-        if not 0 <= self.started < END_OF_TIME:
-            object.__setattr__(self, "started", 0.0)
-        for name in _TEXTS:
-            if isinstance(text := getattr(self, name), str):
-                object.__setattr__(self, name, made_plain(text))
         strange = _not_finite(vars(self))
         reasons = [f"{name} was {value}" for name, value in strange.items()]
+        self._keep_readable()
         curve: list[CurvePoint] = []
         for point in self.curve:
             missing = _not_finite(point.values)
@@ -206,7 +202,15 @@ class Evaluation:
         more = f", and {len(reasons) - 1} more like it" if len(reasons) > 1 else ""
         status = "failed" if "fitness" in strange and self.succeeded else self.status
         values = {"curve": tuple(curve), "status": status, "error": self.error or f"{reasons[0]}{more}"}
-        for name, value in {**dict.fromkeys(strange), **values}.items():
+        for name, value in {**dict.fromkeys(strange.keys() - _TIMES), **values}.items():
+            object.__setattr__(self, name, value)
+
+    def _keep_readable(self) -> None:
+        """Replace what a machine may say of itself and `from_dict` does not take: a clock before 1970, a strange name."""
+        values: dict[str, Any] = {name: made_plain(str(getattr(self, name))) for name in ("worker", "engine", "error")}
+        values |= {name: value if 0 <= (value := getattr(self, name)) < END_OF_TIME else 0.0 for name in _TIMES}
+        values["seconds_before"] = min(values["seconds_before"], values["seconds"])
+        for name, value in values.items():
             object.__setattr__(self, name, value)
 
     @property

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from dataclasses import fields, replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -26,6 +26,7 @@ from evo.individual import (
     standing,
     training_seed,
 )
+from evo.plain_text import read_json
 from evo.space import SearchSpace
 from tests.spaces import spaces
 
@@ -269,3 +270,26 @@ def test_replicate_numbers_keep_the_ranges_that_journals_hold() -> None:
         assert (phase_of(number), place_of(number)) == (phase, 0)
     assert [phase_of(number) for number in (100, 102, 999, 5000)] == ["search", "finalist", "finalist", "replay"]
     assert place_of(replicate_number("finalist", 7)) == 7
+
+
+ANYTHING = st.floats() | st.none()
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            **dict.fromkeys(("started", "seconds", "seconds_before"), st.floats()),
+            **dict.fromkeys(("fitness", "validation_accuracy", "train_accuracy", "test_accuracy", "loss"), ANYTHING),
+            **dict.fromkeys(("worker", "engine", "error"), st.text(max_size=9)),
+        }
+    ),
+    st.sampled_from(["complete", "partial", "failed"]),
+)
+def test_every_evaluation_that_is_written_can_be_read(values: dict[str, Any], status: Any) -> None:
+    evaluation = Evaluation(0, 0, 1, status, **values, curve=(CurvePoint(1, {"loss": values["fitness"] or 0.0}),))
+    text = json.dumps(evaluation.to_dict(), allow_nan=False).encode()
+    assert Evaluation.from_dict(read_json(text)) == evaluation
+
+
+def test_a_clock_before_1970_leaves_the_beginning_unknown() -> None:
+    assert Evaluation(0, 0, 1, "complete", fitness=1.0, started=-5.0, seconds=2.0).started == 0.0
