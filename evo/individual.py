@@ -206,7 +206,7 @@ class Evaluation:
             object.__setattr__(self, name, value)
 
     def _keep_readable(self) -> None:
-        """Replace what a machine may say of itself and `from_dict` does not take: a clock before 1970, a strange name."""
+        """Replace what a machine says of itself and `from_dict` does not take: a clock before 1970, a strange name."""
         values: dict[str, Any] = {name: made_plain(str(getattr(self, name))) for name in ("worker", "engine", "error")}
         values |= {name: value if 0 <= (value := getattr(self, name)) < END_OF_TIME else 0.0 for name in _TIMES}
         values["seconds_before"] = min(values["seconds_before"], values["seconds"])
