@@ -96,6 +96,12 @@ def test_everything_is_said_at_every_width(finished: Run, width: int | None) -> 
         assert f"  evo {command}   #" in rest
 
 
+def test_a_winner_that_was_not_measured_on_the_test_set_says_why(finished: Run) -> None:
+    for test in finished.tests.values():
+        test |= {"test_accuracy": None, "error": "the file does not bring the network back"}
+    assert "none: the file does not bring the network back" in printed(print_result, finished, 200)
+
+
 def test_an_objective_has_a_fitness_and_no_test() -> None:
     space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)})
     run = evo.search(space, lambda config: config["x"] - 7, budget=5, population=5)

@@ -88,7 +88,11 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
     for individual in run.individuals:
         evaluations = [e for e in run.search_evaluations if e.individual == individual.id]
         complete = [evaluation for evaluation in evaluations if evaluation.complete]
-        rows = [(f"seed {e.replicate + 1}", f"{e.status}: {printable(e.error)}") for e in evaluations if not e.complete]
+        rows = [
+            (f"seed {e.replicate + 1}", f"{e.status}: {printable(e.error)}")
+            for e in evaluations
+            if e.error or not e.complete  # a complete training may have a note, too
+        ]
         for label, values, within in (
             (f"{part} accuracy", [e.fitness for e in complete], (0.0, 1.0)),
             ("train accuracy", [e.train_accuracy for e in complete], (0.0, 1.0)),
@@ -122,6 +126,12 @@ def mean_text(values: Sequence[float], within: tuple[float, float]) -> str:
     return mean_estimate(values, within).text() + count
 
 
+def _test_problem(run: Run, individual: int) -> str:
+    """Return why a finalist was not measured on the test set."""
+    problems = (test.get("error", "") for (number, _), test in run.tests.items() if number == individual)
+    return next(filter(None, problems), "")
+
+
 def _worth(run: Run) -> tuple[Rows, bool]:
     """Return what was measured of the best genome, and whether there is an interval."""
     settings, best = run.settings, run.best
@@ -133,6 +143,8 @@ def _worth(run: Run) -> tuple[Rows, bool]:
         rows.append((f"{label} on new seeds", mean_text(found.fitness, fitness_bounds(settings))))
     if found.test_accuracy and settings.fitness != "test":
         rows.append(("test accuracy on new seeds", mean_text(found.test_accuracy, (0.0, 1.0))))
+    elif problem := _test_problem(run, best.id):
+        rows.append(("test accuracy on new seeds", f"none: {printable(problem)}"))
     if len(objectives := settings.objectives or {}) > 1:
         front = SearchData(run.name, run).objectives["front"]
         others = " and ".join(name for name in objectives if name != "fitness")
