@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
-from evo.errors import SearchError, listed
+from evo.errors import PortableError, SearchError, listed
 from evo.evaluators.base import Evaluator
 from evo.individual import Evaluation, Phase
 from evo.loop.dispatch import Dispatch
@@ -22,7 +22,7 @@ TABLES_SHARE = 0.1
 """The CSV files follow the journal once a generation, unless that took more than this share of the time."""
 
 
-class Stop(Exception):  # noqa: N818  # a stop is not an error
+class Stop(PortableError):  # noqa: N818  # a stop is not an error
     """Raised by a stop check: the search ends here, and can be resumed.
 
     Attributes:

@@ -52,7 +52,7 @@ def load_space(space: str | Path | SearchSpace) -> SearchSpace:
             f"Shipped: {', '.join(shipped)}."
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows begins a file with a byte order mark
     except (UnicodeDecodeError, OSError) as error:
         raise ConfigurationError(f"{path}: cannot be read as a text file: {error}") from None
     return space_from_text(text, name=path.stem, where=str(path))

@@ -45,12 +45,12 @@ class GeneError(ConfigurationError):
     """A gene with impossible arguments; `problems` names every mistake with the key path of the gene."""
 
     def __init__(self, kind: str, error: ValidationError, fields: Sequence[str]):
-        self.error, self.fields = error, fields
+        self._mistakes = reworded(error, "", fields)
         super().__init__("\n".join(self.problems(kind)))
 
     def problems(self, path: str) -> list[str]:
         """Return one text per mistake; each begins with its key path below `path`."""
-        return reworded(self.error, path, self.fields)
+        return [path + mistake for mistake in self._mistakes]
 
 
 def worded(kind: type[Kind]) -> type[Kind]:
