@@ -22,7 +22,7 @@ def test_a_sample_is_legal_and_survives_its_text(gene: Number, seed: int) -> Non
     value = gene.sample(random.Random(seed))
     assert gene.contains(value)
     assert gene.low <= value <= gene.high + 1e-9 * abs(gene.high)
-    assert gene.from_text(gene.to_text(value)) == value
+    assert gene.from_cell(gene.to_text(value)) == value
 
 
 @given(numbers(), st.floats(-50, 50))

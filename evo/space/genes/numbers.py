@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic.dataclasses import dataclass
 
 from evo.space.genes.base import EXACT, STRICT, Condition, Distances, Gene, Positive, Rows, worded
+from evo.space.genes.values import cell_number, whole
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Whole: TypeAlias = Annotated[int, Field(ge=-EXACT, le=EXACT)]
@@ -155,8 +156,8 @@ class Float(Number):
     def contains(self, value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and self.scale.holds(value)
 
-    def from_text(self, text: str) -> float:
-        return float(text)
+    def from_cell(self, cell: Any) -> float:
+        return float(cell_number(cell))
 
 
 @worded
@@ -191,5 +192,5 @@ class Integer(Number):
             return False
         return self.low <= value <= self.high and (value - self.low) % (self.step or 1) == 0
 
-    def from_text(self, text: str) -> int:
-        return int(text)
+    def from_cell(self, cell: Any) -> int:
+        return whole(cell_number(cell))
