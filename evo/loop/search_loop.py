@@ -13,7 +13,7 @@ from evo.loop.dispatch import Dispatch
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
-from evo.strategies import OWN_OPTIONS, Strategy, make_strategy
+from evo.strategies import OWN_OPTIONS, Strategy, strategy_of
 
 FAILURES_AT_START = 3
 FAILURES = ("failed", "timeout", "out_of_memory")
@@ -110,7 +110,7 @@ def algorithm_of(space: SearchSpace, settings: Settings, population: int | None)
     """Return the strategy that a run's settings ask for, as it is before its first proposal."""
     names = ("seed", "budget", "generations", "initial", "retrainable", *OWN_OPTIONS)
     values = {name: getattr(settings, name) for name in names}
-    return make_strategy(settings.strategy, space, population=population, **values)
+    return strategy_of(settings.strategy, space, population=population, **values)
 
 
 def run_search(
