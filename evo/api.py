@@ -27,6 +27,8 @@ from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, Settings, curre
 from evo.space import SearchSpace
 from evo.space.file import load_space
 from evo.space.problems import SpaceError
+from evo.space.search_space import configurations
+from evo.space.settings import check_objectives
 from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, Strategy, make_strategy, strategy_names
 
 __all__ = ["Stop", "load", "make_strategy", "resume", "search", "strategy_names"]
@@ -81,7 +83,7 @@ def search(
         asynchronous: Learn results in the order in which they arrive instead; not reproducible.
         free_steps: Train every genome to the most steps of the space; its best checkpoint is its fitness and its steps.
         objectives: For the strategy `pareto`: "maximise" or "minimise" by what is measured; default: those of the
-            space, or fitness and few parameters.
+            space, or fitness and few parameters. Fitness is always maximised: return the negative of a cost.
         fitness: "validation", or "test" to select on the test set as the 2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
         initial_from: A run whose best genomes enter the first population.
@@ -120,6 +122,8 @@ def search(
         loaded = loaded.with_model(model)
     check_name("--fitness", fitness, FITNESS_PARTS)
     name = check_name("strategy", strategy or loaded.search.strategy or DEFAULT_STRATEGY, strategy_names())
+    if objectives is not None:
+        check_objectives(objectives)
     if free_steps:
         loaded = _with_free_steps(loaded, name, objective)
     settings = Settings(
@@ -134,7 +138,7 @@ def search(
         finalists=_first(finalists, loaded.search.finalists, FINALISTS),
         pending=pending,
         asynchronous=asynchronous,
-        objectives=dict(objectives) if objectives else None,
+        objectives=None if objectives is None else dict(objectives),
         continuations=objective is None and "continuations" in STRATEGIES[name].options,
         free_steps=free_steps,
         fitness=fitness,
@@ -321,10 +325,11 @@ def _known_configurations(
     space: SearchSpace, initial: Sequence[Mapping[str, Any]], initial_from: str | Path | None, observer: Observer
 ) -> list[Genome]:
     """Return the space's own, the caller's, and those of another run, repaired to the space's bounds."""
-    problems = [f"initial[{n}].{p}" for n, values in enumerate(initial) for p in space.problems(values, complete=False)]
+    given = configurations(initial)
+    problems = [f"initial[{n}].{p}" for n, values in enumerate(given) for p in space.problems(values, complete=False)]
     if problems:
         raise SpaceError(space.name, problems)
-    known = [dict(values) for values in (*space.initial, *initial)]
+    known = [dict(values) for values in (*space.initial, *given)]
     if initial_from is not None:
         source = [entry.config for entry in Run.load(initial_from).ranked()[:HALL_OF_FAME]]
         best = [space.repair(config) for config in source]

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
-class EvoError(Exception):
+class PortableError(Exception):
+    """An exception that survives pickle and copy, whatever its class is made with: other processes raise them, too."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts: Any = super().__reduce__()
+        kind, arguments, *state = parts
+        return _restored, (kind, arguments), *state
+
+
+def _restored(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
+    """Return an exception with these `args`; `__new__` sets them, and `__init__` may take others."""
+    return kind.__new__(kind, *arguments)
+
+
+class EvoError(PortableError):
     """Something that the person at the terminal can fix; ends the command with `exit_code`."""
 
     exit_code = 1

@@ -1,4 +1,4 @@
-"""Texts and JSON from any source: terminals obey control characters, so a run must not contain any."""
+"""Texts and JSON from any source: terminals obey control characters, and spreadsheets compute some cells."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ _SUSPICIOUS = re.compile(
 )
 """Occurs in any JSON that contains one: checking every text of every line of a journal would take too long."""
 
+FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a spreadsheet compute a cell that begins so; the last four are full-width."""
+
 
 def is_plain(text: str) -> bool:
     """Return whether a text contains no control characters."""
@@ -25,6 +28,20 @@ def is_plain(text: str) -> bool:
 def made_plain(text: str) -> str:
     """Return a text with a question mark in place of every control character."""
     return _CONTROL.sub("?", text)
+
+
+def inert(text: str) -> str:
+    """Return a text as a CSV file of evo holds it: with an apostrophe in front where a spreadsheet would compute it."""
+    # OWASP, "CSV Injection": these first characters make a spreadsheet compute the cell. A carriage return ends a row
+    # for a spreadsheet, and what follows would be a cell's beginning. The full-width signs are equals, plus, minus and
+    # at where East Asian text is typed.
+    shown = text.replace("\r", " ")
+    return f"'{shown}" if text.startswith(FORMULA_BEGINS) else shown
+
+
+def without_apostrophe(text: str) -> str:
+    """Return a cell of such a file without the apostrophe that `inert` has put in front."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA_BEGINS) else text
 
 
 def read_json(content: bytes) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from evo.errors import ConfigurationError
 from evo.individual import Genome
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
@@ -79,7 +80,9 @@ _bounds = st.tuples(st.integers(-1000, 1000), st.integers(0, 1000)).map(lambda p
 _positive = st.tuples(st.integers(1, 1000), st.integers(0, 1000)).map(lambda pair: (pair[0], sum(pair)))
 _small = st.tuples(st.integers(1, 3), st.integers(0, 3)).map(lambda pair: (pair[0], sum(pair)))
 _texts = st.text("abcxyz ,;\"'é=-", min_size=1, max_size=5)
-_scalars = st.one_of(_texts, st.integers(-5, 5), st.sampled_from([0.5, 1e-3]))
+_read_as_others = st.sampled_from(["0", "1", "0.5", "1.0", "007", "1e3", "inf", "None", "NA", "nan", "-1", "True"])
+"""Texts that pandas turns into numbers, truth values or empty cells."""
+_scalars = st.one_of(_texts, _read_as_others, st.integers(-5, 5), st.sampled_from([0.5, 1e-3, 2**53 + 1, True]))
 
 
 @st.composite
@@ -100,7 +103,11 @@ def floats(draw: st.DrawFn, **more: Any) -> Float:
 
 @st.composite
 def categoricals(draw: st.DrawFn, **more: Any) -> Categorical:
-    return Categorical(draw(st.lists(_scalars, min_size=1, max_size=4, unique_by=(str, lambda c: c))), **more)
+    choices = draw(st.lists(_scalars, min_size=1, max_size=4, unique_by=(str, lambda c: c)))
+    try:
+        return Categorical(choices, **more)
+    except ConfigurationError:  # 1 and "1.0", for example, cannot be told apart in a CSV file
+        return Categorical([f"choice {number}" for number in range(len(choices))], **more)
 
 
 @st.composite

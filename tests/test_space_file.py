@@ -321,6 +321,16 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
         load_space(path)
 
 
+def test_a_byte_order_mark_as_windows_writes_it_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(MLP, encoding="utf-8-sig")
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf")
+    assert load_space(path) == space_from_text(MLP, name="mine")
+    path.write_text(MLP, encoding="utf-16")
+    with pytest.raises(ConfigurationError, match=r"mine\.toml: cannot be read as a text file"):
+        load_space(path)
+
+
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "space.toml"
     path.touch()

@@ -65,3 +65,16 @@ def test_a_name_that_is_not_utf8_is_named_in_the_error() -> None:
 def test_what_stands_for_a_character_is_ascii() -> None:
     assert "".join(READABLE.values()).isascii()
     assert not any(character.isascii() for character in READABLE)
+
+
+def test_a_closed_stream_is_no_reason_to_fail(run: Path) -> None:
+    command = f'"{sys.executable}" -m evo compare "$RUN" >&-'
+    finished = subprocess.run(
+        ["sh", "-c", command],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        env=environment() | {"RUN": str(run)},
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")

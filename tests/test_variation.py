@@ -111,9 +111,20 @@ def test_every_edit_of_a_layer_list_does_what_it_is_called() -> None:
         }
         assert edit_layers(gene, before, "split", rng, 0.15) in {(5, 5, 20, 40), (10, 10, 10, 40), (10, 20, 20, 20)}
         assert edit_layers(gene, before, "delete", rng, 0.15) in {(20, 40), (10, 40), (10, 20)}
+
+
+def test_a_layer_is_inserted_at_every_place_the_ends_included() -> None:
+    gene, rng = Layers(depth=(1, 5), width=(4, 100)), random.Random(0)
+    before, first, between, last = (10, 30, 60), 0, 0, 0
+    for _ in range(600):
         inserted = edit_layers(gene, before, "insert", rng, 0.15)
-        assert any(inserted[:place] + inserted[place + 1 :] == before for place in range(4))
-        assert sorted(inserted) == list(inserted)
+        places = [place for place in range(4) if inserted[:place] + inserted[place + 1 :] == before]
+        assert places
+        assert gene.contains(inserted)
+        inside = {1, 2} & set(places)
+        assert not inside or all(10 <= width <= 60 for width in inserted)
+        first, between, last = first + (places == [0]), between + bool(inside), last + (places == [3])
+    assert min(first, between / 2, last) > 100
 
 
 def test_mutation_reaches_every_depth_and_both_bounds() -> None:

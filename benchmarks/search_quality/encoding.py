@@ -74,7 +74,7 @@ def decode(space: SearchSpace, values: Mapping[str, Any]) -> Genome:
             depth = int(values[depth_name(name)])
             genome[name] = gene.repair([int(values[width_name(name, place)]) for place in range(depth)])
         elif isinstance(gene, Layers):
-            genome[name] = gene.from_text(values[name])
+            genome[name] = gene.from_cell(values[name])
         else:
             genome[name] = gene.repair(values[name])
     return {name: genome[name] for name in space.genes if name in genome}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -39,4 +40,5 @@ def version(
 def main() -> None:
     """Run the command line."""
     take_every_text()
+    os.environ["MPLBACKEND"] = "agg"  # no command opens a window, and matplotlib refuses to load with a wrong name
     app()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 
 HANDLER = "evo.readable"
@@ -25,7 +26,13 @@ def readable(error: UnicodeError) -> tuple[str, int]:
 
 
 def take_every_text() -> None:
-    """Let stdout and stderr write every text, whatever their encoding, and also file names that are not UTF-8."""
+    """Let stdout and stderr write every text, whatever their encoding, and also file names that are not UTF-8.
+
+    A stream that was closed before evo started takes everything and shows nothing.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # open as long as evo runs
     codecs.register_error(HANDLER, readable)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

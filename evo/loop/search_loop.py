@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
-from evo.errors import SearchError, listed
+from evo.errors import PortableError, SearchError, listed
 from evo.evaluators.base import Evaluator
 from evo.individual import Evaluation, Phase
 from evo.loop.dispatch import Dispatch
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
-from evo.strategies import OWN_OPTIONS, Strategy, make_strategy
+from evo.strategies import OWN_OPTIONS, Strategy, strategy_of
 
 FAILURES_AT_START = 3
 FAILURES = ("failed", "timeout", "out_of_memory")
@@ -25,7 +25,7 @@ TABLES_SHARE = 0.1
 FAILED_STAY = "Rows that failed stay as they are; the search goes on with the next individuals."
 
 
-class Stop(Exception):  # noqa: N818  # a stop is not an error
+class Stop(PortableError):  # noqa: N818  # a stop is not an error
     """Raised by a stop check: the search ends here, and can be resumed.
 
     Attributes:
@@ -113,7 +113,7 @@ def algorithm_of(space: SearchSpace, settings: Settings, population: int | None)
     """Return the strategy that a run's settings ask for, as it is before its first proposal."""
     names = ("seed", "budget", "generations", "initial", "retrainable", *OWN_OPTIONS)
     values = {name: getattr(settings, name) for name in names}
-    return make_strategy(settings.strategy, space, population=population, **values)
+    return strategy_of(settings.strategy, space, population=population, **values)
 
 
 def run_search(

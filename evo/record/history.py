@@ -270,7 +270,7 @@ def space_of(settings: Settings) -> SearchSpace:
         RunError: The settings hold none.
     """
     try:
-        return space_from_dict(settings.space, name=settings.space_name, where="settings.json")
+        return space_from_dict(settings.space, name=settings.space_name, where="settings.json", recorded=True)
     except (ConfigurationError, TypeError, AttributeError) as error:
         raise RunError(f"settings.json: {error}") from None
 

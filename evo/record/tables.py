@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,7 +13,9 @@ import pandas as pd
 from evo.files import replacing
 from evo.individual import RUNG, Evaluation
 from evo.numbers import deviation, mean
+from evo.plain_text import inert
 from evo.record.history import HALL_OF_FAME, History
+from evo.space.genes import Categorical
 
 COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
 """Columns of whole numbers also where a table has no rows, or none with a value."""
@@ -25,14 +27,11 @@ MEASURED_COLUMNS = (
 )
 """Columns of evaluations.csv after the genes, named as the fields of an `Evaluation`."""
 
-FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What makes a spreadsheet compute a cell that begins so; the last four are full-width."""
-
 
 def evaluations_table(run: History) -> pd.DataFrame:
     """Return one row per evaluation of the search, in the order of (individual, replicate)."""
     rows = [_evaluation_row(run, evaluation) for evaluation in run.search_evaluations]
-    return _frame(rows, _evaluation_columns(run))
+    return _frame(rows, _evaluation_columns(run), _categorical(run))
 
 
 def populations_table(run: History) -> pd.DataFrame:
@@ -116,7 +115,7 @@ def hall_of_fame_table(run: History) -> pd.DataFrame:
         }
         for rank, entry in enumerate(run.ranked()[:HALL_OF_FAME], start=1)
     ]
-    return _frame(rows, columns)
+    return _frame(rows, columns, _categorical(run))
 
 
 def finalists_table(run: History) -> pd.DataFrame:
@@ -131,7 +130,7 @@ def finalists_table(run: History) -> pd.DataFrame:
         row |= {"winner": evaluation.individual == run.winner, "test_accuracy": run.test_accuracy_of(evaluation)}
         row |= {"test_loss": test.get("test_loss"), "error": evaluation.error or test.get("error", "")}
         rows.append(row)
-    return _frame(rows, columns)
+    return _frame(rows, columns, _categorical(run))
 
 
 BUILDERS: dict[str, Callable[[History], pd.DataFrame]] = {
@@ -162,18 +161,15 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def write_csv_text(table: pd.DataFrame, file: TextIO) -> None:
-    """Write a table to an open file as `write_csv` does."""
-    table.map(_inert).to_csv(file, index=False, lineterminator="\n")
-
-
-def _inert(cell: Any) -> Any:
-    # OWASP, "CSV Injection": these first characters make a spreadsheet compute the cell. Numbers are not text here.
-    # A carriage return ends a row for a spreadsheet, and what follows would be a cell's beginning. The full-width signs
-    # are equals, plus, minus and at where East Asian text is typed.
-    if not isinstance(cell, str):
-        return cell
-    text = cell.replace("\r", " ")
-    return f"'{text}" if cell.startswith(FORMULA_BEGINS) else text
+    """Write a table to an open file as `write_csv` does; a cell that is no text is written as it is."""
+    columns = {
+        name: cells
+        if pd.api.types.is_numeric_dtype(cells)
+        # Without a dtype, pandas would turn the choices 0 and 0.5 into 0.0 and 0.5.
+        else pd.Series([inert(c) if isinstance(c, str) else c for c in cells], dtype=object, index=cells.index)
+        for name, cells in table.items()
+    }
+    pd.DataFrame(columns, columns=table.columns).to_csv(file, index=False, lineterminator="\n")
 
 
 def _evaluation_columns(run: History) -> list[str]:
@@ -208,14 +204,27 @@ def _evaluation_row(run: History, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _frame(rows: Iterable[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Return a table of the columns in their order; whole numbers stay whole where a cell is empty."""
+def _categorical(run: History) -> set[str]:
+    """Return the names of the genes whose choices are no quantities, also where all of them are numbers."""
+    return {name for name, gene in run.space.genes.items() if isinstance(gene, Categorical)}
+
+
+def _frame(rows: Iterable[dict[str, Any]], columns: list[str], as_written: Collection[str] = ()) -> pd.DataFrame:
+    """Return a table of the columns in their order; whole numbers stay whole where a cell is empty.
+
+    Args:
+        rows: Cells by column.
+        columns: All columns.
+        as_written: Those whose cells keep their types: beside 0.5, the choice 0 does not become 0.0.
+    """
     records = list(rows)
     series: dict[str, Any] = {}
     for name in columns:
         cells = [record.get(name) for record in records]
         present = [cell for cell in cells if cell is not None]
-        if name in COUNTS or (present and all(isinstance(c, int) and not isinstance(c, bool) for c in present)):
+        if name in as_written:
+            series[name] = pd.Series(cells, dtype=object)
+        elif name in COUNTS or (present and all(isinstance(c, int) and not isinstance(c, bool) for c in present)):
             series[name] = pd.array(cells, dtype="Int64" if len(present) < len(cells) else "int64")
         elif present and all(isinstance(cell, float | int) and not isinstance(cell, bool) for cell in present):
             series[name] = pd.array(cells, dtype="float64")

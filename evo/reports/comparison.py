@@ -19,6 +19,7 @@ from evo.record.tables import write_csv_text
 from evo.reports.run_groups import Group, Grouping, grouped
 from evo.reports.statistics import Estimate, mean_estimate
 from evo.reports.tables import cell_text, is_number, markdown_escaped, markdown_table
+from evo.space.search_space import renamed
 
 TOP = 3
 BEFORE_GENES = ("run", "individual")
@@ -79,13 +80,15 @@ def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
         top: Genomes of a run that has no finalists.
     """
     fixed = BEFORE_GENES + AFTER_GENES
-    genes = {name: name if name not in fixed else f"{name} (gene)" for run in runs for name in run.space.genes}
+    genes = {name: name if name not in fixed else renamed(name) for run in runs for name in run.space.genes}
     rows = [
         {"run": name, **_row(run, entry, genes)}
         for name, run in zip(names_of(runs), runs, strict=True)
         for entry in _entries(run, top)
     ]
-    return pd.DataFrame(rows, columns=[*BEFORE_GENES, *genes.values(), *AFTER_GENES])
+    table = pd.DataFrame(rows, columns=[*BEFORE_GENES, *genes.values(), *AFTER_GENES])
+    # As they are: from the cells alone, pandas would take the choices 0 and 0.5 for the numbers 0.0 and 0.5.
+    return table.assign(**{name: pd.Series([row[name] for row in rows], dtype=object) for name in genes.values()})
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from evo.individual import GeneValue
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Gene, Integer, Layers, Number
+from evo.space.genes.values import is_empty
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -73,7 +75,7 @@ def floats(cells: pd.Series[Any]) -> Floats:
 
 def _features(name: str, gene: Gene, cells: pd.Series[Any]) -> list[Feature]:
     if isinstance(gene, Layers):
-        layers = [gene.from_text(text) if isinstance(text, str) and text else () for text in cells]
+        layers = [() if is_empty(cell) else gene.from_cell(cell) for cell in cells]
         depth = np.array([len(widths) or np.nan for widths in layers], dtype=float)
         units = np.array([sum(widths) or np.nan for widths in layers], dtype=float)
         depths = Feature(name, f"{name}: depth", depth, whole=True)
@@ -82,7 +84,7 @@ def _features(name: str, gene: Gene, cells: pd.Series[Any]) -> list[Feature]:
         return [Feature(name, name, floats(cells), gene.log, isinstance(gene, Integer))]
     if isinstance(gene, Boolean | Categorical):
         choices = (False, True) if isinstance(gene, Boolean) else gene.choices
-        places = {str(choice): place for place, choice in enumerate(choices)}
-        codes = [np.nan if pd.isna(cell) else places.get(str(cell), np.nan) for cell in cells]
-        return [Feature(name, name, np.array(codes, dtype=float), whole=True, categories=tuple(places))]
+        places: dict[GeneValue, int] = {choice: place for place, choice in enumerate(choices)}
+        codes = [np.nan if is_empty(cell) else places[gene.from_cell(cell)] for cell in cells]
+        return [Feature(name, name, np.array(codes, dtype=float), whole=True, categories=tuple(map(str, choices)))]
     return []

@@ -22,6 +22,8 @@ FEW_VALUES = 12
 """Whole numbers of a range up to this have their dots side by side."""
 LINES = 400
 """Most lines of parallel coordinates: the best and some of the others; more would only smear."""
+SMALLEST, LARGEST = 5e-324, 1.7e308
+"""An axis must end before infinity, and a logarithmic one before zero."""
 INACTIVE_PLACE = -0.12
 """Where parallel coordinates put inactive values, below the axis from 0 to 1."""
 BEHIND_TEXT = {"boxstyle": "round,pad=0.1", "facecolor": style.HALO, "edgecolor": "none", "alpha": 0.75}
@@ -135,8 +137,8 @@ def _label_axis(axes: Axes, feature: Feature, which: Literal["x", "y"]) -> None:
         axis.set_major_locator(MaxNLocator(7, integer=True))
         limits = (low - 0.5, high + 0.5)
     elif feature.log:
-        room = (high / low) ** 0.06
-        limits = (low / room, high * room)
+        room = np.exp(0.06 * (np.log(high) - np.log(low)))  # high / low may be infinite
+        limits = (max(low / room, SMALLEST), high * room if high < LARGEST / room else LARGEST)
     else:
         axis.set_major_locator(MaxNLocator(4, integer=feature.whole))
         limits = (low - 0.06 * (high - low), high + 0.06 * (high - low))
@@ -177,9 +179,10 @@ def _coordinate_ticks(feature: Feature) -> list[tuple[float, str]]:
         return ticks + [((place + 0.5) / count, style.shortened(name, 10)) for place, name in enumerate(names)]
     low, high = feature.limits
     ticks += [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
-    middle = float(np.sqrt(low * high)) if feature.log else (low + high) / 2
+    middle = float(np.sqrt(low) * np.sqrt(high)) if feature.log else low / 2 + high / 2
     middle = float(round(middle)) if feature.whole else middle
-    height = float(np.log(middle / low) / np.log(high / low)) if feature.log else (middle - low) / (high - low)
+    ends = (np.log(low), np.log(middle), np.log(high)) if feature.log else (low, middle, high)
+    height = float((ends[1] - ends[0]) / (ends[2] - ends[0]))
     text = f"{middle:g}" if feature.whole else f"{middle:.2g}"
     return [*ticks, (height, text)] if 0.1 < height < 0.9 else ticks
 

@@ -11,6 +11,7 @@ from evo.individual import GeneValue, Genome
 from evo.models import MODELS
 from evo.record.run import Run
 from evo.space.settings import TrainingSettings
+from evo.space.typed import typed
 
 MODEL_OPTIONS = ("hidden_layers", "channels", "activation", "dropout", "batch_norm_kind")
 """The genes of models that `evo train` has an option for; the others go through `--gene`."""
@@ -45,10 +46,10 @@ def _option(name: str, value: GeneValue, own: bool) -> list[str]:
     """Return the words that give a value; `own`: with an option of that name."""
     if name == "batch_norm":
         return ["--batch-norm" if value else "--no-batch-norm"]
-    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     if own:
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         return [f"--{name.replace('_', '-')}", text]
-    return ["--gene", f"{name}={text.lower() if isinstance(value, bool) else text}"]
+    return ["--gene", f"{name}={typed(value)}"]
 
 
 def _data(run: Run) -> list[str]:

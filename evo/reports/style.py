@@ -149,7 +149,7 @@ def plain_log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    decades = math.log10(high / low)
+    decades = math.log10(high) - math.log10(low)
     steps = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.5 else (1,)
     axis.set_major_locator(MaxNLocator(4) if decades < 0.8 else LogLocator(subs=steps, numticks=4))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
@@ -157,7 +157,9 @@ def plain_log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def short_number(value: float) -> str:
-    """Return a number for a tick: 0.01, 300, 1e-4."""
+    """Return a number for a tick: 0.01, 300, 1e-4; nothing for one behind the largest float."""
+    if math.isinf(value):
+        return ""
     return f"{value:g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else scientific(value)
 
 

@@ -207,7 +207,7 @@ def _summary(data: SearchData) -> list[Block]:
     run = data.run
     complete = int((data.evaluations["status"] == "complete").sum())
     facts = facts_of(data) | {"trainings": f"{complete} of {len(run.individuals) * run.settings.seeds} complete"}
-    networks = pd.DataFrame([_network_row(run, number) for number in range(len(run.individuals))])
+    networks = pd.DataFrame([_network_row(run, number) for number in range(len(run.individuals))], dtype=object)
     return [
         table_of(networks, "Networks"),
         Text("Mean over n seeds; low and high are its 95 % interval, std their sample standard deviation."),

@@ -52,7 +52,7 @@ def load_space(space: str | Path | SearchSpace) -> SearchSpace:
             f"Shipped: {', '.join(shipped)}."
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows begins a file with a byte order mark
     except (UnicodeDecodeError, OSError) as error:
         raise ConfigurationError(f"{path}: cannot be read as a text file: {error}") from None
     return space_from_text(text, name=path.stem, where=str(path))
@@ -74,8 +74,17 @@ def space_from_text(text: str, *, name: str, where: str | None = None) -> Search
     return space_from_dict(values, name=name, where=where)
 
 
-def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None = None) -> SearchSpace:
-    """Return the space that the values of a space file describe; see `space_from_text`."""
+def space_from_dict(
+    values: Mapping[str, Any], *, name: str, where: str | None = None, recorded: bool = False
+) -> SearchSpace:
+    """Return the space that the values of a space file describe; see `space_from_text`.
+
+    Args:
+        values: The file's content.
+        name: The space's name.
+        where: The file's path for messages.
+        recorded: Whether a run has kept it, perhaps of an older version, which accepted more.
+    """
     where = where or f"search space {name}"
     problems = [
         f"{key}: unknown key.{did_you_mean(key, TOP_LEVEL_KEYS)}" for key in values if key not in TOP_LEVEL_KEYS
@@ -88,7 +97,7 @@ def space_from_dict(values: Mapping[str, Any], *, name: str, where: str | None =
         if not isinstance(values.get(key), str | None):
             problems.append(f"{key}: must be a text, got {values[key]!r}")
     training, wrong = read_section(TrainingSettings, values.get("training", {}), "training")
-    search, others = read_section(SearchDefaults, values.get("search", {}), "search")
+    search, others = read_section(SearchDefaults, values.get("search", {}), "search", recorded=recorded)
     problems += [*wrong, *others]
     initial = values.get("initial", [])
     if not isinstance(initial, list) or not all(isinstance(entry, Mapping) for entry in initial):

@@ -17,8 +17,30 @@ from pydantic_core import to_jsonable_python
 from evo.errors import ConfigurationError, listed
 from evo.individual import STEPS, GeneValue, Genome, genome_from_json
 from evo.space.genes import Gene, Integer
+from evo.space.genes.values import as_python, is_empty, ordered
 from evo.space.problems import Absent, SpaceError, is_reference, space_problems
 from evo.space.settings import SearchDefaults, TrainingSettings, read_section
+
+
+def configurations(initial: Any) -> list[Genome]:
+    """Return known configurations as users give them as genomes: lists are tuples, NumPy's values are Python's.
+
+    Raises:
+        ConfigurationError: They are no list of mappings, or a set, which has no order.
+    """
+    try:
+        entries = ordered(initial)
+    except ValueError as error:
+        raise ConfigurationError(f"initial: {error}") from None
+    for number, values in enumerate(entries):
+        if not isinstance(values, Mapping):
+            raise ConfigurationError(f"initial[{number}]: must be gene values by name, got {values!r}")
+    return [genome_from_json(as_python(dict(values))) for values in entries]
+
+
+def renamed(gene: str) -> str:
+    """Return the name of a gene's column in a table that has another column of the gene's own name."""
+    return f"{gene} (gene)"
 
 
 class SearchSpace:
@@ -53,6 +75,8 @@ class SearchSpace:
         self.search, others = read_section(SearchDefaults, search or {}, "search")
         if wrong or others:
             raise ConfigurationError(listed([*wrong, *others], "search space: wrong settings"))
+        if not isinstance(genes, Mapping):  # pairs in a set would have no order
+            raise ConfigurationError(f"genes: must be a mapping of genes by name, got {genes!r}")
         self.genes: dict[str, Gene] = dict(genes)
         if strange := [str(name) for name, gene in self.genes.items() if not isinstance(gene, Gene)]:
             raise ConfigurationError(
@@ -61,7 +85,7 @@ class SearchSpace:
         steps = self.genes.get(STEPS)
         if model is not None and isinstance(steps, Integer) and steps.step is None:
             self.genes[STEPS] = replace(steps, step=self.training.evaluate_every)
-        self.initial: tuple[Genome, ...] = tuple(genome_from_json(values) for values in initial)
+        self.initial: tuple[Genome, ...] = tuple(configurations(initial))
         self._check()
         self.order = tuple(sorted(self.genes, key=self._depths().__getitem__))  # conditions first
         self._in_order = self.order == tuple(self.genes)
@@ -200,9 +224,34 @@ class SearchSpace:
         layers = {name: self.genes[name].to_text(value) for name, value in genome.items() if isinstance(value, tuple)}
         return {**genome, **layers}
 
-    def decode(self, cells: Mapping[str, str]) -> Genome:
-        """Read a genome from its CSV cells."""
-        return {name: gene.from_text(cells[name]) for name, gene in self.genes.items() if cells.get(name)}
+    def decode(self, cells: Mapping[str, Any]) -> Genome:
+        """Read a genome from a row of a table: of `run.table`, of its CSV file, or of what pandas reads from that.
+
+        pandas turns some cells into others, such as 0 into 0.0, a text "1" into 1, and a text "None" into an empty
+        cell; a gene takes it for the only choice that it may have been. Empty are None, "" and pandas's NaN and NA.
+
+        Args:
+            cells: By gene, or by "gene (gene)" as in `evo compare`; other columns are ignored. A gene without a column
+                is left out.
+
+        Raises:
+            ConfigurationError: A cell stands for no value of its gene, or for more than one, or is empty although the
+                gene is active; every such gene is named.
+        """
+        row = dict(cells)
+        genome: Genome = {}
+        problems = []
+        for name in self.order:  # conditions first
+            gene, column = self.genes[name], next((key for key in (renamed(name), name) if key in row), None)
+            if column is None or (is_empty(row[column]) and not gene.is_active(genome)):
+                continue
+            try:
+                genome[name] = gene.from_cell(row[column])
+            except ValueError as error:
+                problems.append(f"{name}: {'the cell is empty: ' * is_empty(row[column])}{error}")
+        if problems:
+            raise ConfigurationError(listed(problems, f"a row that does not fit the search space {self.name}"))
+        return {name: genome[name] for name in self.genes if name in genome}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as the values of a space file; `evo.space.file.space_from_dict` reads it back."""

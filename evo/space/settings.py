@@ -84,7 +84,7 @@ def _checked_objectives(objectives: dict[str, str], info: ValidationInfo) -> dic
     strategy = info.data.get("strategy")
     if strategy not in (None, "pareto"):
         raise ValueError(f'only the strategy "pareto" takes them, and strategy is "{strategy}"; remove one of them')
-    check_objectives(objectives)
+    check_objectives(objectives, recorded=info.context == RECORDED)
     return objectives
 
 
@@ -112,16 +112,24 @@ class SearchDefaults(BaseModel):
     objectives: Annotated[dict[str, str], AfterValidator(_checked_objectives)] | None = None
 
 
-def read_section(section: type[Section], values: Any, path: str) -> tuple[Section, list[str]]:
+RECORDED = "recorded"
+"""The validation context of settings that a run has kept: they may be what evo has accepted at that time."""
+
+
+def read_section(
+    section: type[Section], values: Any, path: str, *, recorded: bool = False
+) -> tuple[Section, list[str]]:
     """Return a section of a space file, and what is wrong with it; a section with mistakes is replaced by its defaults.
 
     Args:
         section: `TrainingSettings` or `SearchDefaults`.
         values: A mapping, or a section that has been read already.
         path: The section's name, for messages.
+        recorded: Whether a run has kept it, perhaps of an older version.
     """
     try:
-        return section.model_validate(dict(values) if isinstance(values, Mapping) else values), []
+        given = dict(values) if isinstance(values, Mapping) else values
+        return section.model_validate(given, context=RECORDED if recorded else None), []
     except ValidationError as error:
         return section(), reworded(error, path, list(section.model_fields))
 
@@ -158,13 +166,19 @@ FITNESS = "fitness"
 SIGNS = {"maximise": 1.0, "minimise": -1.0}
 
 
-def check_objectives(objectives: Mapping[str, str]) -> None:
+def check_objectives(objectives: Mapping[str, str], *, recorded: bool = False) -> None:
     """Check the objectives of a search.
 
+    Args:
+        objectives: "maximise" or "minimise" by name.
+        recorded: Whether a run has kept them: older versions let fitness be minimised.
+
     Raises:
-        ConfigurationError: Fewer than two, or something that no evaluation measures.
+        ConfigurationError: Fewer than two, something that no evaluation measures, or fitness minimised.
     """
     known = (FITNESS, *MEASURES)
+    if not isinstance(objectives, Mapping):
+        raise ConfigurationError(f'objectives: must be "maximise" or "minimise" by name, got {objectives!r}')
     for name, direction in objectives.items():
         if name not in known:
             raise ConfigurationError(
@@ -175,4 +189,10 @@ def check_objectives(objectives: Mapping[str, str]) -> None:
     if FITNESS not in objectives or len(objectives) < 2:
         raise ConfigurationError(
             f"objectives: must be fitness and at least one of {', '.join(MEASURES)}, got {', '.join(objectives)}"
+        )
+    if objectives[FITNESS] != "maximise" and not recorded:
+        raise ConfigurationError(
+            f'objectives.{FITNESS}: must be "maximise", got "{objectives[FITNESS]}": a higher fitness is better '
+            "everywhere, also for the best of a run, its finalists and its report. To minimise a value, let the "
+            "objective return its negative"
         )

@@ -7,6 +7,7 @@ from typing import Any
 from evo.errors import ConfigurationError
 from evo.names import DEFAULT_STRATEGY, check_name
 from evo.space import SearchSpace
+from evo.space.settings import check_objectives
 from evo.strategies.ageing import Ageing
 from evo.strategies.base import Draft, Member, Strategy
 from evo.strategies.cma import CovarianceMatrixAdaptation
@@ -54,6 +55,13 @@ def make_strategy(name: str, space: SearchSpace, **settings: Any) -> Strategy:
     Raises:
         ConfigurationError: The name is unknown, or the strategy refuses the settings.
     """
+    if settings.get("objectives") is not None:
+        check_objectives(settings["objectives"])
+    return strategy_of(name, space, **settings)
+
+
+def strategy_of(name: str, space: SearchSpace, **settings: Any) -> Strategy:
+    """Return a strategy as `make_strategy` does, also with the settings that an older run has kept."""
     strategy = STRATEGIES[check_name("strategy", name, strategy_names())]
     given = {option: settings.pop(option, None) for option in OWN_OPTIONS}
     own = {option: value for option, value in given.items() if value is not None and value is not False}
@@ -63,4 +71,5 @@ def make_strategy(name: str, space: SearchSpace, **settings: Any) -> Strategy:
     return strategy(space, **settings, **own)
 
 
-__all__ = ["DEFAULT_STRATEGY", "OWN_OPTIONS", "Draft", "Member", "Strategy", "make_strategy", "strategy_names"]
+__all__ = ["DEFAULT_STRATEGY", "OWN_OPTIONS", "Draft", "Member", "Strategy"]
+__all__ += ["make_strategy", "strategy_names", "strategy_of"]

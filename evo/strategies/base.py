@@ -23,6 +23,7 @@ from evo.errors import ConfigurationError, RunError, listed
 from evo.individual import MEASURES, Evaluation, GeneValue, Genome, Individual, Status, genome_key, ranking
 from evo.numbers import whole_number
 from evo.space import SearchSpace
+from evo.space.search_space import configurations
 from evo.strategies.variation import make_toolbox
 
 WORST_FITNESS = -sys.float_info.max
@@ -133,7 +134,7 @@ class Strategy(ABC):
             generations = self.default_generations
             budget = self.default_budget if generations is None else None
         self.budget, self.generations = budget, generations
-        self.initial = list(space.initial if initial is None else initial)
+        self.initial = list(space.initial) if initial is None else configurations(initial)
         self._check_settings()
         self.toolbox = make_toolbox(space)
         self.proposals: list[Individual] = []

@@ -40,7 +40,7 @@ class Pareto(SteadyState):
 
     def __init__(self, *args: Any, objectives: Mapping[str, str] | None = None, **settings: Any):
         self.objectives = dict(objectives or DEFAULT_OBJECTIVES)
-        check_objectives(self.objectives)
+        check_objectives(self.objectives, recorded=True)  # those of an older run, too
         weights = tuple(SIGNS[direction] for direction in self.objectives.values())
         self._fitness: type[base.Fitness] = type("ParetoFitness", (base.Fitness,), {"weights": weights})
         super().__init__(*args, **settings)

@@ -108,8 +108,16 @@ def edit_layers(
 ) -> tuple[int, ...]:
     """Return `layers` after one edit: "resize", "insert", "duplicate", "split" or "delete" of one layer.
 
-    A split layer becomes two of half its width; an inserted one is as wide as a draw between its neighbours.
+    A split layer becomes two of half its width. An inserted one is as wide as a draw between its neighbours; as the
+    first or the last one it has only one, and its width is near that.
     """
+    if edit == "insert":
+        place = rng.randrange(len(layers) + 1)
+        if 0 < place < len(layers):
+            width = mate_numbers(gene.widths, layers[place - 1], layers[place], rng)
+        else:
+            width = mutate_gene(gene.widths, layers[0 if place == 0 else -1], rng, strength)
+        return (*layers[:place], int(width), *layers[place:])
     place = rng.randrange(len(layers))
     before, width, after = layers[:place], layers[place], layers[place + 1 :]
     if edit == "resize":
@@ -119,9 +127,6 @@ def edit_layers(
     if edit == "split":
         half = gene.widths.snap(width / 2)
         return (*before, half, half, *after)
-    if edit == "insert":
-        neighbour = after[0] if after else width
-        return (*before, width, int(mate_numbers(gene.widths, width, neighbour, rng)), *after)
     return before + after
 
 

@@ -11,12 +11,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from evo.errors import PortableError
 from evo.files import replacing
 
 CHECKSUM = "checksum"
 
 
-class DamagedFileError(Exception):
+class DamagedFileError(PortableError):
     """A file of tensors is missing, or not as it was written."""
 
 

@@ -21,7 +21,7 @@ def test_a_sample_is_a_choice_and_survives_its_text(gene: Categorical, seed: int
     value = gene.sample(random.Random(seed))
     assert gene.contains(value)
     assert gene.repair(value) == value
-    read = gene.from_text(gene.to_text(value))
+    read = gene.from_cell(gene.to_text(value))
     assert (read, type(read)) == (value, type(value))
 
 
@@ -57,7 +57,7 @@ def test_a_boolean_is_true_or_false_and_nothing_like_it(value: object) -> None:
 
 @pytest.mark.parametrize("value", [True, False])
 def test_a_boolean_survives_its_text(value: bool) -> None:
-    assert Boolean().from_text(Boolean().to_text(value)) is value
+    assert Boolean().from_cell(Boolean().to_text(value)) is value
     assert Boolean().repair(value) is value
 
 

@@ -23,7 +23,7 @@ def test_a_sample_is_legal_and_survives_its_text(gene: Layers, seed: int) -> Non
     assert gene.contains(value)
     assert gene.shortest <= len(value) <= gene.longest
     assert gene.repair(value) == value
-    assert gene.from_text(gene.to_text(value)) == value
+    assert gene.from_cell(gene.to_text(value)) == value
 
 
 @given(layer_lists(), SEEDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from evo.errors import ConfigurationError
 from evo.space.genes import Float, Integer, Number
+from evo.strategies.variation import mate_gene, mutate_gene
 from tests.spaces import integers, numbers
 
 SEEDS = st.integers(0, 2**32)
@@ -22,7 +24,7 @@ def test_a_sample_is_legal_and_survives_its_text(gene: Number, seed: int) -> Non
     value = gene.sample(random.Random(seed))
     assert gene.contains(value)
     assert gene.low <= value <= gene.high + 1e-9 * abs(gene.high)
-    assert gene.from_text(gene.to_text(value)) == value
+    assert gene.from_cell(gene.to_text(value)) == value
 
 
 @given(numbers(), st.floats(-50, 50))
@@ -159,6 +161,54 @@ def test_a_gene_of_one_number_always_gives_it(gene: Number) -> None:
 def test_impossible_bounds_are_refused(kind: type[Number], values: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         kind(**values)
+
+
+EXTREMES: list[Number] = [
+    *(Float(-8e307, 8e307), Float(0.0, 1.7e308), Float(0.0, 5e-324), Float(1.0, 1 + 2**-52), Float(1e-320, 2e-320)),
+    *(Float(5e-324, 1.7976931348623157e308, log=True), Float(1e308, 1.7976931348623157e308, log=True)),
+    *(Float(5e-324, 1.0, log=True, step=0.1), Float(1e-320, 2e-320, step=1e-323), Float(0.0, 1.0, step=1e-300)),
+    *(Float(0.0, 1.0, step=1e307), Float(1e308, 1.7e308, step=1e307), Float(1e308, 1.7e308, step=1e307, log=True)),
+    *(
+        Integer(-(2**53), 2**53),
+        Integer(1, 2**53, log=True),
+        Integer(2**53, 2**53),
+        Integer(-(2**53), 2**53, step=2**53),
+    ),
+]
+
+
+@pytest.mark.parametrize("gene", EXTREMES, ids=repr)
+def test_at_extreme_bounds_every_draw_is_legal_and_they_spread(gene: Number) -> None:
+    rng = random.Random(0)
+    values = [gene.sample(rng) for _ in range(200)]
+    assert all(map(gene.contains, values))
+    assert len(set(values)) == 1 if gene.points == 1 else len(set(values)) > 1
+    units = [gene.scale.to_unit(value) for value in values]
+    assert all(0 <= unit <= 1 for unit in units)
+    assert gene.points == 1 or max(units) - min(units) > 0.4
+    assert all(gene.contains(gene.from_unit(unit)) for unit in (-50.3, 0.0, 0.5, 1.0, 1.0 + 1e-16, 2.0))
+    assert gene.repair(10**400) == gene.snap(gene.high)
+    assert gene.repair(-(10**400)) == gene.snap(gene.low)
+    assert gene.contains(mutate_gene(gene, values[0], rng, 0.15))
+    assert gene.contains(mate_gene(gene, values[0], values[1], rng))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"low": -1e308, "high": 1e308},
+        {"low": -1.7e308, "high": 1.7e308, "step": 1e300},
+        {"low": 0.0, "high": 1.0, "step": 1e-320},
+        {"low": 0.0, "high": 1e308, "step": 1e-2},
+        {"low": 1.0, "high": 1e308, "step": 0.1, "log": True},
+        {"low": 0.0, "high": 1.7e308, "step": 1.6e308},
+    ],
+)
+def test_spans_and_steps_that_no_float_holds_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"Float: high - low, and how many steps that is, must be below 1\.8e308"
+    ):
+        Float(**values)
 
 
 def test_descriptions_name_bounds_steps_and_scale() -> None:

@@ -15,6 +15,7 @@ import evo
 from evo.individual import Evaluation, Individual
 from evo.record.run import Run
 from evo.reports.features import features_of
+from evo.reports.gene_figures import genes_figure, genes_over_time_figure, parallel_figure
 from evo.reports.importance import FEWEST, importance_of
 from evo.reports.lineage import changes_table, lineage_of, operators_table
 from evo.reports.progress_figures import cost_figure, generations_figure
@@ -293,3 +294,25 @@ def test_a_front_holds_what_no_other_is_better_than_everywhere() -> None:
     ]
     assert list(not_dominated(values)) == expected
     assert 0 < sum(expected) < 60
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # of matplotlib's ticks behind the largest float
+def test_genes_of_the_widest_bounds_can_be_drawn() -> None:
+    space = evo.SearchSpace(
+        {
+            "wide": evo.Float(5e-324, 1.7e308, log=True),
+            "linear": evo.Float(-8e307, 8e307),
+            "tiny": evo.Float(0.0, 5e-324),
+            "huge": evo.Integer(-(2**53), 2**53),
+            "large": evo.Categorical([2**63, 2**64]),
+            "mixed": evo.Categorical([0, 0.5, 1]),
+        }
+    )
+    run = evo.search(space, lambda config: math.log10(config["wide"]), budget=30, population=10)
+    data = SearchData("extreme", run)
+    for draw in (genes_figure, genes_over_time_figure, parallel_figure):
+        figure = draw(data)
+        for axes in figure.axes:
+            assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
+        figure.canvas.draw()
+    assert [feature.categories for feature in data.features[-2:]] == [(str(2**63), str(2**64)), ("0", "0.5", "1")]

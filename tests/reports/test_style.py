@@ -36,7 +36,7 @@ def figures_under(folder: Path, settings: str) -> dict[str, bytes]:
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
-        env=environment() | {"MATPLOTLIBRC": str(folder / "matplotlibrc")},
+        env=environment() | {"MATPLOTLIBRC": str(folder / "matplotlibrc"), "MPLBACKEND": "no such backend"},
         check=False,
     )
     assert finished.returncode == 0, finished.stderr

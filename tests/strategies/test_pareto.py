@@ -122,6 +122,12 @@ def test_failures_are_never_in_the_population() -> None:
         ({"fitness": "max", "seconds": "minimise"}, 'objectives.fitness: must be "maximise" or "minimise", got "max"'),
         ({"fitness": "maximise"}, "must be fitness and at least one of parameters, .*, got fitness"),
         ({"parameters": "minimise", "loss": "minimise"}, "must be fitness and at least one of"),
+        ({}, "must be fitness and at least one of"),
+        (
+            {"fitness": "minimise", "seconds": "minimise"},
+            r'objectives\.fitness: must be "maximise".* return its negative',
+        ),
+        ([("fitness", "maximise"), ("seconds", "minimise")], 'objectives: must be "maximise" or "minimise" by name'),
     ],
 )
 def test_objectives_that_cannot_be_are_refused(objectives: dict[str, str], message: str) -> None:
@@ -140,11 +146,15 @@ def test_objectives_that_cannot_be_are_refused(objectives: dict[str, str], messa
         ),
         ('objectives = { fitness = "maximise" }', "search.objectives: must be fitness and at least one of"),
         (
+            'objectives = { fitness = "minimise", seconds = "minimise" }',
+            'search.objectives.fitness: must be "maximise", got "minimise"',
+        ),
+        (
             'strategy = "ga"\nobjectives = { fitness = "maximise", loss = "minimise" }',
             'search.objectives: only the strategy "pareto" takes them, and strategy is "ga"',
         ),
     ],
-    ids=["not measured", "only one", "another strategy"],
+    ids=["not measured", "only one", "minimised fitness", "another strategy"],
 )
 def test_objectives_of_a_space_file_are_checked_with_the_file(tmp_path: Path, search: str, message: str) -> None:
     file = tmp_path / "space.toml"
@@ -169,6 +179,22 @@ def test_a_strategy_that_has_no_use_for_the_spaces_objectives_says_so(strategy: 
 def test_objectives_of_another_strategy_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"--objectives: strategy surrogate has no such setting; .*: pareto"):
         evo.search(SPACE, lambda config: 0.0, objectives={"fitness": "maximise", "seconds": "minimise"})
+
+
+def test_an_older_run_that_minimised_fitness_is_read_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minimised = {"fitness": "minimise", "seconds": "minimise"}
+    with monkeypatch.context() as older:
+        for place in ("evo.space.settings", "evo.api", "evo.strategies"):
+            older.setattr(f"{place}.check_objectives", lambda objectives, recorded=False: None)
+        space = evo.SearchSpace(SPACE.genes, search={"objectives": minimised})
+        evo.search(space, lambda config: config["skill"], strategy="pareto", budget=4, output=tmp_path / "run")
+    read = evo.load(tmp_path / "run")
+    assert read.settings.objectives == read.space.search.objectives == minimised
+    assert len(evo.resume(tmp_path / "run", lambda config: config["skill"], budget=6).table) == 6
+    with pytest.raises(ConfigurationError, match='must be "maximise"'):
+        evo.SearchSpace(SPACE.genes, search={"objectives": minimised})
 
 
 def test_what_the_training_does_not_report_is_said_with_what_it_does() -> None:

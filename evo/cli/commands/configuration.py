@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evo.cli.commands.shell import execution_of
 from evo.errors import ConfigurationError
-from evo.individual import GeneValue, Genome
+from evo.individual import Genome
 from evo.loop.listed import space_of, train_configurations
 from evo.names import OPTIMISERS, PREPROCESSING, TRAINING_MODES, check_name
 from evo.record.run import Run
+from evo.space.typed import read_typed
 
 EVALUATE_EVERY = 100
 GENES = (
@@ -77,7 +77,7 @@ def configuration_of(
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigurationError(f'--gene: must be NAME=VALUE, got "{text}"')
-        given[name] = _value(value)
+        given[name] = read_typed(value)
     fixed = {name: value for name, value in settings.items() if value is not None}
     known = {"optimiser": OPTIMISERS, "preprocess": PREPROCESSING, "training_mode": TRAINING_MODES}
     for name in filter(fixed.__contains__, known):
@@ -92,15 +92,3 @@ def _layers(name: str, text: str) -> tuple[int, ...]:
     except ValueError:
         option = name.replace("_", "-")
         raise ConfigurationError(f'--{option}: must be whole numbers such as 1000,500, got "{text}"') from None
-
-
-def _value(text: str) -> GeneValue:
-    """Return the number, truth value or layer list that a text writes, or the text."""
-    if text in ("true", "false"):
-        return text == "true"
-    for read in (int, float):
-        with contextlib.suppress(ValueError):
-            return read(text)
-    with contextlib.suppress(ConfigurationError):
-        return _layers("", text)
-    return text

@@ -14,6 +14,9 @@ from evo.cli.commands.shell import execution_of, guarded, watched
 from evo.names import DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING, TRAINING_MODES
 
 of_network = functools.partial(typer.Option, rich_help_panel="The network")
+Gene = Annotated[
+    list[str] | None, of_network(help='NAME=VALUE: what else the model reads; repeatable. NAME="1" gives a text.')
+]
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each on its own seed.")]
 Fitness = Annotated[
     str, typer.Option(help=f"{one_of(*FITNESS_PARTS)}; test: use all training images, measure on the test set.")
@@ -39,7 +42,7 @@ def train(
     dropout: Annotated[float | None, of_network(help="Rate (mlp, cnn).")] = None,
     batch_norm: Annotated[bool | None, of_network("--batch-norm/--no-batch-norm", help="(mlp, cnn)")] = None,
     batch_norm_kind: Annotated[str | None, of_network(help="torch, automatic or manual (mlp).")] = None,
-    gene: Annotated[list[str] | None, of_network(help="NAME=VALUE: what else the model reads; repeatable.")] = None,
+    gene: Gene = None,
     learning_rate: Annotated[float | None, of_training()] = None,
     batch_size: Annotated[int | None, of_training()] = None,
     steps: Annotated[int | None, of_training(help="Optimiser steps.")] = None,

@@ -145,7 +145,7 @@ def _address(where: str | Path) -> str:
     path = Path(text).expanduser()
     if path.is_file():
         try:
-            return str(json.loads(path.read_text(encoding="utf-8"))["address"])
+            return str(json.loads(path.read_text(encoding="utf-8-sig"))["address"])
         except (OSError, ValueError, KeyError, TypeError):
             raise ConfigurationError(f"--dask {text}: is a file, but was not written by a Dask scheduler") from None
     host, _, port = text.rpartition(":")

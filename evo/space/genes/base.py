@@ -6,7 +6,7 @@ import functools
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,17 +15,20 @@ from pydantic import ConfigDict, Field, PlainValidator, ValidationError
 
 from evo.errors import ConfigurationError
 from evo.individual import GeneValue
+from evo.space.genes.values import as_python, ordered
 from evo.space.settings import reworded
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(given: Any) -> Any:
+    value = as_python(given)
     if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise ValueError(f"must be a text, a finite number, true or false, got {value!r}")
+    raise ValueError(f"must be a text, a finite number, true or false, got {given!r}")
 
 
 def _scalars(value: Any) -> Any:
-    return [_scalar(entry) for entry in value] if isinstance(value, list) else _scalar(value)
+    several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    return [_scalar(entry) for entry in ordered(value)] if several else _scalar(value)
 
 
 Scalar: TypeAlias = Annotated[bool | int | float | str, PlainValidator(_scalar)]
@@ -45,23 +48,23 @@ class GeneError(ConfigurationError):
     """A gene with impossible arguments; `problems` names every mistake with the key path of the gene."""
 
     def __init__(self, kind: str, error: ValidationError, fields: Sequence[str]):
-        self.error, self.fields = error, fields
+        self._mistakes = reworded(error, "", fields)
         super().__init__("\n".join(self.problems(kind)))
 
     def problems(self, path: str) -> list[str]:
         """Return one text per mistake; each begins with its key path below `path`."""
-        return reworded(self.error, path, self.fields)
+        return [path + mistake for mistake in self._mistakes]
 
 
 def worded(kind: type[Kind]) -> type[Kind]:
-    """Decorate a kind of gene, a pydantic dataclass, to raise `GeneError` for wrong arguments."""
+    """Decorate a kind of gene, a pydantic dataclass: it takes NumPy's values, and raises `GeneError` for wrong ones."""
     original = kind.__init__
     names = list(kind.__dataclass_fields__)  # type: ignore[attr-defined]  # every kind is a dataclass
 
     @functools.wraps(original)
     def __init__(self: Kind, *arguments: Any, **named: Any) -> None:  # noqa: N807
         try:
-            original(self, *arguments, **named)
+            original(self, *map(as_python, arguments), **as_python(named))
         except ValidationError as error:
             raise GeneError(kind.__name__, error, names) from None
 
@@ -121,12 +124,16 @@ class Gene(ABC):
         """Return the domain in words for tables and messages."""
 
     def to_text(self, value: Any) -> str:
-        """Return the text of `value` in a CSV cell; `from_text` is the inverse."""
+        """Return the text of `value` in a CSV cell; `from_cell` is the inverse."""
         return str(value)
 
     @abstractmethod
-    def from_text(self, text: str) -> GeneValue:
-        """Read a value from a CSV cell."""
+    def from_cell(self, cell: Any) -> GeneValue:
+        """Return the value that a table's cell stands for: of `run.table`, of its CSV file, or as pandas reads that.
+
+        Raises:
+            ValueError: It stands for no value of this kind, or for more than one.
+        """
 
     def is_active(self, genome: Mapping[str, GeneValue]) -> bool:
         """Return whether the gene's condition holds in `genome`; without a condition, a gene is always active."""

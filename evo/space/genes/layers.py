@@ -9,14 +9,17 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from evo.space.genes.base import STRICT, Condition, Distances, Gene, Positive, Rows, worded
 from evo.space.genes.numbers import Integer
+from evo.space.genes.values import as_python, cell_number, ordered, whole
 
 LARGEST_LOG = 700
 """exp(700) is a float, exp(710) is not."""
+DEEPEST = 10**6
+"""Most layers: a list of many more would fill the memory before anything is trained."""
 
 
 def _check_range(bounds: tuple[int, int]) -> tuple[int, int]:
@@ -31,9 +34,14 @@ def _check_choices(choices: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...
     return choices
 
 
-Range: TypeAlias = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_check_range)]
-Choice: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
-Choices: TypeAlias = Annotated[tuple[Choice, ...], Field(min_length=1, strict=False), AfterValidator(_check_choices)]
+Ordered = BeforeValidator(ordered)
+Depth: TypeAlias = Annotated[int, Field(ge=1, le=DEEPEST)]
+Depths: TypeAlias = Annotated[tuple[Depth, Depth], Field(strict=False), Ordered, AfterValidator(_check_range)]
+Range: TypeAlias = Annotated[tuple[Positive, Positive], Field(strict=False), Ordered, AfterValidator(_check_range)]
+Choice: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False), Ordered]
+Choices: TypeAlias = Annotated[
+    tuple[Choice, ...], Field(min_length=1, strict=False), Ordered, AfterValidator(_check_choices)
+]
 
 
 @worded
@@ -50,7 +58,7 @@ class Layers(Gene):
         when: Active only where these other genes have these values.
     """
 
-    depth: Range | None = None
+    depth: Depths | None = None
     width: Range | None = None
     log: bool = False
     step: Positive | None = None
@@ -138,5 +146,14 @@ class Layers(Gene):
     def to_text(self, value: Any) -> str:
         return ",".join(map(str, value))
 
-    def from_text(self, text: str) -> tuple[int, ...]:
-        return tuple(int(width) for width in text.split(","))
+    def from_cell(self, cell: Any) -> tuple[int, ...]:
+        value = as_python(cell)
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+        try:
+            layers = tuple(whole(cell_number(part)) for part in parts)
+        except ValueError:
+            raise ValueError(f"expected layer widths such as 64,32, got {value!r}") from None
+        # A spreadsheet may have made one number of several widths.
+        if not layers or (isinstance(value, int | float) and not self.contains(layers)):
+            raise ValueError(f"expected {self.describe()}, got {value!r}")
+        return layers

@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic.dataclasses import dataclass
 
 from evo.space.genes.base import EXACT, STRICT, Condition, Distances, Gene, Positive, Rows, worded
+from evo.space.genes.values import cell_number, whole
 
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Whole: TypeAlias = Annotated[int, Field(ge=-EXACT, le=EXACT)]
@@ -47,7 +48,8 @@ class Scale:
         self.cells = math.floor((high - low) / step + 1e-9) if step else 0
         self.high = low + self.cells * step if step else high
         margin = step / 2 if step else 0.0
-        lower = max(self.low - margin, self.low / 2) if log else self.low - margin
+        # Half of the smallest float is zero.
+        lower = max(self.low - margin, self.low / 2) or self.low if log else self.low - margin
         upper = self.high + margin
         self.start, self.end = (math.log(lower), math.log(upper)) if log else (lower, upper)
 
@@ -62,12 +64,13 @@ class Scale:
         unit = abs(unit) % 2.0
         unit = 2.0 - unit if unit > 1.0 else unit
         place = self.start + unit * (self.end - self.start)
-        return self.snap(math.exp(place) if self.log else place)
+        return self.snap(_exp(place) if self.log else place)
 
     def snap(self, value: float) -> float:
         """Return the legal number nearest to `value`."""
         if not self.step:
             return min(max(value, self.low), self.high)
+        value = min(max(value, self.low), self.high)  # the difference to a number far outside may be infinite
         cell = min(max(round((value - self.low) / self.step), 0), self.cells)
         exact = self.low + cell * self.step
         # Twelve digits turn 0.1 + 2 * 0.1 into 0.3. Bounds with more digits stay as they are.
@@ -78,6 +81,14 @@ class Scale:
         if not self.low <= value <= self.high:
             return False
         return not self.step or abs(self.snap(value) - value) <= 1e-9 * max(1.0, abs(value))
+
+
+def _exp(place: float) -> float:
+    """Return the exponential function; infinity where rounding has put it just above the largest float."""
+    try:
+        return math.exp(place)
+    except OverflowError:
+        return math.inf
 
 
 class Number(Gene):
@@ -105,7 +116,7 @@ class Number(Gene):
         return self.from_unit(rng.random())
 
     def repair(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
             raise ValueError(f"expected a finite number, got {value!r}")
         return self.snap(value)
 
@@ -146,6 +157,17 @@ class Float(Number):
     when: Condition | None = None
     type: Literal["float"] = "float"
 
+    @model_validator(mode="after")
+    def _check_span(self) -> Float:
+        try:
+            finite = math.isfinite(self.scale.end - self.scale.start)
+        except OverflowError:  # so many steps that no float counts them
+            finite = False
+        if not finite:
+            bounds = f"low={self.low}, high={self.high}" + (f", step={self.step}" if self.step else "")
+            raise ValueError(f"high - low, and how many steps that is, must be below 1.8e308, got {bounds}")
+        return self
+
     def from_unit(self, unit: float) -> float:
         return float(self.scale.from_unit(unit))
 
@@ -155,8 +177,8 @@ class Float(Number):
     def contains(self, value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and self.scale.holds(value)
 
-    def from_text(self, text: str) -> float:
-        return float(text)
+    def from_cell(self, cell: Any) -> float:
+        return float(cell_number(cell))
 
 
 @worded
@@ -191,5 +213,5 @@ class Integer(Number):
             return False
         return self.low <= value <= self.high and (value - self.low) % (self.step or 1) == 0
 
-    def from_text(self, text: str) -> int:
-        return int(text)
+    def from_cell(self, cell: Any) -> int:
+        return whole(cell_number(cell))
