@@ -48,8 +48,16 @@ class Connection:
 
 
 def name_of_cluster(where: Where) -> str:
-    """Return what a run records about where it was evaluated."""
-    return str(where) if isinstance(where, str | Path) else str(getattr(where.scheduler, "address", "a client"))
+    """Return what a run records about where it was evaluated.
+
+    Raises:
+        ConfigurationError: It is neither an address nor a file nor a client.
+    """
+    if isinstance(where, str | Path):
+        return str(where)
+    if not hasattr(where, "scheduler"):
+        raise ConfigurationError(f"dask: must be an address, a scheduler file or a distributed.Client, got {where!r}")
+    return str(getattr(where.scheduler, "address", "a client"))
 
 
 def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Sequence[str] = ()) -> Connection:
@@ -80,7 +88,7 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
         _warn_if_open(where, name_of_cluster(where), warn)
         return Connection(where, name_of_cluster(where), lambda: None)
     if not isinstance(where, str | Path):
-        raise ConfigurationError(f"dask: must be an address, a scheduler file or a distributed.Client, got {where!r}")
+        raise ConfigurationError(f"dask: must be a distributed.Client, got {where!r}")
     _be_silent()
     if str(where) == LOCAL:
         return _local(workers, gpus)
