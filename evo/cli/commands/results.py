@@ -98,7 +98,7 @@ def compare(
     """
     from evo.cli.comparison import print_comparison
     from evo.cli.terminal import error_console, output_console
-    from evo.files import write_text
+    from evo.files import output
     from evo.reports.comparison import compare_runs, csv_text, json_text, markdown_text
 
     files = {"--csv": (csv, csv_text), "--json": (json, json_text), "--markdown": (markdown, markdown_text)}
@@ -113,7 +113,8 @@ def compare(
         if path == STDOUT:
             typer.echo(text, nl=False)
         else:
-            write_text(path, text)
+            with output(path) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="")
             typer.echo(f"wrote {path}", err=True)
 
 
