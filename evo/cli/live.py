@@ -23,6 +23,7 @@ from evo.cli import progress as texts
 from evo.cli.progress import Progress, duration, seconds_text, stage_of, title_of
 from evo.individual import Evaluation
 from evo.loop.search_loop import Stage
+from evo.plain_text import made_plain
 from evo.record.run import Run
 from evo.record.settings import LISTED
 
@@ -277,7 +278,7 @@ class TerminalObserver:
 
     def warn(self, message: str) -> None:
         """Write a line above the live table, even in quiet mode."""
-        self._console.print(message, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
+        self._console.print(made_plain(message), highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
     def _frame(self) -> RenderableType:
         """Return what the live display shows now."""

@@ -204,11 +204,20 @@ def replay(
     where = execution_of(locals())
     from evo.cli.live import TerminalObserver
     from evo.cli.replay import print_replay
+    from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
     from evo.loop.replay import replay_individual
+    from evo.loop.search_loop import Stop
 
     observer = TerminalObserver(error_console(), quiet=quiet)
-    replayed = replay_individual(run, individual, where, replicate=replicate, seeds=seeds, save=save, observer=observer)
+    try:
+        with StopOnSignals():
+            replayed = replay_individual(
+                run, individual, where, replicate=replicate, seeds=seeds, save=save, observer=observer
+            )
+    except Stop as stop:
+        typer.echo(f"stopped: {stop}.", err=True)
+        raise typer.Exit(stop.exit_code) from None
     print_replay(replayed, output_console())
     if replayed.saved is not None and replayed.model is not None:
         from evo.training.saved_model import loading_code
