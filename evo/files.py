@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import secrets
 import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evo.errors import RunError, StorageError
+from evo.errors import ConfigurationError, RunError, StorageError
 
 STATES_BYTES = 2**30
 """The most disk space that the states of a run's finished trainings may take together."""
@@ -20,6 +24,9 @@ PARTIAL = ".partial"
 """The end of the names of files that are still being written."""
 ABANDONED_SECONDS = 24 * 3600.0
 """The age at which a temporary folder must have been left by a killed process."""
+
+_OPEN_FILES = re.compile(r"/dev|/dev/fd|/proc/(self|\d+)(/task/\d+)?/fd")
+"""Folders whose entries are open files of a process."""
 
 failpoint: Callable[[str, Path], None] = lambda call, path: None  # noqa: E731  # tests replace it
 """Called with the name of every call that changes the disk, just before it: `tests/faults` lets it fail here."""
@@ -65,6 +72,85 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def with_home(path: Path) -> Path:
+    """Return a path with the user's home folder in place of `~`.
+
+    Raises:
+        ConfigurationError: The system knows no such folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{path}: the home folder is not known here; give a path without ~, "
+            "or set HOME (for the cache alone, EVO_CACHE_DIR)"
+        ) from None
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a regular file; a pipe in its place would be read for ever.
+
+    Raises:
+        OSError: It cannot be read, or is something else.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: is not a file")
+    return path.read_bytes()
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether a path leads to something that takes bytes but cannot be replaced.
+
+    That is a device (/dev/null), a pipe, or an open file of a process (/dev/stdout, /dev/fd/3).
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+        return True
+    while stat.S_ISREG(mode):
+        if _OPEN_FILES.fullmatch(os.path.realpath(path.parent)):
+            return True
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return False
+
+
+@contextlib.contextmanager
+def output(path: Path) -> Iterator[Path]:
+    """Give a temporary file for what a person wants at `path`: it takes its place, or is written into a stream.
+
+    Args:
+        path: A file, or what `is_stream` says.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    if not is_stream(path):
+        with replacing(path) as temporary:
+            yield temporary
+        return
+    with tempfile.TemporaryDirectory(prefix="evo-output-") as folder:
+        temporary = Path(folder) / "content"
+        yield temporary
+        with _changing("write", path):
+            _write_into(path, temporary)
+
+
+def _write_into(stream: Path, content: Path) -> None:
+    try:
+        descriptor = os.open(stream, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK)  # do not wait for a pipe's reader
+    except OSError as error:
+        if error.errno == errno.ENXIO and stream.is_fifo():
+            raise StorageError(f"{stream}: nobody reads from this pipe; start its reader first") from None
+        raise
+    os.set_blocking(descriptor, True)
+    with open(descriptor, "wb") as target, content.open("rb") as source:
+        shutil.copyfileobj(source, target)
 
 
 def own_folder(folder: Path) -> Path:

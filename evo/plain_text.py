@@ -11,6 +11,7 @@ _CONTROL = re.compile(
     "\u202a-\u202e\u2066-\u2069"  # they change the direction of the text after them
     "\ud800-\udfff\ufffe\uffff]"  # surrogates and non-characters, which files cannot hold
 )
+_NOT_IN_A_NAME = re.compile(f"{_CONTROL.pattern}|[\t\n\r\u2028\u2029]")
 _SUSPICIOUS = re.compile(
     rb"\\[bf]|\\u(00[01789]|20[26]|[dD][89a-fA-F]|[fF][fF][fF])|\x7f|\xc2[\x80-\x9f]|\xe2\x80|\xe2\x81|\xef\xbf|\xed"
 )
@@ -42,6 +43,11 @@ def inert(text: str) -> str:
 def without_apostrophe(text: str) -> str:
     """Return a cell of such a file without the apostrophe that `inert` has put in front."""
     return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA_BEGINS) else text
+
+
+def escaped(text: str) -> str:
+    r"""Return a name as one plain line: control characters and bytes that are not UTF-8 become escapes, as "\x1b"."""
+    return _NOT_IN_A_NAME.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def read_json(content: bytes) -> Any:

@@ -10,6 +10,8 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
 
 def usable_cores() -> int:
@@ -49,6 +51,25 @@ def deaf_to_interrupts() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def die_with_parent() -> None:
+    """Let this spawned process end as soon as its parent has ended, even by SIGKILL and in the middle of its work."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def end(process: BaseProcess) -> None:
+    """End a process at once, in the middle of its work."""
+    if process.is_alive():
+        process.kill()
+    process.join()
 
 
 def refuse_in_worker(hint: str) -> None:

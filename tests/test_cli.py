@@ -150,6 +150,10 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "existing output": (["search", "digits", "-o", "finished"], ["output finished: exists", "resume", "--overwrite"]),
     "output of others": (["search", "digits", "-o", "data", "--overwrite"], ["output data", "not a run's"]),
     "output is a file": (["search", "digits", "-o", "empty.toml"], ["output empty.toml: is a file"]),
+    "output is a device": (
+        ["search", "digits", "-o", "/dev/null", "--overwrite"],
+        ["output /dev/null: is a file or"],
+    ),
     "resume of no run": (["resume", "no run"], ["no run: is not a run folder", "journal.jsonl"]),
     "resume of nothing": (["resume", "nowhere"], ["nowhere: no such run folder"]),
     "resume of an objective": (["resume", "finished"], ["objective", "evo.resume("]),

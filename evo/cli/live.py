@@ -24,6 +24,7 @@ from evo.cli.progress import Progress, duration, seconds_text, stage_of, title_o
 from evo.individual import Evaluation
 from evo.loop.search_loop import Stage
 from evo.numbers import number_text
+from evo.plain_text import made_plain
 from evo.record.run import Run
 from evo.record.settings import LISTED
 
@@ -281,7 +282,7 @@ class TerminalObserver:
 
     def warn(self, message: str) -> None:
         """Write a line above the live table, even in quiet mode."""
-        self._console.print(message, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
+        self._console.print(made_plain(message), highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
     def _frame(self) -> RenderableType:
         """Return what the live display shows now."""

@@ -16,10 +16,15 @@ STOPS = {
 """Why a run ends, and the exit code of its command."""
 
 
+class _StopNow(KeyboardInterrupt):
+    """A signal that ends the work in the middle of anything: no `Exception`, so nothing takes it for a failure."""
+
+
 class StopOnSignals:
     """While active, the first signal makes `check` raise `Stop`; a second Ctrl-C ends everything at once.
 
-    Before the first `check` there is nothing to save, and Ctrl-C acts as usual.
+    Before the first `check` there is nothing to save: Ctrl-C acts as usual, and another signal ends everything at once,
+    too, with `Stop` for whoever is outside.
     """
 
     def __init__(self) -> None:
@@ -32,9 +37,11 @@ class StopOnSignals:
             self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if isinstance(error, _StopNow):
+            raise Stop(*STOPS[error.args[0]]) from None
 
     def check(self) -> None:
         """Raise `Stop` if a signal was received."""
@@ -48,4 +55,4 @@ class StopOnSignals:
             raise KeyboardInterrupt
         first, self._received = self._received is None, received
         if first and not self._checked:
-            raise Stop(*STOPS[received])
+            raise _StopNow(received)

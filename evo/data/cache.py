@@ -19,7 +19,8 @@ import numpy.typing as npt
 import platformdirs
 
 from evo.errors import ConfigurationError
-from evo.files import move_folder, place_folder, remove_abandoned, temporary_folder
+from evo.files import move_folder, place_folder, read_file, remove_abandoned, temporary_folder, with_home
+from evo.plain_text import escaped, is_plain
 
 Part: TypeAlias = Literal["train", "test"]
 Content: TypeAlias = Literal["images", "labels"]
@@ -30,7 +31,7 @@ CONTENTS: tuple[Content, ...] = ("images", "labels")
 RECORD_NAME = "dataset.json"
 
 # Written to dataset.json; another number there means "decode again". Raise it whenever decoding changes.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,18 @@ class PreparedDataset:
 
 
 def cache_root() -> Path:
-    """Return the user's cache folder: `$EVO_CACHE_DIR`, or the operating system's place for evo's caches."""
+    """Return the user's cache folder: `$EVO_CACHE_DIR`, or the operating system's place for evo's caches.
+
+    Raises:
+        ConfigurationError: There is no home folder that it could be in.
+    """
     chosen = os.environ.get("EVO_CACHE_DIR")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("evo", appauthor=False))
+    if not chosen:
+        try:
+            chosen = platformdirs.user_cache_dir("evo", appauthor=False)
+        except RuntimeError:  # where the system knows no home folder; older versions leave ~ in their answer
+            chosen = "~/.cache/evo"
+    return with_home(Path(chosen)).absolute()
 
 
 def create_arrays(directory: Path, source: Source) -> None:
@@ -139,6 +149,8 @@ def create_arrays(directory: Path, source: Source) -> None:
 def open_array(directory: Path, part: Part, content: Content, mode: Literal["r", "r+"] = "r") -> npt.NDArray[Any]:
     """Map one of an entry's arrays into memory; `mode="r+"` is for decoding only."""
     path = directory / f"{part}_{content}.npy"
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: is not a file")  # opening a pipe would wait for ever
     array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
     return array
 
@@ -159,24 +171,23 @@ def open_or_decode(source: Source, notify: Notify) -> PreparedDataset:
     parent = cache_root() / "datasets"
     key = hashlib.sha256(source.identity.encode("utf-8", "surrogateescape")).hexdigest()[:24]
     directory = parent / f"{source.name}-{key}"
-    checksum, reason = _check(directory, source)
-    if checksum is None:
-        if reason:
-            notify(f"{directory}: {reason}; decoding again")
-        started = time.monotonic()
-        try:
-            remove_abandoned(directory)
-            with temporary_folder(directory) as building:
-                built = _build(building, source, notify)
-                # Another process may have finished meanwhile, and its workers may be opening its entry: keep that.
-                checksum = _check(directory, source)[0] or _publish(building, directory, source, built)
-        except OSError as error:
+    for path in (source.origin, str(directory)):
+        if not is_plain(path):
             raise ConfigurationError(
-                f"cannot write the decoded dataset below {parent}: {error}\n"
-                "free some space there, or set EVO_CACHE_DIR to a folder that can be written"
-            ) from error
-        count, seconds = sum(source.counts.values()), time.monotonic() - started
-        notify(f"Decoded {count:,} images in {seconds:.1f} s; cached in {directory}")
+                f"{escaped(path)}: the path holds bytes that are not UTF-8, or control characters, and a run could "
+                "not record it; rename the folder"
+            )
+    try:
+        checksum, reason = _check(directory, source)
+        if checksum is None:
+            if reason:
+                notify(f"{directory}: {reason}; decoding again")
+            checksum = _decode(directory, source, notify)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write the decoded dataset below {parent}, or read it there: {error}\n"
+            "free some space there, or set EVO_CACHE_DIR to a folder that can be read and written"
+        ) from error
     return PreparedDataset(
         name=source.name,
         directory=directory,
@@ -211,6 +222,19 @@ def _reserve(path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot reserve
                 raise
+
+
+def _decode(directory: Path, source: Source, notify: Notify) -> str:
+    """Decode a source into its entry, and return the checksum of what is there then."""
+    started = time.monotonic()
+    remove_abandoned(directory)
+    with temporary_folder(directory) as building:
+        built = _build(building, source, notify)
+        # Another process may have finished meanwhile, and its workers may be opening its entry: keep that.
+        checksum = _check(directory, source)[0] or _publish(building, directory, source, built)
+    count, seconds = sum(source.counts.values()), time.monotonic() - started
+    notify(f"Decoded {count:,} images in {seconds:.1f} s; cached in {directory}")
+    return checksum
 
 
 def _build(building: Path, source: Source, notify: Notify) -> str:
@@ -276,7 +300,7 @@ def _check(directory: Path, source: Source) -> tuple[str | None, str]:
 
 def _read_record(directory: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads((directory / RECORD_NAME).read_text(encoding="utf-8"))
+        record = json.loads(read_file(directory / RECORD_NAME))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None

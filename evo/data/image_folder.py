@@ -1,37 +1,53 @@
-"""Image folders: `train/<class>/<image>` and `test/<class>/<image>`, decoded by Pillow on every core."""
+"""Image folders: `train/<class>/<image>` and `test/<class>/<image>`, listed and checked; Pillow decodes them."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import itertools
-import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+import stat
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from typing import TypeVar
 
 from evo.data.cache import PARTS, Notify, Part, Source, open_array
-from evo.errors import ConfigurationError
-from evo.processes import deaf_to_interrupts, usable_cores, without_main
+from evo.data.decoding import ListedImage, batches_of, decode_batches, useful_processes
+from evo.errors import ConfigurationError, listed
+from evo.files import with_home
+from evo.plain_text import escaped
 
 # The extensions that torchvision's ImageFolder reads, with the names of their formats.
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".ppm": "PPM", ".bmp": "BMP"}
 FORMATS |= {".pgm": "PGM", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WebP"}
 
-# Starting the processes takes about as long as decoding this many small images.
-PARALLEL_FROM = 2000
-IMAGES_PER_TASK = 500
+MOST_NAMED = 20
+"""How many files an error names."""
+DARK = 0.25
+"""16-bit images without a brighter value than this share of the range have 14 bits or fewer: a scale of their own."""
+
+LEADS_NOWHERE = "it is a link that leads nowhere"
 
 Fact = TypeVar("Fact", str, tuple[str, int, int])
 
 LAYOUT = "expected train/<class>/<image> and test/<class>/<image>"
+
+
+@dataclass
+class _Found:
+    """What class folders hold.
+
+    Attributes:
+        images: Of each part, in their order.
+        problems: Why files that are called images cannot be read, by their paths.
+        passed_over: How many entries have no image's name, by what they are.
+    """
+
+    images: dict[Part, list[ListedImage]] = field(default_factory=lambda: {part: [] for part in PARTS})
+    problems: dict[str, str] = field(default_factory=dict)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 def image_folder_source(data_dir: Path, image_size: int) -> Source:
@@ -47,63 +63,38 @@ def image_folder_source(data_dir: Path, image_size: int) -> Source:
     Raises:
         ConfigurationError: A folder is missing, the classes of train and test differ, or a class is empty.
     """
-    root = data_dir.expanduser().resolve()
+    root = with_home(data_dir).resolve()
     classes = {part: _class_names(root, part) for part in PARTS}
     _check_same_classes(root, classes)
     names = classes["train"]
+    shown = _shown_names(root, names)
     fingerprint = hashlib.sha256()
-    images: dict[Part, list[tuple[str, int]]] = {part: [] for part in PARTS}
+    found = _Found()
     formats: set[str] = set()
+    empty: list[Path] = []
     for part, (label, name) in itertools.product(PARTS, enumerate(names)):
         folder = root / part / name
-        found = _list_images(folder)
-        if not found:
-            raise ConfigurationError(
-                f"class folder {folder} has no images; {LAYOUT} "
-                f"({', '.join(FORMATS)}), and no further folders below a class"
-            )
-        lines = [f"{part}/{name}/{file}\0{size}\0{modified}\n" for file, size, modified in found]
+        files = _list_images(folder, found)
+        if not files:
+            empty.append(folder)
+        lines = [f"{part}/{name}/{file}\0{size}\0{modified}\n" for file, size, modified in files]
         fingerprint.update("".join(lines).encode("utf-8", "surrogateescape"))
-        formats.update(FORMATS[_extension(file)] for file, _, _ in found)
-        images[part] += [(f"{folder}/{file}", label) for file, _, _ in found]
+        formats.update(FORMATS[_extension(file)] for file, _, _ in files)
+        found.images[part] += [ListedImage(f"{folder}/{file}", label, size) for file, size, _ in files]
+    counts = {part: len(images) for part, images in found.images.items()}
+    _refuse(root, found.problems, sum(counts.values()) + len(found.problems))
+    _check_none_empty(empty)
     return Source(
         name="imagefolder",
         identity=f"{root}\0{image_size}",
         fingerprint=fingerprint.hexdigest(),
-        classes=tuple(names),
+        classes=shown,
         image_shape=(3, image_size, image_size),
-        counts={part: len(images[part]) for part in PARTS},
+        counts=counts,
         variant=f"image folder, {' and '.join(sorted(formats))}",
         origin=str(root),
-        decode=functools.partial(_decode, images, image_size, root),
+        decode=functools.partial(_decode, found, image_size, root),
     )
-
-
-def decode_image(path: str, image_size: int) -> npt.NDArray[np.uint8]:
-    """Decode one image to RGB, and resize it if it has another size.
-
-    Args:
-        path: An image file.
-        image_size: Side of the result in pixels.
-
-    Returns:
-        Levels of shape `(3, image_size, image_size)`.
-
-    Raises:
-        ConfigurationError: Pillow cannot read the file.
-    """
-    try:
-        with Image.open(path) as image:
-            pixels = image.convert("RGB")
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more on damaged files
-        raise ConfigurationError(
-            f"cannot read image {path}: {error}\nreplace the file, or remove it from the data folder"
-        ) from error
-    if pixels.size != (image_size, image_size):
-        pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
-    return np.asarray(pixels, dtype=np.uint8).transpose(2, 0, 1)
 
 
 def _class_names(root: Path, part: Part) -> list[str]:
@@ -112,16 +103,41 @@ def _class_names(root: Path, part: Part) -> list[str]:
         raise ConfigurationError(f"data folder {root} does not exist or is not a folder; {LAYOUT}")
     if not folder.is_dir():
         raise ConfigurationError(f"data folder {root} has no {part}/ folder; {LAYOUT}")
-    names = _listed(folder, lambda entry: entry.name if entry.is_dir() else None)
+
+    def fact(entry: os.DirEntry[str]) -> str | None:
+        if not (mode := _mode(entry)):
+            raise ConfigurationError(f"class folder {escaped(entry.path)}: {LEADS_NOWHERE}; mend or remove it")
+        return entry.name if stat.S_ISDIR(mode) else None
+
+    names = _listed(folder, fact)
     if not names:
         raise ConfigurationError(f"{folder} has no class folders; {LAYOUT}")
     return names
 
 
+def _shown_names(root: Path, names: list[str]) -> tuple[str, ...]:
+    """Return the names of class folders as runs and terminals may hold them: bytes and control characters escaped."""
+    shown = tuple(escaped(name) for name in names)
+    if twice := sorted(name for name, count in Counter(shown).items() if count > 1):
+        raise ConfigurationError(f"data folder {root}: several classes are shown as {twice[0]}; rename one of them")
+    return shown
+
+
+def _check_none_empty(empty: list[Path]) -> None:
+    if not empty:
+        return
+    folders = ", ".join(escaped(str(folder)) for folder in empty[:MOST_NAMED])
+    more = f" and {len(empty) - MOST_NAMED:,} more" if len(empty) > MOST_NAMED else ""
+    noun, has = ("class folder", "has") if len(empty) == 1 else ("class folders", "have")
+    raise ConfigurationError(
+        f"{noun} {folders}{more} {has} no images; {LAYOUT} ({', '.join(FORMATS)}), and no further folders below a class"
+    )
+
+
 def _check_same_classes(root: Path, classes: dict[Part, list[str]]) -> None:
     train, test = set(classes["train"]), set(classes["test"])
     only = {"train": sorted(train - test), "test": sorted(test - train)}
-    lines = [f"only in {part}/: {', '.join(names)}" for part, names in only.items() if names]
+    lines = [f"only in {part}/: {', '.join(map(escaped, names))}" for part, names in only.items() if names]
     if lines:
         heading = f"data folder {root} has different classes in train/ and test/"
         raise ConfigurationError(
@@ -129,15 +145,30 @@ def _check_same_classes(root: Path, classes: dict[Part, list[str]]) -> None:
         )
 
 
-def _list_images(folder: Path) -> list[tuple[str, int, int]]:
+def _list_images(folder: Path, found: _Found) -> list[tuple[str, int, int]]:
     """Return name, size in bytes and modification time in nanoseconds of every image, sorted by name."""
 
     def fact(entry: os.DirEntry[str]) -> tuple[str, int, int] | None:
-        if _extension(entry.name) not in FORMATS or not entry.is_file():
-            return None
-        return entry.name, entry.stat().st_size, entry.stat().st_mtime_ns
+        extension, mode = _extension(entry.name), _mode(entry)
+        if stat.S_ISDIR(mode):
+            found.passed_over["folder"] += 1
+        elif extension not in FORMATS:
+            found.passed_over[escaped(extension) or "no extension"] += 1
+        elif not stat.S_ISREG(mode):  # opening a pipe would wait forever for one who writes to it
+            found.problems[entry.path] = "it is a device, pipe or socket, not a file" if mode else LEADS_NOWHERE
+        else:
+            return entry.name, entry.stat().st_size, entry.stat().st_mtime_ns
+        return None
 
     return _listed(folder, fact)
+
+
+def _mode(entry: os.DirEntry[str]) -> int:
+    """Return the type of what an entry is, or leads to; 0 where it leads nowhere."""
+    try:
+        return entry.stat().st_mode
+    except OSError:
+        return 0
 
 
 def _listed(folder: Path, fact: Callable[[os.DirEntry[str]], Fact | None]) -> list[Fact]:
@@ -147,7 +178,7 @@ def _listed(folder: Path, fact: Callable[[os.DirEntry[str]], Fact | None]) -> li
             # ".ipynb_checkpoints" is not a class, and "._0001.jpg" (macOS's attributes) is not an image.
             facts = [fact(entry) for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise ConfigurationError(f"cannot list {folder}: {error}") from error
+        raise ConfigurationError(f"cannot list {folder}: {error.strerror}") from error
     return sorted(found for found in facts if found is not None)
 
 
@@ -155,44 +186,32 @@ def _extension(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _decode(
-    images: dict[Part, list[tuple[str, int]]], image_size: int, root: Path, directory: Path, notify: Notify
-) -> None:
-    tasks: list[tuple[Path, Part, int, list[str], int]] = []
-    for part, listed in images.items():
-        open_array(directory, part, "labels", "r+")[:] = [label for _, label in listed]
-        for start in range(0, len(listed), IMAGES_PER_TASK):
-            paths = [path for path, _ in listed[start : start + IMAGES_PER_TASK]]
-            tasks.append((directory, part, start, paths, image_size))
-    count = sum(map(len, images.values()))
-    processes = min(usable_cores(), len(tasks)) if count > PARALLEL_FROM else 1
+def _decode(found: _Found, image_size: int, root: Path, directory: Path, notify: Notify) -> None:
+    for part, of_part in found.images.items():
+        open_array(directory, part, "labels", "r+")[:] = [image.label for image in of_part]
+    batches = batches_of(found.images, image_size, directory)
+    images = list(itertools.chain(*found.images.values()))
+    processes = useful_processes(images, len(batches))
     noun = "process" if processes == 1 else "processes"
-    notify(f"Decoding {count:,} images in {root} ({processes} {noun})")
-    if processes > 1:
-        try:
-            _decode_in_processes(tasks, processes)
-            return
-        except BrokenProcessPool:
-            notify("the decoding processes ended early; decoding in this process")
-    for task in tasks:
-        _decode_task(*task)
+    notify(f"Decoding {len(images):,} images in {root} ({processes} {noun})")
+    if found.passed_over:
+        kinds = ", ".join(f"{count:,} × {kind}" for kind, count in found.passed_over.most_common(MOST_NAMED))
+        notify(f"note: in the class folders, what is no image by its name is left out: {kinds}")
+    outcome = decode_batches(batches, processes)
+    _refuse(root, outcome.problems, len(images))
+    if outcome.brightest is not None and outcome.brightest < DARK:
+        raise ConfigurationError(
+            f"the 16-bit images in {root} are almost black: their brightest value is {outcome.brightest:.1%} of the "
+            f"largest possible, so of 256 levels few would be left\nscale their values to the whole range, 0 to 65535"
+        )
 
 
-def _decode_in_processes(tasks: Sequence[tuple[Any, ...]], processes: int) -> None:
-    # Spawned, not forked: the caller may have threads (torch's), and a fork would copy locks that they hold.
-    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        with without_main(), deaf_to_interrupts():
-            futures = [pool.submit(_decode_task, *task) for task in tasks]
-        for future in as_completed(futures):
-            future.result()
-    finally:
-        # After an unreadable image or Ctrl-C the rest is not worth decoding.
-        pool.shutdown(cancel_futures=True)
-
-
-def _decode_task(directory: Path, part: Part, start: int, paths: list[str], image_size: int) -> None:
-    """Decode some images directly into the array on disk: no pixels travel between processes."""
-    array = open_array(directory, part, "images", "r+")
-    for index, path in enumerate(paths, start):
-        array[index] = decode_image(path, image_size)
+def _refuse(root: Path, problems: dict[str, str], total: int) -> None:
+    """Raise if there are problems, naming as many as a person reads."""
+    if not problems:
+        return
+    lines = [f"{escaped(os.path.relpath(path, root))}: {reason}" for path, reason in sorted(problems.items())]
+    if len(lines) > MOST_NAMED:
+        lines[MOST_NAMED:] = [f"… and {len(lines) - MOST_NAMED:,} more"]
+    heading = f"cannot use {len(problems):,} of {total:,} images in {root}:"
+    raise ConfigurationError(f"{listed(lines, heading)}\nreplace these files, or remove them from the data folder")

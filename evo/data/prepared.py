@@ -11,6 +11,7 @@ from evo.data.cifar10 import cifar10_source
 from evo.data.digits import digits_source
 from evo.data.image_folder import LAYOUT, image_folder_source
 from evo.errors import ConfigurationError
+from evo.files import with_home
 from evo.names import DATASETS, check_name
 
 DEFAULT_IMAGE_SIZE = 32
@@ -51,17 +52,11 @@ def prepare_dataset(
         ConfigurationError: The name is unknown, the folder holds something else, a file is corrupt, or there is no
             network. The message says what to do.
     """
-    if name is None:
-        if data_dir is None:
-            raise ConfigurationError(f"no dataset given: name one of {', '.join(DATASETS)}, or a data folder")
-        name = detect_dataset(data_dir)
-    check_name("dataset", name, DATASETS)
-    if image_size < 1:
-        raise ConfigurationError(f"image_size must be at least 1 pixel, got {image_size}")
-    if image_size != DEFAULT_IMAGE_SIZE and name != "imagefolder":
-        raise ConfigurationError(f"image_size is for imagefolder; the images of {name} have a size of their own")
-    _check_folder(name, data_dir)
-    return open_or_decode(SOURCES[name](data_dir, image_size, download, notify), notify)
+    try:
+        source = _find(name, data_dir, image_size, download, notify)
+    except OSError as error:  # a folder that may not be read, a name that is too long
+        raise ConfigurationError(f"cannot look for data in {data_dir}: {error.strerror or error}") from error
+    return open_or_decode(source, notify)
 
 
 def detect_dataset(data_dir: Path) -> str:
@@ -72,11 +67,25 @@ def detect_dataset(data_dir: Path) -> str:
     """
     if (found := _layout(data_dir)) is not None:
         return found
-    if not data_dir.expanduser().is_dir():
+    if not with_home(data_dir).is_dir():
         raise ConfigurationError(f"data folder {data_dir} does not exist or is not a folder")
     raise ConfigurationError(
         f"data folder {data_dir} holds no dataset; {LAYOUT}, or {cifar10.FOLDER}/{_suggestion(data_dir)}"
     )
+
+
+def _find(name: str | None, data_dir: Path | None, image_size: int, download: bool, notify: Notify) -> Source:
+    if name is None:
+        if data_dir is None:
+            raise ConfigurationError(f"no dataset given: name one of {', '.join(DATASETS)}, or a data folder")
+        name = detect_dataset(data_dir)
+    check_name("dataset", name, DATASETS)
+    if image_size < 1:
+        raise ConfigurationError(f"image_size must be at least 1 pixel, got {image_size}")
+    if image_size != DEFAULT_IMAGE_SIZE and name != "imagefolder":
+        raise ConfigurationError(f"image_size is for imagefolder; the images of {name} have a size of their own")
+    _check_folder(name, data_dir)
+    return SOURCES[name](data_dir, image_size, download, notify)
 
 
 def _holds(name: str, folder: Path) -> bool:
@@ -86,7 +95,7 @@ def _holds(name: str, folder: Path) -> bool:
 
 
 def _layout(folder: Path) -> str | None:
-    return next((name for name in ("cifar10", "imagefolder") if _holds(name, folder.expanduser())), None)
+    return next((name for name in ("cifar10", "imagefolder") if _holds(name, with_home(folder))), None)
 
 
 def _check_folder(name: str, folder: Path | None) -> None:
@@ -100,7 +109,7 @@ def _check_folder(name: str, folder: Path | None) -> None:
         return
     if name == "digits":
         raise ConfigurationError(f"digits are embedded and take no data folder, got {folder}")
-    if _holds(name, folder.expanduser()):
+    if _holds(name, with_home(folder)):
         return
     if (found := _layout(folder)) is not None:
         held = f"CIFAR-10 ({cifar10.FOLDER})" if found == "cifar10" else "an image folder (train/, test/)"
@@ -113,7 +122,7 @@ def _check_folder(name: str, folder: Path | None) -> None:
 
 def _suggestion(folder: Path) -> str:
     """Return '; did you mean --data-dir …?' for a dataset one level below or above `folder`, or ''."""
-    folder = folder.expanduser().resolve()
+    folder = with_home(folder).resolve()
     try:
         candidates = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError:

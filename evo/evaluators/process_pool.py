@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import threading
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, S
 from evo.evaluators.base import Setup, StopRequest, reason_of
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
 from evo.individual import Evaluation
-from evo.processes import deaf_to_interrupts, refuse_in_worker, without_main
+from evo.processes import deaf_to_interrupts, die_with_parent, end, refuse_in_worker, without_main
 
 ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
@@ -195,14 +194,12 @@ def _exit_code(process: multiprocessing.process.BaseProcess, seconds: float) -> 
 
 def _end(worker: _Process) -> None:
     worker.connection.close()
-    if worker.process.is_alive():
-        worker.process.kill()
-    worker.process.join()
+    end(worker.process)
 
 
 def _work(connection: Connection, setup: Setup) -> None:
     """Run in the worker: build the evaluation function, then evaluate batches until the parent closes the pipe."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     stop = StopRequest()
     signal.signal(signal.SIGTERM, lambda *_: _on_terminate(stop))
     try:
@@ -230,11 +227,3 @@ def _on_terminate(stop: StopRequest) -> None:
     stop.asked = True
     if not stop.busy:
         os._exit(0)
-
-
-def _die_with_parent() -> None:
-    """End this process as soon as its parent has ended, even in the middle of a training."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from evo.data.cache import cache_root
 from evo.data.splits import validation_count
-from evo.files import write_json
+from evo.files import read_file, write_json
 from evo.models import MODELS
 from evo.processes import usable_cores
 from evo.record.settings import Settings
@@ -191,7 +191,7 @@ def keep_speed(settings: Settings, model: CostModel) -> None:
 
 def _calibrations() -> dict[str, Any]:
     try:
-        entries = json.loads(_calibration_file().read_text(encoding="utf-8"))
+        entries = json.loads(read_file(_calibration_file()))
     except (OSError, ValueError, RecursionError):
         return {}
     return entries if isinstance(entries, dict) else {}

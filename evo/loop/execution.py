@@ -11,6 +11,7 @@ from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
 from evo.evaluators.dask.connection import Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
+from evo.files import with_home
 from evo.loop.search_loop import Observer, StopCheck
 from evo.names import AUTO
 from evo.numbers import positive_number, whole_number
@@ -101,7 +102,7 @@ def setup_of_search(
     _checked_names(execution)  # before the data are read
     given = execution.dataset is not None or execution.data_dir is not None
     name = execution.dataset if given else space.dataset
-    folder = Path(execution.data_dir).expanduser() if execution.data_dir is not None else None
+    folder = with_home(Path(execution.data_dir)) if execution.data_dir is not None else None
     if name is None and folder is None:
         raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
     observer.notify(f"reading the data{f' in {folder}' if folder else ''}")
@@ -124,7 +125,7 @@ def setup_of_run(run: Run, execution: Execution, objective: Objective | None, ob
         return ObjectiveSetup(objective)
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
-    folder = Path(folder).expanduser() if folder else None
+    folder = with_home(Path(folder)) if folder else None
     prepared = prepare_dataset(
         recorded.get("name"),
         folder,

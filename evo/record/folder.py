@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from evo.errors import ConfigurationError, RunError, StorageError, did_you_mean
-from evo.files import STATES_BYTES, move_folder, remove_file, remove_partial, sync, temporary_folder
+from evo.files import STATES_BYTES, is_stream, move_folder, remove_file, remove_partial, sync, temporary_folder
 from evo.record.commands import resume_command
 from evo.record.journal import locked
 
@@ -59,8 +59,10 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         ConfigurationError: It exists and may not be overwritten, or holds something that is not a run.
     """
-    if path.is_file():
-        raise ConfigurationError(f"output {path}: is a file; give the name of a folder that does not exist yet")
+    if path.exists() and not path.is_dir():
+        raise ConfigurationError(
+            f"output {path}: is a file or a device; give the name of a folder that does not exist yet"
+        )
     if os.path.ismount(path):
         raise ConfigurationError(f"output {path}: is where a file system is mounted; give the name of a folder in it")
     if not path.exists() or not any(path.iterdir()):
@@ -151,21 +153,27 @@ def prune_states(folder: Path) -> None:
 
 
 def check_output_file(path: Path, option: str, *, overwrite: bool) -> None:
-    """Check that a file can be written.
+    """Check that `evo.files.output` can write a file.
 
     Args:
-        path: The file.
+        path: The file; a device or pipe is written to, and never replaced.
         option: The option that named it, as "--csv".
         overwrite: Whether a file that is there may be replaced.
 
     Raises:
-        ConfigurationError: It exists and may not be replaced (a run's own files never may), is a folder, or its folder
-            is not there or not writable.
+        ConfigurationError: It exists and may not be replaced (a run's own files never may), is a folder or a socket, or
+            its folder is not there or not writable.
     """
+    if is_stream(path):
+        if not os.access(path, os.W_OK):
+            raise ConfigurationError(f"{option} {path}: cannot be written to")
+        return
     if path.is_dir():
         raise ConfigurationError(f"{option} {path}: is a folder; give the name of a file in it")
     if path.exists() and is_run(path.parent) and path.name in OWN_FILES:
         raise ConfigurationError(f"{option} {path}: is one of the run's own files; choose another name")
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"{option} {path}: is neither a file nor a pipe; give the name of a file")
     if path.exists() and not overwrite:
         raise ConfigurationError(f"{option} {path}: exists; choose another name, or give --overwrite")
     if not path.parent.is_dir():

@@ -12,6 +12,7 @@ from torch import nn
 
 from evo.data.tensors import Preprocessing
 from evo.errors import ConfigurationError
+from evo.files import output
 from evo.individual import genome_from_json
 from evo.models import MODELS, ModelBuilder, builder_of
 from evo.training.model_state import restore_tensors
@@ -67,7 +68,8 @@ def save_model(
     if preprocessing.scale is not None:
         tensors[SCALE] = preprocessing.scale
     text = json.dumps({"format": FORMAT, **facts}, allow_nan=False, ensure_ascii=False)
-    write_tensors(path, tensors, {FACTS: text})
+    with output(path) as temporary:
+        write_tensors(temporary, tensors, {FACTS: text}, durable=False)
 
 
 def load_model(path: str | Path, build: ModelBuilder | None = None) -> tuple[SavedModel, dict[str, Any]]:

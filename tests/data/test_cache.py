@@ -4,7 +4,8 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from evo.data import PreparedDataset, cache_root, prepare_dataset
 from evo.data import cache as cache_module
 from evo.data.cache import Notify, Source, create_arrays, open_array, open_or_decode
 from evo.errors import ConfigurationError
+
+NOBODY = 65534
 
 
 class Counted:
@@ -188,6 +191,39 @@ def test_a_cache_below_a_file_is_an_error_with_a_remedy(monkeypatch: pytest.Monk
         open_or_decode(Counted().source(), ignore)
 
 
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Let file permissions count, which root does not heed."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o555])
+def test_a_cache_that_may_not_be_read_or_written_is_an_error_with_a_remedy(mode: int, tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's folders are private
+        folder.chmod(0o755)
+    (tmp_path / "cache").mkdir(mode=mode)
+    with without_rights(), pytest.raises(ConfigurationError, match=r"Permission denied(.|\n)*set EVO_CACHE_DIR"):
+        open_or_decode(Counted().source(), ignore)
+    (tmp_path / "cache").chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "train_images.npy"])
+def test_a_pipe_in_the_place_of_a_file_is_never_opened(name: str) -> None:
+    counted = Counted()
+    entry = open_or_decode(counted.source(), ignore)
+    (entry.directory / name).unlink()
+    os.mkfifo(entry.directory / name)
+    assert open_or_decode(counted.source(), ignore) == entry
+    assert counted.decodings == 2
+
+
 def test_folders_of_killed_processes_are_removed_after_a_day() -> None:
     counted = Counted()
     entry = open_or_decode(counted.source(), ignore)
@@ -242,3 +278,33 @@ def test_the_cache_folder_defaults_to_the_users(monkeypatch: pytest.MonkeyPatch,
     assert cache_root() == tmp_path / "cache"
     monkeypatch.delenv("EVO_CACHE_DIR")
     assert "evo" in cache_root().parts
+
+
+@pytest.mark.parametrize("chosen", [None, "~nobody-has-this-name/cache", "~/cache"])
+def test_without_a_home_folder_the_cache_asks_for_a_place(
+    chosen: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_home(path: str) -> str:
+        return path  # what the standard library does for a user without HOME and without an entry in the user database
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", no_home)
+    if chosen is None:
+        monkeypatch.delenv("EVO_CACHE_DIR")
+    else:
+        monkeypatch.setenv("EVO_CACHE_DIR", chosen)
+    with pytest.raises(ConfigurationError, match=r"home folder is not known here.*EVO_CACHE_DIR"):
+        prepare_dataset("digits")
+    with pytest.raises(ConfigurationError, match="home folder is not known here"):
+        prepare_dataset("imagefolder", Path("~/images"))
+    assert names_in(tmp_path) == []
+
+
+def test_a_relative_cache_folder_stays_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVO_CACHE_DIR", "here")
+    dataset = open_or_decode(Counted().source(), ignore)
+    monkeypatch.chdir("/")
+    assert len(dataset.arrays("train")[0]) == 3

@@ -1,15 +1,18 @@
 """An image folder decodes to what Pillow reads, once, and again when its files change."""
 
+import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from evo.data import image_folder, prepare_dataset
+from evo.data import decoding, image_folder, prepare_dataset
 from evo.data.image_folder import image_folder_source
 from evo.errors import ConfigurationError
 
@@ -17,7 +20,10 @@ Tree = Callable[..., Path]
 
 
 def pillow(path: Path, size: int = 32) -> np.ndarray:
-    image = Image.open(path).convert("RGB")
+    image = Image.open(path)
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)
@@ -64,11 +70,15 @@ def test_the_variant_names_the_formats(make_tree: Tree) -> None:
     assert prepare_dataset("imagefolder", tree).variant == "image folder, JPEG and PNG"
 
 
+def decode_in_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "PARALLEL_FROM", 0)
+    monkeypatch.setattr(decoding, "BATCH_IMAGES", 3)
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
+
+
 def test_many_processes_decode_what_one_does(make_tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = prepare_dataset("imagefolder", make_tree("alone", count=8))
-    monkeypatch.setattr(image_folder, "PARALLEL_FROM", 0)
-    monkeypatch.setattr(image_folder, "IMAGES_PER_TASK", 3)
-    monkeypatch.setattr(image_folder, "usable_cores", lambda: 2)
+    decode_in_two_processes(monkeypatch)
     lines: list[str] = []
     together = prepare_dataset("imagefolder", make_tree("together", count=8), notify=lines.append)
     assert "2 processes" in lines[0]
@@ -79,9 +89,7 @@ def test_many_processes_decode_what_one_does(make_tree: Tree, monkeypatch: pytes
 def test_an_unreadable_image_found_by_a_process_is_named(
     make_tree: Tree, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    monkeypatch.setattr(image_folder, "PARALLEL_FROM", 0)
-    monkeypatch.setattr(image_folder, "IMAGES_PER_TASK", 3)
-    monkeypatch.setattr(image_folder, "usable_cores", lambda: 2)
+    decode_in_two_processes(monkeypatch)
     tree = make_tree()
     (tree / "test" / "dog" / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(ConfigurationError, match=r"dog/bad\.jpg"):
@@ -89,16 +97,38 @@ def test_an_unreadable_image_found_by_a_process_is_named(
     assert list((cache / "datasets").iterdir()) == []
 
 
-def test_processes_that_cannot_start_are_done_without(make_tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(tasks: object, processes: int) -> None:
-        raise image_folder.BrokenProcessPool
+def test_what_a_killed_process_leaves_is_decoded_here(make_tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = decoding._start
 
-    monkeypatch.setattr(image_folder, "PARALLEL_FROM", 0)
-    monkeypatch.setattr(image_folder, "IMAGES_PER_TASK", 3)
-    monkeypatch.setattr(image_folder, "usable_cores", lambda: 2)
-    monkeypatch.setattr(image_folder, "_decode_in_processes", broken)
-    tree = make_tree()
+    def start_and_kill(number: int) -> tuple[Connection, BaseProcess]:
+        connection, process = start(number)
+        if number == 1:
+            process.kill()
+        return connection, process
+
+    decode_in_two_processes(monkeypatch)
+    monkeypatch.setattr(decoding, "_start", start_and_kill)
+    tree = make_tree(count=8)
     assert np.array_equal(prepare_dataset("imagefolder", tree).arrays("train")[0], expected(tree, "train")[0])
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("decoder")]
+
+
+def test_a_worker_that_may_start_no_processes_decodes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode_in_two_processes(monkeypatch)
+    images = [decoding.ListedImage("image.png", 0, 100)] * 6
+    assert decoding.useful_processes(images, 2) == 2
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {"daemon": True})
+    assert decoding.useful_processes(images, 2) == 1
+
+
+def test_few_large_images_are_worth_processes_and_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 4)
+    images = [decoding.ListedImage(f"{number}.jpg", 0, 3_000_000) for number in range(50)]
+    batches = decoding.batches_of({"train": images[:40], "test": images[40:]}, 32, Path())
+    assert [path for batch in batches for path in batch.paths] == [image.path for image in images]
+    assert max(len(batch.paths) for batch in batches) == 1
+    assert [batch.start for batch in batches] == [*range(40), *range(10)]
+    assert decoding.useful_processes(images, len(batches)) == 4
 
 
 def test_the_second_opening_does_not_decode(make_tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +141,7 @@ def test_the_second_opening_does_not_decode(make_tree: Tree, monkeypatch: pytest
     def refuse(path: str, size: int) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(image_folder, "decode_image", refuse)
+    monkeypatch.setattr(decoding, "decode_image", refuse)
     assert prepare_dataset("imagefolder", tree, notify=lines.append) == first
     assert lines == []
 
@@ -209,7 +239,7 @@ def test_an_empty_class_is_named(make_tree: Tree) -> None:
     tree = make_tree()
     for path in (tree / "test" / "dog").iterdir():
         path.unlink()
-    with pytest.raises(ConfigurationError, match=r"test/dog has no images"):
+    with pytest.raises(ConfigurationError, match=r"class folder .*test/dog has no images"):
         prepare_dataset("imagefolder", tree)
 
 
@@ -218,13 +248,113 @@ def test_an_unreadable_image_is_named(make_tree: Tree, content: bytes | None, ca
     tree = make_tree()
     path = tree / "train" / "dog" / "0001.png"
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
-    with pytest.raises(ConfigurationError, match=r"cannot read image .*dog/0001\.png"):
+    with pytest.raises(
+        ConfigurationError, match=r"cannot use 1 of 12 images in .*\n  - train/dog/0001\.png: .*\n.*remov"
+    ):
         prepare_dataset("imagefolder", tree)
     assert list((cache / "datasets").iterdir()) == []
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_all_unusable_images_are_named_at_once(
+    make_tree: Tree, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    if processes == 2:
+        decode_in_two_processes(monkeypatch)
+    tree = make_tree(count=30)
+    bad = [path for part in ("train", "test") for path in sorted((tree / part / "cat").iterdir())[:20]]
+    for path in bad:
+        path.write_bytes(b"no image")
+    Image.new("F", (32, 32)).save(tree / "test" / "cat" / "00 float.tif")
+    with pytest.raises(ConfigurationError) as caught:
+        prepare_dataset("imagefolder", tree)
+    first, *named, last, remedy = str(caught.value).splitlines()
+    assert first.startswith("cannot use 41 of 121 images")
+    assert len(named) == image_folder.MOST_NAMED
+    assert "test/cat/00 float.tif" in named[0]
+    assert "mode F" in named[0]
+    assert last == "  - … and 21 more"
+    assert "replace these files, or remove them" in remedy
+
+
+def make_link_to_itself(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def make_broken_link(path: Path) -> None:
+    path.symlink_to("nowhere.png")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, make_broken_link, make_link_to_itself])
+def test_what_is_called_an_image_and_is_no_file_is_named_and_never_opened(
+    make_tree: Tree, make: Callable[[Path], None]
+) -> None:
+    tree = make_tree()
+    for part in ("train", "test"):
+        make(tree / part / "dog" / "pipe.png")
+    with pytest.raises(ConfigurationError, match=r"train/dog/pipe\.png: it is a") as caught:
+        prepare_dataset("imagefolder", tree)
+    assert "test/dog/pipe.png" in str(caught.value)
+
+
+def test_a_class_that_is_a_broken_link_is_named(make_tree: Tree) -> None:
+    tree = make_tree()
+    (tree / "train" / "bird").symlink_to("nowhere")
+    with pytest.raises(ConfigurationError, match=r"class folder .*bird: it is a link that leads nowhere"):
+        prepare_dataset("imagefolder", tree)
+
+
+def test_what_is_left_out_is_said(make_tree: Tree) -> None:
+    tree, lines = make_tree(), []
+    (tree / "train" / "cat" / "more.png").mkdir()
+    for name in ("a.gif", "b.GIF", "notes"):
+        (tree / "test" / "dog" / name).write_bytes(b"")
+    assert prepare_dataset("imagefolder", tree, notify=lines.append).train_count == 6
+    [note] = [line for line in lines if "left out" in line]
+    assert note.endswith("2 × .gif, 1 × folder, 1 × no extension")
+
+
+def test_names_that_are_not_utf8_or_hold_control_characters_are_escaped(make_tree: Tree) -> None:
+    tree = make_tree()
+    names = {"cat": b"caf\xe9\n", "dog": b"\x1b[31mred\xe2\x80\xae"}
+    for part in ("train", "test"):
+        for plain, strange in names.items():
+            os.rename(tree / part / plain, os.path.join(os.fsencode(tree / part), strange))
+    dataset = prepare_dataset("imagefolder", tree)
+    assert dataset.classes == ("\\x1b[31mred\\u202e", "caf\\udce9\\n")
+    assert all(name.isascii() and name.isprintable() for name in dataset.classes)
+    assert prepare_dataset("imagefolder", tree) == dataset
+    with open(os.path.join(os.fsencode(tree), b"test", names["cat"], b"\xff\x1b.png"), "wb"):
+        pass
+    with pytest.raises(ConfigurationError, match=r"test/caf\\udce9\\n/\\udcff\\x1b\.png: the file is empty"):
+        prepare_dataset("imagefolder", tree)
+
+
+def test_classes_with_the_same_escaped_name_are_refused(make_tree: Tree) -> None:
+    with pytest.raises(ConfigurationError, match=r"several classes are shown as a\\x1b; rename"):
+        prepare_dataset("imagefolder", make_tree(classes=("a\x1b", "a\\x1b")))
+
+
+@pytest.mark.parametrize("name", [b"d\xe9", b"d\x1b"])
+def test_a_data_folder_whose_path_no_run_could_record_is_refused(make_tree: Tree, name: bytes, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
+    make_tree().rename(folder)
+    with pytest.raises(ConfigurationError, match=r"not UTF-8, or control characters.*rename the folder"):
+        prepare_dataset("imagefolder", folder)
+
+
+def test_16_bit_images_that_would_be_almost_black_are_refused(make_tree: Tree) -> None:
+    tree = make_tree()
+    values = np.arange(1024, dtype=np.uint16).reshape(32, 32) * 4
+    Image.fromarray(values).save(tree / "train" / "cat" / "deep.png")
+    with pytest.raises(ConfigurationError, match=r"16-bit images .* almost black: .* 6\.2% .*\nscale their values"):
+        prepare_dataset("imagefolder", tree)
+    Image.fromarray(values * 16).save(tree / "test" / "dog" / "deep.png")  # others use the range: these are dark
+    assert prepare_dataset("imagefolder", tree).train_count == 7
+
+
 def test_listing_decodes_nothing(make_tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_folder, "decode_image", None)
+    monkeypatch.setattr(decoding, "decode_image", None)
     assert image_folder_source(make_tree(), 32).counts == {"train": 6, "test": 6}
 
 

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import math
+import os
+import socket
 import statistics
 from pathlib import Path
 
@@ -232,6 +234,26 @@ def test_wrong_outputs_and_groups_are_refused_and_nothing_is_written(
     assert message in result.stderr
     assert sorted(tmp_path.iterdir()) == before
     assert Path("there.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_device_is_written_to_and_a_socket_is_refused(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CliRunner, overwrite: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours, theirs = os.openpty()
+    device = os.ttyname(theirs)
+    assert cli.invoke(app, ["compare", str(runs[0]), "--csv", device, *overwrite]).exit_code == 0
+    assert os.read(ours, 10).startswith(b"run,")
+    assert Path(device).is_char_device()
+    for descriptor in (ours, theirs):
+        os.close(descriptor)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        result = cli.invoke(app, ["compare", str(runs[0]), "--csv", "socket", *overwrite])
+    assert result.exit_code == 2
+    assert "neither a file nor a pipe" in result.stderr
+    assert Path("socket").is_socket()
 
 
 def test_overwrite_replaces_the_files(runs: list[Path], tmp_path: Path, cli: CliRunner) -> None:

@@ -98,7 +98,7 @@ def compare(
     """
     from evo.cli.comparison import print_comparison
     from evo.cli.terminal import error_console, output_console
-    from evo.files import write_text
+    from evo.files import output
     from evo.reports.comparison import compare_runs, csv_text, json_text, markdown_text
 
     files = {"--csv": (csv, csv_text), "--json": (json, json_text), "--markdown": (markdown, markdown_text)}
@@ -113,7 +113,8 @@ def compare(
         if path == STDOUT:
             typer.echo(text.encode(), nl=False)  # data are UTF-8, whatever the terminal takes
         else:
-            write_text(path, text)
+            with output(path) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="")
             typer.echo(f"wrote {path}", err=True)
 
 
@@ -203,11 +204,20 @@ def replay(
     where = execution_of(locals())
     from evo.cli.live import TerminalObserver
     from evo.cli.replay import print_replay
+    from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
     from evo.loop.replay import replay_individual
+    from evo.loop.search_loop import Stop
 
     observer = TerminalObserver(error_console(), quiet=quiet)
-    replayed = replay_individual(run, individual, where, replicate=replicate, seeds=seeds, save=save, observer=observer)
+    try:
+        with StopOnSignals():
+            replayed = replay_individual(
+                run, individual, where, replicate=replicate, seeds=seeds, save=save, observer=observer
+            )
+    except Stop as stop:
+        typer.echo(f"stopped: {stop}.", err=True)
+        raise typer.Exit(stop.exit_code) from None
     print_replay(replayed, output_console())
     if replayed.saved is not None and replayed.model is not None:
         from evo.training.saved_model import loading_code

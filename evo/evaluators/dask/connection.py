@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evo.errors import ClusterLost, ConfigurationError, SearchError
 from evo.extras import install_command
+from evo.files import with_home
 from evo.processes import deaf_to_interrupts, refuse_in_worker, without_main
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _address(where: str | Path) -> str:
     text = str(where)
     if "://" in text:
         return text
-    path = Path(text).expanduser()
+    path = with_home(Path(text))
     if path.is_file():
         try:
             return str(json.loads(path.read_text(encoding="utf-8-sig"))["address"])
