@@ -116,9 +116,11 @@ class Setup(ABC):
 
     Attributes:
         needs_main: Whether the worker must import the user's main script to understand the setup.
+        threads: How many threads numerical libraries may use in a worker process; None leaves it to the environment.
     """
 
     needs_main: ClassVar[bool] = False
+    threads: int | None = None
 
     @abstractmethod
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:

@@ -9,21 +9,31 @@ import pickle
 import signal
 import threading
 import time
+import weakref
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
-from evo.evaluators.base import Setup, StopRequest, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, reason_of
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
 from evo.individual import Evaluation
-from evo.processes import deaf_to_interrupts, refuse_in_worker, without_main
+from evo.processes import (
+    deaf_to_interrupts,
+    end_group,
+    lead_group,
+    refuse_in_worker,
+    threads_of_children,
+    without_main,
+)
 
 ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
 END_SECONDS = 5.0
 """How long a worker whose pipe is closed may take to end."""
+PARENT_SECONDS = 1.0
+"""How often a worker asks whether its parent lives: a process that the parent has forked may keep a pipe open."""
 MAIN_HINT = '; in a script, put the call of evo.search under `if __name__ == "__main__":`, or leave workers at 1'
 
 
@@ -59,6 +69,8 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         self._workers: list[_Process] = []
         self._failed_starts = 0
         self._hint = MAIN_HINT if setup.needs_main else ""
+        # Where the evaluator was not closed, the end of the interpreter would wait for its workers.
+        weakref.finalize(self, _end_own, self._workers, os.getpid())
 
     def start(self) -> dict[str, Any]:
         refuse_in_worker(self._hint)
@@ -96,7 +108,7 @@ class ProcessPoolEvaluator(WorkersEvaluator):
     def close(self) -> None:
         for worker in self._workers:
             _end(worker)
-        self._workers = []
+        self._workers.clear()
         self._planner.clear()
 
     @property
@@ -111,7 +123,11 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         name = f"worker-{number}"
         process = self._context.Process(target=_work, args=(theirs, self._setup), name=name, daemon=True)
         try:
-            with nullcontext() if self._setup.needs_main else without_main(), deaf_to_interrupts():
+            with (
+                nullcontext() if self._setup.needs_main else without_main(),
+                deaf_to_interrupts(),
+                threads_of_children(self._setup.threads),
+            ):
                 process.start()
         except OSError as error:
             raise SearchError(f"cannot start worker processes: {error}") from error
@@ -195,46 +211,77 @@ def _exit_code(process: multiprocessing.process.BaseProcess, seconds: float) -> 
 
 def _end(worker: _Process) -> None:
     worker.connection.close()
-    if worker.process.is_alive():
+    end_group(worker.process.pid)
+    if worker.process.is_alive():  # so young that it leads no group yet
         worker.process.kill()
     worker.process.join()
 
 
+def _end_own(workers: list[_Process], owner: int) -> None:
+    """End the workers in the process that has started them; one that was forked from it must not."""
+    if os.getpid() == owner:
+        for worker in workers:
+            _end(worker)
+
+
 def _work(connection: Connection, setup: Setup) -> None:
     """Run in the worker: build the evaluation function, then evaluate batches until the parent closes the pipe."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
     stop = StopRequest()
-    signal.signal(signal.SIGTERM, lambda *_: _on_terminate(stop))
-    try:
-        evaluate, facts = setup.build(stop)
-    except Exception as error:  # sent to the parent, which raises it there
-        connection.send(("error", error if isinstance(error, EvoError) else SearchError(reason_of(error))))
-        return
-    connection.send(("ready", facts))
-    with suppress(EOFError, OSError, Interrupted):
-        while True:
-            batch = connection.recv()
-            stop.busy = True
-            try:
-                for evaluation in evaluate(batch):
-                    connection.send(("evaluation", evaluation))
-            except StorageError as error:  # not the task's fault: the parent ends the search, to be resumed
-                connection.send(("error", error))
-            stop.busy = False
-            if stop.asked:
-                return
+    lead_group()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # An objective may start processes; if they kept an end of the pipe, the parent could not tell that this one ended.
+    multiprocessing.current_process().daemon = False
+    os.set_inheritable(connection.fileno(), False)
+    os.register_at_fork(after_in_child=connection.close)
+    _obey_terminate(stop)
+    with connection:
+        try:
+            evaluate, facts = setup.build(stop)
+        except Exception as error:  # sent to the parent, which raises it there
+            connection.send(("error", error if isinstance(error, EvoError) else SearchError(reason_of(error))))
+            return
+        connection.send(("ready", facts))
+        with suppress(EOFError, OSError, Interrupted):
+            _evaluate_batches(connection, evaluate, stop)
 
 
-def _on_terminate(stop: StopRequest) -> None:
-    """Ask the running training to save its state; if there is none, end at once."""
-    stop.asked = True
-    if not stop.busy:
-        os._exit(0)
+def _evaluate_batches(connection: Connection, evaluate: Evaluate, stop: StopRequest) -> None:
+    """Evaluate batches until the parent closes the pipe, which raises, or until this process is asked to stop."""
+    while not stop.asked:
+        batch = connection.recv()
+        stop.busy = True
+        try:
+            for evaluation in evaluate(batch):
+                connection.send(("evaluation", evaluation))
+        except StorageError as error:  # not the task's fault: the parent ends the search, to be resumed
+            connection.send(("error", error))
+        stop.busy = False
 
 
-def _die_with_parent() -> None:
-    """End this process as soon as its parent has ended, even in the middle of a training."""
+def _obey_terminate(stop: StopRequest) -> None:
+    """Let SIGTERM ask the running training to save its state, or, if there is none, end this process at once.
+
+    A process that is forked from this one obeys it as any other does: pools end their own by it, and wait for that.
+    """
+
+    def ask(*_: object) -> None:
+        stop.asked = True
+        if not stop.busy:
+            os._exit(0)
+
+    def obey() -> None:
+        if signal.getsignal(signal.SIGTERM) is ask:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, ask)
+    os.register_at_fork(after_in_child=obey)
+
+
+def _end_with_parent() -> None:
+    """End this process and all that it has started once its parent has ended, even in the middle of a training."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        wait([parent.sentinel])
+        while not wait([parent.sentinel], PARENT_SECONDS) and os.getppid() == parent.pid:
+            pass
+        end_group(os.getpid())
         os._exit(1)
