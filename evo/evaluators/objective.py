@@ -37,11 +37,13 @@ class ObjectiveSetup(Setup):
     """Calls the user's function and makes an `Evaluation` of what it returns or raises."""
 
     objective: Objective
+    threads: int | None = None
 
     needs_main = True
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
-        return one_by_one(self._evaluate), {"device": "", "precision": "", "engine": "objective", "threads": None}
+        facts = {"device": "", "precision": "", "engine": "objective", "threads": self.threads}
+        return one_by_one(self._evaluate), facts
 
     def _evaluate(self, task: Task) -> Evaluation:
         started, clock = time.time(), time.perf_counter()

@@ -9,11 +9,11 @@ from typing import Any
 from evo.data import PreparedDataset, prepare_dataset
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
-from evo.evaluators.dask.connection import Where, connect, name_of_cluster
+from evo.evaluators.dask.connection import LOCAL, Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
 from evo.loop.search_loop import Observer, StopCheck
 from evo.names import AUTO
-from evo.processes import usable_cores
+from evo.processes import threads_asked_for, usable_cores
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
@@ -97,7 +97,7 @@ def setup_of_search(
         ConfigurationError: A name is wrong, or model or dataset is missing.
     """
     if objective is not None:
-        return ObjectiveSetup(objective)
+        return _objective_setup(objective, settings, execution)
     if settings.model is None:
         raise ConfigurationError(
             f'search space "{space.name}" names no model to train: set model in it, give --model, or an objective'
@@ -125,7 +125,7 @@ def setup_of_run(run: Run, execution: Execution, objective: Objective | None, ob
     """
     _check_same_objective(run, objective, execution.model, observer)
     if objective is not None:
-        return ObjectiveSetup(objective)
+        return _objective_setup(objective, run.settings, execution)
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
     folder = Path(folder).expanduser() if folder else None
@@ -143,6 +143,22 @@ def setup_of_run(run: Run, execution: Execution, objective: Objective | None, ob
             "their checksums differ. Give the folder of the original data by --data-dir."
         )
     return _training_setup(run.space, run.settings, execution, prepared, folder)
+
+
+def _objective_setup(objective: Objective, settings: Settings, execution: Execution) -> ObjectiveSetup:
+    """Return the setup of an objective; in processes that evo starts, each has the threads that the run has recorded.
+
+    A new run has as many as the environment says, or one: with more, workers wait for each other. In this process, and
+    on a cluster that others have started, threads are not evo's to count.
+    """
+    here = execution.dask is None and is_in_process(execution.workers or 1, execution.timeout)
+    ours = not here and (execution.dask is None or str(execution.dask) == LOCAL)
+    return ObjectiveSetup(objective, settings.threads or (threads_asked_for() if ours else None))
+
+
+def is_in_process(workers: int, timeout: float | None) -> bool:
+    """Return whether an objective is evaluated in this process: only another can be ended in the middle of one."""
+    return workers == 1 and timeout is None
 
 
 def _training_setup(
@@ -200,11 +216,8 @@ def evaluator_of(
 
 
 def make_evaluator(setup: Setup, workers: int, timeout: float | None = None) -> Evaluator:
-    """Return an evaluator on this machine: this process for an objective of one worker, otherwise worker processes.
-
-    Only a process can be ended in the middle of an evaluation, so a timeout needs one, too.
-    """
-    if isinstance(setup, ObjectiveSetup) and workers == 1 and timeout is None:
+    """Return an evaluator on this machine: this process for an objective of one worker, otherwise worker processes."""
+    if isinstance(setup, ObjectiveSetup) and is_in_process(workers, timeout):
         return InProcessEvaluator(setup)
     return ProcessPoolEvaluator(setup, workers, timeout)
 
@@ -223,7 +236,7 @@ def make_cluster_evaluator(setup: Setup, execution: Execution, observer: Observe
     count = execution.workers or len(gpus) or default_workers(setup, device)
     return DaskEvaluator(
         setup,
-        lambda: connect(where, count, observer.warn, gpus),
+        lambda: connect(where, count, observer.warn, gpus, setup.threads),
         most=execution.workers,
         timeout=execution.timeout,
         notify=observer.notify,
