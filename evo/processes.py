@@ -17,7 +17,7 @@ THREAD_VARIABLES = (
     *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
 )
 """What numerical libraries read, once, when they are imported."""
-_GUARD = 'exec 3<&0; (trap "" HUP INT TERM; read -r line <&3; kill -s KILL -- "-$0") &'
+_GUARD = 'exec 3<&0 >/dev/null 2>&1; (trap "" HUP INT TERM; read -r line <&3; kill -s KILL -- "-$0") &'
 """For a shell: wait until nobody can write to its input any more, then end the group of the given process."""
 
 _held: set[int] = set()
@@ -63,8 +63,7 @@ def lead_group() -> None:
     hold(alive)
     with suppress(OSError):  # no shell: then only those end the group who end this process
         command = ["/bin/sh", "-c", _GUARD, str(os.getpid())]
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run(command, stdin=ours, **silent, check=False)  # noqa: S603  # a fixed command
+        subprocess.run(command, stdin=ours, check=False)  # noqa: S603  # a fixed command
     os.close(ours)
 
 

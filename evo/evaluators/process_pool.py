@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import time
@@ -16,9 +15,10 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
-from evo.evaluators.base import Evaluate, Setup, StopRequest, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, ends_the_search
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
 from evo.individual import Evaluation
+from evo.plain_text import reason_of
 from evo.processes import (
     deaf_to_interrupts,
     end_group,
@@ -131,9 +131,9 @@ class ProcessPoolEvaluator(WorkersEvaluator):
                 process.start()
         except OSError as error:
             raise SearchError(f"cannot start worker processes: {error}") from error
-        except (AttributeError, TypeError, pickle.PicklingError) as error:
+        except Exception as error:  # what pickle or the objective's own methods raise
             raise ConfigurationError(
-                f"the objective cannot be sent to worker processes ({error}); "
+                f"the objective cannot be sent to worker processes ({reason_of(error)}); "
                 "define it at the top level of a module, or leave workers at 1"
             ) from None
         theirs.close()
@@ -237,7 +237,9 @@ def _work(connection: Connection, setup: Setup) -> None:
     with connection:
         try:
             evaluate, facts = setup.build(stop)
-        except Exception as error:  # sent to the parent, which raises it there
+        except BaseException as error:  # sent to the parent, which raises it there
+            if ends_the_search(error):
+                raise
             connection.send(("error", error if isinstance(error, EvoError) else SearchError(reason_of(error))))
             return
         connection.send(("ready", facts))

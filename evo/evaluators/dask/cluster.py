@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from evo.data.cache import Notify
 from evo.errors import ClusterLost, StorageError
-from evo.evaluators.base import Setup, Task, TaskKey, failure, reason_of
+from evo.evaluators.base import Setup, Task, TaskKey, failure
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.connection import Connection
 from evo.evaluators.dask.link import Link
@@ -23,6 +23,7 @@ from evo.evaluators.dask.members import Member, MembersEvaluator
 from evo.evaluators.workers import Worker, tasks_of
 from evo.files import replacing
 from evo.individual import Evaluation
+from evo.plain_text import reason_of
 
 if TYPE_CHECKING:
     from distributed import Future

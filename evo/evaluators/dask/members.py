@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from evo.data.cache import Notify
 from evo.errors import ConfigurationError, listed
-from evo.evaluators.base import Setup, reason_of
+from evo.evaluators.base import Setup
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.link import Link
 from evo.evaluators.dask.worker import DECIDED, UNANSWERED, Answer, Invitation
 from evo.evaluators.workers import Worker, WorkersEvaluator
+from evo.plain_text import reason_of
 
 if TYPE_CHECKING:
     from distributed import Future
