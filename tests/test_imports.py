@@ -21,7 +21,7 @@ HELP_SECONDS = 1.0
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "individual", "processes", "plain_text", "models", "search_spaces"),
-    ("files", "names"),
+    ("files", "names", "places"),
     ("space",),
     ("strategies", "data", "record"),
     ("training",),

@@ -236,7 +236,7 @@ def command_on(run: Run, command: str, *options: str) -> str:
     """Return a command on a run's folder as one types it; a user-defined model must be named again."""
     model = run.settings.model or ""
     again = ("--model", model) if ":" in model and command in ("resume", "replay") else ()
-    return shlex.join(["evo", command, str(run.path), *options, *again])
+    return shlex.join(["evo", command, run.shown_path, *options, *again])
 
 
 def genome_text(run: Run, individual: int) -> str:

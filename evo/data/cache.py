@@ -20,6 +20,7 @@ import platformdirs
 
 from evo.errors import ConfigurationError
 from evo.files import move_folder, place_folder, remove_abandoned, temporary_folder
+from evo.places import absolute
 
 Part: TypeAlias = Literal["train", "test"]
 Content: TypeAlias = Literal["images", "labels"]
@@ -116,7 +117,7 @@ class PreparedDataset:
 def cache_root() -> Path:
     """Return the user's cache folder: `$EVO_CACHE_DIR`, or the operating system's place for evo's caches."""
     chosen = os.environ.get("EVO_CACHE_DIR")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("evo", appauthor=False))
+    return absolute(Path(chosen).expanduser()) if chosen else Path(platformdirs.user_cache_dir("evo", appauthor=False))
 
 
 def create_arrays(directory: Path, source: Source) -> None:

@@ -27,7 +27,7 @@ class Task:
         config: What to train.
         phase: "search", or "finalist" for the trainings after it.
         measure: "train" trains and measures; "test" measures trained weights on the test set.
-        weights: File of the trained weights: written by "train", read by "test".
+        weights: File of the trained weights, as all files an absolute path: written by "train", read by "test".
         checkpoint: File for the state of a training that is interrupted; removed when the training is done.
         state: File for the state after the last step, from which a longer training continues.
         cost: Estimated seconds; the costliest tasks start first.

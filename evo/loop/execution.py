@@ -186,20 +186,22 @@ def _check_same_objective(run: Run, objective: Objective | None, model: str | No
     settings = run.settings
     if settings.objective is not None and objective is None:
         raise ConfigurationError(
-            f'run {run.path}: was made with the objective "{settings.objective}", which is not kept in the folder; '
-            f"resume it from Python: evo.resume({str(run.path)!r}, objective=…)"
+            f'run {run.shown_path}: was made with the objective "{settings.objective}", which is not kept in the '
+            f"folder; resume it from Python: evo.resume({run.shown_path!r}, objective=…)"
         )
     if objective is not None and settings.objective not in (None, name_of(objective)):
         observer.warn(
             f"note: the run began with the objective {settings.objective}, it continues with {name_of(objective)}"
         )
     if settings.objective is None and objective is not None:
-        raise ConfigurationError(f"run {run.path}: trains networks and takes no objective")
+        raise ConfigurationError(f"run {run.shown_path}: trains networks and takes no objective")
     if settings.model is not None and ":" in settings.model and model != settings.model:
         given = f'got "{model}"' if model else f"it is not kept in the folder, give it again: --model {settings.model}"
-        raise ConfigurationError(f"run {run.path}: was made with --model {settings.model}; {given}")
+        raise ConfigurationError(f"run {run.shown_path}: was made with --model {settings.model}; {given}")
     if model is not None and model != settings.model:
-        raise ConfigurationError(f'run {run.path}: was made with --model {settings.model}, got "{model}"; leave it out')
+        raise ConfigurationError(
+            f'run {run.shown_path}: was made with --model {settings.model}, got "{model}"; leave it out'
+        )
 
 
 def evaluator_of(

@@ -200,5 +200,5 @@ def _check_first_results(run: Run, first: range) -> None:
         return
     reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
     which = "the first three evaluations" if first.start == 0 else f"individuals {first.start} to {first.stop - 1}"
-    remedy = f"\nFix the cause, then continue with:  evo resume {run.path}" if run.path is not None else ""
+    remedy = f"\nFix the cause, then continue with:  evo resume {run.shown_path}" if run.path is not None else ""
     raise SearchError(listed(reasons, f"{which} all failed, so the search was stopped:") + remedy)

@@ -109,6 +109,7 @@ def watched(
 def _again(observer: TerminalObserver, options: Mapping[str, Any], words: Sequence[str]) -> str:
     """Return the command that continues what was stopped, on the cluster where it was; empty if there is no run."""
     from evo.cli.progress import command_on
+    from evo.places import as_typed
     from evo.record.folder import is_run
 
     elsewhere = ["--dask", options["dask"]] if options.get("dask") else []
@@ -117,5 +118,5 @@ def _again(observer: TerminalObserver, options: Mapping[str, Any], words: Sequen
     if not isinstance(path, Path) or not is_run(path):
         return ""
     if run is None or words:
-        return shlex.join(["evo", *(words or ("resume", str(path))), *elsewhere])
+        return shlex.join(["evo", *(words or ("resume", as_typed(path))), *elsewhere])
     return command_on(run, "resume", *elsewhere)
