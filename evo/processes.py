@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,9 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from evo.control_group import cores_allowed
 
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
@@ -104,8 +108,21 @@ def threads_of_children(count: int | None) -> Iterator[None]:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use; a share of a core counts as one."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # another system than Linux, or one that does not tell
+        count = os.cpu_count() or 1
+    return max(1, min(count, math.ceil(min(cores_allowed(), count))))
+
+
+def private_memory(pid: int | None) -> float:
+    """Return the bytes of a process that it shares with no other and that are on no disk; 0 if that is not known."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("RssAnon:"):
+                return float(line.split()[1]) * 1024
+    return 0.0
 
 
 @contextmanager

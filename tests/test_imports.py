@@ -20,6 +20,7 @@ LIGHT = ("torch", "pandas", "matplotlib", "deap", "pydantic", "dask", "distribut
 HELP_SECONDS = 1.0
 
 LEVELS: tuple[tuple[str, ...], ...] = (
+    ("control_group",),
     ("errors", "individual", "processes", "plain_text", "models", "search_spaces"),
     ("files", "names", "places"),
     ("space",),

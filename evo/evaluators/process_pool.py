@@ -23,6 +23,7 @@ from evo.processes import (
     deaf_to_interrupts,
     end_group,
     lead_group,
+    private_memory,
     refuse_in_worker,
     threads_of_children,
     without_main,
@@ -60,11 +61,12 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         setup: Builds the evaluation function in each worker.
         workers: How many processes.
         timeout: See `WorkersEvaluator`; a process that takes longer is ended.
+        on_cpu: How many at least, if the first one finds that it computes on no GPU.
     """
 
-    def __init__(self, setup: Setup, workers: int, timeout: float | None = None):
+    def __init__(self, setup: Setup, workers: int, timeout: float | None = None, on_cpu: int = 1):
         super().__init__(setup, timeout)
-        self._count = workers
+        self._count, self._on_cpu = workers, on_cpu
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Process] = []
         self._failed_starts = 0
@@ -74,8 +76,7 @@ class ProcessPoolEvaluator(WorkersEvaluator):
 
     def start(self) -> dict[str, Any]:
         refuse_in_worker(self._hint)
-        for number in range(self._count):
-            self._workers.append(self._spawn(number))
+        self._spawn_missing()
         while self._facts is None:
             self._serve(timeout=None)
         return self._facts
@@ -165,14 +166,27 @@ class ProcessPoolEvaluator(WorkersEvaluator):
             return False
         if kind == "ready":
             if self._facts is None:
-                self._decide(content)
-                self._planner.limit_memory(content.get("free_memory", math.inf))
+                self._learn(worker, content)
             worker.ready, self._failed_starts = True, 0
         elif kind == "error":
             raise content
         elif self._finish(worker, content):
             worker.unrecorded = True
         return True
+
+    def _learn(self, first: _Process, facts: dict[str, Any]) -> None:
+        """Learn the facts of the first worker that is ready; the others will take as much memory as it has."""
+        self._decide(facts)
+        if facts["device"] == "cpu":
+            self._count = max(self._count, self._on_cpu)
+            self._spawn_missing()
+        own = private_memory(first.process.pid)
+        missing = sum(max(0.0, own - private_memory(worker.process.pid)) for worker in self._workers)
+        self._planner.limit_memory(facts.get("free_memory", math.inf) - missing)
+
+    def _spawn_missing(self) -> None:
+        for number in range(len(self._workers), self._count):
+            self._workers.append(self._spawn(number))
 
     def _abandon(self, worker: Worker) -> None:
         assert isinstance(worker, _Process)

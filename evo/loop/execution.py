@@ -213,15 +213,18 @@ def evaluator_of(
         import evo.record.tables  # noqa: F401  # pandas takes a second, for which a whole cluster would wait later
 
         return make_cluster_evaluator(setup, execution, observer, stop_check)
-    settings.workers = execution.workers or default_workers(setup, execution.device or AUTO)
-    return make_evaluator(setup, settings.workers, execution.timeout)
+    device = execution.device or AUTO
+    settings.workers = execution.workers or default_workers(setup, device)
+    # A GPU that is there may be one that torch cannot use: only the first worker tells.
+    is_open = execution.workers is None and device == AUTO and isinstance(setup, TrainingSetup)
+    return make_evaluator(setup, settings.workers, execution.timeout, on_cpu=usable_cores() if is_open else 1)
 
 
-def make_evaluator(setup: Setup, workers: int, timeout: float | None = None) -> Evaluator:
+def make_evaluator(setup: Setup, workers: int, timeout: float | None = None, on_cpu: int = 1) -> Evaluator:
     """Return an evaluator on this machine: this process for an objective of one worker, otherwise worker processes."""
     if isinstance(setup, ObjectiveSetup) and is_in_process(workers, timeout):
         return InProcessEvaluator(setup)
-    return ProcessPoolEvaluator(setup, workers, timeout)
+    return ProcessPoolEvaluator(setup, workers, timeout, on_cpu)
 
 
 def make_cluster_evaluator(setup: Setup, execution: Execution, observer: Observer, stop_check: StopCheck) -> Evaluator:

@@ -133,7 +133,7 @@ def _carry_out(
     settings.timeout = execution.timeout
     with evaluator_of(setup, settings, execution, observer, stop_check) as evaluator:
         facts = evaluator.start()
-        if settings.dask is not None:
+        if settings.dask is not None or evaluator.workers > settings.workers:  # as it was decided at the start
             settings.workers = evaluator.workers
         settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
         settings.precision, settings.engine, settings.threads = facts["precision"], facts["engine"], facts["threads"]

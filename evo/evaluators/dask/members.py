@@ -258,7 +258,8 @@ class MembersEvaluator(WorkersEvaluator):
         if member.invitation is not self._invitation:  # it does not know yet what was decided, or where the run lies
             self._invite(member)
             return
-        if answer.memory_of not in self._memories:
+        # Before the first task every answer counts: the last worker of a machine sees what all of them have taken.
+        if answer.memory_of not in self._memories or self._facts is None:
             self._memories.add(answer.memory_of)
             self._planner.limit_memory(answer.facts.get("free_memory", math.inf))
         if self._facts is not None:
