@@ -216,7 +216,7 @@ def resume(
 def _more_search(run: Run, settings: Settings, asked: Mapping[str, int | None], observer: Observer) -> Work:
     """Note a search's new bounds in the settings; return what is left to do."""
     if asked["seeds"] is not None:
-        raise ConfigurationError(f"--seeds: run {run.path} is a search; --budget or --generations extends it")
+        raise ConfigurationError(f"--seeds: run {run.shown_path} is a search; --budget or --generations extends it")
     if asked["budget"] is not None or asked["generations"] is not None:
         # A bound that is not given again must not stop the extension short.
         settings.budget, settings.generations = asked["budget"], asked["generations"]
@@ -224,8 +224,8 @@ def _more_search(run: Run, settings: Settings, asked: Mapping[str, int | None], 
     algorithm = algorithm_of(run.space, settings, settings.population)
     if algorithm.limit < len(run.proposals):
         raise ConfigurationError(
-            f"run {run.path}: has {len(run.proposals)} proposals already; a budget of {algorithm.limit} trainings "
-            "is below that; leave the bound out to finish the run, or give a larger one"
+            f"run {run.shown_path}: has {len(run.proposals)} proposals already; a budget of {algorithm.limit} "
+            "trainings is below that; leave the bound out to finish the run, or give a larger one"
         )
     algorithm.replay(run.proposals, run.results)
     if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
@@ -237,10 +237,10 @@ def _more_seeds(run: Run, settings: Settings, asked: Mapping[str, int | None], o
     """Note a new number of seeds of listed configurations in the settings; return what is left to do."""
     for name, value in asked.items():
         if name != "seeds" and value is not None:
-            raise ConfigurationError(f"--{name}: run {run.path} searches nothing; --seeds extends it")
+            raise ConfigurationError(f"--{name}: run {run.shown_path} searches nothing; --seeds extends it")
     seeds = _first(asked["seeds"], settings.seeds)
     if seeds < settings.seeds:
-        raise ConfigurationError(f"--seeds: run {run.path} was asked for {settings.seeds} already, got {seeds}")
+        raise ConfigurationError(f"--seeds: run {run.shown_path} was asked for {settings.seeds} already, got {seeds}")
     settings.seeds = seeds
     return train_listed
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evo.errors import ConfigurationError, RunError, StorageError
+from evo.errors import RunError, StorageError
 
 STATES_BYTES = 2**30
 """The most disk space that the states of a run's finished trainings may take together."""
@@ -72,21 +72,6 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def with_home(path: Path) -> Path:
-    """Return a path with the user's home folder in place of `~`.
-
-    Raises:
-        ConfigurationError: The system knows no such folder.
-    """
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ConfigurationError(
-            f"{path}: the home folder is not known here; give a path without ~, "
-            "or set HOME (for the cache alone, EVO_CACHE_DIR)"
-        ) from None
 
 
 def read_file(path: Path) -> bytes:

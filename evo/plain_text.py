@@ -1,10 +1,16 @@
-"""Texts and JSON from any source: terminals obey control characters, and spreadsheets compute some cells."""
+"""Texts and JSON from any source: terminals obey control characters, and spreadsheets compute some cells.
+
+Values and exceptions of user code become texts here, too: whatever their own methods do, there is a text.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
+
+CELL_LENGTH, SHOWN_LENGTH = 500, 300
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters except tab and line ends
@@ -48,6 +54,45 @@ def without_apostrophe(text: str) -> str:
 def escaped(text: str) -> str:
     r"""Return a name as one plain line: control characters and bytes that are not UTF-8 become escapes, as "\x1b"."""
     return _NOT_IN_A_NAME.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def text_of(value: object, write: Callable[[Any], str] = str) -> str:
+    """Return the text that a value of user code gives of itself, as one that can be written anywhere.
+
+    Args:
+        value: Any object; its methods may raise, or return no text.
+        write: `str` or `repr`.
+    """
+    try:
+        text = str.__str__(write(value))  # of exactly this type: another may have methods of its own
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
+        text = f"<{_type_name(value)}: {_type_name(problem)} while its text was made>"
+    return made_plain(text)
+
+
+def cell_text(text: str) -> str:
+    """Return a text as a table's cell: one short line without control characters."""
+    return made_plain(" ".join(text[: 4 * CELL_LENGTH].split()))[:CELL_LENGTH]
+
+
+def shown(value: object) -> str:
+    """Return what messages call a value of user code."""
+    return cell_text(text_of(value, repr))[:SHOWN_LENGTH]
+
+
+def reason_of(problem: BaseException) -> str:
+    """Return an exception as the text of a table's cell."""
+    return cell_text(f"{_type_name(problem)}: {text_of(problem)}")
+
+
+_NAME = type.__dict__["__name__"]
+"""The name that a class really has: a metaclass may give another, or none."""
+
+
+def _type_name(value: object) -> str:
+    return str.__str__(_NAME.__get__(type(value)))[:SHOWN_LENGTH]
 
 
 def read_json(content: bytes) -> Any:

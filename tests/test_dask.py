@@ -305,7 +305,9 @@ def test_a_cluster_on_this_machine_has_one_worker_a_gpu(
     asked = []
     monkeypatch.setattr("evo.loop.execution.visible_gpus", lambda: ["0", "1"])
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(5)))
-    monkeypatch.setattr("evo.loop.execution.connect", lambda dask, workers, warn, gpus: asked.append((workers, gpus)))
+    monkeypatch.setattr(
+        "evo.loop.execution.connect", lambda dask, workers, warn, gpus, threads: asked.append((workers, gpus))
+    )
     evaluator: Any = make_cluster_evaluator(
         setup, Execution(dask="local", workers=workers, device=device), SilentObserver(), lambda: None
     )

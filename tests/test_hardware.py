@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from evo.errors import ConfigurationError
 from evo.names import AUTO, ENGINES, PRECISIONS
+from evo.processes import usable_cores
 from evo.training.hardware import (
     check_names,
     free_memory,
@@ -19,6 +22,7 @@ from evo.training.hardware import (
     resolve_device,
     resolve_engine,
     resolve_precision,
+    visible_gpus,
 )
 
 ZEN5 = {"vendor_id": "AuthenticAMD", "flags": "sse2 avx2 avx512f avx512_bf16", "model name": "AMD EPYC 9965"}
@@ -107,10 +111,25 @@ def test_names_that_exist_are_taken(device: str, precision: str, engine: str) ->
     check_names(device, precision, engine)
 
 
+CACHED = (
+    "anon 1600000\nfile 3200000\nshmem 200000\ninactive_file 2000000\nactive_file 900000\nslab_reclaimable 100000\n"
+)
+OLD_CACHED = {"memory/memory.stat": "inactive_file 1\ntotal_inactive_file 2000\ntotal_active_file 1000\n"}
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({"memory.max": "5000000", "memory.current": "2000000"}, 3e6),
+        ({"memory.max": "5000000", "memory.current": "4900000", "memory.stat": CACHED}, 3.1e6),
+        ({"memory.max": "max", "memory.high": "4000000", "memory.current": "4900000", "memory.stat": CACHED}, 2.1e6),
+        ({"memory.max": "5000", "memory.current": "9000"}, 0.0),
+        ({"memory.max": "5000", "memory.current": "4000", "memory.stat": "inactive_file 9000\n"}, 5e3),
+        ({"memory.max": "5000", "memory.current": "4000", "memory.stat": "a b c\ninactive_file many\n"}, 1e3),
+        ({"job/memory.max": "6000", "job/memory.current": "1000", "memory.max": "max"}, 5e3),
+        ({"job/step/memory.max": "9000", "job/step/memory.current": "0", "job/memory.max": "max"}, 9e3),
+        ({"memory/memory.limit_in_bytes": "6000", "memory/memory.usage_in_bytes": "5000", **OLD_CACHED}, 4e3),
+        ({"memory/old/memory.limit_in_bytes": "6000", "memory/old/memory.usage_in_bytes": "1000"}, 5e3),
         ({"memory.max": "max", "memory.current": "2000000"}, 1e9),
         ({"memory/memory.limit_in_bytes": "6000", "memory/memory.usage_in_bytes": "1000"}, 5e3),
         ({"memory.max": "5000000"}, 1e9),
@@ -124,11 +143,74 @@ def test_a_container_bounds_the_free_memory(
     files: dict[str, str], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evo.training.hardware._available", lambda: 1e9)
-    monkeypatch.setattr("evo.training.hardware.CONTROL_GROUP", tmp_path)
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
+    grouped(files, tmp_path, monkeypatch)
     assert free_memory("cpu") == expected
+
+
+def grouped(files: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put this process into control groups."""
+    monkeypatch.setattr("evo.control_group.ROOT", folder / "cgroup")
+    monkeypatch.setattr("evo.control_group.OWN", folder / "own")
+    (folder / "own").write_text("7:memory:/old\n3:cpu,cpuacct:/old\n0::/job/step\n")
+    for name, text in files.items():
+        (folder / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "cgroup" / name).write_text(text + "\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu.max": "200000 100000"}, 2),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "1000 100000"}, 1),
+        ({"cpu.max": "1600000 100000"}, 8),
+        ({"cpu.max": "damaged"}, 8),
+        ({"cpu.max": "max 100000", "job/cpu.max": "300000 100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ({"cpu/old/cpu.cfs_quota_us": "400000", "cpu/old/cpu.cfs_period_us": "100000"}, 4),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("affinity", ["there", "missing", "refused"])
+def test_a_container_bounds_the_cores(
+    files: dict[str, str], expected: int, affinity: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int) -> set[int]:
+        raise OSError("not here")
+
+    grouped(files, tmp_path, monkeypatch)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    if affinity == "missing":
+        monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    else:
+        found = (lambda pid: set(range(8))) if affinity == "there" else refuse
+        monkeypatch.setattr(os, "sched_getaffinity", found, raising=False)
+    assert usable_cores() == expected
+
+
+BUILDS = {
+    "cuda: Optional[str] = None\nhip: Optional[str] = None\n": False,
+    "cuda = None\n": False,
+    "cuda: Optional[str] = '12.8'\nhip: Optional[str] = None\n": True,
+    "cuda: Optional[str] = None\nhip: Optional[str] = '6.3'\n": True,
+    "": True,
+}
+
+
+@pytest.mark.parametrize(("build", "uses"), BUILDS.items(), ids=str)
+def test_a_gpu_counts_only_where_torch_can_use_it(
+    build: str, uses: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").touch()
+    (tmp_path / "torch" / "version.py").write_text(build)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: SimpleNamespace(origin=tmp_path / "torch" / "__init__.py")
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert visible_gpus() == ["0"] * uses
 
 
 @pytest.mark.parametrize(("processor", "expected"), [(ZEN5, "bf16"), (XEON, "bf16"), (ZEN3, "fp32"), (UNKNOWN, "fp32")])

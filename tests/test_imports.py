@@ -20,8 +20,9 @@ LIGHT = ("torch", "pandas", "matplotlib", "deap", "pydantic", "dask", "distribut
 HELP_SECONDS = 1.0
 
 LEVELS: tuple[tuple[str, ...], ...] = (
+    ("control_group",),
     ("errors", "extras", "processes", "plain_text", "models", "search_spaces"),
-    ("files", "names", "numbers"),
+    ("files", "names", "numbers", "places"),
     ("individual",),
     ("space",),
     ("strategies", "data", "record"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from evo.errors import RunError, StorageError
-from evo.record.journal import FORMAT, Journal
+from evo.record.journal import FORMAT, Journal, locked
 from tests.command import environment
 
 
@@ -137,6 +139,85 @@ def test_a_writer_that_was_killed_leaves_no_lock(path: Path) -> None:
         writer.kill()
         writer.communicate()
     Journal.open(path, no_warning).close()
+
+
+def forked(work: Callable[[], None]) -> Callable[[], int]:
+    """Let a forked process work, which ends when it is waited for; return what waits and gives its exit code."""
+    ready, end = os.pipe(), os.pipe()
+    if (pid := os.fork()) == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os.write(ready[1], b"x")
+            os.close(end[1])
+            os.read(end[0], 1)
+            os._exit(code)
+    os.read(ready[0], 1)
+
+    def wait() -> int:
+        for descriptor in (*ready, *end):
+            os.close(descriptor)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    return wait
+
+
+def open_again(path: Path) -> None:
+    Journal.open(path, warn=no_warning).close()
+
+
+@pytest.mark.parametrize("generations", [1, 2])
+def test_a_forked_process_keeps_no_lock(path: Path, generations: int) -> None:
+    journal = Journal.open(path, warn=no_warning)
+    waits: list[Callable[[], int]] = []
+
+    def work() -> None:
+        if generations == 2:
+            waits.append(forked(lambda: None))
+
+    wait = forked(work)
+    with pytest.raises(RunError, match="another process is writing"):
+        open_again(path)
+    journal.close()
+    open_again(path)
+    assert wait() == 0
+
+
+def test_a_lock_ends_at_the_close_even_if_a_copy_of_the_file_is_left(path: Path) -> None:
+    journal = Journal.open(path, warn=no_warning)
+    assert journal._descriptor is not None
+    copy = os.dup(journal._descriptor)  # as a process has it that was forked by a library, without Python's notice
+    journal.close()
+    open_again(path)
+    os.close(copy)
+
+
+def test_what_a_forked_process_does_with_the_journal_changes_nothing(path: Path) -> None:
+    journal, before = Journal.open(path, warn=no_warning), path.read_bytes()
+
+    def work() -> None:
+        taken = os.open(path.parent / "another file", os.O_CREAT | os.O_WRONLY)  # may get the journal's old number
+        with pytest.raises(RunError, match="by another process"):
+            journal.append({"kind": "winner", "individual": 1})
+        journal.close()
+        os.write(taken, b"its own")
+
+    assert forked(work)() == 0
+    with pytest.raises(RunError, match="another process is writing"):
+        open_again(path)
+    assert path.read_bytes() == before
+    assert (path.parent / "another file").read_bytes() == b"its own"
+    journal.append({"kind": "winner", "individual": 1})
+    journal.close()
+
+
+def test_a_process_forked_while_a_run_is_replaced_keeps_no_lock(path: Path) -> None:
+    with locked(path):
+        wait = forked(lambda: None)
+    open_again(path)
+    assert wait() == 0
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])

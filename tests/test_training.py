@@ -158,6 +158,33 @@ def test_a_task_that_fails_costs_the_others_of_its_batch_nothing(trainer: Traine
     assert found[2].steps_trained == 20
 
 
+class Silent(BaseException):
+    """An error without a text."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(("error", "reason"), [(SystemExit("enough"), "SystemExit: enough"), (Silent(), "Silent: ")])
+def test_whatever_a_users_model_raises_is_the_failure_of_its_training(
+    trainer: Trainer, error: BaseException, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: object) -> torch.nn.Module:
+        raise error
+
+    monkeypatch.setattr(trainer, "build", build)
+    found = list(TrainingTask(trainer, StopRequest())([Task(0, 0, 3, PLAIN), Task(1, 0, 3, PLAIN)]))
+    assert [evaluation.status for evaluation in found] == ["failed", "failed"]
+    assert all(evaluation.error.startswith(reason) for evaluation in found)
+
+
+def test_a_module_that_exits_when_it_is_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "module_that_exits.py").write_text("import sys\nsys.exit('not here')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match='cannot load "module_that_exits:build": SystemExit: not here'):
+        load_builder("module_that_exits:build")
+
+
 def test_a_result_says_what_was_measured(trainer: Trainer) -> None:
     result = trainer.train(PLAIN, seed=3)
     assert result.status == "complete"

@@ -185,7 +185,7 @@ def print_progress(console: Console, progress: Progress, status: str) -> None:
     if console.is_interactive:
         console.print(LiveTable(progress, status))
         return
-    lines = [("run", str(progress.run.path)), ("state", status), ("what", title_of(progress.run))]
+    lines = [("run", progress.run.shown_path), ("state", status), ("what", title_of(progress.run))]
     lines += [(noun, f"{done} of {total}") for noun, done, total in progress.counts]
     if (best := progress.best) is not None and not progress.listed:
         lines.append(("best", f"{number_text(best.fitness)} (#{best.individual})  {best.genome}"))

@@ -226,7 +226,7 @@ def _print_next(console: Console, run: Run, files: Sequence[str], commands: Mapp
     """Print where the results are and what can be done with the folder: outside the frame, so it can be copied."""
     if run.path is None:
         return
-    console.print(f"\nResults: {run.path}/{', '.join(files)}", markup=False, soft_wrap=True)
+    console.print(f"\nResults: {run.shown_path}/{', '.join(files)}", markup=False, soft_wrap=True)
     console.print("Next:")
     for command, purpose in commands.items():
         console.print(f"  {escape(command)}   [dim]# {purpose}[/dim]", soft_wrap=True)

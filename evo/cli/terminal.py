@@ -60,7 +60,9 @@ def print_table1(run: Run) -> None:
         style="dim",
     )
     check_complete(run)
-    console.print(f"Results: {run.path}/table1.html, table1.csv, table1.md, figures/", markup=False, soft_wrap=True)
+    console.print(
+        f"Results: {run.shown_path}/table1.html, table1.csv, table1.md, figures/", markup=False, soft_wrap=True
+    )
 
 
 def check_complete(run: Run) -> None:
@@ -72,7 +74,7 @@ def check_complete(run: Run) -> None:
     if run.ranked():
         return
     reasons = Counter(f"{evaluation.status}: {evaluation.error}" for evaluation in run.search_evaluations)
-    heading = f"none of {run.trainings} trainings was complete (all rows: {run.path}/evaluations.csv):"
+    heading = f"none of {run.trainings} trainings was complete (all rows: {run.shown_path}/evaluations.csv):"
     raise SearchError(listed([f"{count} × {reason}" for reason, count in reasons.most_common(5)], heading))
 
 

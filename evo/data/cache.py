@@ -19,7 +19,8 @@ import numpy.typing as npt
 import platformdirs
 
 from evo.errors import ConfigurationError
-from evo.files import move_folder, place_folder, read_file, remove_abandoned, temporary_folder, with_home
+from evo.files import move_folder, place_folder, read_file, remove_abandoned, temporary_folder
+from evo.places import absolute, with_home
 from evo.plain_text import escaped, is_plain
 
 Part: TypeAlias = Literal["train", "test"]
@@ -126,7 +127,7 @@ def cache_root() -> Path:
             chosen = platformdirs.user_cache_dir("evo", appauthor=False)
         except RuntimeError:  # where the system knows no home folder; older versions leave ~ in their answer
             chosen = "~/.cache/evo"
-    return with_home(Path(chosen)).absolute()
+    return absolute(with_home(Path(chosen)))
 
 
 def create_arrays(directory: Path, source: Source) -> None:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from evo.data.cache import Notify, Part, Source, cache_root, open_array
 from evo.errors import ConfigurationError
-from evo.files import place_folder, remove_abandoned, temporary_folder, with_home
+from evo.files import place_folder, remove_abandoned, temporary_folder
+from evo.places import absolute, with_home
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -50,7 +51,7 @@ _BLOCK_BYTES = 1 << 20
 def default_root() -> Path:
     """Return where CIFAR-10 is kept unless a data folder is given: `$EVO_DATA_DIR`, or `data` in the cache."""
     chosen = os.environ.get("EVO_DATA_DIR")
-    return with_home(Path(chosen)) if chosen else cache_root() / "data"
+    return absolute(with_home(Path(chosen))) if chosen else cache_root() / "data"
 
 
 def cifar10_source(

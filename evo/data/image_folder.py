@@ -16,7 +16,7 @@ from typing import TypeVar
 from evo.data.cache import PARTS, Notify, Part, Source, open_array
 from evo.data.decoding import ListedImage, batches_of, decode_batches, useful_processes
 from evo.errors import ConfigurationError, listed
-from evo.files import with_home
+from evo.places import with_home
 from evo.plain_text import escaped
 
 # The extensions that torchvision's ImageFolder reads, with the names of their formats.

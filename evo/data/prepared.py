@@ -11,8 +11,8 @@ from evo.data.cifar10 import cifar10_source
 from evo.data.digits import digits_source
 from evo.data.image_folder import LAYOUT, image_folder_source
 from evo.errors import ConfigurationError
-from evo.files import with_home
 from evo.names import DATASETS, check_name
+from evo.places import with_home
 
 DEFAULT_IMAGE_SIZE = 32
 

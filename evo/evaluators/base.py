@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +12,6 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from evo.errors import Interrupted
 from evo.individual import Evaluation, Genome, Phase, Status
-from evo.plain_text import made_plain
 
 TaskKey: TypeAlias = tuple[int, int, str]
 
@@ -26,7 +27,7 @@ class Task:
         config: What to train.
         phase: "search", or "finalist" for the trainings after it.
         measure: "train" trains and measures; "test" measures trained weights on the test set.
-        weights: File of the trained weights: written by "train", read by "test".
+        weights: File of the trained weights, as all files an absolute path: written by "train", read by "test".
         checkpoint: File for the state of a training that is interrupted; removed when the training is done.
         state: File for the state after the last step, from which a longer training continues.
         cost: Estimated seconds; the costliest tasks start first.
@@ -96,14 +97,22 @@ class StopRequest:
         return self.asked
 
 
-def reason_of(problem: BaseException) -> str:
-    """Return an exception as the text of a table's cell."""
-    return cell_text(f"{type(problem).__name__}: {problem}")
+def ends_the_search(problem: BaseException) -> bool:
+    """Return whether what user code has raised is no failure of an evaluation: a person or a system wants an end.
+
+    That is Ctrl-C, a stop of evo's own, and what a handler of a signal raises, such as SystemExit. Without a signal,
+    `sys.exit` in an objective is a failure like every other: evo's process is not the objective's to end.
+    """
+    if isinstance(problem, BaseExceptionGroup):
+        return any(map(ends_the_search, problem.exceptions))
+    if isinstance(problem, KeyboardInterrupt | Interrupted):
+        return True
+    return not isinstance(problem, Exception) and _is_from_a_signal(problem)
 
 
-def cell_text(text: str) -> str:
-    """Return a text as a table's cell: one short line without control characters."""
-    return made_plain(" ".join(text.split()))[:500]
+def _is_from_a_signal(problem: BaseException) -> bool:
+    handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()} - {None}
+    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(problem.__traceback__))
 
 
 def failure(task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0) -> Evaluation:
@@ -116,9 +125,11 @@ class Setup(ABC):
 
     Attributes:
         needs_main: Whether the worker must import the user's main script to understand the setup.
+        threads: How many threads numerical libraries may use in a worker process; None leaves it to the environment.
     """
 
     needs_main: ClassVar[bool] = False
+    threads: int | None = None
 
     @abstractmethod
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:

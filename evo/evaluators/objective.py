@@ -8,28 +8,73 @@ import numbers
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import Any, Literal
 
-from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, cell_text, one_by_one, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search, one_by_one
 from evo.individual import Evaluation
+from evo.plain_text import cell_text, reason_of, shown, text_of
 
 Objective = Callable[..., Any]
+
+DURATIONS = ("m", "M")
+"""NumPy's kinds of times: their numbers say nothing without the unit."""
 
 
 def takes_seed(objective: Objective) -> bool:
     """Return whether an objective takes the seed: it has a parameter `seed`, or two without a default."""
+    return _way_of_the_seed(objective) is not None
+
+
+def _way_of_the_seed(objective: Objective) -> Literal["by name", "by position"] | None:
     try:
-        parameters = inspect.signature(objective).parameters
-    except (TypeError, ValueError):
-        return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [one for one in parameters.values() if one.default is one.empty and one.kind in positional]
-    return "seed" in parameters or len(required) >= 2
+        parameters = list(inspect.signature(objective).parameters.values())
+    except Exception:  # a callable without a signature, or whose own is no signature
+        return None
+    by_position = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    if any(one.name == "seed" and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters):
+        return "by name"
+    required = [one for one in by_position if one.default is one.empty]
+    is_second = len(by_position) > 1 and by_position[1].name == "seed"
+    return "by position" if is_second or len(required) >= 2 else None
 
 
 def name_of(objective: Objective) -> str:
     """Return the name that a run records for a function; the function itself is never written."""
-    return str(getattr(objective, "__qualname__", type(objective).__name__))
+    try:
+        name = objective.__qualname__
+    except Exception:  # an object that can be called, such as a functools.partial
+        name = type(objective).__name__
+    return cell_text(text_of(name))
+
+
+class NoNumberError(Exception):
+    """What an objective has returned is no fitness."""
+
+
+def number_of(value: Any) -> float:
+    """Return the finite number that an objective has returned.
+
+    It may be any real number, a Decimal, or an array or tensor of one number and no dimension, as torch's losses are.
+
+    Raises:
+        NoNumberError: It is no number, several numbers, or not finite.
+        Exception: What the value's own methods raise.
+    """
+    number = value
+    if hasattr(value, "shape") and hasattr(value, "tolist"):
+        if shape := tuple(value.shape):
+            raise NoNumberError(f"the objective returned {shown(value)} of the shape {shape}, expected one number")
+        if getattr(getattr(value, "dtype", None), "kind", "") in DURATIONS:
+            raise NoNumberError(f"the objective returned {shown(value)}, expected a number")
+        number = value.detach() if hasattr(value, "detach") else value  # torch warns of a gradient that is lost
+        number = number.tolist()  # a masked value becomes None
+    if isinstance(number, bool) or not isinstance(number, numbers.Real | Decimal):
+        raise NoNumberError(f"the objective returned {shown(value)}, expected a number")
+    fitness = float(number)
+    if not math.isfinite(fitness):
+        raise NoNumberError(f"the objective returned {fitness}, expected a finite number")
+    return fitness
 
 
 @dataclass(frozen=True)
@@ -37,17 +82,21 @@ class ObjectiveSetup(Setup):
     """Calls the user's function and makes an `Evaluation` of what it returns or raises."""
 
     objective: Objective
+    threads: int | None = None
 
     needs_main = True
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
-        return one_by_one(self._evaluate), {"device": "", "precision": "", "engine": "objective", "threads": None}
+        facts = {"device": "", "precision": "", "engine": "objective", "threads": self.threads}
+        return one_by_one(self._evaluate), facts
 
     def _evaluate(self, task: Task) -> Evaluation:
         started, clock = time.time(), time.perf_counter()
         try:
             values = self._call(task)
-        except Exception as problem:  # any failure of the user's function is a row with its reason
+        except BaseException as problem:  # any failure of the user's function is a row with its reason
+            if ends_the_search(problem):
+                raise
             status = "out_of_memory" if isinstance(problem, MemoryError) else "failed"
             values = {"status": status, "error": reason_of(problem)}
         values |= {"worker": "main", "engine": "objective", "started": started}
@@ -55,14 +104,14 @@ class ObjectiveSetup(Setup):
 
     def _call(self, task: Task) -> dict[str, Any]:
         config = dict(task.config)
-        if takes_seed(self.objective):
-            named = "seed" in inspect.signature(self.objective).parameters
-            value = self.objective(config, seed=task.seed) if named else self.objective(config, task.seed)
-        else:
-            value = self.objective(config)
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            return {"status": "failed", "error": cell_text(f"the objective returned {value!r}, expected a number")}
-        if not math.isfinite(value):
-            error = f"the objective returned {float(value)}, expected a finite number"
-            return {"status": "failed", "error": error}
-        return {"status": "complete", "fitness": float(value)}
+        match _way_of_the_seed(self.objective):
+            case "by name":
+                value = self.objective(config, seed=task.seed)
+            case "by position":
+                value = self.objective(config, task.seed)
+            case None:
+                value = self.objective(config)
+        try:
+            return {"status": "complete", "fitness": number_of(value)}
+        except NoNumberError as problem:
+            return {"status": "failed", "error": str(problem)}

@@ -33,7 +33,7 @@ class Planner:
 
     def limit_memory(self, free: float) -> None:
         """Plan with at most this many bytes, free before the first task."""
-        self.memory = min(self.memory, MEMORY_SHARE * free)
+        self.memory = min(self.memory, MEMORY_SHARE * max(0.0, free))
 
     def add(self, task: Task) -> None:
         """Add a waiting task."""

@@ -5,19 +5,29 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import pickle
 import signal
 import time
+import weakref
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
-from evo.evaluators.base import Setup, StopRequest, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, ends_the_search
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
 from evo.individual import Evaluation
-from evo.processes import deaf_to_interrupts, die_with_parent, end, refuse_in_worker, without_main
+from evo.plain_text import reason_of
+from evo.processes import (
+    deaf_to_interrupts,
+    die_with_parent,
+    end,
+    lead_group,
+    private_memory,
+    refuse_in_worker,
+    threads_of_children,
+    without_main,
+)
 
 ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
@@ -49,20 +59,22 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         setup: Builds the evaluation function in each worker.
         workers: How many processes.
         timeout: See `WorkersEvaluator`; a process that takes longer is ended.
+        on_cpu: How many at least, if the first one finds that it computes on no GPU.
     """
 
-    def __init__(self, setup: Setup, workers: int, timeout: float | None = None):
+    def __init__(self, setup: Setup, workers: int, timeout: float | None = None, on_cpu: int = 1):
         super().__init__(setup, timeout)
-        self._count = workers
+        self._count, self._on_cpu = workers, on_cpu
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Process] = []
         self._failed_starts = 0
         self._hint = MAIN_HINT if setup.needs_main else ""
+        # Where the evaluator was not closed, the end of the interpreter would wait for its workers.
+        weakref.finalize(self, _end_own, self._workers, os.getpid())
 
     def start(self) -> dict[str, Any]:
         refuse_in_worker(self._hint)
-        for number in range(self._count):
-            self._workers.append(self._spawn(number))
+        self._spawn_missing()
         while self._facts is None:
             self._serve(timeout=None)
         return self._facts
@@ -95,7 +107,7 @@ class ProcessPoolEvaluator(WorkersEvaluator):
     def close(self) -> None:
         for worker in self._workers:
             _end(worker)
-        self._workers = []
+        self._workers.clear()
         self._planner.clear()
 
     @property
@@ -110,13 +122,17 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         name = f"worker-{number}"
         process = self._context.Process(target=_work, args=(theirs, self._setup), name=name, daemon=True)
         try:
-            with nullcontext() if self._setup.needs_main else without_main(), deaf_to_interrupts():
+            with (
+                nullcontext() if self._setup.needs_main else without_main(),
+                deaf_to_interrupts(),
+                threads_of_children(self._setup.threads),
+            ):
                 process.start()
         except OSError as error:
             raise SearchError(f"cannot start worker processes: {error}") from error
-        except (AttributeError, TypeError, pickle.PicklingError) as error:
+        except Exception as error:  # what pickle or the objective's own methods raise
             raise ConfigurationError(
-                f"the objective cannot be sent to worker processes ({error}); "
+                f"the objective cannot be sent to worker processes ({reason_of(error)}); "
                 "define it at the top level of a module, or leave workers at 1"
             ) from None
         theirs.close()
@@ -148,14 +164,27 @@ class ProcessPoolEvaluator(WorkersEvaluator):
             return False
         if kind == "ready":
             if self._facts is None:
-                self._decide(content)
-                self._planner.limit_memory(content.get("free_memory", math.inf))
+                self._learn(worker, content)
             worker.ready, self._failed_starts = True, 0
         elif kind == "error":
             raise content
         elif self._finish(worker, content):
             worker.unrecorded = True
         return True
+
+    def _learn(self, first: _Process, facts: dict[str, Any]) -> None:
+        """Learn the facts of the first worker that is ready; the others will take as much memory as it has."""
+        self._decide(facts)
+        if facts["device"] == "cpu":
+            self._count = max(self._count, self._on_cpu)
+            self._spawn_missing()
+        own = private_memory(first.process.pid)
+        missing = sum(max(0.0, own - private_memory(worker.process.pid)) for worker in self._workers)
+        self._planner.limit_memory(facts.get("free_memory", math.inf) - missing)
+
+    def _spawn_missing(self) -> None:
+        for number in range(len(self._workers), self._count):
+            self._workers.append(self._spawn(number))
 
     def _abandon(self, worker: Worker) -> None:
         assert isinstance(worker, _Process)
@@ -197,33 +226,63 @@ def _end(worker: _Process) -> None:
     end(worker.process)
 
 
+def _end_own(workers: list[_Process], owner: int) -> None:
+    """End the workers in the process that has started them; one that was forked from it must not."""
+    if os.getpid() == owner:
+        for worker in workers:
+            _end(worker)
+
+
 def _work(connection: Connection, setup: Setup) -> None:
     """Run in the worker: build the evaluation function, then evaluate batches until the parent closes the pipe."""
-    die_with_parent()
     stop = StopRequest()
-    signal.signal(signal.SIGTERM, lambda *_: _on_terminate(stop))
-    try:
-        evaluate, facts = setup.build(stop)
-    except Exception as error:  # sent to the parent, which raises it there
-        connection.send(("error", error if isinstance(error, EvoError) else SearchError(reason_of(error))))
-        return
-    connection.send(("ready", facts))
-    with suppress(EOFError, OSError, Interrupted):
-        while True:
-            batch = connection.recv()
-            stop.busy = True
-            try:
-                for evaluation in evaluate(batch):
-                    connection.send(("evaluation", evaluation))
-            except StorageError as error:  # not the task's fault: the parent ends the search, to be resumed
-                connection.send(("error", error))
-            stop.busy = False
-            if stop.asked:
-                return
+    lead_group()
+    die_with_parent()
+    # An objective may start processes; if they kept an end of the pipe, the parent could not tell that this one ended.
+    multiprocessing.current_process().daemon = False
+    os.set_inheritable(connection.fileno(), False)
+    os.register_at_fork(after_in_child=connection.close)
+    _obey_terminate(stop)
+    with connection:
+        try:
+            evaluate, facts = setup.build(stop)
+        except BaseException as error:  # sent to the parent, which raises it there
+            if ends_the_search(error):
+                raise
+            connection.send(("error", error if isinstance(error, EvoError) else SearchError(reason_of(error))))
+            return
+        connection.send(("ready", facts))
+        with suppress(EOFError, OSError, Interrupted):
+            _evaluate_batches(connection, evaluate, stop)
 
 
-def _on_terminate(stop: StopRequest) -> None:
-    """Ask the running training to save its state; if there is none, end at once."""
-    stop.asked = True
-    if not stop.busy:
-        os._exit(0)
+def _evaluate_batches(connection: Connection, evaluate: Evaluate, stop: StopRequest) -> None:
+    """Evaluate batches until the parent closes the pipe, which raises, or until this process is asked to stop."""
+    while not stop.asked:
+        batch = connection.recv()
+        stop.busy = True
+        try:
+            for evaluation in evaluate(batch):
+                connection.send(("evaluation", evaluation))
+        except StorageError as error:  # not the task's fault: the parent ends the search, to be resumed
+            connection.send(("error", error))
+        stop.busy = False
+
+
+def _obey_terminate(stop: StopRequest) -> None:
+    """Let SIGTERM ask the running training to save its state, or, if there is none, end this process at once.
+
+    A process that is forked from this one obeys it as any other does: pools end their own by it, and wait for that.
+    """
+
+    def ask(*_: object) -> None:
+        stop.asked = True
+        if not stop.busy:
+            os._exit(0)
+
+    def obey() -> None:
+        if signal.getsignal(signal.SIGTERM) is ask:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, ask)
+    os.register_at_fork(after_in_child=obey)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, StorageError
-from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, cell_text, reason_of
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search
 from evo.files import remove_file
 from evo.individual import Evaluation, Status
 from evo.models import MODELS, ModelBuilder, builder_of
 from evo.names import AUTO, check_name, load
+from evo.plain_text import cell_text, reason_of, text_of
 from evo.space.settings import TrainingSettings
 from evo.training.engines import ENGINES
 from evo.training.hardware import (
@@ -135,10 +136,12 @@ class TrainingTask:
         try:
             for values in self._values(tasks):
                 yield self._evaluation(left.pop(0), started, {"seconds": time.perf_counter() - clock, **values})
-        except StorageError:
+        except (StorageError, GeneratorExit):
             raise
-        except Exception as problem:  # a training that fails becomes a row with its reason
-            exhausted = any(sign in str(problem) for sign in OUT_OF_MEMORY)
+        except BaseException as problem:  # a training that fails becomes a row with its reason
+            if ends_the_search(problem):
+                raise
+            exhausted = any(sign in text_of(problem) for sign in OUT_OF_MEMORY)
             if exhausted or isinstance(problem, torch.OutOfMemoryError | MemoryError):
                 status = "out_of_memory"
             reason = reason_of(problem)
@@ -234,8 +237,10 @@ def load_builder(model: str) -> ModelBuilder:
         # Only where the user has named a module is the working directory searched for modules.
         sys.path.append(os.getcwd())
         builder: ModelBuilder = load(model)
-    except Exception as error:  # a user-defined module may raise anything while it is imported
-        raise ConfigurationError(f'--model: cannot load "{model}": {type(error).__name__}: {error}') from None
+    except BaseException as error:  # a user-defined module may raise anything while it is imported
+        if ends_the_search(error):
+            raise
+        raise ConfigurationError(f'--model: cannot load "{model}": {reason_of(error)}') from None
     if not callable(builder):
         raise ConfigurationError(f'--model: "{model}" is not a function, but {type(builder).__name__}')
     return builder

@@ -9,13 +9,13 @@ from typing import Any
 from evo.data import PreparedDataset, prepare_dataset
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
-from evo.evaluators.dask.connection import Where, connect, name_of_cluster
+from evo.evaluators.dask.connection import LOCAL, Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
-from evo.files import with_home
 from evo.loop.search_loop import Observer, StopCheck
 from evo.names import AUTO
 from evo.numbers import positive_number, whole_number
-from evo.processes import usable_cores
+from evo.places import with_home
+from evo.processes import threads_asked_for, usable_cores
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
@@ -94,7 +94,7 @@ def setup_of_search(
         ConfigurationError: A name is wrong, or model or dataset is missing.
     """
     if objective is not None:
-        return ObjectiveSetup(objective)
+        return _objective_setup(objective, settings, execution)
     if settings.model is None:
         raise ConfigurationError(
             f'search space "{space.name}" names no model to train: set model in it, give --model, or an objective'
@@ -122,7 +122,7 @@ def setup_of_run(run: Run, execution: Execution, objective: Objective | None, ob
     """
     _check_same_objective(run, objective, execution.model, observer)
     if objective is not None:
-        return ObjectiveSetup(objective)
+        return _objective_setup(objective, run.settings, execution)
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
     folder = with_home(Path(folder)) if folder else None
@@ -140,6 +140,22 @@ def setup_of_run(run: Run, execution: Execution, objective: Objective | None, ob
             "their checksums differ. Give the folder of the original data by --data-dir."
         )
     return _training_setup(run.space, run.settings, execution, prepared, folder)
+
+
+def _objective_setup(objective: Objective, settings: Settings, execution: Execution) -> ObjectiveSetup:
+    """Return the setup of an objective; in processes that evo starts, each has the threads that the run has recorded.
+
+    A new run has as many as the environment says, or one: with more, workers wait for each other. In this process, and
+    on a cluster that others have started, threads are not evo's to count.
+    """
+    here = execution.dask is None and is_in_process(execution.workers or 1, execution.timeout)
+    ours = not here and (execution.dask is None or str(execution.dask) == LOCAL)
+    return ObjectiveSetup(objective, settings.threads or (threads_asked_for() if ours else None))
+
+
+def is_in_process(workers: int, timeout: float | None) -> bool:
+    """Return whether an objective is evaluated in this process: only another can be ended in the middle of one."""
+    return workers == 1 and timeout is None
 
 
 def _training_setup(
@@ -167,20 +183,22 @@ def _check_same_objective(run: Run, objective: Objective | None, model: str | No
     settings = run.settings
     if settings.objective is not None and objective is None:
         raise ConfigurationError(
-            f'run {run.path}: was made with the objective "{settings.objective}", which is not kept in the folder; '
-            f"resume it from Python: {run.command('resume')}"
+            f'run {run.shown_path}: was made with the objective "{settings.objective}", which is not kept in the '
+            f"folder; resume it from Python: {run.command('resume')}"
         )
     if objective is not None and settings.objective not in (None, name_of(objective)):
         observer.warn(
             f"note: the run began with the objective {settings.objective}, it continues with {name_of(objective)}"
         )
     if settings.objective is None and objective is not None:
-        raise ConfigurationError(f"run {run.path}: trains networks and takes no objective")
+        raise ConfigurationError(f"run {run.shown_path}: trains networks and takes no objective")
     if settings.model is not None and ":" in settings.model and model != settings.model:
         given = f'got "{model}"' if model else f"it is not kept in the folder, give it again: --model {settings.model}"
-        raise ConfigurationError(f"run {run.path}: was made with --model {settings.model}; {given}")
+        raise ConfigurationError(f"run {run.shown_path}: was made with --model {settings.model}; {given}")
     if model is not None and model != settings.model:
-        raise ConfigurationError(f'run {run.path}: was made with --model {settings.model}, got "{model}"; leave it out')
+        raise ConfigurationError(
+            f'run {run.shown_path}: was made with --model {settings.model}, got "{model}"; leave it out'
+        )
 
 
 def evaluator_of(
@@ -192,18 +210,18 @@ def evaluator_of(
         import evo.record.tables  # noqa: F401  # pandas takes a second, for which a whole cluster would wait later
 
         return make_cluster_evaluator(setup, execution, observer, stop_check)
-    settings.workers = execution.workers or default_workers(setup, execution.device or AUTO)
-    return make_evaluator(setup, settings.workers, execution.timeout)
+    device = execution.device or AUTO
+    settings.workers = execution.workers or default_workers(setup, device)
+    # A GPU that is there may be one that torch cannot use: only the first worker tells.
+    is_open = execution.workers is None and device == AUTO and isinstance(setup, TrainingSetup)
+    return make_evaluator(setup, settings.workers, execution.timeout, on_cpu=usable_cores() if is_open else 1)
 
 
-def make_evaluator(setup: Setup, workers: int, timeout: float | None = None) -> Evaluator:
-    """Return an evaluator on this machine: this process for an objective of one worker, otherwise worker processes.
-
-    Only a process can be ended in the middle of an evaluation, so a timeout needs one, too.
-    """
-    if isinstance(setup, ObjectiveSetup) and workers == 1 and timeout is None:
+def make_evaluator(setup: Setup, workers: int, timeout: float | None = None, on_cpu: int = 1) -> Evaluator:
+    """Return an evaluator on this machine: this process for an objective of one worker, otherwise worker processes."""
+    if isinstance(setup, ObjectiveSetup) and is_in_process(workers, timeout):
         return InProcessEvaluator(setup)
-    return ProcessPoolEvaluator(setup, workers, timeout)
+    return ProcessPoolEvaluator(setup, workers, timeout, on_cpu)
 
 
 def make_cluster_evaluator(setup: Setup, execution: Execution, observer: Observer, stop_check: StopCheck) -> Evaluator:
@@ -220,7 +238,7 @@ def make_cluster_evaluator(setup: Setup, execution: Execution, observer: Observe
     count = execution.workers or len(gpus) or default_workers(setup, device)
     return DaskEvaluator(
         setup,
-        lambda: connect(where, count, observer.warn, gpus),
+        lambda: connect(where, count, observer.warn, gpus, setup.threads),
         most=execution.workers,
         timeout=execution.timeout,
         notify=observer.notify,

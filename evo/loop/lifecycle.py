@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 from evo.errors import ClusterLost, ConfigurationError, StorageError
@@ -13,6 +12,7 @@ from evo.evaluators import Evaluator, Setup
 from evo.evaluators.objective import Objective
 from evo.loop.execution import Execution, evaluator_of, setup_of_run, setup_of_search
 from evo.loop.search_loop import Observer, Stop, StopCheck
+from evo.places import entered
 from evo.record.folder import check_output, free_output
 from evo.record.run import Run
 from evo.record.settings import Settings, current_versions
@@ -45,9 +45,9 @@ def begin(
     """
     stop_check = _timed(stop_check, execution.time_budget)
     execution = execution.of_new_run()
-    path = Path(execution.output) if execution.output is not None else None
+    path = entered(execution.output) if execution.output is not None else None
     if path is None and objective is None:
-        path = free_output(Path("results"), space.name)
+        path = free_output(entered("results"), space.name)
     if path is not None:
         check_output(path, overwrite=execution.overwrite)
     setup = setup_of_search(space, settings, execution, objective, observer)
@@ -122,7 +122,7 @@ def _carry_out(
     settings.timeout = execution.timeout
     with evaluator_of(setup, settings, execution, observer, stop_check) as evaluator:
         facts = evaluator.start()
-        if settings.dask is not None:
+        if settings.dask is not None or evaluator.workers > settings.workers:  # as it was decided at the start
             settings.workers = evaluator.workers
         settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
         settings.precision, settings.engine, settings.threads = facts["precision"], facts["engine"], facts["threads"]

@@ -154,13 +154,13 @@ def _recorded(run: Run, individual: int, replicate: int) -> Evaluation:
     own = sorted(number for who, number in run.evaluations if who == individual)
     if own:
         raise ConfigurationError(
-            f"run {run.path}: individual {individual} has no training of replicate {replicate}; it has "
+            f"run {run.shown_path}: individual {individual} has no training of replicate {replicate}; it has "
             f"{', '.join(map(str, own))} (--replicate)"
         )
     if 0 <= individual < len(run.individuals):
-        raise ConfigurationError(f"run {run.path}: individual {individual} was proposed and is not trained yet")
+        raise ConfigurationError(f"run {run.shown_path}: individual {individual} was proposed and is not trained yet")
     known = f"0 to {len(run.individuals) - 1}" if run.individuals else "none"
-    raise ConfigurationError(f"run {run.path}: no individual {individual}; it has {known}")
+    raise ConfigurationError(f"run {run.shown_path}: no individual {individual}; it has {known}")
 
 
 def _tasks(run: Run, recorded: Evaluation, seeds: int, weights: Path | None) -> list[Task]:

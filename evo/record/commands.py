@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import RunError
+from evo.places import as_typed
 from evo.record.settings import Settings
 
 
@@ -25,8 +26,8 @@ def command_on(path: Path, settings: Settings, command: str, *arguments: str, **
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     if settings.objective is not None and command == "resume":
         more = "".join(f", {name}={value!r}" for name, value in given.items())
-        return f"evo.resume({str(path)!r}, objective={_name_in_python(settings.objective)}{more})"
-    words = ["evo", command, str(path), *arguments]
+        return f"evo.resume({as_typed(path)!r}, objective={_name_in_python(settings.objective)}{more})"
+    words = ["evo", command, as_typed(path), *arguments]
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     if settings.model is not None and ":" in settings.model and command in ("resume", "replay"):

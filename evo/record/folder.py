@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from evo.errors import ConfigurationError, RunError, StorageError, did_you_mean
 from evo.files import STATES_BYTES, is_stream, move_folder, remove_file, remove_partial, sync, temporary_folder
+from evo.places import as_typed, entered
 from evo.record.commands import resume_command
 from evo.record.journal import locked
 
@@ -33,23 +34,24 @@ def is_run(path: Path) -> bool:
 
 
 def run_folder(path: Path | str) -> Path:
-    """Return the folder of a run.
+    """Return the folder of a run, as an absolute path.
 
     Raises:
         RunError: It does not exist or holds no run.
     """
-    folder = Path(path)
+    folder = entered(path)
+    shown = as_typed(folder)
     if folder.is_file():
-        raise RunError(f"{folder}: is a file; give the folder of a run")
+        raise RunError(f"{shown}: is a file; give the folder of a run")
     if not folder.is_dir():
         parent = folder.parent
         runs = sorted(entry.name for entry in parent.iterdir() if is_run(entry)) if parent.is_dir() else []
-        raise RunError(f"{folder}: no such run folder.{did_you_mean(folder.name, runs)}")
+        raise RunError(f"{shown}: no such run folder.{did_you_mean(folder.name, runs)}")
     if not is_run(folder):
         inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_run(entry))
         hint = f" Runs in it: {', '.join(inside)}." if inside else ""
         missing = [name for name in ("settings.json", "journal.jsonl") if not (folder / name).is_file()]
-        raise RunError(f"{folder}: is not a run folder (it has no {' and no '.join(missing)}).{hint}")
+        raise RunError(f"{shown}: is not a run folder (it has no {' and no '.join(missing)}).{hint}")
     return folder
 
 
@@ -59,20 +61,21 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         ConfigurationError: It exists and may not be overwritten, or holds something that is not a run.
     """
+    shown = as_typed(path)
     if path.exists() and not path.is_dir():
         raise ConfigurationError(
-            f"output {path}: is a file or a device; give the name of a folder that does not exist yet"
+            f"output {shown}: is a file or a device; give the name of a folder that does not exist yet"
         )
     if os.path.ismount(path):
-        raise ConfigurationError(f"output {path}: is where a file system is mounted; give the name of a folder in it")
+        raise ConfigurationError(f"output {shown}: is where a file system is mounted; give the name of a folder in it")
     if not path.exists() or not any(path.iterdir()):
         return
     if not overwrite:
         command = resume_command(path) if is_run(path) else ""
         resume = f", continue it by `{command}`" if command else ""
-        raise ConfigurationError(f"output {path}: exists. Choose another --output{resume}, or give --overwrite.")
+        raise ConfigurationError(f"output {shown}: exists. Choose another --output{resume}, or give --overwrite.")
     if not is_run(path):
-        raise ConfigurationError(f"output {path}: holds files that are not a run's; --overwrite replaces only runs")
+        raise ConfigurationError(f"output {shown}: holds files that are not a run's; --overwrite replaces only runs")
 
 
 def make_run_folder(path: Path, fill: Callable[[Path], Filled], *, overwrite: bool) -> Filled:
@@ -118,7 +121,7 @@ def _take_place(building: Path, place: Path) -> None:
     except StorageError:
         if place.exists() and any(place.iterdir()):
             raise ConfigurationError(
-                f"output {place}: another search has taken this name meanwhile; choose another --output"
+                f"output {as_typed(place)}: another search has taken this name meanwhile; choose another --output"
             ) from None
         raise
 

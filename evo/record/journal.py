@@ -19,6 +19,7 @@ from typing import Any
 from evo.errors import RunError, StorageError
 from evo.files import append, create_to_append, cut, sync
 from evo.plain_text import read_json
+from evo.processes import hold, holds, let_go
 
 FORMAT = 2
 """Of new journals; older ones are resumed in their own. Format 2 adds continued trainings: `Individual.until`."""
@@ -62,6 +63,7 @@ class Journal:
         journal = cls(path)
         if path is not None:
             journal._descriptor = create_to_append(path)
+            hold(journal._descriptor)
         try:
             if path is not None and journal._descriptor is not None:
                 _lock(journal._descriptor, path)
@@ -126,8 +128,8 @@ class Journal:
         if self._broken is not None:
             raise self._broken
         if self.path is not None:
-            if self._descriptor is None:
-                raise RunError(f"{self.path}: the journal was opened for reading only")
+            if self._descriptor is None or not holds(self._descriptor):
+                raise RunError(f"{self.path}: the journal was opened for reading only, or by another process")
             try:
                 append(self._descriptor, _encode(event), self.path)
             except StorageError as error:
@@ -138,7 +140,7 @@ class Journal:
     def close(self) -> None:
         """Release the lock; the journal can still be read."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            _close(self._descriptor)
             self._descriptor = None
 
     def _load(self, content: bytes) -> int:
@@ -201,9 +203,23 @@ def _content(path: Path, start: int = 0) -> bytes:
 
 def _open_to_append(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
     except OSError as error:
         raise RunError(f"{path}: cannot be opened for writing: {error.strerror}") from None
+    hold(descriptor)
+    return descriptor
+
+
+def _close(descriptor: int) -> None:
+    """Release the lock of a file and close it; nothing in a process that was forked from the one that opened it.
+
+    The lock belongs to the open file, not to a process: unlocking ends it even where a copy of the descriptor is left.
+    """
+    if holds(descriptor):
+        let_go(descriptor)
+        with contextlib.suppress(OSError):  # it may never have been locked
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
 
 def _lock(descriptor: int, path: Path) -> None:
@@ -254,7 +270,7 @@ def locked(path: Path) -> Iterator[None]:
         _lock(descriptor, path)
         yield
     finally:
-        os.close(descriptor)
+        _close(descriptor)
 
 
 def is_written(path: Path) -> bool:
@@ -265,6 +281,7 @@ def is_written(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_UN)
     except OSError as error:
         return isinstance(error, BlockingIOError)
     return False

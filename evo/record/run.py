@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import html
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from evo.errors import RunError, StorageError
 from evo.files import own_folder, remove_file
 from evo.individual import Evaluation, Individual
+from evo.places import as_typed, entered
 from evo.record.commands import command_on
 from evo.record.folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.record.history import History
@@ -47,7 +47,7 @@ class Run(History):
     """A history that is kept: every event is in the journal before it counts.
 
     Attributes:
-        path: The run folder; None for a run in memory.
+        path: The run folder, an absolute path; None for a run in memory.
     """
 
     def __init__(self, settings: Settings, journal: Journal, path: Path | None = None):
@@ -74,8 +74,7 @@ class Run(History):
         """
         if path is None:
             return cls(settings, Journal.create(None, settings=settings.digest))
-        if Path.cwd().is_relative_to(os.path.abspath(path)):
-            path = Path(os.path.abspath(path))  # "." goes away with the folder that is replaced
+        path = entered(path) if not path.is_absolute() else path
 
         with contextlib.ExitStack() as on_failure:
 
@@ -86,7 +85,7 @@ class Run(History):
                 return journal
 
             journal = make_run_folder(path, fill, overwrite=overwrite)
-            journal.path = Path(os.path.abspath(path)) / "journal.jsonl"
+            journal.path = path / "journal.jsonl"
             run = cls(settings, journal, path)
             on_failure.pop_all()
         return run
@@ -109,7 +108,7 @@ class Run(History):
             RunError: The folder holds no run or a damaged one, or another process is writing it.
         """
         folder = run_folder(path)
-        journal = Journal.open(Path(os.path.abspath(folder)) / "journal.jsonl", warn)
+        journal = Journal.open(folder / "journal.jsonl", warn)
         try:
             run = cls(Settings.load(folder), journal, folder)
             remove_leftovers(folder)
@@ -252,6 +251,11 @@ class Run(History):
         return self.path
 
     @property
+    def shown_path(self) -> str:
+        """The run folder as messages show it: as it was typed."""
+        return as_typed(self.path) if self.path is not None else "in memory"
+
+    @property
     def name(self) -> str:
         """The name that tables and figures show: the folder's, or the space's for a run in memory."""
         return self.path.resolve().name if self.path is not None else self.settings.space_name
@@ -283,15 +287,14 @@ class Run(History):
         if self.path is None or (began < self._next_tables and share < 1.0):
             return
         if not is_run(self.path):  # do not create it again
-            raise StorageError(f"{self.path}: was moved or removed; if it was moved, continue where it is now")
+            raise StorageError(f"{self.shown_path}: was moved or removed; if it was moved, continue where it is now")
         from evo.record.tables import write_tables
 
         write_tables(self, self.path)
         self._next_tables = time.monotonic() + (time.monotonic() - began) * (1 / share - 1)
 
     def __repr__(self) -> str:
-        where = self.path or "in memory"
-        return f"Run({where}: {self.trainings} evaluations, space {self.settings.space_name!r})"
+        return f"Run({self.shown_path}: {self.trainings} evaluations, space {self.settings.space_name!r})"
 
     def plot(self) -> dict[str, Figure]:
         """Return the figures of `evo report` by name; a notebook shows one at the end of a cell."""

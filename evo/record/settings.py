@@ -88,7 +88,7 @@ class Settings:
         device_name: The processor's or the GPU's name.
         precision: "fp32" or "bf16".
         engine: "eager" or "onednn".
-        threads: Threads of one training on a CPU.
+        threads: Threads of one training on a CPU, or of an objective in a process that evo has started.
         workers: Of the last command; any other number gives the same results.
         dask: The cluster of the last command; None for this machine only.
         versions: Of Python and of the packages that results depend on, when the run began.

@@ -99,7 +99,7 @@ def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int | 
     settings = run.settings
     if (settings.strategy, settings.space_name) != (LISTED, space.name):
         raise ConfigurationError(
-            f"output {run.path}: holds another run ({settings.strategy} on the space {settings.space_name}); "
+            f"output {run.shown_path}: holds another run ({settings.strategy} on the space {settings.space_name}); "
             "choose another --output"
         )
     given = {"seed": seed, "device": execution.device, "precision": execution.precision, "engine": execution.engine}
@@ -107,6 +107,6 @@ def _check_same(run: Run, space: SearchSpace, execution: Execution, seed: int | 
         recorded = getattr(settings, option)
         if value not in (None, "auto", recorded):
             raise ConfigurationError(
-                f"--{option} {value}: the trainings in {run.path} were made with {recorded}; "
+                f"--{option} {value}: the trainings in {run.shown_path} were made with {recorded}; "
                 "leave the option out, or choose another --output"
             )

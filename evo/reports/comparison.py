@@ -94,7 +94,7 @@ def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
 def names_of(runs: Sequence[Run]) -> list[str]:
     """Return a name for every run that tells it from the others: its folder's, or, where two are alike, its path."""
     names = [run.name for run in runs]
-    paths = [str(run.path) if run.path is not None and names.count(run.name) > 1 else run.name for run in runs]
+    paths = [run.shown_path if run.path is not None and names.count(run.name) > 1 else run.name for run in runs]
     return [path if paths.count(path) == 1 else f"{path} ({place})" for place, path in enumerate(paths, start=1)]
 
 

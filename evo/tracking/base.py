@@ -12,6 +12,7 @@ from evo.errors import ConfigurationError
 from evo.extras import install_command
 from evo.individual import Evaluation
 from evo.loop.search_loop import Observer, SilentObserver, Stop
+from evo.plain_text import reason_of
 from evo.record.run import Run
 
 Outcome: TypeAlias = Literal["finished", "stopped", "failed"]
@@ -95,5 +96,5 @@ class Tracking:
                 action(tracker)
             except Exception as error:  # another program's error must not end the search
                 self._trackers.remove(tracker)
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                reason = reason_of(error)[:300]
                 self._observer.warn(f"{tracker.name} is left out from here on: {reason}; the search continues")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import math
 import os
+import re
 from pathlib import Path
 
+from evo.control_group import memory_left
 from evo.errors import ConfigurationError, did_you_mean
 from evo.names import AUTO, ENGINES, PRECISIONS, check_name
 from evo.training import engines
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names for two settings of `mallopt`, in bytes (malloc.h)."""
-CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def check_names(device: str, precision: str, engine: str) -> None:
@@ -79,11 +81,24 @@ def resolve_engine(engine: str, device: str, precision: str) -> str:
 
 def visible_gpus() -> list[str]:
     """Return the names of the GPUs that trainings can use, as `CUDA_VISIBLE_DEVICES` takes them, without torch."""
+    if not _torch_computes_on_gpus():
+        return []
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in map(str.strip, chosen.split(",")) if name and name != "-1"]
     # A container's devices keep the numbers of their machine, and CUDA counts those that are there from 0.
     return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+
+
+def _torch_computes_on_gpus() -> bool:
+    """Return whether this build of torch can compute on a GPU, by a file of it: to import it takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    try:
+        text = Path(str(spec.origin)).with_name("version.py").read_text(encoding="utf-8") if spec is not None else ""
+    except (OSError, ValueError):
+        return True  # the first worker will tell
+    kinds = re.findall(r"^(?:cuda|hip|xpu)\b[^=\n]*=\s*(\S+)", text, re.MULTILINE)
+    return not kinds or any(value != "None" for value in kinds)
 
 
 def free_memory(device: str) -> float:
@@ -92,7 +107,7 @@ def free_memory(device: str) -> float:
         import torch
 
         return float(torch.cuda.mem_get_info(device)[0])
-    return min(_available(), _left_to_container())
+    return min(_available(), memory_left())
 
 
 def _available() -> float:
@@ -101,20 +116,6 @@ def _available() -> float:
         return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError, IndexError):
         return math.inf
-
-
-def _left_to_container() -> float:
-    """Return what the control group (version 2 or 1) of a container or batch job leaves; infinity without a bound."""
-    for bound, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            most, now = (float((CONTROL_GROUP / name).read_text(encoding="utf-8")) for name in (bound, used))
-        except (OSError, ValueError):  # not there, or "max"
-            continue
-        return most - now
-    return math.inf
 
 
 def keep_freed_memory() -> None:

@@ -15,6 +15,7 @@ from evo.errors import ConfigurationError
 from evo.files import output
 from evo.individual import genome_from_json
 from evo.models import MODELS, ModelBuilder, builder_of
+from evo.plain_text import reason_of
 from evo.training.model_state import restore_tensors
 from evo.training.tensor_file import DamagedFileError, read_tensors, write_tensors
 
@@ -106,13 +107,14 @@ def load_model(path: str | Path, build: ModelBuilder | None = None) -> tuple[Sav
             network = builder(config, (channels, height, width), classes)
     except Exception as error:  # an untrusted configuration or a user-defined function may raise anything
         raise ConfigurationError(
-            f"{path}: {model} builds no network of its configuration ({type(error).__name__}: {error}); "
+            f"{path}: {model} builds no network of its configuration ({reason_of(error)}); "
             "the file is damaged, or the function is not the one that it was trained with"
         ) from None
     try:
         restore_tensors(network, {name.removeprefix(NETWORK): tensor for name, tensor in tensors.items()})
     except ValueError as error:
-        raise ConfigurationError(f"{path}: its weights do not fit the network that {model} builds: {error}") from None
+        problem = f"its weights do not fit the network that {model} builds"
+        raise ConfigurationError(f"{path}: {problem}: {reason_of(error)}") from None
     return SavedModel(network, preprocessing).eval(), facts
 
 

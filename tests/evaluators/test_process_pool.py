@@ -13,7 +13,10 @@ import pytest
 
 from evo.errors import ConfigurationError, SearchError
 from evo.evaluators import ObjectiveSetup, ProcessPoolEvaluator, Task
+from evo.evaluators.base import Evaluate, StopRequest
+from evo.evaluators.planner import MEMORY_SHARE
 from evo.individual import Evaluation
+from evo.processes import private_memory
 from tests.command import alive, children, wait_until
 from tests.evaluators.arithmetic import Arithmetic
 
@@ -218,3 +221,39 @@ def test_cancelled_tasks_that_were_to_run_alone_never_come_back(tmp_path: Path) 
         evaluator.cancel()
         assert evaluator.pending == 0
         assert list(evaluate(evaluator, Task(2, 0, 2, {"x": 2}))) == [2]
+
+
+class Large(Arithmetic):
+    """Has 200 MB of its own once it is ready, and says that 1 GB is free then; the first worker is ready first."""
+
+    def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
+        try:
+            (self.folder / "first").touch(exist_ok=False)
+        except FileExistsError:
+            wait_until((self.folder / "go").exists)
+        kept.append(b"x" * LARGE)
+        evaluate, facts = super().build(stop)
+        return evaluate, facts | {"free_memory": 1e9}
+
+
+LARGE = 200_000_000
+kept: list[bytes] = []
+
+
+def test_memory_that_further_workers_will_take_is_not_planned_with(tmp_path: Path) -> None:
+    with ProcessPoolEvaluator(Large(tmp_path), workers=3) as evaluator:
+        evaluator.start()
+        assert evaluator._planner.memory == pytest.approx(MEMORY_SHARE * (1e9 - 2 * LARGE), rel=0.15)
+        (tmp_path / "go").touch()
+        wait_until(lambda: evaluator.next_completed(0.1) is None and all(w.ready for w in evaluator._workers))
+        assert all(private_memory(worker.process.pid) > LARGE for worker in evaluator._workers)
+
+
+@pytest.mark.parametrize(("workers", "on_cpu", "count"), [(1, 3, 3), (2, 1, 2)])
+def test_without_a_gpu_there_are_as_many_workers_as_cores(
+    tmp_path: Path, workers: int, on_cpu: int, count: int
+) -> None:
+    with ProcessPoolEvaluator(Arithmetic(tmp_path), workers, on_cpu=on_cpu) as evaluator:
+        evaluator.start()
+        assert evaluator.workers == len(evaluator._workers) == count
+        wait_until(lambda: evaluator.next_completed(0.1) is None and all(w.ready for w in evaluator._workers))

@@ -93,3 +93,10 @@ def closes_its_pipe(config: dict[str, Any], seed: int) -> float:
         os.closerange(3, 256)
         time.sleep(600)
     return accuracy(config, seed)
+
+
+def threads(config: dict[str, Any]) -> float:
+    """Return how many threads torch uses here."""
+    import torch
+
+    return float(torch.get_num_threads())

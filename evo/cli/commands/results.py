@@ -165,13 +165,14 @@ def report(
       evo report results/mlp-1 results/cnn-1 --output both
     """
     from evo.cli.any_report import write_any_report
+    from evo.places import as_typed
 
     if output is not None and output.exists() and not output.is_dir():
         raise ConfigurationError(f"--output {output}: is a file; give the name of a folder")
     gc.disable()  # with thousands of evaluations, looking for garbage takes a tenth of the time
     try:
         for page in write_any_report([_loaded(path) for path in runs], output):
-            typer.echo(page)
+            typer.echo(as_typed(page))
     finally:
         gc.enable()
 

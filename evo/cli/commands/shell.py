@@ -13,7 +13,7 @@ import typer
 
 from evo.cli.commands.options import Debug
 from evo.errors import EvoError, StorageError
-from evo.plain_text import made_plain
+from evo.plain_text import made_plain, reason_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 raise
             expected = isinstance(error, EvoError)
-            text = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
+            text = text_of(error) if expected else f"{reason_of(error)} (--debug shows where)"
             typer.echo(made_plain(f"error: {text}"), err=True)  # names of files may hold anything
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo.data.cache import Notify
 from evo.errors import ClusterLost, StorageError
-from evo.evaluators.base import Setup, Task, TaskKey, failure, reason_of
+from evo.evaluators.base import Setup, Task, TaskKey, failure
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.connection import Connection
 from evo.evaluators.dask.link import Link
@@ -23,6 +21,7 @@ from evo.evaluators.dask.members import Member, MembersEvaluator
 from evo.evaluators.workers import Worker, tasks_of
 from evo.files import replacing
 from evo.individual import Evaluation
+from evo.plain_text import reason_of
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -39,8 +38,6 @@ FAULTS = 2
 SILENT_SECONDS = 10.0
 """How long the first workers may take to answer before the search says that it waits for them."""
 POLL_SECONDS = 0.2
-FILES = ("weights", "checkpoint", "state")
-"""Fields of a task that are paths: a worker has a working folder of its own."""
 
 
 class DaskEvaluator(MembersEvaluator):
@@ -90,7 +87,7 @@ class DaskEvaluator(MembersEvaluator):
     def submit(self, *tasks: Task) -> None:
         path = next((path for task in tasks if (path := task.checkpoint or task.weights or task.state)), None)
         if path is not None:
-            self._mark(Path(os.path.abspath(path)).parent.parent)
+            self._mark(Path(path).parent.parent)
         super().submit(*tasks)
 
     def suspend(self, seconds: float) -> list[Evaluation]:
@@ -151,7 +148,7 @@ class DaskEvaluator(MembersEvaluator):
             f"{first.individual}-{first.replicate}-{first.measure}",
             dask_worker.evaluate,
             self._name,
-            [_with_absolute_paths(task) for task in batch],
+            batch,
             None if member.answer.sees_folder else [_weights_for(task) for task in batch],
             returned=partial(self._returned, member),
             # This search gives a worker one batch at a time anyway; this keeps other users of the cluster off the GPU.
@@ -270,11 +267,6 @@ class DaskEvaluator(MembersEvaluator):
         self._invite_anew(worker)
         worker.given_up = key
         worker.deadline = time.monotonic() + END_SECONDS if begun else math.inf
-
-
-def _with_absolute_paths(task: Task) -> Task:
-    files: dict[str, Any] = {name: os.path.abspath(path) for name in FILES if (path := getattr(task, name)) is not None}
-    return replace(task, **files)
 
 
 def _weights_for(task: Task) -> bytes | None:

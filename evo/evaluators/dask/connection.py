@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,8 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evo.errors import ClusterLost, ConfigurationError, SearchError
 from evo.extras import install_command
-from evo.files import with_home
-from evo.processes import deaf_to_interrupts, refuse_in_worker, without_main
+from evo.places import with_home
+from evo.processes import (
+    THREAD_VARIABLES,
+    deaf_to_interrupts,
+    refuse_in_worker,
+    threads_of_children,
+    without_main,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -23,6 +30,7 @@ Where: TypeAlias = "str | Path | Client"
 """A scheduler's address, a scheduler file, "local", or a client."""
 
 LOCAL = "local"
+LOCAL_WORKER = "evo.evaluators.dask.local_worker"
 LOOPBACK = "127.0.0.1"
 CONNECT_SECONDS = 15.0
 START_SECONDS = 120.0
@@ -61,7 +69,13 @@ def name_of_cluster(where: Where) -> str:
     return str(getattr(where.scheduler, "address", "a client"))
 
 
-def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Sequence[str] = ()) -> Connection:
+def connect(
+    where: Where,
+    workers: int,
+    warn: Callable[[str], None],
+    gpus: Sequence[str] = (),
+    threads: int | None = None,
+) -> Connection:
     """Connect to a cluster.
 
     Args:
@@ -69,6 +83,7 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
         workers: How many processes of one thread each a local cluster has.
         warn: Called with what the user must know.
         gpus: GPUs of which each worker of a local cluster sees one, in turn.
+        threads: See `Setup`; of the workers of a local cluster.
 
     Raises:
         ConfigurationError: The address cannot be used, or Dask is not installed.
@@ -92,7 +107,8 @@ def connect(where: Where, workers: int, warn: Callable[[str], None], gpus: Seque
         raise ConfigurationError(f"dask: must be a distributed.Client, got {where!r}")
     _be_silent()
     if str(where) == LOCAL:
-        return _local(workers, gpus)
+        with threads_of_children(threads):
+            return _local(workers, gpus)
     address = _address(where)
     if address.startswith(ENCRYPTED) and not distributed.Security().get_connection_args("client").get("ssl_context"):
         raise ConfigurationError(
@@ -176,6 +192,11 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
         "distributed.worker.memory.terminate": False,  # evo plans memory itself
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
+        # Dask takes what the environment has, also for the process that replaces a worker.
+        "distributed.nanny.pre-spawn-environ": {
+            **dask.config.get("distributed.nanny.pre-spawn-environ"),
+            **{name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        },
     }
     try:
         # If anything fails before all of it runs, what has been started is ended.
@@ -188,6 +209,7 @@ def _local(workers: int, gpus: Sequence[str]) -> Connection:
                 dashboard_address=f"{LOOPBACK}:0",
                 worker_dashboard_address=f"{LOOPBACK}:0",
                 memory_limit=0,
+                preload=[LOCAL_WORKER],
                 silence_logs=logging.CRITICAL,
                 security=Security.temporary(),  # other users of the machine can reach its loopback too
             )

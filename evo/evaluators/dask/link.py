@@ -16,8 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evo.errors import ClusterLost
-from evo.evaluators.base import reason_of
 from evo.evaluators.dask.connection import Connection
+from evo.plain_text import reason_of
 
 if TYPE_CHECKING:
     from distributed import Future, Worker

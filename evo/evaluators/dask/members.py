@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from evo.data.cache import Notify
 from evo.errors import ConfigurationError, listed
-from evo.evaluators.base import Setup, reason_of
+from evo.evaluators.base import Setup
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.link import Link
 from evo.evaluators.dask.worker import DECIDED, UNANSWERED, Answer, Invitation
 from evo.evaluators.workers import Worker, WorkersEvaluator
+from evo.plain_text import reason_of
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -257,7 +258,8 @@ class MembersEvaluator(WorkersEvaluator):
         if member.invitation is not self._invitation:  # it does not know yet what was decided, or where the run lies
             self._invite(member)
             return
-        if answer.memory_of not in self._memories:
+        # Before the first task every answer counts: the last worker of a machine sees what all of them have taken.
+        if answer.memory_of not in self._memories or self._facts is None:
             self._memories.add(answer.memory_of)
             self._planner.limit_memory(answer.facts.get("free_memory", math.inf))
         if self._facts is not None:
