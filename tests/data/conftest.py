@@ -1,6 +1,7 @@
 """A cache of its own for every test, and small image trees."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,20 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVO_CACHE_DIR", str(folder))
     monkeypatch.delenv("EVO_DATA_DIR", raising=False)
     return folder
+
+
+@pytest.fixture
+def never_hangs() -> Iterator[None]:
+    """Let a test that waits for a pipe fail instead of waiting for ever."""
+
+    def fail(number: int, frame: object) -> None:
+        pytest.fail("still waiting after 30 s")  # no `Exception`, which a reader could take for a damaged file
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

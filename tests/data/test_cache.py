@@ -214,6 +214,7 @@ def test_a_cache_that_may_not_be_read_or_written_is_an_error_with_a_remedy(mode:
     (tmp_path / "cache").chmod(0o755)
 
 
+@pytest.mark.usefixtures("never_hangs")
 @pytest.mark.parametrize("name", ["dataset.json", "train_images.npy"])
 def test_a_pipe_in_the_place_of_a_file_is_never_opened(name: str) -> None:
     counted = Counted()

@@ -285,6 +285,7 @@ def make_broken_link(path: Path) -> None:
     path.symlink_to("nowhere.png")
 
 
+@pytest.mark.usefixtures("never_hangs")
 @pytest.mark.parametrize("make", [os.mkfifo, make_broken_link, make_link_to_itself])
 def test_what_is_called_an_image_and_is_no_file_is_named_and_never_opened(
     make_tree: Tree, make: Callable[[Path], None]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -73,8 +74,9 @@ def search(tree: Path, tmp_path: Path) -> Iterator[Callable[[], Search]]:
 
     yield start
     for search in started:
-        if search.process.poll() is None:
-            search.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(search.process.pid, signal.SIGKILL)
+        if not search.process.stderr.closed:
             search.process.communicate()
 
 
@@ -107,7 +109,7 @@ def test_a_kill_leaves_no_process(search: Callable[[], Search]) -> None:
     for _ in range(times(10, 1)):
         running = search()
         running.process.kill()
-        running.process.communicate()
+        running.process.wait()
         running.workers_end()
 
 
