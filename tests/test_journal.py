@@ -146,12 +146,12 @@ def forked(work: Callable[[], None]) -> Callable[[], int]:
     ready, end = os.pipe(), os.pipe()
     if (pid := os.fork()) == 0:
         code = 1
+        os.close(end[1])  # before another process is forked, which would keep it open
         try:
             work()
             code = 0
         finally:
             os.write(ready[1], b"x")
-            os.close(end[1])
             os.read(end[0], 1)
             os._exit(code)
     os.read(ready[0], 1)
