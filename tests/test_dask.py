@@ -238,7 +238,7 @@ def test_where_no_scheduler_answers_a_run_can_still_go_on_later(
     assert stopped.value.exit_code == RESUMABLE
     said = capsys.readouterr().err
     assert "no scheduler answers" in said
-    assert f"evo resume {run} --dask {NOBODY_THERE}" in said
+    assert f"evo.resume('{run}', objective=objective, dask='{NOBODY_THERE}')" in said
     assert len(evo.resume(run, objective, budget=6).evaluations) == 6
 
 

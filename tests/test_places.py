@@ -67,10 +67,10 @@ def test_messages_show_what_was_typed(elsewhere: Path) -> None:
         os.chdir(elsewhere)
         raise ValueError("no")
 
-    with pytest.raises(evo.SearchError, match=r"evo resume run$"):
+    with pytest.raises(evo.SearchError, match=r"evo\.resume\('run', objective=…\)"):
         evo.search(SPACE, fails, strategy="random", budget=4, output="run")
     os.chdir(elsewhere.parent / "work")
-    with pytest.raises(evo.ConfigurationError, match=r"output run: exists.*evo resume run`"):
+    with pytest.raises(evo.ConfigurationError, match=r"output run: exists.*evo\.resume\('run', objective=…\)`"):
         evo.search(SPACE, goes_elsewhere, budget=4, output="run")
     with pytest.raises(evo.RunError, match=r"^ran: no such run folder. Did you mean \"run\"\?"):
         evo.load("ran")

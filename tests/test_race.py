@@ -77,9 +77,10 @@ def test_the_best_are_evaluated_again_and_the_winner_by_its_mean() -> None:
     assert len(run.best.replicates) == max(again.values()) + 1
 
 
+@pytest.mark.slow
 def test_the_race_finds_truer_winners_than_the_luckiest_training() -> None:
     raced, luckiest = [], []
-    for seed in range(4):
+    for seed in range(10):
         run = search(budget=60, seed=seed)
         raced.append(true_value(run.best.config))
         luckiest.append(

@@ -135,7 +135,7 @@ def test_a_run_without_a_result_has_no_best() -> None:
 def test_an_existing_folder_is_left_alone_without_overwrite(tmp_path: Path) -> None:
     Run.create(make_settings(), tmp_path / "run").close()
     before = contents(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"exists.*evo resume.*--overwrite"):
+    with pytest.raises(ConfigurationError, match=r"exists.*evo\.resume\(.*--overwrite"):
         Run.create(make_settings(), tmp_path / "run")
     assert contents(tmp_path) == before
 
