@@ -144,6 +144,22 @@ def test_figures_of_the_largest_numbers_are_drawn(tmp_path: Path) -> None:
             figure.savefig(tmp_path / "figure.png")
 
 
+def test_genes_at_the_ends_of_the_floats_are_drawn_and_weighed(tmp_path: Path) -> None:
+    space = evo.SearchSpace(
+        {
+            "x": evo.Float(0, 8e307),
+            "y": evo.Float(1e-300, 1e300, log=True),
+            "z": evo.Float(0, 1e-310),
+            "n": evo.Integer(-(2**53), 2**53),
+        }
+    )
+    run = evo.search(space, lambda config: math.log(config["y"]) + config["x"] / 1e307, strategy="random", budget=40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for figure in run.plot().values():
+            figure.savefig(tmp_path / "figure.png")
+
+
 NUMBERS = some.one_of(
     some.none(),
     some.booleans(),

@@ -78,7 +78,7 @@ def _matrices(features: Sequence[Feature]) -> dict[str, Floats]:
     """Return a matrix for each gene that varies: its features, a category as one column per choice."""
     columns: dict[str, list[Floats]] = {}
     for feature in features:
-        own = [feature.scaled]
+        own = [_of_ordinary_size(feature.scaled)]
         if len(feature.categories) > 2:
             inactive = np.isnan(feature.values)
             own = [np.where(inactive, np.nan, feature.values == n) for n in range(len(feature.categories))]
@@ -86,6 +86,12 @@ def _matrices(features: Sequence[Feature]) -> dict[str, Floats]:
     matrices = {gene: np.column_stack(own) for gene, own in columns.items()}
     # Two inactive genes, NaN, do not differ.
     return {gene: matrix for gene, matrix in matrices.items() if len(pd.DataFrame(matrix).drop_duplicates()) > 1}
+
+
+def _of_ordinary_size(values: Floats) -> Floats:
+    """Return values that scikit-learn's forests can hold, which are of single precision; only their order matters."""
+    largest = float(np.nanmax(np.abs(values), initial=0.0))
+    return values if largest == 0 or 1e-30 < largest < 1e30 else values / largest
 
 
 def _losses(matrices: Sequence[Floats], target: Floats, seed: int) -> tuple[Floats, list[float]]:

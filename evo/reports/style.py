@@ -70,7 +70,8 @@ _THEMED = {
 
 @contextlib.contextmanager
 def _own_look() -> Iterator[None]:
-    with matplotlib.rc_context():
+    # Matplotlib tries ticks beyond the largest float, and leaves them out.
+    with matplotlib.rc_context(), np.errstate(over="ignore", invalid="ignore"):
         matplotlib.rcdefaults()  # a user's matplotlibrc may ask for TeX, other fonts or another layout
         matplotlib.rcParams.update(LOOK)
         yield
