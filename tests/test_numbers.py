@@ -23,6 +23,7 @@ from evo.cli.app import app
 from evo.errors import ConfigurationError
 from evo.names import STRATEGIES
 from evo.numbers import LARGEST_WHOLE, deviation, mean, number_text, positive_number, whole_number
+from evo.reports.style import save_figure
 
 finite = some.floats(allow_nan=False, allow_infinity=False)
 M = sys.float_info.max
@@ -157,7 +158,7 @@ def test_genes_at_the_ends_of_the_floats_are_drawn_and_weighed(tmp_path: Path) -
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         for figure in run.plot().values():
-            figure.savefig(tmp_path / "figure.png")
+            save_figure(figure, tmp_path / "figure")
 
 
 NUMBERS = some.one_of(

@@ -16,7 +16,7 @@ from evo.space.genes.values import is_empty
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 INACTIVE = "inactive"
-DRAWABLE = 1e300
+DRAWABLE = 1e307
 """The largest number that a figure shows: matplotlib computes with differences and margins, which must be floats."""
 
 
@@ -54,7 +54,8 @@ class Feature(NamedTuple):
         low, high = float(finite.min()), float(finite.max())
         if low < high:
             return low, high
-        return (low / 1.5, high * 1.5) if self.log else (low - 0.5, high + 0.5)
+        room = max(0.5, 1e-9 * abs(low))  # beside a large number, a half is nothing
+        return (low / 1.5, high * 1.5) if self.log else (low - room, high + room)
 
 
 def features_of(space: SearchSpace, table: pd.DataFrame) -> list[Feature]:
