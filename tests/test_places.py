@@ -10,6 +10,7 @@ import pytest
 
 import evo
 from evo.places import absolute, as_typed, entered
+from evo.record.folder import free_output
 from tests.evaluators.clusters import client_of
 from tests.faults.objectives import FOLDER
 
@@ -108,3 +109,15 @@ def test_the_cache_stays_where_it_was(elsewhere: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("EVO_DATA_DIR", "../data")
     assert cache_root() == elsewhere.parent / "work" / "cache"
     assert default_root() == elsewhere.parent / "data"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../elsewhere", "/elsewhere", "a/b", "", "..", ".", "x" * 300, "名" * 300, "~", "a\nb"]
+)
+def test_the_folder_of_a_run_is_in_results_whatever_the_space_is_called(tmp_path: Path, name: str) -> None:
+    place = free_output(tmp_path / "results", name)
+    assert place.parent == tmp_path / "results"
+    place.mkdir(parents=True)
+    assert place.resolve().parent == tmp_path / "results"
+    assert free_output(tmp_path / "results", name) != place
+    assert free_output(tmp_path / "results", "my space_2").name == "my space_2-1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,8 @@ from evo.record.commands import resume_command
 from evo.record.journal import locked
 
 Filled = TypeVar("Filled")
+LONGEST_NAME = 60
+"""Characters of a space's name in the name of its run folder; a file system takes 255 bytes."""
 
 TABLES = ("evaluations", "populations", "generations", "curves", "hall_of_fame", "finalists")
 OWN_FILES = frozenset(["journal.jsonl", "settings.json", "report.html", *(f"{name}.csv" for name in TABLES)])
@@ -136,8 +139,12 @@ def remove_leftovers(path: Path) -> None:
 
 
 def free_output(results: Path, name: str) -> Path:
-    """Return the first of results/name-1, results/name-2, … that does not exist."""
-    places = (results / f"{name}-{number}" for number in itertools.count(1))
+    """Return the first of results/name-1, results/name-2, … that does not exist.
+
+    What a space is called may be anything; the folder stays in `results`.
+    """
+    plain = re.sub(r"[^\w. -]", "-", name).strip(". ")[:LONGEST_NAME] or "run"
+    places = (results / f"{plain}-{number}" for number in itertools.count(1))
     return next(place for place in places if not place.exists())
 
 
