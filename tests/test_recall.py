@@ -120,6 +120,35 @@ class ExtraText(Remembering):
         self.kept = state
 
 
+class CounterInList(Counter):
+    def remember(self, shift: torch.Tensor) -> None:
+        self.counts = [getattr(self, "counts", [-1])[0] + 1]
+
+    def recalled(self) -> torch.Tensor:
+        return torch.tensor(float(self.training and self.counts[0] > 15))
+
+
+class OwnGenerator(Counter):
+    def remember(self, shift: torch.Tensor) -> None:
+        if not hasattr(self, "generator"):
+            self.generator = torch.Generator().manual_seed(3)
+        self.noise = torch.rand((), generator=self.generator)
+
+    def recalled(self) -> torch.Tensor:
+        return self.noise if self.training else torch.zeros(())
+
+
+class Freezing(Counter):
+    def remember(self, shift: torch.Tensor) -> None:
+        super().remember(shift)
+        self.linear.bias.requires_grad_(self.calls < 16)
+
+    def recalled(self) -> torch.Tensor:
+        return torch.zeros(())
+
+
+HIDDEN = (Counter, CounterInList, OwnGenerator, Freezing)
+"""Change how they train, not what they give."""
 KEPT = (PersistentBuffer, OtherBuffer, LateBuffer, ExtraState)
 LOST = (PlainTensor, PlainNumber, ExtraText)
 
@@ -136,7 +165,7 @@ def after(steps: int) -> Callable[[], bool]:
     return lambda: next(asked)
 
 
-@pytest.mark.parametrize("kind", [*KEPT, *LOST, Counter])
+@pytest.mark.parametrize("kind", [*KEPT, *LOST, *HIDDEN])
 @pytest.mark.parametrize("steps", [20, 23])
 def test_a_training_that_was_stopped_gives_the_curve_of_one_that_was_not(
     digits: PreparedDataset, tmp_path: Path, kind: type[Remembering], steps: int
@@ -263,3 +292,68 @@ def test_a_recall_within_rounding_is_the_same_and_beyond_it_is_not(digits: Prepa
         model.linear.weight.mul_(1.01)
     with pytest.raises(RecallError, match="the loss was"):
         recall.check(trainer.recall(model, trainer.sample, attributes=True), "it")
+
+
+class Growing(Remembering):
+    """Gets a module in training that a new network does not have."""
+
+    def remember(self, shift: torch.Tensor) -> None:
+        if shift != 0 and not hasattr(self, "extra"):
+            self.extra = nn.Linear(3, 3)
+
+    def recalled(self) -> torch.Tensor:
+        return torch.zeros(())
+
+
+def test_weights_that_a_new_network_has_no_place_for_are_not_saved(digits: PreparedDataset, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    evaluation = TrainingTask(trainer_of(digits, Growing), StopRequest()).evaluate(
+        Task(0, 0, 1, CONFIG, weights=str(weights))
+    )
+    assert evaluation.complete
+    assert "training has changed its modules" in evaluation.error
+    assert not weights.exists()
+
+
+class Unusual(nn.Module):
+    """What an ordinary loop trains: lazy and frozen layers, complex weights, a `train` that returns nothing."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.first, self.norm = nn.LazyLinear(16), nn.BatchNorm1d(16)
+        self.turn = nn.Parameter(torch.ones(16, dtype=torch.complex64))
+        self.last = nn.Linear(16, classes)
+        self.last.requires_grad_(False)
+        self.norm.eval()
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]  # as users write it
+        super().train(mode)
+        self.norm.eval()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.last.requires_grad_(True)  # thawed
+        hidden = self.norm(torch.relu(self.first(images.flatten(1))))
+        output: torch.Tensor = self.last((hidden * self.turn).abs())
+        return output
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_unusual_layers_are_trained(digits: PreparedDataset, tmp_path: Path, optimiser: Any) -> None:
+    built: list[Unusual] = []
+
+    def build(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
+        built.append(Unusual(classes))
+        return built[-1]
+
+    trainer = Trainer(digits, TrainingSettings(evaluate_every=10, optimiser=optimiser), build)
+    whole = trainer.train(CONFIG, 1)
+    start = Unusual(10)
+    with trainer.own_randomness(1):
+        start = Unusual(10)
+    assert whole.status == "complete"
+    assert not torch.equal(built[0].last.weight, start.last.weight)
+    assert not torch.equal(built[0].turn, start.turn)
+    assert not built[0].norm.training
+    with pytest.raises(Interrupted):
+        trainer.train(CONFIG, 1, checkpoint=tmp_path / "state", interrupted=after(13))
+    assert trainer.train(CONFIG, 1, checkpoint=tmp_path / "state").curve == whole.curve

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import collections
+import hashlib
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 PLAIN = (bool, int, float, str)
+DEEPEST = 4
+"""How deep plain attributes are looked into: lists of lists, objects in objects."""
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 EXTRA = "_extra_state"
 """The name that torch gives to what a module returns as its extra state."""
 
@@ -49,7 +56,7 @@ class Recall:
         elif not _near(self.accuracy, restored.accuracy, self.rounding + 1 / self.images):
             problem = f"the accuracy was {self.accuracy:.6g} and is {restored.accuracy:.6g}"
         elif self.attributes != restored.attributes:
-            problem = "a number or text that the model holds as an attribute has changed in training"
+            problem = "a plain attribute of the model, or how it is set up, has changed in training"
         if problem:
             raise RecallError(
                 f"{what} does not bring the network back ({problem}): the model holds something that training changes "
@@ -113,14 +120,45 @@ def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> No
 
 
 def plain_attributes(model: nn.Module) -> str:
-    """Return a text of the numbers and texts that modules hold as plain attributes, which no file of tensors keeps."""
-    held = [
-        (path, name, repr(value))
-        for path, module in model.named_modules()
-        for name, value in sorted(vars(module).items())
-        if name != "training" and type(value) in PLAIN
-    ]
-    return repr(held)
+    """Return a digest of what a network holds besides parameters and buffers, which no file of tensors keeps.
+
+    These are its modules, their modes and hooks, which weights are trained, and the values of plain attributes.
+    """
+    held: list[object] = [(name, weight.requires_grad) for name, weight in model.named_parameters()]
+    for path, module in model.named_modules():
+        own = {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE}
+        hooks = [(name, len(value)) for name, value in vars(module).items() if name.endswith("_hooks") and value]
+        held.append((path, type(module).__name__, module.training, hooks, _described(own)))
+        if type(module).get_extra_state is not nn.Module.get_extra_state:
+            held.append(_described(module.get_extra_state()))
+    return hashlib.sha256(repr(held).encode()).hexdigest()
+
+
+def _described(value: object, depth: int = 0) -> object:
+    """Return what a value holds, as texts that are equal in every process; of what is not known, its type."""
+    if type(value) in PLAIN or value is None:
+        return repr(value)
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided:
+        content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        return str(value.dtype), tuple(value.shape), hashlib.sha256(content.numpy().data).hexdigest()
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    if isinstance(value, torch.Generator):
+        return _described(value.get_state(), depth)
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if isinstance(value, itertools.count):
+        return repr(value)
+    if depth < DEEPEST and not isinstance(value, nn.Module):
+        if isinstance(value, dict):
+            return sorted((str(key), repr(_described(item, depth + 1))) for key, item in value.items())
+        if isinstance(value, list | tuple | collections.deque):
+            return [_described(item, depth + 1) for item in value]
+        if isinstance(value, set | frozenset):
+            return sorted(repr(_described(item, depth + 1)) for item in value)
+        if hasattr(value, "__dict__") and not callable(value):
+            return type(value).__name__, _described(vars(value), depth + 1)
+    return type(value).__name__
 
 
 def _persistent_buffers(model: nn.Module) -> set[str]:

@@ -28,7 +28,7 @@ class Optimiser:
     """
 
     def __init__(self, kind: str, weights: Sequence[torch.Tensor], decay: float = 0.0):
-        self.weights = [weight for weight in weights if weight.requires_grad]
+        self.weights = list(weights)  # also those that are frozen now: a model may thaw them later
         self._rule, self._decay = OPTIMISERS[kind], decay
         self._slots = {slot: [_slot(slot, weight) for weight in self.weights] for slot in self._rule.slots}
 
@@ -38,7 +38,9 @@ class Optimiser:
         chosen = [(number, weight.grad) for number, weight in enumerate(self.weights) if weight.grad is not None]
         weights, gradients = [self.weights[number] for number, _ in chosen], [gradient for _, gradient in chosen]
         slots = [[tensors[number] for number, _ in chosen] for tensors in self._slots.values()]
-        shared = {"lr": rate, "weight_decay": self._decay, "fused": True, "maximize": False}
+        # torch has no fused kernels for complex weights and sparse gradients.
+        fused = not any(gradient.is_sparse or gradient.is_complex() for gradient in gradients)
+        shared = {"lr": rate, "weight_decay": self._decay, "fused": fused, "maximize": False}
         self._rule.update(weights, gradients, slots, **shared)
 
     def zero_grad(self) -> None:

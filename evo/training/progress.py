@@ -100,7 +100,7 @@ class Training:
                 keeper.keep_last(state)  # off the grid the curve has a point that longer trainings do not have
             train = self.bench.measure(state.model, self.bench.train_part)
         held_out = self._held_out if train is not None else None
-        parameters = sum(weight.numel() for weight in state.optimiser.weights)
+        parameters = sum(weight.numel() for weight in state.optimiser.weights if weight.requires_grad)
         times = {"seconds": keeper.seconds, "seconds_before": keeper.before}
         curve, error = tuple(state.curve), self._divergence or self.note
         result = TrainingResult(status, curve, train, held_out, parameters, state.step, error=error, **times)

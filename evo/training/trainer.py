@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from evo.data.cache import PreparedDataset
 from evo.data.tensors import load_part
@@ -98,7 +100,8 @@ class Trainer(Workbench):
 
     def _begin(self, job: Job) -> Training:
         setting = {**self.settings.model_dump(exclude_none=True), **job.config}
-        model = self._build(job.config).train()
+        model = self._build(job.config)
+        model.train()
         optimiser = Optimiser(self.settings.optimiser, list(model.parameters()), float(setting["weight_decay"]))
         # Sums since the last point stay on the device: reading them at every step would make a GPU wait.
         state = TrainingState(model, optimiser, torch.zeros(2, dtype=torch.float64, device=self.device))
@@ -126,9 +129,15 @@ class Trainer(Workbench):
             model = self._build(config)
         try:
             recorded = Recall.from_dict(json.loads(facts["recall"]))
-            restore_tensors(model, tensors)
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{weights}: does not hold the weights of this training ({error})") from None
+            raise DamagedFileError(f"{weights}: does not hold the weights of a training ({error})") from None
+        try:
+            restore_tensors(model, tensors)
+        except ValueError as error:
+            raise RecallError(
+                f"the file of its weights does not fit the network that is built anew ({error}): training has changed "
+                "its modules"
+            ) from None
         recorded.check(self.recall(model, self.held_out_part), "the file of its weights")
         return model
 
@@ -150,4 +159,7 @@ class Trainer(Workbench):
         if not isinstance(model, nn.Module):
             raise TypeError(f"the model's function must return a torch.nn.Module, it returned {type(model).__name__}")
         self._engine.prepare(model)
-        return model.to(self.device)
+        model = model.to(self.device)
+        if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+            self.measure(model, replace(self.sample, indices=self.sample.indices[:2]))  # draws them, of their shapes
+        return model

@@ -57,7 +57,7 @@ class Workbench:
     def measure(
         self, model: nn.Module, part: Part, *, training_mode: bool = False, chunk: int | None = None
     ) -> Metrics:
-        """Return a network's metrics on a part; the network's mode is restored.
+        """Return a network's metrics on a part; the mode of each of its modules is restored.
 
         Args:
             model: The network.
@@ -65,7 +65,7 @@ class Workbench:
             training_mode: Leave dropout and batch norm as they are in training, instead of evaluation mode.
             chunk: Images of a forward pass; by default what is fast.
         """
-        mode = model.training
+        modes = [(module, module.training) for module in model.modules()]  # a model may freeze some of its modules
         model.train(training_mode)
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         for indices in torch.split(part.indices, chunk or EVALUATION_BATCH.get(self.device.type, 1000)):
@@ -74,7 +74,8 @@ class Workbench:
             labels = part.labels.index_select(0, indices)
             totals[0] += (logits.argmax(dim=1) == labels).sum()
             totals[1] += functional.cross_entropy(logits.float(), labels, reduction="sum")
-        model.train(mode)
+        for module, mode in modes:
+            module.training = mode
         accuracy, loss = (totals / len(part)).tolist()
         return Metrics(accuracy, loss)
 
