@@ -62,16 +62,19 @@ def lead_group() -> None:
     """Make this process the leader of a group of its own, which ends with it.
 
     All that it starts belongs to the group, unless it asks for another. A guard ends the group however the leader ends,
-    even by SIGKILL. It is in the group too, and no child of the leader, which may wait for all of its children.
-    A group in a session of its own is never stopped for writing to a terminal or setting it.
+    even by SIGKILL; another does when the leader's parent ends, even if the leader cannot run a thread then, because
+    something holds Python's lock. They are in the group too, and not children of the leader, which may wait for all of
+    its children. A group in a session of its own is never stopped for writing to a terminal or setting it.
     """
     with suppress(PermissionError):  # it leads one already
         os.setsid()
     ours, alive = os.pipe()
     hold(alive)
+    parent = multiprocessing.parent_process()
     with suppress(OSError):  # no shell: then only those end the group who end this process
         command = ["/bin/sh", "-c", _GUARD, str(os.getpid())]
-        subprocess.run(command, stdin=ours, check=False)  # noqa: S603  # a fixed command
+        for end_of_pipe in (ours, *([parent.sentinel] if parent is not None else [])):
+            subprocess.run(command, stdin=end_of_pipe, check=False)  # noqa: S603  # a fixed command
     os.close(ours)
 
 

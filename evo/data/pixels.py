@@ -29,8 +29,12 @@ DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 DEEP_FORMATS = ("PNG", "PPM")
 """Formats that Pillow reads into mode I though they hold at most 16 bits, which then fill the range."""
 REFUSED = {"I": "32-bit integers", "F": "floats", "LAB": "CIE L*a*b*"}
-BITS, PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBFILE = 258, 262, 338, 339, 254
+BITS, PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBFILE, SAMPLES, PALETTE = 258, 262, 338, 339, 254, 277, 320
 """Tags of TIFF 6.0."""
+CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
+"""The channels of colour by photometric interpretation."""
+FEW_LEVELS = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies grey levels of fewer bits with, by its name for them in the file."""
 SAVE_AS = "save it as grey or RGB with 8 bits per channel"
 
 
@@ -62,6 +66,7 @@ def read_picture(path: str) -> Picture:
         with Image.open(path) as image:
             _check_number_of_pictures(image)
             _check_tiff(image)
+            _scale_transparency(image)
             deep = any(";16" in repr(tile[3]) for tile in image.tile)  # Pillow's name for such values in the file
             image.load()
             with contextlib.suppress(Exception):  # damaged EXIF says nothing
@@ -84,6 +89,13 @@ def read_picture(path: str) -> Picture:
     except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error and more on damaged files
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UnsuitableImageError(reason or type(error).__name__) from None
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Give the transparent level of a grey PNG the scale that Pillow gives its pixels."""
+    clear, factor = image.info.get("transparency"), FEW_LEVELS.get(image.tile[0][3] if image.tile else "")
+    if image.format == "PNG" and isinstance(clear, int) and factor:
+        image.info["transparency"] = clear * factor
 
 
 def _to_rgb(image: Image.Image) -> Picture:
@@ -151,10 +163,14 @@ def _check_tiff(image: Image.Image) -> None:
         raise UnsuitableImageError(
             f"its pixels (signed or floats, mode {image.mode}) have no defined conversion to 8-bit RGB; {SAVE_AS}"
         )
-    if 0 in _tag(image, EXTRA_SAMPLES, ()):
+    channels = CHANNELS.get(_tag(image, PHOTOMETRIC, 1), 1)
+    unexplained = _tag(image, SAMPLES, 1) - channels - len(_tag(image, EXTRA_SAMPLES, ()))
+    if 0 in _tag(image, EXTRA_SAMPLES, ()) or (unexplained > 0 and _tag(image, PHOTOMETRIC, 1) in CHANNELS):
         raise UnsuitableImageError(
             f"it has channels that are neither colour nor transparency (mode {image.mode}); {SAVE_AS}"
         )
+    if 0 < max(_tag(image, PALETTE, ()), default=0) < 256:
+        raise UnsuitableImageError(f"its palette has 8 bits where TIFF has 16, so it would be black; {SAVE_AS}")
     if image.mode in DEEP and _tag(image, PHOTOMETRIC, 1) == 0:
         raise UnsuitableImageError(f"its 16-bit values count from white to black (mode {image.mode}); {SAVE_AS}")
 

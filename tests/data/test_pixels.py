@@ -127,6 +127,17 @@ def test_12_bit_tiffs_are_scaled_from_their_range(tmp_path: Path) -> None:
     assert np.array_equal(grey_of(tmp_path / "image.tif"), np.round(values * (255 / 4095)))
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_transparent_level_of_few_bits_becomes_white(tmp_path: Path, bits: int) -> None:
+    row = bytes([1 << (8 - bits)] * 2)  # of each byte, the first pixel has level 1, the others have 0
+    header = struct.pack(">IIBBBBB", 16 // bits, 1, bits, 0, 0, 0, 0)
+    parts = {b"IHDR": header, b"tRNS": struct.pack(">H", 1), b"IDAT": zlib.compress(b"\0" + row), b"IEND": b""}
+    content = b"".join(chunk(kind, content) for kind, content in parts.items())
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    shown = [255 if place % (8 // bits) == 0 else 0 for place in range(16 // bits)]
+    assert grey_of(tmp_path / "image.png").tolist() == [shown]
+
+
 def write_tiff(path: Path, tags: dict[int, int], pixels: bytes) -> None:
     """Write a little-endian TIFF of one strip, which begins at byte 8."""
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
@@ -156,6 +167,29 @@ def test_numbers_without_a_black_and_a_white_are_refused(tmp_path: Path, tags: d
 def test_channels_without_a_meaning_are_refused(tmp_path: Path) -> None:
     of_mode("RGBX").save(tmp_path / "image.tif")
     with pytest.raises(UnsuitableImageError, match="neither colour nor transparency"):
+        read_picture(str(tmp_path / "image.tif"))
+
+
+def test_a_band_that_no_tag_explains_is_refused(tmp_path: Path) -> None:
+    of_mode("RGBA").save(tmp_path / "image.tif")
+    content = (tmp_path / "image.tif").read_bytes()
+    entry = struct.pack("<HHI", 338, 3, 1)  # ExtraSamples
+    assert content.count(entry) == 1
+    (tmp_path / "image.tif").write_bytes(content.replace(entry, struct.pack("<HHI", 65000, 3, 1)))
+    with pytest.raises(UnsuitableImageError, match="neither colour nor transparency"):
+        read_picture(str(tmp_path / "image.tif"))
+
+
+def test_a_palette_of_8_bits_in_a_tiff_is_refused(tmp_path: Path) -> None:
+    of_mode("P").save(tmp_path / "image.tif")
+    with Image.open(tmp_path / "image.tif") as image:
+        wide = image.tag_v2[320]  # type: ignore[attr-defined]  # of TIFFs
+    content = (tmp_path / "image.tif").read_bytes()
+    palette = struct.pack(f"<{len(wide)}H", *wide)
+    assert content.count(palette) == 1
+    narrow = struct.pack(f"<{len(wide)}H", *(value // 257 for value in wide))
+    (tmp_path / "image.tif").write_bytes(content.replace(palette, narrow))
+    with pytest.raises(UnsuitableImageError, match="palette has 8 bits"):
         read_picture(str(tmp_path / "image.tif"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -72,6 +73,13 @@ def never_returns(config: dict[str, Any]) -> float:
     return 0.0
 
 
+def holds_the_lock(config: dict[str, Any]) -> float:
+    """Let no other thread of the process run, as a call of C code may that does not release Python's lock."""
+    (Path(os.environ[FOLDER]) / f"begun-{os.getpid()}").touch()
+    re.match("(a+)+$", "a" * 60 + "b")
+    return 0.0
+
+
 def start_several(config: dict[str, Any]) -> None:
     os.system(f"{sys.executable} -c '{LASTS}' &")  # the shell has ended: no parent of it is left
     subprocess.Popen([sys.executable, "-c", LASTS], close_fds=False)
@@ -81,7 +89,7 @@ def start_several(config: dict[str, Any]) -> None:
 USEFUL = (forking_pool, spawning_executor, loader_that_stays, waits_for_all_children, leaves_some_behind)
 
 
-def main(folder: Path, how: str) -> None:
+def main(folder: Path, how: str, objective: str = "never_returns") -> None:
     """Search by objectives that never return, in two processes, until a signal ends it."""
     import typer
 
@@ -89,7 +97,7 @@ def main(folder: Path, how: str) -> None:
 
     def command(**watch: Any) -> evo.Run:
         dask = "local" if how == "dask" else None
-        return evo.search(SPACE, never_returns, budget=2, workers=2, dask=dask, output=folder, **watch)
+        return evo.search(SPACE, globals()[objective], budget=2, workers=2, dask=dask, output=folder, **watch)
 
     try:
         guarded(lambda: watched(command, {"quiet": True}, {}))()
@@ -100,4 +108,4 @@ def main(folder: Path, how: str) -> None:
 if __name__ == "__main__":
     from tests.faults import offspring  # a Dask worker must find the objective in a module
 
-    offspring.main(Path(sys.argv[1]), sys.argv[2])
+    offspring.main(Path(sys.argv[1]), *sys.argv[2:])

@@ -80,6 +80,13 @@ def test_no_process_of_an_objective_outlives_the_search(marks: Path, way: str, n
     wait_until(lambda: none_is_left(marks), WORKERS_GONE_SECONDS)
 
 
+def test_no_worker_outlives_the_search_while_its_objective_holds_pythons_lock(marks: Path) -> None:
+    process = start(marks, "workers", "holds_the_lock")
+    process.kill()
+    process.wait(timeout=60)
+    wait_until(lambda: none_is_left(marks), WORKERS_GONE_SECONDS)
+
+
 def test_no_process_of_an_objective_outlives_its_worker_and_the_search(marks: Path) -> None:
     """As when the system kills all large processes at once: nobody who knows of the others is left."""
     process = start(marks, "workers")
@@ -97,9 +104,9 @@ def test_what_an_objective_leaves_behind_does_not_lock_the_run(marks: Path, way:
     offspring.kept = None
 
 
-def start(marks: Path, way: str) -> subprocess.Popen[bytes]:
+def start(marks: Path, way: str, objective: str = "never_returns") -> subprocess.Popen[bytes]:
     """Return a search whose two objectives have started their processes and never return."""
-    command = [sys.executable, "-m", "tests.faults.offspring", str(marks / "run"), way]
+    command = [sys.executable, "-m", "tests.faults.offspring", str(marks / "run"), way, objective]
     process = subprocess.Popen(
         command, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
