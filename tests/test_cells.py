@@ -188,3 +188,11 @@ def test_what_a_command_types_is_read_as_the_same_value_of_the_same_type(value: 
     read = read_typed(typed(value))
     assert (read, type(read)) == (value, type(value))
     assert genome_key({"x": read}) == genome_key({"x": value})
+
+
+def test_what_nullable_types_of_pandas_leave_empty_is_empty() -> None:
+    space = evo.SearchSpace({"g": evo.Categorical(["a", "None"]), "h": evo.Float(0, 1, when={"g": "a"})})
+    assert space.decode({"g": "None", "h": pd.NA}) == {"g": "None"}
+    assert space.decode({"g": pd.NA, "h": pd.NA}) == {"g": "None"}  # which pandas reads as empty
+    with pytest.raises(ConfigurationError, match="h: the cell is empty"):
+        space.decode({"g": "a", "h": pd.NA})

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
+from evo.cli.progress import short
 from evo.errors import ConfigurationError, SearchError
 from evo.extras import DISTRIBUTION, install_command
 from evo.record.commands import command_on, resume_command
@@ -56,7 +57,8 @@ def test_a_folder_of_any_name_and_a_model_of_ones_own_are_in_the_command(run: ev
     settings = run.settings
     settings.objective, settings.model = None, "my models:build"
     words = shlex.split(command_on(Path(path), settings, "resume", budget=20, quiet=True, timeout=None))
-    assert words == ["evo", "resume", path, "--budget", "20", "--quiet", "--model", "my models:build"]
+    shown = f"./{path}" if path.startswith("-") else path
+    assert words == ["evo", "resume", shown, "--budget", "20", "--quiet", "--model", "my models:build"]
 
 
 def test_a_search_whose_first_evaluations_fail_says_how_to_go_on(tmp_path: Path) -> None:
@@ -101,3 +103,35 @@ def test_where_evo_is_not_installed_the_package_itself_is_named(monkeypatch: pyt
 
     monkeypatch.setattr(metadata, "requires", missing)
     assert install_command("mlflow").endswith("pip install mlflow")
+
+
+def test_a_folder_whose_name_begins_with_a_hyphen_is_not_taken_for_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CliRunner
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = evo.search(SPACE, f, budget=6, output="./-e")
+    result = cli.invoke(app, shlex.split(run.command("compare"))[1:])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_folder_whose_name_is_not_utf8_can_be_reported_and_compared(tmp_path: Path) -> None:
+    folder = tmp_path / "run\udcff"
+    evo.search(SPACE, f, budget=6, output=folder)
+    for command in (["report", str(folder)], ["compare", str(folder), "--json", "-"]):
+        result = run_command(*command)
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("overwrite", ["no", 1, None, "False"])
+def test_only_true_and_false_say_whether_a_run_is_replaced(run: evo.Run, overwrite: object) -> None:
+    with pytest.raises(ConfigurationError, match="overwrite: must be True or False"):
+        evo.search(SPACE, f, budget=6, output=run.folder, overwrite=overwrite)  # type: ignore[arg-type]  # wrong
+    assert evo.load(run.folder).trainings == 6
+
+
+def test_texts_that_look_like_numbers_are_shown_as_they_are() -> None:
+    texts = ["1e3", "1000", "0.10001", "0.10002", "007.00"]
+    gene = evo.Categorical(texts)
+    assert [short(gene, text) for text in texts] == texts
+    assert short(evo.Float(0, 1), 0.123456) == "0.123"
+    assert short(evo.Integer(1, 9), 7) == "7"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from evo.individual import Evaluation, phase_of, place_of, raced, standing
+from evo.individual import Evaluation, GeneValue, phase_of, place_of, raced, standing
 from evo.loop.search_loop import Stage
 from evo.numbers import deviation, mean, number_text
 from evo.plain_text import made_plain
 from evo.record.run import Run
 from evo.record.settings import LISTED
+from evo.space.genes import Gene
 
 RECENT = 5
 """Evaluations that have a row under the summary."""
@@ -239,7 +239,7 @@ def noun_of(run: Run) -> str:
 def genome_text(run: Run, individual: int) -> str:
     """Return a genome on one line: gene=value gene=value."""
     genes, genome = run.space.genes, run.config_of(individual)
-    return printable(" ".join(f"{name}={short(genes[name].to_text(value))}" for name, value in genome.items()))
+    return printable(" ".join(f"{name}={short(genes[name], value)}" for name, value in genome.items()))
 
 
 def printable(text: str) -> str:
@@ -247,13 +247,10 @@ def printable(text: str) -> str:
     return made_plain(text).translate(LINE_ENDS)
 
 
-def short(text: str) -> str:
-    """Return a number's text with three significant digits if it has a fraction; return other text as it is."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return text if not math.isfinite(number) or (number.is_integer() and "e" not in text) else f"{number:.3g}"
+def short(gene: Gene, value: GeneValue) -> str:
+    """Return the text of a gene's value; a number with a fraction has three significant digits."""
+    text = gene.to_text(value)
+    return f"{value:.3g}" if isinstance(value, float) and (not value.is_integer() or "e" in text) else text
 
 
 def duration(seconds: float) -> str:

@@ -49,7 +49,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
     check_complete(run)
     console = console or output_console()
     best = run.best
-    genes = [(name, printable(short(run.space.genes[name].to_text(value)))) for name, value in best.config.items()]
+    genes = [(name, printable(short(run.space.genes[name], value))) for name, value in best.config.items()]
     title = f"Best of {run.trainings} {noun_of(run)}"
     worth, interval = _worth(run)
     _print_box(console, title, [("", [("individual", str(best.id)), *genes]), ("", worth), ("", _cost(run))], interval)

@@ -24,7 +24,7 @@ class StopOnSignals:
     """While active, the first signal makes `check` raise `Stop`; a second Ctrl-C ends everything at once.
 
     Before the first `check` there is nothing to save: Ctrl-C acts as usual, and another signal ends everything at once,
-    too, with `Stop` for whoever is outside.
+    too, with `Stop` for those outside.
     """
 
     def __init__(self) -> None:

@@ -93,7 +93,8 @@ def read_picture(path: str) -> Picture:
 
 def _scale_transparency(image: Image.Image) -> None:
     """Give the transparent level of a grey PNG the scale that Pillow gives its pixels."""
-    clear, factor = image.info.get("transparency"), FEW_LEVELS.get(image.tile[0][3] if image.tile else "")
+    tiles: Any = getattr(image, "tile", ())
+    clear, factor = image.info.get("transparency"), FEW_LEVELS.get(tiles[0][3] if tiles else "")
     if image.format == "PNG" and isinstance(clear, int) and factor:
         image.info["transparency"] = clear * factor
 

@@ -98,21 +98,31 @@ class StopRequest:
 
 
 def ends_the_search(problem: BaseException) -> bool:
-    """Return whether what user code has raised is no failure of an evaluation: a person or a system wants an end.
+    """Return whether user code has raised what is not a failure of an evaluation: a person or a system wants an end.
 
     That is Ctrl-C, a stop of evo's own, and what a handler of a signal raises, such as SystemExit. Without a signal,
     `sys.exit` in an objective is a failure like every other: evo's process is not the objective's to end.
     """
-    if isinstance(problem, BaseExceptionGroup):
-        return any(map(ends_the_search, problem.exceptions))
-    if isinstance(problem, KeyboardInterrupt | Interrupted):
-        return True
-    return not isinstance(problem, Exception) and _is_from_a_signal(problem)
+    # The exception's own code is never run: not even `isinstance` asks it for its class.
+    left = [problem]
+    while left:
+        one = left.pop()
+        if issubclass(type(one), KeyboardInterrupt | Interrupted):
+            return True
+        if issubclass(type(one), BaseExceptionGroup):
+            left += _EXCEPTIONS_OF_GROUP.__get__(one)
+        elif not issubclass(type(one), Exception) and _is_from_a_signal(one):
+            return True
+    return False
+
+
+_EXCEPTIONS_OF_GROUP: Any = vars(BaseExceptionGroup)["exceptions"]
+_TRACEBACK: Any = vars(BaseException)["__traceback__"]
 
 
 def _is_from_a_signal(problem: BaseException) -> bool:
     handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()} - {None}
-    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(problem.__traceback__))
+    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(_TRACEBACK.__get__(problem)))
 
 
 def failure(task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0) -> Evaluation:

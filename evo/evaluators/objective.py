@@ -29,7 +29,9 @@ def takes_seed(objective: Objective) -> bool:
 def _way_of_the_seed(objective: Objective) -> Literal["by name", "by position"] | None:
     try:
         parameters = list(inspect.signature(objective).parameters.values())
-    except Exception:  # a callable without a signature, or whose own is no signature
+    except BaseException as problem:  # a callable without a signature, or whose own code for it fails
+        if ends_the_search(problem):
+            raise
         return None
     by_position = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     if any(one.name == "seed" and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters):
@@ -49,7 +51,7 @@ def name_of(objective: Objective) -> str:
 
 
 class NoNumberError(Exception):
-    """What an objective has returned is no fitness."""
+    """An objective has returned something that is not a fitness."""
 
 
 def number_of(value: Any) -> float:
@@ -58,7 +60,7 @@ def number_of(value: Any) -> float:
     It may be any real number, a Decimal, or an array or tensor of one number and no dimension, as torch's losses are.
 
     Raises:
-        NoNumberError: It is no number, several numbers, or not finite.
+        NoNumberError: It is not a number, several numbers, or not finite.
         Exception: What the value's own methods raise.
     """
     number = value
@@ -97,7 +99,7 @@ class ObjectiveSetup(Setup):
         except BaseException as problem:  # any failure of the user's function is a row with its reason
             if ends_the_search(problem):
                 raise
-            status = "out_of_memory" if isinstance(problem, MemoryError) else "failed"
+            status = "out_of_memory" if issubclass(type(problem), MemoryError) else "failed"
             values = {"status": status, "error": reason_of(problem)}
         values |= {"worker": "main", "engine": "objective", "started": started}
         return task.evaluation(**values, seconds=time.perf_counter() - clock)

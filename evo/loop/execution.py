@@ -60,6 +60,8 @@ class Execution:
     dask: Where | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.overwrite, bool):
+            raise ConfigurationError(f"overwrite: must be True or False, got {self.overwrite!r}")
         if self.workers is not None:
             object.__setattr__(self, "workers", whole_number("--workers", self.workers, 1, MOST_WORKERS))
         for name in ("time_budget", "timeout"):

@@ -27,7 +27,9 @@ def command_on(path: Path, settings: Settings, command: str, *arguments: str, **
     if settings.objective is not None and command == "resume":
         more = "".join(f", {name}={value!r}" for name, value in given.items())
         return f"evo.resume({as_typed(path)!r}, objective={_name_in_python(settings.objective)}{more})"
-    words = ["evo", command, as_typed(path), *arguments]
+    folder = as_typed(path)
+    # A name that begins with a hyphen would be taken for an option.
+    words = ["evo", command, f"./{folder}" if folder.startswith("-") else folder, *arguments]
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     if settings.model is not None and ":" in settings.model and command in ("resume", "replay"):

@@ -14,6 +14,7 @@ from evo.errors import RunError, StorageError
 from evo.files import own_folder, remove_file
 from evo.individual import Evaluation, Individual
 from evo.places import as_typed, entered
+from evo.plain_text import escaped
 from evo.record.commands import command_on
 from evo.record.folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.record.history import History
@@ -258,7 +259,7 @@ class Run(History):
     @property
     def name(self) -> str:
         """The name that tables and figures show: the folder's, or the space's for a run in memory."""
-        return self.path.resolve().name if self.path is not None else self.settings.space_name
+        return escaped(self.path.resolve().name) if self.path is not None else self.settings.space_name
 
     def command(self, command: str, *arguments: str, **options: Any) -> str:
         """Return a command on the run's folder as one types it: see `evo.record.commands.command_on`."""

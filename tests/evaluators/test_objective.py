@@ -331,3 +331,43 @@ def exits(config: Any) -> float:
 def test_an_objective_that_exits_ends_neither_the_search_nor_its_worker(where: dict[str, Any]) -> None:
     with pytest.raises(evo.SearchError, match="individual 0: failed: SystemExit: from within"):
         evo.search(evo.SearchSpace({"x": evo.Float(0, 1)}), exits, strategy="random", budget=3, **where)
+
+
+class GroupThatFails(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> tuple[Exception, ...]:
+        raise RuntimeError("no")
+
+
+class Untouchable(BaseException):
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def nested(depth: int = 5000) -> BaseException:
+    problem: Exception = ValueError("deep")
+    for _ in range(depth):
+        problem = ExceptionGroup("g", [problem])
+    return problem
+
+
+@pytest.mark.parametrize("made", [lambda: GroupThatFails("g", [ValueError()]), Untouchable, nested])
+def test_the_code_of_an_exception_is_not_run(made: Callable[[], BaseException]) -> None:
+    def raises(config: Any) -> float:
+        raise made()
+
+    evaluation = evaluate(raises)
+    assert evaluation.status == "failed"
+    assert evaluation.error
+
+
+def test_an_objective_whose_signature_exits_takes_no_seed() -> None:
+    class Exits:
+        @property
+        def __signature__(self) -> Any:
+            raise SystemExit(4)
+
+        def __call__(self, config: dict[str, Any]) -> float:
+            return 1.0
+
+    assert not takes_seed(Exits())

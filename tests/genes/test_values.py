@@ -142,3 +142,14 @@ def test_known_configurations_take_numpys_values_and_are_read_once() -> None:
     assert [type(value) for value in run.individuals[0].genome.values()] == [int, str, tuple]
     strategy = evo.make_strategy("ga", evo.SearchSpace(genes), budget=4, initial=[given])
     assert strategy.ask()[0].genome == expected
+
+
+@pytest.mark.parametrize("given", [pd.DataFrame({"x": [1], "y": [2]}), bytearray(b"ab"), memoryview(b"ab")], ids=repr)
+def test_what_is_not_a_row_of_choices_is_refused(given: object) -> None:
+    with pytest.raises(ConfigurationError, match="must be a list"):
+        evo.Categorical(given)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_a_whole_number_that_is_no_float_is_a_choice() -> None:
+    gene = evo.Categorical([10**400, -(10**400), 1])
+    assert [gene.from_cell(gene.to_text(choice)) for choice in gene.choices] == list(gene.choices)

@@ -52,7 +52,7 @@ class Categorical(Gene):
         return rng.choice(self.choices)
 
     def contains(self, value: Any) -> bool:
-        return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        return any(type(value) is type(choice) and value == choice for choice in self.choices)
 
     def repair(self, value: Any) -> GeneValue:
         if not self.contains(value):

@@ -53,6 +53,8 @@ def _python_scalar(value: Any) -> Any:
         return float.__float__(value)
     if isinstance(value, np.floating):  # a long double may have more digits than a float
         return float(value) if float(value) == value or math.isnan(value) else value
+    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas, which this module does not load
+        return None
     return value
 
 
@@ -65,7 +67,8 @@ def ordered(value: Any) -> Any:
     if isinstance(value, _SET_ITERATOR) or (isinstance(value, Set) and not isinstance(value, MappingView)):
         raise ValueError(f"{NO_ORDER}; got {value!r}")
     value = as_python(value)
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+    is_table = getattr(value, "ndim", 1) != 1  # whose items are the names of its columns
+    if isinstance(value, str | bytes | bytearray | memoryview | Mapping) or is_table or not isinstance(value, Iterable):
         raise ValueError(f"must be a list, got {value!r}")
     try:
         return [as_python(item) for item in value]
@@ -83,7 +86,7 @@ def is_empty(cell: Any) -> bool:
         return math.isnan(value)
     if isinstance(value, str):
         return value == ""
-    return value is None or type(value).__name__ in ("NAType", "NaTType")  # this module does not load pandas
+    return value is None
 
 
 def number_in(text: str) -> int | float | None:
@@ -109,7 +112,7 @@ def as_float(value: float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def cell_number(cell: Any) -> int | float:
