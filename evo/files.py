@@ -131,7 +131,7 @@ def _write_into(stream: Path, content: Path) -> None:
         descriptor = os.open(stream, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK)  # do not wait for a pipe's reader
     except OSError as error:
         if error.errno == errno.ENXIO and stream.is_fifo():
-            raise StorageError(f"{stream}: nobody reads from this pipe; start its reader first") from None
+            raise StorageError(f"{stream}: no process reads from this pipe; start its reader first") from None
         raise
     os.set_blocking(descriptor, True)
     with open(descriptor, "wb") as target, content.open("rb") as source:

@@ -51,7 +51,7 @@ def positive_number(name: str, value: Any) -> float:
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         try:
             number = float(value)
-        except OverflowError:  # a whole number that is no float
+        except OverflowError:  # a whole number larger than every float
             number = math.inf
     if not 0 < number < math.inf:
         shown = "infinity" if number == math.inf else repr(value)
@@ -80,7 +80,7 @@ def mean(values: Sequence[float]) -> float:
         raise ValueError("no values have no mean")
     try:
         return math.fsum(values) / len(values)
-    except OverflowError:  # the sum is no float, the mean is
+    except OverflowError:  # the sum is too large for a float, the mean is not
         largest = max(map(abs, values))
         return math.fsum(value / largest for value in values) / len(values) * largest
 

@@ -26,7 +26,7 @@ THREAD_VARIABLES = (
 PARENT_SECONDS = 1.0
 """How often a worker asks whether its parent lives: a process that the parent has forked may keep a pipe open."""
 _GUARD = 'exec 3<&0 >/dev/null 2>&1; (trap "" HUP INT TERM; read -r line <&3; kill -s KILL -- "-$0") &'
-"""For a shell: wait until nobody can write to its input any more, then end the group of the given process."""
+"""For a shell: wait until no process can write to its input any more, then end the group of the given process."""
 
 _held: set[int] = set()
 

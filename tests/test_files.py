@@ -102,7 +102,7 @@ def test_an_output_that_is_a_device_is_written_to_and_stays_what_it_is() -> None
 def test_an_output_that_is_a_pipe_is_written_to_where_somebody_reads(tmp_path: Path) -> None:
     pipe, text = tmp_path / "pipe", "0123456789" * 100_000  # more than a pipe holds
     os.mkfifo(pipe)
-    with pytest.raises(StorageError, match="nobody reads from this pipe"):
+    with pytest.raises(StorageError, match="no process reads from this pipe"):
         write(pipe, text)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(reader, True)

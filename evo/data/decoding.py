@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import warnings
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -94,14 +94,21 @@ def useful_processes(images: Iterable[ListedImage], batches: int) -> int:
     return max(1, min(usable_cores(), batches)) if many else 1
 
 
-def decode_batches(batches: Sequence[Batch], processes: int) -> Outcome:
-    """Decode batches, also after the first problem; return all problems."""
+def decode_batches(batches: Sequence[Batch], processes: int, report: Callable[[int], None]) -> Outcome:
+    """Decode batches, also after the first problem; return all problems.
+
+    Args:
+        batches: What to decode.
+        processes: How many processes do it; 1: this one.
+        report: Called with the number of images that each batch had; what it raises ends the work.
+    """
     outcome = Outcome()
     left = deque(batches)
     if processes > 1:
-        _decode_in_processes(left, processes, outcome)
+        _decode_in_processes(left, processes, outcome, report)
     while left:  # all of them, or what is left by processes that the system has killed
-        outcome.add(*_decode(left.popleft()))
+        outcome.add(*_decode(left[0]))
+        report(len(left.popleft().paths))
     return outcome
 
 
@@ -141,7 +148,7 @@ def _decode(batch: Batch) -> tuple[dict[str, str], float | None]:
     return problems, max(brightest, default=None)
 
 
-def _decode_in_processes(left: deque[Batch], count: int, outcome: Outcome) -> None:
+def _decode_in_processes(left: deque[Batch], count: int, outcome: Outcome, report: Callable[[int], None]) -> None:
     """Let processes take batches from `left`. If one dies, the batches that are not done are put back.
 
     Whatever ends this function, an unknown error or a signal, ends the processes at once, in the middle of a picture.
@@ -158,7 +165,7 @@ def _decode_in_processes(left: deque[Batch], count: int, outcome: Outcome) -> No
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
                 outcome.add(*ready.recv())
-                del busy[ready]
+                report(len(busy.pop(ready).paths))
                 if left:
                     busy[ready] = left.popleft()
                     ready.send(busy[ready])

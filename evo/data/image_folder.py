@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from evo.plain_text import escaped
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".ppm": "PPM", ".bmp": "BMP"}
 FORMATS |= {".pgm": "PGM", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WebP"}
 
+PROGRESS_SECONDS = 5.0
+"""How often the decoding of many images says how far it is."""
 MOST_NAMED = 20
 """How many files an error names."""
 DARK = 0.25
@@ -106,7 +109,7 @@ def _class_names(root: Path, part: Part) -> list[str]:
 
     def fact(entry: os.DirEntry[str]) -> str | None:
         if not (mode := _mode(entry)):
-            raise ConfigurationError(f"class folder {escaped(entry.path)}: {LEADS_NOWHERE}; mend or remove it")
+            raise ConfigurationError(f"class folder {escaped(entry.path)}: {LEADS_NOWHERE}; repair or remove it")
         return entry.name if stat.S_ISDIR(mode) else None
 
     names = _listed(folder, fact)
@@ -196,14 +199,28 @@ def _decode(found: _Found, image_size: int, root: Path, directory: Path, notify:
     notify(f"Decoding {len(images):,} images in {root} ({processes} {noun})")
     if found.passed_over:
         kinds = ", ".join(f"{count:,} × {kind}" for kind, count in found.passed_over.most_common(MOST_NAMED))
-        notify(f"note: in the class folders, what is no image by its name is left out: {kinds}")
-    outcome = decode_batches(batches, processes)
+        notify(f"note: in the class folders, files without the ending of an image are left out: {kinds}")
+    outcome = decode_batches(batches, processes, _progress(len(images), notify))
     _refuse(root, outcome.problems, len(images))
     if outcome.brightest is not None and outcome.brightest < DARK:
         raise ConfigurationError(
             f"the 16-bit images in {root} are almost black: their brightest value is {outcome.brightest:.1%} of the "
             f"largest possible, so of 256 levels few would be left\nscale their values to the whole range, 0 to 65535"
         )
+
+
+def _progress(total: int, notify: Notify) -> Callable[[int], None]:
+    """Return what counts images that are decoded, and says every few seconds how many there are."""
+    done, last = 0, time.monotonic()
+
+    def report(count: int) -> None:
+        nonlocal done, last
+        done += count
+        if time.monotonic() - last > PROGRESS_SECONDS:
+            notify(f"Decoded {done:,} of {total:,} images")
+            last = time.monotonic()
+
+    return report
 
 
 def _refuse(root: Path, problems: dict[str, str], total: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,16 @@ class Execution:
 
 
 def setup_of_search(
-    space: SearchSpace, settings: Settings, execution: Execution, objective: Objective | None, observer: Observer
+    space: SearchSpace,
+    settings: Settings,
+    execution: Execution,
+    objective: Objective | None,
+    observer: Observer,
+    in_time: StopCheck = lambda: None,
 ) -> Setup:
     """Return the setup of a new run; for trainings, prepare the dataset and note it in the settings.
+
+    Decoding many images takes minutes: meanwhile `in_time` is called every few seconds.
 
     Raises:
         ConfigurationError: A name is wrong, or model or dataset is missing.
@@ -108,7 +116,7 @@ def setup_of_search(
     if name is None and folder is None:
         raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
     observer.notify(f"reading the data{f' in {folder}' if folder else ''}")
-    prepared = prepare_dataset(name, folder, image_size=space.training.image_size, notify=observer.notify)
+    prepared = prepare_dataset(name, folder, image_size=space.training.image_size, notify=_notify(observer, in_time))
     if folder is not None and execution.dataset is None and space.dataset not in (None, prepared.name, "cifar10"):
         observer.warn(f"note: the space's dataset is {space.dataset}; trained on is {prepared.variant} in {folder}")
     setup = _training_setup(space, settings, execution, prepared, folder)
@@ -116,8 +124,24 @@ def setup_of_search(
     return setup
 
 
-def setup_of_run(run: Run, execution: Execution, objective: Objective | None, observer: Observer) -> Setup:
+def _notify(observer: Observer, in_time: StopCheck) -> Callable[[str], None]:
+    def notify(line: str) -> None:
+        in_time()
+        observer.notify(line)
+
+    return notify
+
+
+def setup_of_run(
+    run: Run,
+    execution: Execution,
+    objective: Objective | None,
+    observer: Observer,
+    in_time: StopCheck = lambda: None,
+) -> Setup:
     """Return the setup of a run that is resumed: the same objective or model, on the same data.
+
+    See `setup_of_search` for `in_time`.
 
     Raises:
         ConfigurationError: They are not given again, or are not the same.
@@ -134,7 +158,7 @@ def setup_of_run(run: Run, execution: Execution, objective: Objective | None, ob
         image_size=run.space.training.image_size,
         # Write nothing where a run folder says that data are: the folder may come from someone else.
         download=execution.data_dir is not None,
-        notify=observer.notify,
+        notify=_notify(observer, in_time),
     )
     if prepared.checksum != recorded.get("checksum"):
         raise ConfigurationError(

@@ -43,6 +43,8 @@ def begin(
         ConfigurationError: Something that was asked for is wrong, or no scheduler answers; nothing was written.
         Stop: The stop check or the time budget ended it.
     """
+    # Without the caller's own check: once that is called, a signal waits for the next call (see `evo.cli.signals`).
+    in_time = _timed(lambda: None, execution.time_budget)
     stop_check = _timed(stop_check, execution.time_budget)
     execution = execution.of_new_run()
     path = entered(execution.output) if execution.output is not None else None
@@ -50,7 +52,7 @@ def begin(
         path = free_output(entered("results"), space.name)
     if path is not None:
         check_output(path, overwrite=execution.overwrite)
-    setup = setup_of_search(space, settings, execution, objective, observer)
+    setup = setup_of_search(space, settings, execution, objective, observer, in_time)
 
     def create() -> Run:
         if settings.pending is not None and settings.workers > settings.pending and not settings.asynchronous:
@@ -94,9 +96,10 @@ def resume_run(
         ConfigurationError: The objective, model or data do not fit the run.
         Stop: The stop check or the time budget ended it, or no scheduler answers.
     """
+    in_time = _timed(lambda: None, execution.time_budget)
     stop_check = _timed(stop_check, execution.time_budget)
     execution = execution.of_run(run.settings)
-    setup = setup_of_run(run, execution, objective, observer)
+    setup = setup_of_run(run, execution, objective, observer, in_time)
 
     def note_resume() -> Run:
         if settings != run.settings or settings.versions != current_versions():

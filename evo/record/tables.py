@@ -161,7 +161,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def write_csv_text(table: pd.DataFrame, file: TextIO) -> None:
-    """Write a table to an open file as `write_csv` does; a cell that is no text is written as it is."""
+    """Write a table to an open file as `write_csv` does; a cell that is not a text is written as it is."""
     columns = {
         name: cells
         if pd.api.types.is_numeric_dtype(cells)
@@ -205,7 +205,7 @@ def _evaluation_row(run: History, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _categorical(run: History) -> set[str]:
-    """Return the names of the genes whose choices are no quantities, also where all of them are numbers."""
+    """Return the names of the genes whose choices are not quantities, even where all of them are numbers."""
     return {name for name, gene in run.space.genes.items() if isinstance(gene, Categorical)}
 
 

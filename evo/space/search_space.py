@@ -26,7 +26,7 @@ def configurations(initial: Any) -> list[Genome]:
     """Return known configurations as users give them as genomes: lists are tuples, NumPy's values are Python's.
 
     Raises:
-        ConfigurationError: They are no list of mappings, or a set, which has no order.
+        ConfigurationError: They are not a list of mappings, or are a set, which has no order.
     """
     try:
         entries = ordered(initial)

@@ -15,7 +15,7 @@ _LAYERS = re.compile(r"\d+(,\d+)+|\d+,", re.ASCII)
 def read_typed(text: str) -> GeneValue:
     """Return the number, truth value or layer list that a text writes, or the text.
 
-    A text in double quotes is always a text: "1" is no number. One layer has a comma behind it: 64, is no number.
+    A text in double quotes is always a text: "1" is not a number. One layer has a comma behind it: 64, is not a number.
     """
     if text in ("true", "false"):
         return text == "true"

@@ -372,3 +372,25 @@ def test_all_of_cifar10_as_images(tmp_path: Path) -> None:
     for index in (0, 12_345, 49_999):
         folder = Path(tree) / "train" / classes[labels[index]]
         assert np.array_equal(images[index], pillow(sorted(folder.iterdir())[index % 5000]))
+
+
+def test_decoding_says_how_far_it_is_and_what_is_raised_then_ends_it(
+    make_tree: Callable[..., Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = make_tree()
+    monkeypatch.setattr("evo.data.image_folder.PROGRESS_SECONDS", 0.0)
+
+    class EnoughError(Exception):
+        pass
+
+    said: list[str] = []
+
+    def notify(line: str) -> None:
+        said.append(line)
+        if line.startswith("Decoded") and " of " in line:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        prepare_dataset("imagefolder", tree, image_size=32, notify=notify)
+    assert any(line.startswith("Decoded") for line in said)
+    prepare_dataset("imagefolder", tree, image_size=32)

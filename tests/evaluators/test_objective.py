@@ -351,7 +351,9 @@ def nested(depth: int = 5000) -> BaseException:
     return problem
 
 
-@pytest.mark.parametrize("made", [lambda: GroupThatFails("g", [ValueError()]), Untouchable, nested])
+@pytest.mark.parametrize(
+    "made", [lambda: GroupThatFails("g", [ValueError()]), Untouchable, nested], ids=["group", "untouchable", "nested"]
+)
 def test_the_code_of_an_exception_is_not_run(made: Callable[[], BaseException]) -> None:
     def raises(config: Any) -> float:
         raise made()

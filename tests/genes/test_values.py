@@ -144,7 +144,9 @@ def test_known_configurations_take_numpys_values_and_are_read_once() -> None:
     assert strategy.ask()[0].genome == expected
 
 
-@pytest.mark.parametrize("given", [pd.DataFrame({"x": [1], "y": [2]}), bytearray(b"ab"), memoryview(b"ab")], ids=repr)
+@pytest.mark.parametrize(
+    "given", [pd.DataFrame({"x": [1], "y": [2]}), bytearray(b"ab"), memoryview(b"ab")], ids=["table", "bytes", "view"]
+)
 def test_what_is_not_a_row_of_choices_is_refused(given: object) -> None:
     with pytest.raises(ConfigurationError, match="must be a list"):
         evo.Categorical(given)  # type: ignore[arg-type]  # wrong on purpose
