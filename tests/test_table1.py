@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import evo
 from evo.cli.app import app
 from evo.cli.watching import Follower
+from evo.data import prepare_dataset
 from evo.errors import ConfigurationError
 from evo.loop.execution import Execution
 from evo.loop.listed import space_of
@@ -263,6 +264,7 @@ def test_the_command_that_goes_on_asks_for_no_more_than_the_one_that_was_stopped
     cli: CliRunner, tmp_path: Path, small: tuple[Row, ...]
 ) -> None:
     write_images(tmp_path / "images")
+    prepare_dataset(None, tmp_path / "images")  # a command that is out of time while it decodes has begun nothing
     options = ["--rows", "Default", "--seeds", "2", "--workers", "1", "--data-dir", str(tmp_path / "images"), "-q"]
     for figures in ([], ["--figures"]):
         folder = tmp_path / f"run{len(figures)}"
