@@ -204,7 +204,9 @@ class ProcessPoolEvaluator(WorkersEvaluator):
             if self._failed_starts > self._count:
                 raise SearchError(f"worker processes end before they are ready, the last with {cause}{self._hint}")
         killed = code == -signal.SIGKILL
-        hint = "; often the system's answer to a lack of memory" if killed else ""
+        hint = (
+            "; often the system's answer to a lack of memory, or all files of the process were closed" if killed else ""
+        )
         reason = f"its worker process ended with {cause}{hint}, {ATTEMPTS} times"
         self._lose(worker, ATTEMPTS, reason, lacked_memory=killed)
         self._workers[worker.number] = self._spawn(worker.number)
