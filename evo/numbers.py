@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import statistics
@@ -28,7 +29,10 @@ def whole_number(name: str, value: Any, least: int = 0, most: int = LARGEST_WHOL
     Raises:
         ConfigurationError: It is something else, such as 2.5 or True, or out of bounds.
     """
-    number = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
+    number = None
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        with contextlib.suppress(TypeError, ValueError):  # NumPy calls a length of time a whole number
+            number = int(value)
     if number is None or number < least:
         raise ConfigurationError(f"{name}: must be a whole number of at least {least}, got {value!r}")
     if number > most:
@@ -53,6 +57,8 @@ def positive_number(name: str, value: Any) -> float:
             number = float(value)
         except OverflowError:  # a whole number larger than every float
             number = math.inf
+        except (TypeError, ValueError):  # a length of time, see `whole_number`
+            number = math.nan
     if not 0 < number < math.inf:
         shown = "infinity" if number == math.inf else repr(value)
         raise ConfigurationError(f"{name}: must be a number above 0, got {shown}; leave it out for no bound")

@@ -27,6 +27,7 @@ from evo.reports.style import save_figure
 
 finite = some.floats(allow_nan=False, allow_infinity=False)
 M = sys.float_info.max
+HOUR = np.timedelta64(1, "h")
 
 
 @given(some.lists(finite, min_size=1, max_size=20))
@@ -84,7 +85,7 @@ def test_whole_numbers_of_any_kind_are_taken(value: Any) -> None:
     assert whole_number("budget", value) == 3
 
 
-@pytest.mark.parametrize("value", [2.5, 2.0, True, np.bool_(True), np.float64(2), "2", None, [2], Decimal(2), -1])
+@pytest.mark.parametrize("value", [2.5, 2.0, True, np.bool_(True), np.float64(2), "2", None, [2], Decimal(2), -1, HOUR])
 def test_what_is_not_a_whole_number_is_refused_by_name(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^budget: must be a whole number of at least 0, got"):
         whole_number("budget", value)
@@ -103,7 +104,7 @@ def test_numbers_of_any_kind_are_taken(value: Any) -> None:
     assert positive_number("timeout", value) == 2
 
 
-@pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan, 10**400, True, "2", 2j, None])
+@pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan, 10**400, True, "2", 2j, None, HOUR])
 def test_what_is_not_a_number_above_zero_is_refused_by_name(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^timeout: must be a number above 0, got"):
         positive_number("timeout", value)

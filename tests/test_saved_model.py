@@ -19,7 +19,7 @@ from evo.loop.replay import replay_individual
 from evo.models import mlp
 from evo.training.saved_model import FACTS, load_model, loading_code, save_model
 from evo.training.tensor_file import read_tensors, write_tensors
-from tests.command import environment
+from tests.command import environment, run_command
 
 FACTS_OF_TWO_LAYERS = {
     "model": "mlp",
@@ -158,3 +158,22 @@ def test_with_free_steps_the_weights_are_those_of_the_checkpoint_that_counted(ti
     _, facts = load_model(path)
     assert facts["config"]["steps"] == recorded.steps_trained
     assert facts["measured"]["validation_accuracy"] == recorded.validation_accuracy
+
+
+@pytest.mark.slow
+def test_a_network_that_needs_the_state_of_its_module_is_not_saved(tmp_path: Path) -> None:
+    own = "tests.global_model:build"
+    space = evo.SearchSpace(
+        {"learning_rate": evo.Float(1e-3, 1e-2)},
+        model=own,
+        dataset="digits",
+        training={"batch_size": 64, "steps": 60, "evaluate_every": 30},
+    )
+    run = tmp_path / "run"
+    evo.search(space, model=own, budget=1, finalists=0, strategy="random", workers=1, output=run)
+    path = tmp_path / "model.safetensors"
+    arguments = ["replay", str(run), "0", "--save", str(path), "--model", own]
+    finished = run_command(*arguments)
+    assert finished.returncode == 1
+    assert "in a new process, the file of its weights does not bring the network back" in finished.stderr
+    assert not path.exists()

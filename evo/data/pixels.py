@@ -31,6 +31,8 @@ DEEP_FORMATS = ("PNG", "PPM")
 REFUSED = {"I": "32-bit integers", "F": "floats", "LAB": "CIE L*a*b*"}
 BITS, PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBFILE, SAMPLES, PALETTE = 258, 262, 338, 339, 254, 277, 320
 """Tags of TIFF 6.0."""
+NETPBM_BYTES = {"1": 1, "L": 1, "RGB": 3, "I": 1}
+"""Bytes of a pixel of 8 bits by mode; of mode 1, eight pixels share a byte."""
 CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 """The channels of colour by photometric interpretation."""
 FEW_LEVELS = {"L;2": 85, "L;4": 17}
@@ -64,7 +66,7 @@ def read_picture(path: str) -> Picture:
         if os.path.getsize(path) == 0:
             raise UnsuitableImageError("the file is empty")
         with Image.open(path) as image:
-            _check_number_of_pictures(image)
+            _check_number_of_pictures(image, path)
             _check_tiff(image)
             _scale_transparency(image)
             deep = any(";16" in repr(tile[3]) for tile in image.tile)  # Pillow's name for such values in the file
@@ -142,8 +144,8 @@ def _is_uniform(image: Image.Image) -> bool:
     return all(smallest == largest for smallest, largest in map(Image.Image.getextrema, image.split()))
 
 
-def _check_number_of_pictures(image: Image.Image) -> None:
-    count = getattr(image, "n_frames", 1)
+def _check_number_of_pictures(image: Image.Image, path: str) -> None:
+    count = 1 + _holds_more_netpbm(image, path) if image.format == "PPM" else getattr(image, "n_frames", 1)
     if count == 1 or image.format == "MPO":  # a phone's JPEG: its other pictures are previews and depth maps
         return
     if image.format == "TIFF":
@@ -154,6 +156,17 @@ def _check_number_of_pictures(image: Image.Image) -> None:
         image.seek(0)
     if count > 1:
         raise UnsuitableImageError(f"it holds {count} pictures; save the one that counts as a file of its own")
+
+
+def _holds_more_netpbm(image: Image.Image, path: str) -> bool:
+    """Return whether more than a line end follows the pixels of a binary Netpbm file: a second picture."""
+    tiles: Any = getattr(image, "tile", ())
+    if not tiles or tiles[0][0] == "ppm_plain" or image.mode not in NETPBM_BYTES:
+        return False
+    row = -(-image.width // 8) if image.mode == "1" else image.width * NETPBM_BYTES[image.mode]
+    deep = 2 if ";16" in repr(tiles[0][3]) or image.mode == "I" else 1
+    end: int = tiles[0][2] + row * image.height * deep
+    return os.path.getsize(path) > end + 1
 
 
 def _check_tiff(image: Image.Image) -> None:

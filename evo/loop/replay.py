@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from typing import Any
 from evo.data.splits import validation_count
 from evo.errors import ConfigurationError
 from evo.evaluators import Evaluator, ProcessPoolEvaluator, Task, TrainingSetup
+from evo.evaluators.training_task import load_builder
+from evo.files import output
 from evo.individual import Evaluation, phase_of, replicate_number, training_seed
 from evo.loop.execution import Execution, default_workers, setup_of_run
 from evo.loop.search_loop import Observer, SilentObserver, completed
@@ -131,10 +134,15 @@ def replay_individual(
         results = _trained(evaluator, tasks, observer)
         again = results.pop(replicate)
         of_weights = results.pop(replicate_number("weights"), again)
-        saved = None
+        saved, problem = None, ""
         if save is not None and weights is not None and weights.is_file():
-            _save(save, weights, run, setup, of_weights, facts)
-            saved = save
+            kept = Path(folder) / "model.safetensors"
+            _save(kept, weights, run, setup, of_weights, facts)
+            problem = _problem_here(kept, setup, of_weights)
+            if not problem:
+                with output(save) as file:
+                    shutil.copyfile(kept, file)
+                saved = save
     return Replay(
         recorded,
         again,
@@ -142,7 +150,7 @@ def replay_individual(
         setup.dataset.test_count if setup.fitness == "test" else validation_count(setup.dataset.train_count),
         tuple(results[number] for number in sorted(results)),
         saved,
-        "" if saved or save is None else of_weights.error or "the training is not complete",
+        "" if saved or save is None else problem or of_weights.error or "the training is not complete",
         run.settings.model,
     )
 
@@ -220,6 +228,27 @@ def _changed(settings: Settings, recorded: Evaluation, facts: dict[str, Any]) ->
     if str(facts["device"]).startswith("cuda"):
         changed.append("it ran on a GPU")
     return tuple(changed)
+
+
+def _problem_here(path: Path, setup: TrainingSetup, evaluation: Evaluation) -> str:
+    """Return why a saved network does not give its result in this process, which has not trained it."""
+    from evo.training.model_state import Recall, RecallError
+    from evo.training.saved_model import load_model
+    from evo.training.workbench import ROUNDING, Workbench
+
+    bench = Workbench(setup.dataset, setup.training, fitness=setup.fitness)
+    accuracy, loss = evaluation.fitness, evaluation.loss
+    assert accuracy is not None  # its training is complete
+    assert loss is not None
+    try:
+        model, _ = load_model(path, load_builder(setup.model))
+        images = len(bench.held_out_part)
+        # Trained in bfloat16 or on a GPU, measured here in float32.
+        recorded = Recall(accuracy, loss, images, ROUNDING["bf16"])
+        recorded.check(bench.recall(model.network, bench.held_out_part), "in a new process, the file of its weights")
+    except (RecallError, ConfigurationError) as problem:
+        return str(problem)
+    return ""
 
 
 def _save(

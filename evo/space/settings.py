@@ -184,7 +184,7 @@ def check_objectives(objectives: Mapping[str, str], *, recorded: bool = False) -
             raise ConfigurationError(
                 f'objectives: "{name}" is not measured.{did_you_mean(name, known)} Known: {", ".join(known)}'
             )
-        if direction not in SIGNS:
+        if not isinstance(direction, str) or direction not in SIGNS:
             raise ConfigurationError(f'objectives.{name}: must be "maximise" or "minimise", got "{direction}"')
     if FITNESS not in objectives or len(objectives) < 2:
         raise ConfigurationError(

@@ -59,8 +59,8 @@ class Recall:
             problem = "a plain attribute of the model, or how it is set up, has changed in training"
         if problem:
             raise RecallError(
-                f"{what} does not bring the network back ({problem}): the model holds something that training changes "
-                "and no file keeps; register it as a buffer"
+                f"{what} does not bring the network back ({problem}): the model holds something that "
+                "no file keeps, or is random when it is evaluated; what training changes belongs into buffers"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -282,3 +282,16 @@ def test_too_many_pixels_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     with pytest.raises(UnsuitableImageError, match="more than 178,956,970 pixels; make it smaller"):
         read_picture(str(tmp_path / "bomb.png"))
+
+
+@pytest.mark.parametrize("kind", ["1", "L", "RGB", "I;16"])
+def test_a_netpbm_file_with_two_pictures_is_refused(tmp_path: Path, kind: str) -> None:
+    suffix = {"1": "pbm", "RGB": "ppm"}.get(kind, "pgm")
+    path = tmp_path / f"image.{suffix}"
+    deep = Image.fromarray(np.arange(0, 5500, 100, dtype=np.uint16).reshape(5, 11))
+    (deep if kind == "I;16" else Image.new(kind, (11, 5), 1)).save(path)
+    content = path.read_bytes()
+    read_picture(str(path))
+    path.write_bytes(content + content)
+    with pytest.raises(UnsuitableImageError, match="2 pictures"):
+        read_picture(str(path))
