@@ -87,23 +87,27 @@ def end_group(leader: int | None) -> None:
 
 def threads_asked_for() -> int:
     """Return how many threads the environment gives to numerical libraries; one if it says nothing."""
-    numbers = (os.environ.get(name, "").partition(",")[0].strip() for name in THREAD_VARIABLES)
-    return next((int(number) for number in numbers if number.isdecimal() and 0 < int(number) <= 4096), 1)
+    return next((number for name in THREAD_VARIABLES if (number := _threads_in(os.environ.get(name, "")))), 1)
+
+
+def _threads_in(text: str) -> int | None:
+    """Return the number of threads that a variable asks for, of several levels the first; None if it asks for none."""
+    number = text.partition(",")[0].strip()
+    return int(number) if number.isdecimal() and 0 < int(number) <= 4096 else None
 
 
 @contextmanager
 def threads_of_children(count: int | None) -> Iterator[None]:
     """Let processes that are started in this context use so many threads each; None leaves it to the environment.
 
-    Libraries take as many threads as there are cores, each in each process. Where the environment asks for the same
-    number, what it says in detail holds.
+    Libraries take as many threads as there are cores, each in each process. A variable that asks for the same number
+    stays as it is; one that asks for another would make a library use more than the run records.
     """
     if count is None:
         yield
         return
-    asked = count == threads_asked_for()
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update({name: str(count) for name, value in before.items() if value is None or not asked})
+    os.environ.update({name: str(count) for name, value in before.items() if _threads_in(value or "") != count})
     try:
         yield
     finally:

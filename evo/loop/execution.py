@@ -104,7 +104,7 @@ def setup_of_search(
         ConfigurationError: A name is wrong, or model or dataset is missing.
     """
     if objective is not None:
-        return _objective_setup(objective, settings, execution)
+        return _objective_setup(objective, settings, execution, observer)
     if settings.model is None:
         raise ConfigurationError(
             f'search space "{space.name}" names no model to train: set model in it, give --model, or an objective'
@@ -148,7 +148,7 @@ def setup_of_run(
     """
     _check_same_objective(run, objective, execution.model, observer)
     if objective is not None:
-        return _objective_setup(objective, run.settings, execution)
+        return _objective_setup(objective, run.settings, execution, observer)
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
     folder = with_home(Path(folder)) if folder else None
@@ -168,13 +168,20 @@ def setup_of_run(
     return _training_setup(run.space, run.settings, execution, prepared, folder)
 
 
-def _objective_setup(objective: Objective, settings: Settings, execution: Execution) -> ObjectiveSetup:
+def _objective_setup(
+    objective: Objective, settings: Settings, execution: Execution, observer: Observer
+) -> ObjectiveSetup:
     """Return the setup of an objective; in processes that evo starts, each has the threads that the run has recorded.
 
     A new run has as many as the environment says, or one: with more, workers wait for each other. In this process, and
     on a cluster that others have started, threads are not evo's to count.
     """
     here = execution.dask is None and is_in_process(execution.workers or 1, execution.timeout)
+    if here and settings.threads is not None:
+        observer.warn(
+            f"note: until now each evaluation had {settings.threads} thread(s) in a process of its own; "
+            "in this process the objective has as many as the environment says"
+        )
     ours = not here and (execution.dask is None or str(execution.dask) == LOCAL)
     return ObjectiveSetup(objective, settings.threads or (threads_asked_for() if ours else None))
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import evo
-from evo.processes import THREAD_VARIABLES, usable_cores
+from evo.loop.search_loop import SilentObserver
+from evo.processes import THREAD_VARIABLES, threads_asked_for, threads_of_children, usable_cores
 from tests.faults import objectives
 
 SPACE = evo.SearchSpace({"x": evo.Float(0, 1)}, name="threads")
@@ -76,3 +77,21 @@ def test_the_environment_of_this_process_stays_as_it_was(monkeypatch: pytest.Mon
     before = dict(os.environ)
     assert search(workers=2).settings.threads == 2
     assert dict(os.environ) == before
+
+
+def test_all_libraries_of_a_worker_have_the_number_that_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    with threads_of_children(threads_asked_for()):
+        assert {os.environ[name] for name in THREAD_VARIABLES} == {"1"}
+
+
+def test_a_resume_in_this_process_says_that_its_threads_are_others(tmp_path: Path) -> None:
+    class Listening(SilentObserver):
+        def warn(self, message: str) -> None:
+            said.append(message)
+
+    said: list[str] = []
+    search(workers=2, output=tmp_path / "run")
+    evo.resume(tmp_path / "run", objectives.threads, budget=3, observer=Listening())
+    assert any("1 thread(s) in a process of its own" in message for message in said)
