@@ -23,7 +23,7 @@ from evo.names import FITNESS_PARTS, check_name
 from evo.numbers import whole_number
 from evo.record.history import HALL_OF_FAME
 from evo.record.run import Run
-from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, Settings, current_versions
+from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, TRAIN_IMAGES, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.file import load_space
 from evo.space.problems import SpaceError
@@ -149,6 +149,8 @@ def search(
         versions=current_versions(),
     )
     algorithm = _resolve(settings, loaded, population)
+    if objective is None and "train_accuracy" not in (settings.objectives or {}):
+        settings.train_images = TRAIN_IMAGES
     _check_objectives(settings, loaded, observer)
     _note_what_is_left_out(settings, algorithm, observer)
     work = partial(_search, algorithm)
@@ -275,6 +277,12 @@ def _with_free_steps(space: SearchSpace, strategy: str, objective: Objective | N
     """Return the space whose steps are all that there are: each training shows what fewer would have reached."""
     if objective is not None or space.model is None:
         raise ConfigurationError("--free-steps: reads learning curves, which only trainings of a model have")
+    schedule = space.genes.get("schedule", space.training.schedule)
+    if schedule != "constant":
+        raise ConfigurationError(
+            "--free-steps: reads fewer steps from the curve of more, which is right only for a constant learning rate; "
+            "the space has schedules that need to know the number of steps: leave --free-steps out"
+        )
     if "continuations" in STRATEGIES[strategy].options:
         raise ConfigurationError(f"--free-steps: strategy {strategy} decides how long to train; leave one of them out")
     return space.with_most_steps()

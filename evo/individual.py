@@ -26,8 +26,9 @@ Phase: TypeAlias = Literal["search", "finalist", "weights", "replay"]
 _FIRST_REPLICATES: dict[Phase, int] = {"search": 0, "finalist": 101, "weights": 1000, "replay": 1001}
 """The first replicate number of each phase, in ascending order. Journals, tables and seeds hold these numbers."""
 
-STEPS = "steps"
-"""The gene that says how long to train: it does not enter the training's seed (see `training_seed`)."""
+STEPS, EPOCHS = "steps", "epochs"
+DURATION = (STEPS, EPOCHS)
+"""The genes that say how long to train, of which a space has one: they do not enter a training's seed."""
 
 MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
 """What an evaluation may report besides its fitness, and what a search with several objectives may optimise."""
@@ -380,6 +381,11 @@ def genome_key(genome: Mapping[str, GeneValue]) -> str:
     return _CANONICAL.encode(genome)
 
 
+def without_duration(genome: Mapping[str, GeneValue]) -> Genome:
+    """Return a genome without the genes that say how long to train."""
+    return {name: value for name, value in genome.items() if name not in DURATION}
+
+
 def replicate_number(phase: Phase, place: int = 0) -> int:
     """Return the replicate number of a phase's evaluations of a genome, counted from 0."""
     return _FIRST_REPLICATES[phase] + place
@@ -399,9 +405,8 @@ def place_of(replicate: int) -> int:
 def training_seed(run_seed: int, genome: Mapping[str, GeneValue], replicate: int) -> int:
     """Return the seed of a training, in [0, 2**48): short enough for a spreadsheet to keep every digit.
 
-    It depends only on the run's seed, the active genes without `steps`, and the replicate. With a constant learning
+    It depends only on the run's seed, the active genes but `DURATION`, and the replicate. With a constant learning
     rate a long training therefore contains every shorter one of the same genes.
     """
-    genes = {name: value for name, value in genome.items() if name != STEPS}
-    text = f"{run_seed}|{genome_key(genes)}|{replicate}"
+    text = f"{run_seed}|{genome_key(without_duration(genome))}|{replicate}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest())

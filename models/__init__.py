@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from evo.models import workload
@@ -27,12 +27,14 @@ class Model:
     Attributes:
         genes: Those that it reads.
         required: Those that it cannot be built without.
+        defaults: What stands for a gene that is missing, where other genes are read only for some of its values.
         workload: Counts what a training computes, from configuration, shape of the images and number of classes.
     """
 
     genes: frozenset[str]
     required: frozenset[str]
     workload: Callable[[Mapping[str, Any], workload.Shape, int], workload.Workload]
+    defaults: Mapping[str, object] = field(default_factory=dict)
 
 
 MODELS: dict[str, Model] = {
@@ -40,6 +42,7 @@ MODELS: dict[str, Model] = {
         frozenset({"hidden_layers", "activation", "dropout", "batch_norm", "batch_norm_kind"}),
         frozenset({"hidden_layers"}),
         workload.mlp,
+        {"batch_norm": False},
     ),
     "cnn": Model(
         frozenset({"channels", "single_blocks", "batch_norm", "dropout"}),
@@ -65,12 +68,16 @@ class GeneRule(NamedTuple):
         low: The smallest number.
         high: The largest number.
         known: The texts that are known; empty where the values are not texts.
+        below: What the numbers must stay below.
+        reads: Another gene or setting, and its values where this gene is read; None where it always is.
     """
 
     kinds: tuple[str, ...]
     low: float = -math.inf
     high: float = math.inf
     known: tuple[str, ...] = ()
+    below: float = math.inf
+    reads: tuple[str, tuple[object, ...]] | None = None
 
 
 GENE_RULES = {
@@ -80,7 +87,7 @@ GENE_RULES = {
     "dropout": GeneRule(("float", "categorical"), low=0.0, high=1.0),
     "batch_norm": GeneRule(("boolean",)),
     "activation": GeneRule(("categorical",), known=ACTIVATIONS),
-    "batch_norm_kind": GeneRule(("categorical",), known=BATCH_NORM_KINDS),
+    "batch_norm_kind": GeneRule(("categorical",), known=BATCH_NORM_KINDS, reads=("batch_norm", (True,))),
 }
 """What the genes of shipped models must be, by the gene's name."""
 

@@ -19,16 +19,20 @@ from evo.errors import Interrupted
 from evo.evaluators.base import StopRequest, Task
 from evo.evaluators.training_task import TrainingTask
 from evo.models import cnn, mlp
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.batches import batches
 from evo.training.engines.onednn import usable
 from evo.training.jobs import Job, TrainingResult
-from evo.training.schedules import SCHEDULES
 from evo.training.trainer import Trainer
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden_layers": (16, 8), "dropout": 0.3, "batch_norm": True, "learning_rate": 1e-2, "batch_size": 200},
     "cnn": {"channels": (4, 6), "dropout": 0.3, "learning_rate": 1e-2, "batch_size": 100},
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "sgd": {"optimiser": "sgd", "momentum": 0.9, "schedule": "one_cycle", "augment": "flip_crop", "crop_padding": 1},
+    "adam": {"schedule": "trapezoid", "warmup": 0.1, "label_smoothing": 0.1, "augment": "flip", "weight_decay": 0.1},
+    "muon": {"optimiser": "muon", "schedule": "cosine", "cutout": 3, "weight_decay": 0.01},
 }
 STEPS = 23
 
@@ -78,6 +82,17 @@ def test_a_training_in_parts_equals_one_that_was_never_interrupted(
     config = CONFIGS[model] | {"steps": STEPS}
     whole = trainer(digits, model, optimiser, decay, engine).train(config, 1)
     assert in_parts(trainer(digits, model, optimiser, decay, engine), config, tmp_path / "state", steps) == whole
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("model", CONFIGS)
+def test_a_training_of_every_recipe_in_parts_equals_one_that_was_never_interrupted(
+    digits: PreparedDataset, tmp_path: Path, model: str, recipe: dict[str, Any]
+) -> None:
+    config = CONFIGS[model] | recipe | {"epochs": 4.5}
+    whole = trainer(digits, model).train(config, 1)
+    assert whole.status == "complete"
+    assert in_parts(trainer(digits, model), config, tmp_path / "state", 7) == whole
 
 
 def test_the_seconds_of_all_parts_count(digits: PreparedDataset, tmp_path: Path) -> None:
@@ -199,13 +214,11 @@ def test_a_longer_training_goes_on_from_a_shorter_one_and_equals_one_from_the_fi
 @pytest.mark.usefixtures("every_state")
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_paused_training_continues_from_its_state_and_equals_one_that_never_paused(
-    digits: PreparedDataset, tmp_path: Path, exact: bool, monkeypatch: pytest.MonkeyPatch
+    digits: PreparedDataset, tmp_path: Path, exact: bool
 ) -> None:
-    if not exact:
-        monkeypatch.setattr(TrainingSettings, "schedule", "falling")
-        monkeypatch.setitem(SCHEDULES, "falling", lambda step, steps: 1 - step / steps)
-    one, config, path = trainer(digits, "mlp"), CONFIGS["mlp"] | {"steps": 40}, tmp_path / "states" / "1.safetensors"
-    assert one.settings.prefix_exact == exact
+    config = CONFIGS["mlp"] | {"steps": 40} | ({} if exact else {"schedule": "cosine"})
+    one, path = trainer(digits, "mlp"), tmp_path / "states" / "1.safetensors"
+    assert one.settings.prefix_exact(config) == exact
     for until, done in ((10, 10), (20, 10), (20, 20), (40, 20)):
         result, steps_done = asked_for(one, config, last_state=path, until=until)
         assert steps_done == done, "a state of as many steps is of no use"

@@ -25,7 +25,7 @@ from evo.loop.cost import (
     speed_name_of,
 )
 from evo.models import MODELS
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from tests.test_run import make_settings
 
 SHAPE, CLASSES, IMAGES, HELD_OUT = (1, 8, 8), 10, 1350, 150

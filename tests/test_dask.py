@@ -31,7 +31,7 @@ from evo.evaluators.dask.worker import _check_precision, _data_here, evaluate
 from evo.loop.execution import Execution, make_cluster_evaluator
 from evo.loop.search_loop import SilentObserver
 from evo.record.run import Run
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.hardware import visible_gpus
 from tests.command import CLOCK_COLUMNS, children, journal_text, rows_of, run_command, start_command, tables, wait_until
 from tests.conftest import SEARCH_DIGITS

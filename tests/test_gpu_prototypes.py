@@ -32,7 +32,7 @@ from evo.data import PreparedDataset
 from evo.evaluators import TrainingSetup
 from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingTask
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.trainer import Trainer
 
 CPU = torch.device("cpu")

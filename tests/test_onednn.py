@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from evo.data import PreparedDataset
 from evo.models import mlp
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.engines import onednn
 from evo.training.engines.onednn import TOLERANCE, OneDnnLinear, use_onednn
 from evo.training.jobs import TrainingResult

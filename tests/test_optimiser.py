@@ -15,6 +15,7 @@ KINDS: dict[str, tuple[str, float, type[torch.optim.Optimizer], dict[str, Any]]]
     "adam with decay": ("adam", 0.1, torch.optim.AdamW, {"weight_decay": 0.1}),
     "sgd": ("sgd", 0.0, torch.optim.SGD, {}),
     "sgd with decay": ("sgd", 0.1, torch.optim.SGD, {"weight_decay": 0.1}),
+    "sgd with momentum": ("sgd", 0.1, torch.optim.SGD, {"weight_decay": 0.1, "momentum": 0.9, "nesterov": True}),
 }
 EVERY_KIND = pytest.mark.parametrize(("kind", "decay", "reference", "options"), KINDS.values(), ids=KINDS)
 SHAPES = ((33, 17), (17,), (4, 3, 3, 3), ())
@@ -41,7 +42,7 @@ def test_every_step_is_torchs_to_the_last_bit(
     kind: str, decay: float, reference: type[torch.optim.Optimizer], options: dict[str, Any]
 ) -> None:
     ours, torchs = make_weights(), make_weights()
-    optimiser = Optimiser(kind, ours, decay)
+    optimiser = Optimiser(kind, ours, decay, options.get("momentum", 0.0))
     other = reference(torchs, lr=0.03, fused=True, **options)  # type: ignore[call-arg]
     for step in range(8):
         missing = (1,) if step in (2, 3) else ()  # a weight whose own count of steps falls behind
@@ -103,3 +104,24 @@ def test_a_slot_lies_in_memory_as_its_weight_does_and_needs_no_gradient() -> Non
 
 def test_plain_gradient_descent_has_no_state() -> None:
     assert list(Optimiser("sgd", make_weights(), 0.1).state()) == []
+
+
+def test_muon_is_torchs_for_matrices_and_filters_and_adam_for_the_rest() -> None:
+    ours, torchs = make_weights(), make_weights()
+    torchs[2].data = torchs[2].data.permute(0, 2, 3, 1).flatten(1).contiguous()
+    optimiser = Optimiser("muon", ours, 0.1, 0.95)
+    muon = torch.optim.Muon(
+        [torchs[0], torchs[2]], lr=0.03, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    adam = torch.optim.AdamW([torchs[1], torchs[3]], lr=0.03, weight_decay=0.1, fused=True)
+    for step in range(4):
+        set_gradients(ours, step)
+        for mine, theirs in zip(ours, torchs, strict=True):
+            assert mine.grad is not None
+            theirs.grad = mine.grad.permute(0, 2, 3, 1).flatten(1) if mine.ndim == 4 else mine.grad
+        optimiser.step(0.03)
+        muon.step()
+        adam.step()
+        torchs_filters = torchs[2].view(4, 3, 3, 3).permute(0, 3, 1, 2)
+        for mine, theirs in zip(ours, [torchs[0], torchs[1], torchs_filters, torchs[3]], strict=True):
+            assert torch.equal(mine, theirs)

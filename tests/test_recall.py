@@ -14,7 +14,7 @@ from evo.data import PreparedDataset
 from evo.errors import Interrupted
 from evo.evaluators.base import StopRequest, Task
 from evo.evaluators.training_task import TrainingTask
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.model_state import RecallError, restore_tensors, tensors_of
 from evo.training.trainer import Trainer
 

@@ -15,6 +15,7 @@ from evo import names
 from evo.errors import ConfigurationError
 from evo.models import MODELS
 from evo.space.file import load_space, shipped_spaces, space_from_dict, space_from_text
+from evo.space.training_settings import TRAINING_GENES
 from evo.strategies import strategy_names
 
 UNKNOWN_MODEL = (
@@ -42,10 +43,7 @@ high = 600
 """
 KINDS = "Known: float, integer, categorical, boolean, layers"
 BAD_NAME = "a name consists of letters, digits and _, begins with a letter, and is not a column of the results tables"
-READ_BY_MLP = (
-    "Known: activation, batch_norm, batch_norm_kind, batch_size, dropout, hidden_layers, "
-    "learning_rate, steps, weight_decay"
-)
+READ_BY_MLP = f"Known: {', '.join(sorted(MODELS['mlp'].genes | TRAINING_GENES.keys()))}"
 
 
 def gene(text: str, name: str = "x") -> str:
@@ -110,7 +108,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         [
             'training.preprocess: unknown preprocess "standardize". Did you mean "standardise"? '
             "Known: standardise, subtract_mean_image",
-            'training.optimiser: unknown optimiser "adamw". Did you mean "adam"? Known: adam, sgd',
+            'training.optimiser: unknown optimiser "adamw". Did you mean "adam"? Known: adam, sgd, muon',
             "training.evaluate_every: must be greater than or equal to 1, got 0",
         ],
     ),
@@ -217,7 +215,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "names that the model does not know": (
         MLP
         + gene('type = "categorical"\nchoices = ["relu", "gellu"]', "activation")
-        + gene('type = "categorical"\nchoices = ["manuel", "torch"]', "batch_norm_kind"),
+        + gene('type = "categorical"\nchoices = ["manuel", "torch"]\nwhen = { batch_norm = true }', "batch_norm_kind")
+        + gene(BOOLEAN, "batch_norm"),
         [
             'genes.activation.choices: unknown activation "gellu". Did you mean "gelu"? Known: relu, gelu, silu, tanh',
             'genes.batch_norm_kind.choices: unknown batch_norm_kind "manuel". Did you mean "manual"? '
@@ -225,7 +224,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a name that is not a categorical gene": (
-        MLP + gene(BOOLEAN, "batch_norm_kind"),
+        MLP + gene(f"{BOOLEAN}\nwhen = {{ batch_norm = true }}", "batch_norm_kind") + gene(BOOLEAN, "batch_norm"),
         ["genes.batch_norm_kind.type: must be categorical for this model, got boolean"],
     ),
     "a gene that cannot be read is not missing": (

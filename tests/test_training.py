@@ -21,7 +21,7 @@ from evo.errors import ConfigurationError
 from evo.evaluators.base import StopRequest, Task
 from evo.evaluators.training_task import TrainingSetup, TrainingTask, load_builder
 from evo.models import MODELS, ModelBuilder, cnn, mlp
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training import engines
 from evo.training.batches import batches
 from evo.training.engines.eager import step
@@ -29,7 +29,7 @@ from evo.training.engines.onednn import usable
 from evo.training.hardware import resolve_device, resolve_precision
 from evo.training.jobs import Job, TrainingResult
 from evo.training.optimiser import OPTIMISERS
-from evo.training.schedules import SCHEDULES
+from evo.training.schedules import SCHEDULES, rate_factor
 from evo.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -105,22 +105,22 @@ def test_a_pause_writes_no_weights(trainer: Trainer, tmp_path: Path) -> None:
 
 def test_the_optimiser_takes_the_rate_of_each_step(digits: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = make_trainer(digits).train(PLAIN, seed=3)
-    asked: list[tuple[int, int]] = []
+    asked: list[float] = []
 
-    def half_then_none(step: int, steps: int) -> float:
-        asked.append((step, steps))
-        return 0.5 if step < 20 else 0.0
+    def half_then_none(done: float, warmup: float, cooldown: float) -> float:
+        asked.append(done * 40)
+        return 0.5 if done < 0.5 else 0.0
 
     monkeypatch.setitem(SCHEDULES, "constant", half_then_none)
     found = make_trainer(digits).train(PLAIN | {"learning_rate": 0.02}, seed=3)
-    assert asked == [(step, 40) for step in range(40)]
+    assert asked == list(range(40))
     assert found.curve[:2] == plain.curve[:2]
     assert found.curve[-1].values["loss"] == found.curve[1].values["loss"]
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_is_prefix_exact_if_its_rates_do_not_depend_on_the_steps_to_come(name: str) -> None:
-    rates = {steps: [SCHEDULES[name](step, steps) for step in range(50)] for steps in (50, 100, 1000)}
+    rates = {steps: [rate_factor(name, step, steps, 0.1, 0.2) for step in range(50)] for steps in (50, 100, 1000)}
     assert (rates[50] == rates[100] == rates[1000]) == (name in names.PREFIX_EXACT)
 
 
@@ -432,7 +432,7 @@ def test_a_training_counts_the_steps_it_did_and_the_weights_it_trained(digits: P
     before = [weight.detach().clone() for weight in training.state.model.parameters()]
     for _ in range(3):
         step(training)
-    assert (training.state.step, training.state.since, training.steps) == (3, 3, 40)
+    assert (training.state.step, training.state.since, training.recipe.steps) == (3, 3, 40)
     changed = [
         not torch.equal(weight, old) for weight, old in zip(training.state.model.parameters(), before, strict=True)
     ]

@@ -19,7 +19,7 @@ from evo.loop.listed import space_of, train_configurations
 from evo.models import cnn, mlp
 from evo.names import CURVE_HOOKS, load
 from evo.report2019.training_mode import WHOLE_TRAIN_POINTS, as_reported
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.batches import batches
 from evo.training.engines.eager import step
 from evo.training.jobs import Job, TrainingResult

@@ -24,6 +24,7 @@ SPACE = evo.SearchSpace(
     training={"evaluate_every": 10, "learning_rate": 0.01, "batch_size": 64},
 )
 SMALL, LARGE = (4,), (8,)
+DIGITS = {"image_shape": [1, 8, 8], "classes": list("0123456789"), "train_count": 1500, "test_count": 297}
 
 
 def genome(steps: int, layers: tuple[int, ...] = SMALL) -> Genome:
@@ -32,7 +33,9 @@ def genome(steps: int, layers: tuple[int, ...] = SMALL) -> Genome:
 
 def make_run(*genomes: Genome, **changes: Any) -> Run:
     """Return a run in memory that has proposed so many individuals."""
-    run = Run.create(make_settings(**{"space": SPACE.to_dict(), "objective": None, "model": "mlp"} | changes))
+    run = Run.create(
+        make_settings(**{"space": SPACE.to_dict(), "objective": None, "model": "mlp", "dataset": DIGITS} | changes)
+    )
     for number, one in enumerate(genomes):
         run.record_proposal(Individual(number, one))
     return run

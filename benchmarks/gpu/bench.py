@@ -23,7 +23,7 @@ from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingTask
 from evo.individual import Genome
 from evo.space.file import load_space
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.trainer import Trainer
 
 Precision: TypeAlias = Literal["fp32", "bf16"]

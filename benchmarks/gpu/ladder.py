@@ -41,7 +41,7 @@ from evo.training.trainer import Trainer
 def usual_step(trainer: Trainer, images: TensorDataset, config: Genome) -> Callable[[], object]:
     """Return the step of the usual script: TensorDataset, DataLoader and torch's default Adam."""
     training = begin(trainer, config, 0)
-    loader = DataLoader(images, batch_size=training.batch_size, shuffle=True, drop_last=True)
+    loader = DataLoader(images, batch_size=training.recipe.batch_size, shuffle=True, drop_last=True)
     endless = itertools.chain.from_iterable(itertools.repeat(loader))
     model, rate = training.state.model, number(config, "learning_rate")
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
@@ -63,7 +63,7 @@ def resident_step(trainer: Trainer, config: Genome) -> Callable[[], object]:
     training, part = begin(trainer, config, 0), trainer.train_part
     model, rate = training.state.model, number(config, "learning_rate")
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
-    order = batches(part.indices, training.batch_size, 0)
+    order = batches(part.indices, training.recipe.batch_size, 0)
 
     def step() -> None:
         batch = next(order)

@@ -90,13 +90,13 @@ class MemberProgram:
         if config.get("dropout"):
             raise ValueError("dropout needs one generator per member in the graph, which is not written yet")
         training = begin(trainer, config, seed)
-        self._trainer, self.batch_size = trainer, training.batch_size
+        self._trainer, self.batch_size = trainer, training.recipe.batch_size
         self.model = training.state.model.train()
         self._initial = {name: value.clone() for name, value in self.model.state_dict().items()}
         self._optimiser = torch.optim.Adam(
             self.model.parameters(), lr=float(config["learning_rate"]), fused=True, capturable=True
         )
-        self._order = order_table(trainer, training.batch_size, seed, steps)
+        self._order = order_table(trainer, training.recipe.batch_size, seed, steps)
         # A device counter, so that a replay needs nothing from the host, neither an index nor a copy.
         self._position = torch.zeros(1, dtype=torch.int64, device=trainer.device)
         self.losses = torch.zeros(steps, device=trainer.device)
@@ -211,7 +211,7 @@ def stack_member(trainer: Trainer, config: Mapping[str, Any], seed: int, steps: 
     """Return a configuration of evo's `mlp` (without dropout and batch norm) as a member of a stack."""
     training = begin(trainer, config, seed)
     layers = [module for module in training.state.model.modules() if isinstance(module, nn.Linear)]
-    order = order_table(trainer, training.batch_size, seed, steps)
+    order = order_table(trainer, training.recipe.batch_size, seed, steps)
     return StackMember(layers, float(config["learning_rate"]), order)
 
 

@@ -20,7 +20,7 @@ from benchmarks.search_quality.tasks import Function, Table, Task, Training, pla
 from evo.errors import ConfigurationError
 from evo.individual import Genome, genome_key, training_seed
 from evo.space import SearchSpace
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 
 TRUTH_REPLICATES = 3
 """Trainings on separate seeds whose mean test accuracy counts as the true value of a real training."""

@@ -12,7 +12,7 @@ from evo.individual import STEPS, Genome, training_seed
 from evo.space import SearchSpace
 from evo.space.file import load_space
 from evo.space.genes import Float, Integer, Layers
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 
 SEED = 2019
 GA1: Genome = {"hidden_layers": (1000, 500, 250, 100), "batch_size": 1609, "learning_rate": 1.68e-4}

@@ -16,7 +16,7 @@ from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, one_by_one
 from evo.evaluators.training_task import TrainingSetup, TrainingTask, load_builder
 from evo.individual import STEPS, Evaluation
 from evo.plain_text import reason_of
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.jobs import Job
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ class _EvoTraining:
         while training.running:
             step(training)
         state = training.state
-        return float(state.sums[0]), state.step, state.step * training.batch_size
+        return float(state.sums[0]), state.step, state.step * training.recipe.batch_size
 
 
 @dataclass

@@ -44,7 +44,7 @@ def trainings(data_dir: Path, precision: str) -> dict[str, Callable[[], object]]
     from evo.models import cnn, mlp
 
     try:
-        from evo.space.settings import TrainingSettings
+        from evo.space.training_settings import TrainingSettings
         from evo.training.trainer import Trainer
     except ImportError:  # before evo was divided into packages
         from evo.space_settings import TrainingSettings  # type: ignore[no-redef,import-not-found]

@@ -18,7 +18,7 @@ from evo.individual import Evaluation, Status
 from evo.models import MODELS, ModelBuilder, builder_of
 from evo.names import AUTO, check_name, load
 from evo.plain_text import cell_text, reason_of, text_of
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.engines import ENGINES
 from evo.training.hardware import (
     free_memory,
@@ -51,6 +51,7 @@ class TrainingSetup(Setup):
         fitness: See `Workbench`.
         threads: Threads a training on a CPU; part of what makes its result.
         free_steps: Whether the best checkpoint of a search's training is its result.
+        train_images: See `Settings`; finalists are measured on all images.
         data_dir: Where the dataset was asked for, for workers on other machines; None for its own place.
     """
 
@@ -63,6 +64,7 @@ class TrainingSetup(Setup):
     fitness: str = "validation"
     threads: int = 1
     free_steps: bool = False
+    train_images: int | None = None
     data_dir: str | None = None
 
     def decided(self, facts: Mapping[str, Any]) -> TrainingSetup:
@@ -107,7 +109,7 @@ class TrainingSetup(Setup):
             "threads": self.threads,
             "free_memory": free_memory(device),
         }
-        return TrainingTask(trainer, stop, self.free_steps), facts
+        return TrainingTask(trainer, stop, self.free_steps, self.train_images), facts
 
 
 @dataclass
@@ -117,6 +119,7 @@ class TrainingTask:
     trainer: Trainer
     stop: StopRequest
     free_steps: bool = False
+    train_images: int | None = None
 
     def evaluate(self, task: Task) -> Evaluation:
         """Do one task."""
@@ -157,7 +160,8 @@ class TrainingTask:
             if task.measure == "train":
                 files = (task.weights, task.checkpoint, task.state)
                 weights, checkpoint, last_state = (Path(file) if file else None for file in files)
-                jobs.append(Job(task.config, task.seed, task.until, weights, checkpoint, last_state))
+                images = self.train_images if task.phase == "search" else None
+                jobs.append(Job(task.config, task.seed, task.until, weights, checkpoint, last_state, images))
         results = self.trainer.train_jobs(jobs, lambda: self.stop.requested)
         for task in tasks:
             yield self._test(task) if task.measure == "test" else self._trained(task, next(results))

@@ -19,11 +19,12 @@ from typing import Any, TypeAlias
 from evo.data.cache import cache_root
 from evo.data.splits import validation_count
 from evo.files import read_file, write_json
+from evo.individual import DURATION
 from evo.models import MODELS
 from evo.processes import usable_cores
-from evo.record.settings import Settings
+from evo.record.settings import TRAIN_IMAGES, Settings
 from evo.space import SearchSpace
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.hardware import processor_name, resolve_engine, resolve_precision
 
 REMEMBERED = 256
@@ -112,15 +113,28 @@ def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
     if settings.model is None or settings.dataset is None:
         return CostModel(lambda config: Count((1.0,)), (1.0,))
     shape, classes = tuple(settings.dataset["image_shape"]), len(settings.dataset["classes"])
-    total = int(settings.dataset["train_count"])
-    held_out = int(settings.dataset["test_count"]) if settings.fitness == "test" else validation_count(total)
-    images = total if settings.fitness == "test" else total - held_out
-    count = counter(settings.model, training, shape, classes, images, held_out)
+    images = training_images(settings)
+    held_out = int(settings.dataset["test_count" if settings.fitness == "test" else "train_count"])
+    held_out -= images if settings.fitness != "test" else 0
+    count = counter(settings.model, training, shape, classes, images, held_out, settings.train_images)
     return CostModel(count, guessed_rates(settings.model), *known_speed(speed_name_of(settings)))
 
 
+def training_images(settings: Settings) -> int:
+    """Return how many images the training part of a run has."""
+    assert settings.dataset is not None  # it trains networks
+    total = int(settings.dataset["train_count"])
+    return total if settings.fitness == "test" else total - validation_count(total)
+
+
 def counter(
-    model: str, training: TrainingSettings, shape: tuple[int, ...], classes: int, images: int, held_out: int
+    model: str,
+    training: TrainingSettings,
+    shape: tuple[int, ...],
+    classes: int,
+    images: int,
+    held_out: int,
+    train_images: int | None = None,
 ) -> Counter:
     """Return what counts a training of a model.
 
@@ -131,14 +145,15 @@ def counter(
         classes: Number of classes.
         images: Images of the training part.
         held_out: Images that a point of the learning curve is measured on.
+        train_images: Images of the training part that are measured at the end; None for all.
     """
-    fixed = training.model_dump(exclude_none=True)
+    at_the_end = images if train_images is None else min(train_images, images)
     channels, height, width = shape
 
     def count(config: Mapping[str, Any]) -> Count:
-        setting = {**fixed, **config}
-        steps, batch = int(setting["steps"]), min(int(setting["batch_size"]), images)
-        measured = images + held_out * -(-steps // training.evaluate_every)
+        recipe = training.recipe(config, images)
+        steps, batch = recipe.steps, recipe.batch_size
+        measured = (1 + training.test_flip) * (at_the_end + held_out * -(-steps // recipe.every))
         if model not in MODELS:
             return Count((steps * batch + measured / 3, steps, 1.0))
         work = MODELS[model].workload(config, (channels, height, width), classes)
@@ -232,15 +247,15 @@ class Estimate:
 
 def estimate(space: SearchSpace) -> Estimate | None:
     """Return what trainings of a space cost; None where model, dataset, steps or batch size are unknown."""
-    fixed = space.training.model_dump(exclude_none=True)
-    if space.model is None or space.dataset not in IMAGES or not {"steps", "batch_size"} <= {*fixed, *space.genes}:
+    known = {*space.training.model_dump(exclude_none=True), *space.genes}
+    if space.model is None or space.dataset not in IMAGES or "batch_size" not in known or not known & {*DURATION}:
         return None
     shape, total = IMAGES[space.dataset]
     held_out = validation_count(total)
     precision = resolve_precision("auto", "cpu")
     engine = resolve_engine("auto", "cpu", precision)
     name = speed_name(space.model, shape, processor_name(), precision, engine)
-    count = counter(space.model, space.training, shape, CLASSES, total - held_out, held_out)
+    count = counter(space.model, space.training, shape, CLASSES, total - held_out, held_out, TRAIN_IMAGES)
     model = CostModel(count, guessed_rates(space.model), *known_speed(name))
     rng = random.Random(0)
     genomes = [space.sample(rng) for _ in range(DRAWS)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import STEPS, Evaluation, Genome, Individual, phase_of, training_seed
-from evo.loop.cost import CostModel, cost_model, keep_speed
+from evo.loop.cost import CostModel, cost_model, keep_speed, training_images
 from evo.record.run import Run
 
 RECENT = 32
@@ -104,7 +104,7 @@ class Dispatch:
         run, config = self._run, _trained_now(individual)
         self._submitted[individual.id, individual.replicate] = individual
         task = task_of(run, individual.id, individual.replicate, individual.config, keep_weights=False)
-        continues = not individual.replicate and (run.shares_curves or run.pauses(individual))
+        continues = not individual.replicate and (run.shares_curves(individual.genome) or run.pauses(individual))
         state = run.last_state(task.seed) if continues else None
         cost = math.inf if individual.id in self._urgent else self._cost.seconds(config)
         memory = self._cost.memory(config)
@@ -228,9 +228,10 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
         return None
     if run.individuals[evaluation.individual].genome == individual.genome:
         return evaluation
-    if not run.shares_curves:
+    if not run.shares_curves(individual.genome):
         return None
-    steps, measure = individual.genome.get(STEPS), f"{run.settings.fitness}_accuracy"
+    recipe = run.space.training.recipe(individual.genome, training_images(run.settings))
+    steps, measure = recipe.steps, f"{run.settings.fitness}_accuracy"
     for place, point in enumerate(evaluation.curve, start=1):
         accuracy, loss = point.values.get(measure), point.values.get("loss")
         if point.step == steps and accuracy is not None and loss is not None:
@@ -238,7 +239,7 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
             found |= {"steps_trained": point.step, "curve": evaluation.curve[:place]}
             return replace(evaluation, status="complete", error="", **found)
     ended = evaluation.steps_trained
-    on_the_grid = ended is not None and ended % run.space.training.evaluate_every == 0
-    if evaluation.status == "diverged" and on_the_grid and isinstance(steps, int) and steps >= (ended or 0):
+    on_the_grid = ended is not None and ended % recipe.every == 0
+    if evaluation.status == "diverged" and on_the_grid and steps >= (ended or 0):
         return evaluation
     return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evo.data import PreparedDataset, prepare_dataset
-from evo.errors import ConfigurationError
+from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
 from evo.evaluators.dask.connection import LOCAL, Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
@@ -20,6 +20,7 @@ from evo.processes import threads_asked_for, usable_cores
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
+from evo.space.problems import image_problems
 from evo.training.hardware import check_names, visible_gpus
 
 MOST_WORKERS = 4096
@@ -119,6 +120,9 @@ def setup_of_search(
     prepared = prepare_dataset(name, folder, image_size=space.training.image_size, notify=_notify(observer, in_time))
     if folder is not None and execution.dataset is None and space.dataset not in (None, prepared.name, "cifar10"):
         observer.warn(f"note: the space's dataset is {space.dataset}; trained on is {prepared.variant} in {folder}")
+    _, height, width = prepared.image_shape
+    if problems := image_problems(space.genes, space.training, height, width):
+        raise ConfigurationError(listed(problems, f"search space {space.name} and the images of {prepared.variant}:"))
     setup = _training_setup(space, settings, execution, prepared, folder)
     settings.dataset = prepared.to_dict() | {"data_dir": setup.data_dir}
     return setup
@@ -202,6 +206,7 @@ def _training_setup(
         **names,
         threads=settings.threads or 1,
         free_steps=settings.free_steps,
+        train_images=settings.train_images,
         data_dir=str(folder.resolve()) if folder else None,
     )
 

@@ -22,7 +22,8 @@ from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Gene, Layers
 from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
-from evo.space.settings import TrainingSettings
+from evo.space.settings import read_section
+from evo.space.training_settings import TrainingSettings
 
 
 def train_configurations(
@@ -128,8 +129,11 @@ def space_of(
             genes[gene] = _gene([values[gene] for values in configurations])
         except GeneError as error:
             raise ConfigurationError(_worded(error.problems(f"genes.{gene}"), name)) from None
+    settings, wrong = read_section(TrainingSettings, training or {}, "training")
+    if wrong:
+        raise ConfigurationError(_worded(wrong, name))
     try:
-        return SearchSpace(genes, name=name, model=model, dataset=dataset, training=training, initial=configurations)
+        return SearchSpace(genes, name=name, model=model, dataset=dataset, training=settings, initial=configurations)
     except SpaceError as error:
         raise ConfigurationError(_worded(error.problems, name)) from None
 
@@ -140,7 +144,9 @@ def _worded(problems: Sequence[str], name: str) -> str:
     def as_option(found: re.Match[str]) -> str:
         return "--" + found[1].replace("_", "-")
 
-    return listed([re.sub(r"^genes\.(\w+)[\w.]*", as_option, text) for text in problems], f"{name}: wrong settings")
+    return listed(
+        [re.sub(r"\b(?:genes|training)\.(\w+)[\w.]*", as_option, text) for text in problems], f"{name}: wrong settings"
+    )
 
 
 def _gene(values: Sequence[GeneValue]) -> Gene:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evo.errors import ConfigurationError, RunError
-from evo.individual import STEPS, Evaluation, Genome, Individual, phase_of, ranking, reach, replicate_number
+from evo.individual import DURATION, STEPS, Evaluation, Genome, Individual, phase_of, ranking, reach, replicate_number
 from evo.models import MODELS
 from evo.numbers import mean
 from evo.record.journal import Event
@@ -246,16 +246,16 @@ class History:
             raise RunError("no evaluation of this run is complete")
         return ranking[0]
 
-    @property
-    def shares_curves(self) -> bool:
-        """Whether genomes that differ only in their steps are read from one curve, whose beginnings they are.
+    def shares_curves(self, genome: Genome) -> bool:
+        """Return whether genomes that differ from one only in their steps are the beginnings of one curve.
 
         This is known only of shipped models: a user-defined model may read the steps, or keep state outside its
         tensors. It does not hold if an objective needs what a curve does not show (the train accuracy) or what the
         longer training would falsify (the time).
         """
         asked = {"seconds", "train_accuracy"} & set(self.settings.objectives or {})
-        return self.space.training.prefix_exact and self.keeps_states and STEPS in self.space.genes and not asked
+        searched = any(name in self.space.genes for name in DURATION)
+        return self.space.training.prefix_exact(genome) and self.keeps_states and searched and not asked
 
     @property
     def keeps_states(self) -> bool:

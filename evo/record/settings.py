@@ -23,6 +23,8 @@ from evo.space.settings import one_of, reworded
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALISTS, FINALIST_SEEDS = 3, 3
+TRAIN_IMAGES = 5000
+"""Training images that are measured after a training of a search: all of them cost a third of an epoch."""
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Bound = Annotated[int, Field(ge=1, lt=2**53)]
@@ -83,6 +85,7 @@ class Settings:
         seeds: Trainings of each configuration, where configurations are listed and not searched for.
         keep_weights: Whether the weights of those stay in the folder.
         retrainable: Whether an evaluation takes a seed, so that finalists can be evaluated again.
+        train_images: Of the training part, so many images are measured after a training of the search; None for all.
         initial: Known genomes that entered the first population.
         device: Where trainings run.
         device_name: The processor's or the GPU's name.
@@ -118,6 +121,7 @@ class Settings:
     seeds: Count = 1
     keep_weights: bool = False
     retrainable: bool = True
+    train_images: Bound | None = None
     initial: list[Genome] = field(default_factory=list)
     device: str = ""
     device_name: str = ""

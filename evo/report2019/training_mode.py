@@ -25,20 +25,20 @@ def as_reported(training: Training) -> dict[str, float]:
         buffers = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
         part, chunk = bench.held_out_part, len(bench.held_out_part)
         if bench.settings.training_mode == "batches":
-            part, chunk = part.mixed(BATCHES_SEED), training.batch_size
+            part, chunk = part.mixed(BATCHES_SEED), training.recipe.batch_size
             while len(part) % chunk == 1 and chunk < len(part):
                 chunk += 1  # batch norm can do nothing with a batch of one image
         held_out = bench.measure(state.model, part, training_mode=True, chunk=chunk)
         for buffer, before in buffers:
             buffer.copy_(before)
     measured = {
-        "minibatch_accuracy": right / training.batch_size,
+        "minibatch_accuracy": right / training.recipe.batch_size,
         "minibatch_loss": loss,
         "training_mode_accuracy": held_out.accuracy,
         "training_mode_loss": held_out.loss,
     }
-    every = bench.settings.evaluate_every
-    points_left = -(-training.steps // every) - -(-state.step // every)
+    every = training.recipe.every
+    points_left = -(-training.recipe.steps // every) - -(-state.step // every)
     if points_left < WHOLE_TRAIN_POINTS:
         measured["whole_train_accuracy"] = bench.measure(state.model, bench.train_part).accuracy
     return measured

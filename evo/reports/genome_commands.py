@@ -10,7 +10,7 @@ from typing import Any
 from evo.individual import GeneValue, Genome
 from evo.models import MODELS
 from evo.record.run import Run
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.space.typed import typed
 
 MODEL_OPTIONS = ("hidden_layers", "channels", "activation", "dropout", "batch_norm_kind")

@@ -15,7 +15,8 @@ from evo.space import SearchSpace
 from evo.space.genes import GENE_KINDS, Gene
 from evo.space.genes.base import GeneError
 from evo.space.problems import Absent, SpaceError, is_reference
-from evo.space.settings import SearchDefaults, TrainingSettings, read_section
+from evo.space.settings import SearchDefaults, read_section
+from evo.space.training_settings import TrainingSettings
 
 TOP_LEVEL_KEYS = ("model", "dataset", "description", "training", "search", "genes", "initial")
 
@@ -107,7 +108,14 @@ def space_from_dict(
     problems += gene_problems
     try:
         space = SearchSpace(
-            genes, name=name, model=model, dataset=dataset, training=training, search=search, initial=initial
+            genes,
+            name=name,
+            model=model,
+            dataset=dataset,
+            training=training,
+            search=search,
+            initial=initial,
+            recorded=recorded,
         )
     except SpaceError as error:
         given = values.get("genes")

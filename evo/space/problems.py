@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from evo.errors import ConfigurationError, did_you_mean, listed
-from evo.individual import STEPS
+from evo.individual import DURATION, EPOCHS, STEPS
 from evo.models import GENE_RULES, MODELS, GeneRule
 from evo.names import DATASETS
 from evo.space.genes import Boolean, Categorical, Gene, Integer, Number
-from evo.space.settings import TRAINING_GENES, TrainingSettings
+from evo.space.training_settings import COOLDOWN, CROP_PADDING, EVALUATE_EVERY, TRAINING_GENES, WARMUP, TrainingSettings
+from evo.space.unread import unread_problems
 
-REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size", STEPS)
+REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
+IMAGE_SIDES = {"cifar10": 32, "digits": 8}
+"""Of the datasets whose images have one size."""
 
 RESERVED = frozenset(
     {
@@ -46,9 +50,22 @@ class SpaceError(ConfigurationError):
 
 
 def space_problems(
-    genes: Mapping[str, Gene], model: str | None, dataset: str | None, training: TrainingSettings
+    genes: Mapping[str, Gene],
+    model: str | None,
+    dataset: str | None,
+    training: TrainingSettings,
+    *,
+    recorded: bool = False,
 ) -> list[str]:
-    """Return what does not fit together in a space's genes, conditions, model and dataset, one text per problem."""
+    """Return what does not fit together in a space's genes, conditions, model and dataset, one text per problem.
+
+    Args:
+        genes: By name.
+        model: A shipped model's name, the reference of a user-defined one, or None for an objective.
+        dataset: A dataset's name, or None.
+        training: The fixed settings.
+        recorded: Whether a run has kept them; older versions accepted what nothing reads.
+    """
     problems: list[str] = [] if genes else [Absent("genes: at least one [genes.NAME] is needed", "")]
     problems += [
         f"genes.{name}: a name consists of letters, digits and _, begins with a letter, and is not a column of the "
@@ -58,7 +75,9 @@ def space_problems(
     ]
     problems += _condition_problems(genes)
     if model is not None:
-        problems += _model_problems(genes, model, training)
+        problems += _model_problems(genes, model, training, recorded)
+        side = training.image_size if dataset == "imagefolder" else IMAGE_SIDES.get(dataset or "")
+        problems += image_problems(genes, training, side, side) if side is not None else []
     if dataset is not None and dataset not in DATASETS:
         problems.append(f"dataset: {_unknown('dataset', dataset, DATASETS)}")
     return problems
@@ -79,12 +98,19 @@ def _rule_problems(name: str, gene: Gene, rule: GeneRule) -> list[str]:
         gene.choices if isinstance(gene, Categorical) else (gene.low, gene.high) if isinstance(gene, Number) else ()
     )
     return [
-        f"genes.{name}: must lie in [{rule.low:g}, {rule.high:g}], got {value!r}"
+        f"genes.{name}: must {_bounds(rule)}, got {value!r}"
         for value in values
         if isinstance(value, bool | str)
         or not rule.low <= value <= rule.high
-        or ("integer" in rule.kinds and not isinstance(value, int))
+        or not value < rule.below
+        or ("integer" in rule.kinds and "float" not in rule.kinds and not isinstance(value, int))
     ]
+
+
+def _bounds(rule: GeneRule) -> str:
+    if rule.below < math.inf:
+        return f"be at least {rule.low:g} and below {rule.below:g}"
+    return f"lie in [{rule.low:g}, {rule.high:g}]"
 
 
 def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
@@ -122,10 +148,11 @@ def is_reference(model: str | None) -> bool:
     return model is not None and ":" in model
 
 
-def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSettings) -> list[str]:
+def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSettings, recorded: bool) -> list[str]:
     """Return the genes that nothing reads, that are missing, or whose values the model or the training cannot take."""
     if is_reference(model):  # only the model knows its genes
-        return _training_problems(genes, training, REQUIRED_FOR_TRAINING, TRAINING_GENES)
+        unread = unread_problems(genes, model, training, TRAINING_GENES) if not recorded else []
+        return unread + _training_problems(genes, training, REQUIRED_FOR_TRAINING, TRAINING_GENES)
     if model not in MODELS:
         return [f"model: {_unknown('model', model, MODELS)}; give your own function as --model package.module:function"]
     conditions = {parent for gene in genes.values() for parent in gene.when or {}}
@@ -137,7 +164,9 @@ def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSet
         if name not in readable | conditions
     ]
     required = [*REQUIRED_FOR_TRAINING, *MODELS[model].required]
-    return problems + _training_problems(genes, training, required, TRAINING_GENES | GENE_RULES)
+    rules = TRAINING_GENES | {name: rule for name, rule in GENE_RULES.items() if name in MODELS[model].genes}
+    problems += unread_problems(genes, model, training, rules) if not recorded else []
+    return problems + _training_problems(genes, training, required, rules)
 
 
 def _training_problems(
@@ -151,10 +180,92 @@ def _training_problems(
             problems.append(Absent(f"genes.{name}: needed unconditionally (a gene{place})", name))
     for name, rule in rules.items():
         problems += _rule_problems(name, genes[name], rule) if name in genes else []
-    steps, every = genes.get(STEPS), training.evaluate_every
+    problems += _duration_problems(genes, training) + _schedule_problems(genes, training)
+    steps, every = genes.get(STEPS), training.evaluate_every or EVALUATE_EVERY
     if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):
         problems.append(
             f"genes.steps: low and step must be multiples of training.evaluate_every = {every}, "
             f"got low={steps.low}, step={steps.step} (or set step = 1)"
         )
     return problems
+
+
+def _duration_problems(genes: Mapping[str, Gene], training: TrainingSettings) -> list[str]:
+    """Return whether a training knows how long it takes: by steps or by epochs, and only by one of them."""
+    fixed = [name for name in DURATION if getattr(training, name) is not None]
+    known = [name for name in DURATION if name in genes]
+    places = [*(f"genes.{name}" for name in known), *(f"training.{name}" for name in fixed)]
+    if len(places) > 1 and (len(known) != 1 or fixed != known or genes[known[0]].when is None):
+        return [f"{' and '.join(places)}: both say how long to train; keep one of them"]
+    if not places or (not fixed and genes[known[0]].when is not None):
+        schedule = "" if training.schedule == "constant" else f"; the schedule {training.schedule} needs to know it"
+        return [
+            Absent(
+                f"genes.{STEPS}: {STEPS} or {EPOCHS} is needed unconditionally (a gene or in [training]){schedule}",
+                STEPS,
+            )
+        ]
+    return []
+
+
+def _schedule_problems(genes: Mapping[str, Gene], training: TrainingSettings) -> list[str]:
+    """Return whether warm-up and cooldown may overlap."""
+    schedules = _texts("schedule", genes, training)
+    if "trapezoid" not in schedules:
+        return []
+    warmup = _largest("warmup", genes, training, WARMUP.get("trapezoid", 0.0))
+    cooldown = _largest("cooldown", genes, training, COOLDOWN)
+    if warmup + cooldown <= 1:
+        return []
+    place = "genes" if {"warmup", "cooldown"} & genes.keys() else "training"
+    return [
+        f"{place}.warmup and cooldown: fractions of one training, must not add up to more than 1, "
+        f"got up to {warmup:g} + {cooldown:g}; lower one of them"
+    ]
+
+
+def image_problems(genes: Mapping[str, Gene], training: TrainingSettings, height: int, width: int) -> list[str]:
+    """Return what an augmentation cannot do with images of a size, one text per problem."""
+    kinds = _texts("augment", genes, training)
+    cutout = _largest("cutout", genes, training, 0)
+    problems: list[str] = []
+    if min(height, width) < 2 and (kinds != {"none"} or cutout):
+        numbers = max(height, width)
+        return [
+            f'training.augment: a table of {numbers} numbers per row has no images; set augment = "none", cutout = 0'
+        ]
+    padding = _largest("crop_padding", genes, training, CROP_PADDING)
+    if "flip_crop" in kinds and padding >= min(height, width):
+        problems.append(
+            f"{_place('crop_padding', genes)}: must be less than the {min(height, width)} pixels of an image's side, "
+            f"got {padding:g}"
+        )
+    if cutout > min(height, width):
+        side = min(height, width)
+        problems.append(
+            f"{_place('cutout', genes)}: must be at most the {side} pixels of an image's side, got {cutout:g}"
+        )
+    return problems
+
+
+def _place(name: str, genes: Mapping[str, Gene]) -> str:
+    return f"{'genes' if name in genes else 'training'}.{name}"
+
+
+def _texts(name: str, genes: Mapping[str, Gene], training: TrainingSettings) -> set[object]:
+    """Return the values that a setting can have, as a gene or fixed."""
+    gene = genes.get(name)
+    fixed = {getattr(training, name)} if gene is None or gene.when else set()
+    return fixed | set(gene.choices if isinstance(gene, Categorical) else ())
+
+
+def _largest(name: str, genes: Mapping[str, Gene], training: TrainingSettings, default: float) -> float:
+    """Return the largest number that a setting can have, as a gene or fixed."""
+    gene = genes.get(name)
+    fixed = getattr(training, name)
+    numbers = [default if fixed is None else fixed] if gene is None or gene.when else []
+    if isinstance(gene, Number):
+        numbers.append(gene.high)
+    elif isinstance(gene, Categorical):
+        numbers += [choice for choice in gene.choices if isinstance(choice, int | float)]
+    return max(numbers, default=default)

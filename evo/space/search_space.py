@@ -15,11 +15,12 @@ from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from evo.errors import ConfigurationError, listed
-from evo.individual import STEPS, GeneValue, Genome, genome_from_json
+from evo.individual import EPOCHS, STEPS, GeneValue, Genome, genome_from_json
 from evo.space.genes import Gene, Integer
 from evo.space.genes.values import as_python, is_empty, ordered
 from evo.space.problems import Absent, SpaceError, is_reference, space_problems
-from evo.space.settings import SearchDefaults, TrainingSettings, read_section
+from evo.space.settings import SearchDefaults, read_section
+from evo.space.training_settings import EVALUATE_EVERY, TrainingSettings
 
 
 def configurations(initial: Any) -> list[Genome]:
@@ -54,6 +55,7 @@ class SearchSpace:
         training: Fixed settings (`TrainingSettings`) or a mapping of them.
         search: Defaults of the search (`SearchDefaults`) or a mapping of them.
         initial: Known configurations for the first population; missing genes are drawn.
+        recorded: Whether a run has kept it, perhaps of an older version, which accepted genes that nothing reads.
 
     Raises:
         ConfigurationError: Genes, conditions or configurations that do not fit together; every problem is named.
@@ -69,6 +71,7 @@ class SearchSpace:
         training: TrainingSettings | Mapping[str, Any] | None = None,
         search: SearchDefaults | Mapping[str, Any] | None = None,
         initial: Iterable[Mapping[str, Any]] = (),
+        recorded: bool = False,
     ):
         self.name, self.model, self.dataset = name, model, dataset
         self.training, wrong = read_section(TrainingSettings, training or {}, "training")
@@ -82,11 +85,13 @@ class SearchSpace:
             raise ConfigurationError(
                 f"genes {', '.join(strange)}: must be evo.Float, Integer, Categorical, Boolean or Layers"
             )
+        if self.training.evaluate_every is None and self.training.epochs is None and EPOCHS not in self.genes:
+            self.training = self.training.model_copy(update={"evaluate_every": EVALUATE_EVERY})
         steps = self.genes.get(STEPS)
         if model is not None and isinstance(steps, Integer) and steps.step is None:
             self.genes[STEPS] = replace(steps, step=self.training.evaluate_every)
         self.initial: tuple[Genome, ...] = tuple(configurations(initial))
-        self._check()
+        self._check(recorded)
         self.order = tuple(sorted(self.genes, key=self._depths().__getitem__))  # conditions first
         self._in_order = self.order == tuple(self.genes)
 
@@ -98,8 +103,8 @@ class SearchSpace:
     def __repr__(self) -> str:
         return f"SearchSpace({self.name!r}: {', '.join(self.genes)})"
 
-    def _check(self) -> None:
-        problems = space_problems(self.genes, self.model, self.dataset, self.training)
+    def _check(self, recorded: bool) -> None:
+        problems = space_problems(self.genes, self.model, self.dataset, self.training, recorded=recorded)
         for number, values in enumerate(self.initial):
             for text in self.problems(values, complete=False):
                 path = f"initial[{number}].{text}"

@@ -1,17 +1,16 @@
-"""The fixed settings of a search space: the sections [training] and [search], and how mistakes in them are worded."""
+"""The section [search] of a space file, and how the sections of a file are read: mistakes in plain words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
 from evo import names
 from evo.errors import ConfigurationError, did_you_mean
-from evo.individual import MEASURES, STEPS
-from evo.models import GeneRule
+from evo.individual import MEASURES
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -26,58 +25,6 @@ def one_of(known: Sequence[str]) -> AfterValidator:
         return names.check_name(str(info.field_name), name, known)
 
     return AfterValidator(check)
-
-
-class TrainingSettings(BaseModel):
-    """What all trainings of a space share.
-
-    Attributes:
-        preprocess: "standardise" (per channel, by the training part) or the report's "subtract_mean_image".
-        optimiser: "adam" with torch's defaults, or plain "sgd".
-        evaluate_every: Steps between two points of the learning curve; also the grid of a `steps` gene.
-        learning_rate: Used where no gene of that name is active, as are the next three.
-        batch_size: Images per step.
-        steps: Optimiser steps.
-        weight_decay: Decoupled (AdamW) for adam.
-        image_size: Side in pixels that the images of an image folder are resized to.
-        training_mode: Also measure as the 2019 report did, without leaving training mode: the last minibatch, and the
-            held-out part, either "whole" as one batch or in "batches" of the batch size.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    preprocess: Annotated[str, one_of(names.PREPROCESSING)] = "standardise"
-    optimiser: Annotated[str, one_of(names.OPTIMISERS)] = "adam"
-    evaluate_every: PositiveCount = 100
-    learning_rate: PositiveNumber | None = None
-    batch_size: PositiveCount | None = None
-    steps: PositiveCount | None = None
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    image_size: PositiveCount = 32
-    training_mode: Annotated[str, one_of(names.TRAINING_MODES)] | None = None
-    schedule: ClassVar[str] = "constant"
-
-    @property
-    def curve_hooks(self) -> list[names.CurveHook]:
-        """What else is measured at each point of a learning curve."""
-        return [hook for key, hook in names.CURVE_HOOKS.items() if getattr(self, key) is not None]
-
-    @property
-    def prefix_exact(self) -> bool:
-        """Whether a shorter training is a prefix of a longer one, to the last bit of every point of the curve.
-
-        It is not if the learning rate depends on the number of steps, or if a hook measures more at the last points.
-        """
-        return self.schedule in names.PREFIX_EXACT and not self.curve_hooks
-
-
-TRAINING_GENES: dict[str, GeneRule] = {
-    "learning_rate": GeneRule(("float", "categorical"), low=0.0),
-    "batch_size": GeneRule(("integer", "categorical"), low=1),
-    STEPS: GeneRule(("integer", "categorical"), low=1),
-    "weight_decay": GeneRule(("float", "categorical"), low=0.0),
-}
-"""The settings of a training that may be genes instead, whatever the model."""
 
 
 def _checked_objectives(objectives: dict[str, str], info: ValidationInfo) -> dict[str, str]:

@@ -15,7 +15,7 @@ class Job:
     """One training to do.
 
     Attributes:
-        config: Gene values; `learning_rate`, `batch_size`, `steps` and `weight_decay` fall back on the settings.
+        config: Gene values; what `TRAINING_GENES` names falls back on the settings.
         seed: Decides initialisation, batch order and dropout.
         until: The step to stop at, if that is before the last; None for the last.
         weights: Where to write the trained weights (safetensors); None to drop them.
@@ -23,6 +23,7 @@ class Job:
             result is that of a training that was never interrupted.
         last_state: Where to save the state at the end. A training that goes further restores it, and the result is
             that of one from the first step. Its seconds are not counted again.
+        train_images: Of the training part, so many fixed images are measured at the end; None for all of them.
     """
 
     config: Mapping[str, Any]
@@ -31,6 +32,7 @@ class Job:
     weights: Path | None = None
     checkpoint: Path | None = None
     last_state: Path | None = None
+    train_images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class TrainingResult:
     Attributes:
         status: "complete"; "partial" where it stopped before its last step; "diverged" when the loss was not finite.
         curve: One point every `evaluate_every` steps and one at the end.
-        train: On the whole training part, at the end.
+        train: On the training part, or on some of its images, at the end.
         held_out: On the part that fitness is measured on, at the end.
         parameters: Trainable parameters.
         steps: Steps done.

@@ -10,12 +10,14 @@ from functools import cached_property
 
 import torch
 
+from evo.data.augmentation import Augmentation
 from evo.individual import CurvePoint, Status
+from evo.space.training_settings import Recipe
 from evo.training.batches import batches
 from evo.training.checkpoint import Keeper, TrainingState
 from evo.training.jobs import Job, Metrics, TrainingResult
 from evo.training.model_state import Recall, tensors_of
-from evo.training.schedules import SCHEDULES
+from evo.training.schedules import rate_factor
 from evo.training.tensor_file import write_tensors
 from evo.training.workbench import Workbench
 
@@ -29,9 +31,8 @@ class Training:
         job: What was asked for.
         state: Where it stands.
         keeper: Saves its state.
-        steps: Those of the whole training.
-        batch_size: Images of a batch.
-        rate: Learning rate, before the schedule.
+        recipe: How it is trained.
+        augment: Changes its training images.
         end: The step to stop at.
         last: Loss and right answers of the last minibatch, (2,).
         note: What the row should say although the training ends well.
@@ -41,9 +42,8 @@ class Training:
     job: Job
     state: TrainingState
     keeper: Keeper
-    steps: int
-    batch_size: int
-    rate: float
+    recipe: Recipe
+    augment: Augmentation
     end: int = field(init=False)
     last: torch.Tensor = field(init=False)
     note: str = field(init=False, default="")
@@ -51,7 +51,8 @@ class Training:
     _divergence: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        self.end = self.steps if self.job.until is None else min(self.job.until, self.steps)
+        steps = self.recipe.steps
+        self.end = steps if self.job.until is None else min(self.job.until, steps)
 
     @property
     def running(self) -> bool:
@@ -61,18 +62,20 @@ class Training:
     @cached_property
     def batches(self) -> Iterator[torch.Tensor]:
         """The images of each step from here on."""
-        return batches(self.bench.train_part.indices, self.batch_size, self.job.seed, skip=self.state.step)
+        return batches(self.bench.train_part.indices, self.recipe.batch_size, self.job.seed, skip=self.state.step)
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of the step that follows so many."""
-        return self.rate * SCHEDULES[self.bench.settings.schedule](step, self.steps)
+        recipe = self.recipe
+        factor = rate_factor(recipe.schedule, step, recipe.steps, recipe.warmup, recipe.cooldown)
+        return recipe.learning_rate * factor
 
     def measure_point(self) -> None:
         """Add a point to the learning curve if it is due: on the grid, and at the end."""
         bench, state = self.bench, self.state
-        if state.step % bench.settings.evaluate_every and state.step < self.end:
+        if state.step % self.recipe.every and state.step < self.end:
             return
-        count = state.since * torch.tensor([1, self.batch_size], device=bench.device)
+        count = state.since * torch.tensor([1, self.recipe.batch_size], device=bench.device)
         loss, accuracy = (state.sums / count).tolist()
         state.sums.zero_()
         state.since = 0
@@ -95,10 +98,10 @@ class Training:
         train: Metrics | None = None
         status: Status = "diverged"
         if not self._divergence:
-            status = "complete" if self.end == self.steps else "partial"
-            if self.end % self.bench.settings.evaluate_every == 0:
+            status = "complete" if self.end == self.recipe.steps else "partial"
+            if self.end % self.recipe.every == 0:
                 keeper.keep_last(state)  # off the grid the curve has a point that longer trainings do not have
-            train = self.bench.measure(state.model, self.bench.train_part)
+            train = self.bench.measure(state.model, self.bench.train_sample(self.job.train_images))
         held_out = self._held_out if train is not None else None
         parameters = sum(weight.numel() for weight in state.optimiser.weights if weight.requires_grad)
         times = {"seconds": keeper.seconds, "seconds_before": keeper.before}

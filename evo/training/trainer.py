@@ -16,13 +16,14 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from evo.data.augmentation import Augmentation
 from evo.data.cache import PreparedDataset
 from evo.data.tensors import load_part
 from evo.errors import Interrupted
-from evo.individual import STEPS
+from evo.individual import STEPS, without_duration
 from evo.models import ModelBuilder
 from evo.names import load
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.checkpoint import Keeper, TrainingState
 from evo.training.engines import ENGINES, Engine
 from evo.training.jobs import Job, Metrics, TrainingResult
@@ -99,15 +100,18 @@ class Trainer(Workbench):
         return training
 
     def _begin(self, job: Job) -> Training:
-        setting = {**self.settings.model_dump(exclude_none=True), **job.config}
+        recipe = self.settings.recipe(job.config, len(self.train_part))
         model = self._build(job.config)
         model.train()
-        optimiser = Optimiser(self.settings.optimiser, list(model.parameters()), float(setting["weight_decay"]))
+        weights = list(model.parameters())
+        optimiser = Optimiser(recipe.optimiser, weights, recipe.weight_decay, recipe.momentum)
         # Sums since the last point stay on the device: reading them at every step would make a GPU wait.
         state = TrainingState(model, optimiser, torch.zeros(2, dtype=torch.float64, device=self.device))
-        batch_size, steps = min(int(setting["batch_size"]), len(self.train_part)), int(setting[STEPS])
-        keeper = Keeper(job, self.identity(job, steps), lambda model: self.recall(model, self.sample, attributes=True))
-        return Training(self, job, state, keeper, steps, batch_size, float(setting["learning_rate"]))
+        keeper = Keeper(
+            job, self.identity(job, recipe.steps), lambda model: self.recall(model, self.sample, attributes=True)
+        )
+        augment = Augmentation(recipe.augment, recipe.crop_padding, recipe.cutout, self.hidden_pixels)
+        return Training(self, job, state, keeper, recipe, augment)
 
     def test(self, config: Mapping[str, Any], weights: Path) -> Metrics:
         """Return the metrics of trained weights on the test set, which is read here and not before.
@@ -146,8 +150,8 @@ class Trainer(Workbench):
 
         Everything that decides the result is in it; the steps only if a shorter training is not a prefix of a longer.
         """
-        genes = {name: value for name, value in job.config.items() if name != STEPS}
-        if not self.settings.prefix_exact:
+        genes = without_duration(job.config)
+        if not self.settings.prefix_exact(job.config):
             genes[STEPS] = steps
         model = f"{self.build.__module__}:{getattr(self.build, '__qualname__', '')}"
         facts = (model, genes, job.seed, self.settings.model_dump(), self.dataset.checksum, self.fitness)

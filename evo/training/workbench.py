@@ -11,14 +11,16 @@ from torch import nn
 from torch.nn import functional
 
 from evo.data.cache import PreparedDataset
+from evo.data.splits import fixed_permutation
 from evo.data.tensors import Part, fit_preprocessing, load_part
 from evo.names import load
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.jobs import Metrics
 from evo.training.model_state import Recall, plain_attributes
 
 ROUNDING = {"fp32": 1e-4, "bf16": 1e-2}
 """How far the same network's losses may differ from one processor to another, relative to their size."""
+TRAIN_SAMPLE_SEED = 20191204
 EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images of a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
 
@@ -51,6 +53,7 @@ class Workbench:
         batch = EVALUATION_BATCH.get(self.device.type, 1000)
         self.sample = replace(self.held_out_part, indices=self.held_out_part.indices[:batch])
         self.preprocess = fit_preprocessing(settings.preprocess, self.train_part)
+        self.hidden_pixels = self.preprocess.shift.round().to(torch.uint8)
         self.hooks = [load(hook.reference) for hook in settings.curve_hooks]
 
     @torch.no_grad()  # not inference mode: its tensors cannot enter a later step, and models keep tensors
@@ -70,7 +73,7 @@ class Workbench:
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         for indices in torch.split(part.indices, chunk or EVALUATION_BATCH.get(self.device.type, 1000)):
             with self.autocast():
-                logits = model(self.preprocess(part.images.index_select(0, indices)))
+                logits = self._outputs(model, self.preprocess(part.images.index_select(0, indices)))
             labels = part.labels.index_select(0, indices)
             totals[0] += (logits.argmax(dim=1) == labels).sum()
             totals[1] += functional.cross_entropy(logits.float(), labels, reduction="sum")
@@ -78,6 +81,20 @@ class Workbench:
             module.training = mode
         accuracy, loss = (totals / len(part)).tolist()
         return Metrics(accuracy, loss)
+
+    def _outputs(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(images)
+        if self.settings.test_flip and not model.training:
+            logits = (logits.float() + model(images.flip(3)).float()) / 2
+        return logits
+
+    def train_sample(self, count: int | None) -> Part:
+        """Return so many images of the training part, always the same; all of them for None."""
+        part = self.train_part
+        if count is None or count >= len(part):
+            return part
+        chosen = torch.from_numpy(fixed_permutation(len(part), TRAIN_SAMPLE_SEED)[:count]).sort().values
+        return replace(part, indices=part.indices[chosen.to(part.indices.device)])
 
     def recall(self, model: nn.Module, part: Part, *, attributes: bool = False) -> Recall:
         """Return what a network gives on a part, for a comparison once it is restored; no random number is drawn.

@@ -13,7 +13,7 @@ from torch.nn import functional
 from evo.data import PreparedDataset
 from evo.models import BATCH_NORM_KINDS, mlp
 from evo.models.batch_norm import KINDS, AutomaticBatchNorm, BatchNormFunction, ManualBatchNorm
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.trainer import Trainer
 
 OURS = pytest.mark.parametrize("kind", [AutomaticBatchNorm, ManualBatchNorm])

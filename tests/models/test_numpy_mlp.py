@@ -24,7 +24,7 @@ from evo.data import PreparedDataset
 from evo.errors import Interrupted
 from evo.models import numpy_mlp
 from evo.models.numpy_mlp import CrossEntropy, Linear, Network, NumpyMLP, ReLU, Softmax
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 from evo.training.engines.onednn import use_onednn
 from evo.training.trainer import Trainer
 from tests.command import environment
@@ -305,7 +305,7 @@ import threadpoolctl, torch
 from evo.data import prepare_dataset
 from evo.evaluators.base import StopRequest
 from evo.evaluators.training_task import TrainingSetup
-from evo.space.settings import TrainingSettings
+from evo.space.training_settings import TrainingSettings
 
 def blas_threads():
     return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}

@@ -10,17 +10,20 @@ from evo.cli.commands.shell import execution_of
 from evo.errors import ConfigurationError
 from evo.individual import Genome
 from evo.loop.listed import space_of, train_configurations
-from evo.names import OPTIMISERS, PREPROCESSING, TRAINING_MODES, check_name
+from evo.names import AUGMENTATIONS, OPTIMISERS, PREPROCESSING, SCHEDULES, TRAINING_MODES, check_name
 from evo.record.run import Run
 from evo.space.typed import read_typed
 
 EVALUATE_EVERY = 100
 GENES = (
     *("hidden_layers", "channels", "activation", "dropout", "batch_norm", "batch_norm_kind"),
-    *("learning_rate", "batch_size", "steps", "weight_decay"),
+    *("learning_rate", "batch_size", "steps", "epochs", "weight_decay"),
 )
 """Options that are genes, in the order of the table's columns."""
-SETTINGS = ("optimiser", "preprocess", "training_mode", "evaluate_every")
+SETTINGS = (
+    *("optimiser", "momentum", "schedule", "warmup", "cooldown", "augment", "crop_padding", "cutout"),
+    *("label_smoothing", "test_flip", "preprocess", "training_mode", "evaluate_every"),
+)
 """Options that are fixed settings of the space."""
 DEFAULT_TRAINING: Genome = {"learning_rate": 1e-3, "batch_size": 200, "steps": 1500}
 DEFAULT_NETWORKS: dict[str, Genome] = {
@@ -41,7 +44,7 @@ def training_of(options: Mapping[str, Any]) -> Callable[..., Run]:
         ConfigurationError: An option does not fit the model, or a text is not what its option takes.
     """
     model, settings = options["model"], {name: options[name] for name in SETTINGS}
-    if settings["evaluate_every"] is None:
+    if settings["evaluate_every"] is None and options["epochs"] is None:
         settings["evaluate_every"] = grid_for(options["steps"])
     genes = {name: options[name] for name in GENES}
     configuration, fixed = configuration_of(model, genes, options["gene"] or (), settings)
@@ -79,10 +82,13 @@ def configuration_of(
             raise ConfigurationError(f'--gene: must be NAME=VALUE, got "{text}"')
         given[name] = read_typed(value)
     fixed = {name: value for name, value in settings.items() if value is not None}
-    known = {"optimiser": OPTIMISERS, "preprocess": PREPROCESSING, "training_mode": TRAINING_MODES}
+    known = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "augment": AUGMENTATIONS}
+    known |= {"preprocess": PREPROCESSING, "training_mode": TRAINING_MODES}
     for name in filter(fixed.__contains__, known):
         check_name(f"--{name.replace('_', '-')}", fixed[name], known[name])
     configuration = DEFAULT_TRAINING | DEFAULT_NETWORKS.get(model, {}) | given
+    if given.get("epochs") is not None and given.get("steps") is None:
+        del configuration["steps"]
     return configuration, DEFAULT_SETTINGS.get(model, {}) | fixed
 
 

@@ -11,7 +11,7 @@ import typer
 from evo.cli.commands import options as option
 from evo.cli.commands.options import of_output, of_training, one_of
 from evo.cli.commands.shell import execution_of, guarded, watched
-from evo.names import DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING, TRAINING_MODES
+from evo.names import AUGMENTATIONS, DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING, SCHEDULES, TRAINING_MODES
 
 of_network = functools.partial(typer.Option, rich_help_panel="The network")
 Gene = Annotated[
@@ -25,8 +25,11 @@ Preprocess = Annotated[
     str | None, of_training(help=f"{one_of(*PREPROCESSING)}. Default: standardise; numpy_mlp: subtract_mean_image.")
 ]
 EvaluateEvery = Annotated[
-    int | None, of_training(help="Steps between points of the learning curve. Default: 100, or a twentieth of all.")
+    int | None,
+    of_training(help="Steps between points of the curve. Default: 100, a twentieth of all, or an epoch."),
 ]
+WARMUP_HELP = "Fraction of the steps in which the rate rises. Default: one_cycle 0.25, else 0."
+COOLDOWN_HELP = "Fraction of the steps in which it falls (trapezoid). Default: 0.25."
 TrainingMode = Annotated[
     str | None,
     of_training(help=f"{one_of(*TRAINING_MODES)}: also measure without leaving training mode, at once or in batches."),
@@ -46,8 +49,20 @@ def train(
     learning_rate: Annotated[float | None, of_training()] = None,
     batch_size: Annotated[int | None, of_training()] = None,
     steps: Annotated[int | None, of_training(help="Optimiser steps.")] = None,
-    weight_decay: Annotated[float | None, of_training()] = None,
+    epochs: Annotated[float | None, of_training(help="Instead of --steps: how often each image is taken.")] = None,
+    weight_decay: Annotated[float | None, of_training(help="Decoupled (adam, muon), or added to the gradient.")] = None,
     optimiser: Annotated[str | None, of_training(help=f"{one_of(*OPTIMISERS)}. Default: adam; numpy_mlp: sgd.")] = None,
+    momentum: Annotated[float | None, of_training(help="After Nesterov (sgd, muon). Default: 0; muon: 0.95.")] = None,
+    schedule: Annotated[str | None, of_training(help=f"{one_of(*SCHEDULES)}. Default: constant.")] = None,
+    warmup: Annotated[float | None, of_training(help=WARMUP_HELP)] = None,
+    cooldown: Annotated[float | None, of_training(help=COOLDOWN_HELP)] = None,
+    label_smoothing: Annotated[float | None, of_training(help="From 0 to below 1, such as 0.1. Default: 0.")] = None,
+    augment: Annotated[str | None, of_training(help=f"{one_of(*AUGMENTATIONS)}. Default: none.")] = None,
+    crop_padding: Annotated[int | None, of_training(help="Most pixels that flip_crop moves. Default: 2.")] = None,
+    cutout: Annotated[int | None, of_training(help="Side in pixels of a hidden square. Default: 0.")] = None,
+    test_flip: Annotated[
+        bool | None, of_training("--test-flip/--no-test-flip", help="Measure an image and its mirror image together.")
+    ] = None,
     preprocess: Preprocess = None,
     evaluate_every: EvaluateEvery = None,
     training_mode: TrainingMode = None,

@@ -42,10 +42,11 @@ def step(training: Training) -> None:
     bench, state = training.bench, training.state
     part, batch = bench.train_part, next(training.batches)
     # index_select copies rows as they lie in memory: on a CPU several times as fast as part.images[batch].
-    labels = part.labels.index_select(0, batch)
+    images, labels = part.images.index_select(0, batch), part.labels.index_select(0, batch)
+    images = training.augment(images, training.job.seed, state.step)
     with bench.autocast():
-        logits = state.model(bench.preprocess(part.images.index_select(0, batch)))
-    loss = functional.cross_entropy(logits.float(), labels)
+        logits = state.model(bench.preprocess(images))
+    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=training.recipe.label_smoothing)
     state.optimiser.zero_grad()
     torch.autograd.backward(loss)
     state.optimiser.step(training.rate_at(state.step))

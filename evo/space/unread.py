@@ -1,0 +1,116 @@
+"""Genes, keys and values that nothing reads: searched and reported, they would change no training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from evo.individual import DURATION
+from evo.models import MODELS, GeneRule
+from evo.space.genes import Boolean, Categorical, Gene, Integer
+from evo.space.training_settings import TRAINING_GENES, TrainingSettings
+
+FIXED_ONLY = TrainingSettings.model_fields.keys() - TRAINING_GENES.keys()
+"""Keys of [training] that hold for a whole search."""
+
+
+def unread_problems(
+    genes: Mapping[str, Gene], model: str, training: TrainingSettings, rules: Mapping[str, GeneRule]
+) -> list[str]:
+    """Return what nothing reads in a space that trains networks, one text per problem, each with its remedy.
+
+    Args:
+        genes: By name.
+        model: A shipped model's name, or the reference of a user-defined model, which may read any gene.
+        training: The fixed settings.
+        rules: Of the genes that the model and the training read.
+    """
+    shipped = MODELS.get(model)
+    fixed = {**(shipped.defaults if shipped is not None else {}), **training.model_dump()}
+    problems = [
+        f"training.{name}: the gene of that name is always active, so nothing reads this value; remove one of them"
+        for name, gene in genes.items()
+        if gene.when is None and name in TRAINING_GENES and name in training.model_fields_set and name not in DURATION
+        if getattr(training, name) != TrainingSettings.model_fields[name].default
+    ]
+    for name, rule in rules.items():
+        if rule.reads is None:
+            continue
+        parent, wanted = rule.reads
+        if name in genes:
+            given = genes[name].when or {}
+            if bad := _others(_possible(parent, genes, fixed, given), wanted):
+                problems.append(f"genes.{name}: {_remedy(name, parent, bad, wanted, parent in genes)}")
+        elif getattr(training, name, None) is not None:
+            possible = _possible(parent, genes, fixed, {})
+            if bad := _others(possible, wanted) if not set(possible) & set(wanted) else []:
+                problems.append(f"training.{name}: {_remedy(name, parent, bad, wanted, parent in genes)}")
+    if shipped is not None:
+        problems += _unread_by_shipped(genes, rules)
+    return problems
+
+
+def _unread_by_shipped(genes: Mapping[str, Gene], rules: Mapping[str, GeneRule]) -> list[str]:
+    """Return what a space of a shipped model searches in vain: fixed settings, and choices that mean the same."""
+    problems = [
+        f"genes.{name}: holds for a whole search and cannot be a gene; set it in [training]"
+        for name in genes
+        if name in FIXED_ONLY
+    ]
+    for name, gene in genes.items():
+        if name in rules or name in FIXED_ONLY or not isinstance(gene, Categorical | Integer):
+            continue
+        told_apart = [value for child in genes.values() for value in _listed((child.when or {}).get(name))]
+        same = _others(_values(gene), told_apart)
+        if told_apart and len(same) > 1:
+            problems.append(
+                f"genes.{name}: only conditions read it, and none tells {_shown(same, 'and')} apart; keep one of them"
+            )
+    return problems
+
+
+def _possible(name: str, genes: Mapping[str, Gene], fixed: Mapping[str, Any], given: Mapping[str, Any]) -> list[Any]:
+    """Return the values that a gene or setting can have where conditions hold."""
+    gene = genes.get(name)
+    if gene is None:
+        return [fixed.get(name)]
+    if name in given:
+        return _listed(given[name])
+    return [*_values(gene), *([fixed.get(name)] if gene.when else [])]
+
+
+def _values(gene: Gene) -> list[Any]:
+    if isinstance(gene, Categorical):
+        return list(gene.choices)
+    if isinstance(gene, Boolean):
+        return [False, True]
+    if isinstance(gene, Integer) and gene.points < 1000:
+        return list(range(gene.low, gene.high + 1, gene.step or 1))
+    return []
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _others(values: Iterable[Any], wanted: Iterable[Any]) -> list[Any]:
+    known = list(wanted)
+    return [value for value in dict.fromkeys(values) if value not in known]
+
+
+def _remedy(name: str, parent: str, bad: list[Any], wanted: tuple[object, ...], is_gene: bool) -> str:
+    unread = f"nothing reads it where {parent} is {_shown(bad, 'or')}"
+    if is_gene:
+        texts = [_text(value) for value in wanted]
+        condition = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+        return f"{unread}; add when = {{ {parent} = {condition} }}"
+    return f"{unread}; set {parent} to {_shown(wanted, 'or')}, or leave {name} out"
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"'
+
+
+def _shown(values: Sequence[object], word: str) -> str:
+    texts = [_text(value) for value in values]
+    return f" {word} ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
