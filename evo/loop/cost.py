@@ -151,9 +151,8 @@ def counter(
     channels, height, width = shape
 
     def count(config: Mapping[str, Any]) -> Count:
-        recipe = training.recipe(config, images)
-        steps, batch = recipe.steps, recipe.batch_size
-        measured = (1 + training.test_flip) * (at_the_end + held_out * -(-steps // recipe.every))
+        batch, steps, every = training.length(config, images)
+        measured = (1 + training.test_flip) * (at_the_end + held_out * -(-steps // every))
         if model not in MODELS:
             return Count((steps * batch + measured / 3, steps, 1.0))
         work = MODELS[model].workload(config, (channels, height, width), classes)

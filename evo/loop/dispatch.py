@@ -230,8 +230,8 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
         return evaluation
     if not run.shares_curves(individual.genome):
         return None
-    recipe = run.space.training.recipe(individual.genome, training_images(run.settings))
-    steps, measure = recipe.steps, f"{run.settings.fitness}_accuracy"
+    _, steps, every = run.space.training.length(individual.genome, training_images(run.settings))
+    measure = f"{run.settings.fitness}_accuracy"
     for place, point in enumerate(evaluation.curve, start=1):
         accuracy, loss = point.values.get(measure), point.values.get("loss")
         if point.step == steps and accuracy is not None and loss is not None:
@@ -239,7 +239,7 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
             found |= {"steps_trained": point.step, "curve": evaluation.curve[:place]}
             return replace(evaluation, status="complete", error="", **found)
     ended = evaluation.steps_trained
-    on_the_grid = ended is not None and ended % recipe.every == 0
+    on_the_grid = ended is not None and ended % every == 0
     if evaluation.status == "diverged" and on_the_grid and steps >= (ended or 0):
         return evaluation
     return None

@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import DURATION, EPOCHS, STEPS
-from evo.models import GENE_RULES, MODELS, GeneRule
+from evo.models import MODELS, GeneRule
 from evo.names import DATASETS
 from evo.space.genes import Boolean, Categorical, Gene, Integer, Number
 from evo.space.training_settings import COOLDOWN, CROP_PADDING, EVALUATE_EVERY, TRAINING_GENES, WARMUP, TrainingSettings
@@ -93,7 +93,11 @@ def _rule_problems(name: str, gene: Gene, rule: GeneRule) -> list[str]:
         return [f"genes.{name}.type: must be {' or '.join(rule.kinds)} for this model, got {gene.type}"]
     if rule.known:
         texts = gene.choices if isinstance(gene, Categorical) else ()
-        return [f"genes.{name}.choices: {_unknown(name, text, rule.known)}" for text in texts if text not in rule.known]
+        return [
+            f"genes.{name}.choices: {_unknown(name, text, [*map(str, rule.known)])}"
+            for text in texts
+            if text not in rule.known
+        ]
     values = (
         gene.choices if isinstance(gene, Categorical) else (gene.low, gene.high) if isinstance(gene, Number) else ()
     )
@@ -156,7 +160,7 @@ def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSet
     if model not in MODELS:
         return [f"model: {_unknown('model', model, MODELS)}; give your own function as --model package.module:function"]
     conditions = {parent for gene in genes.values() for parent in gene.when or {}}
-    readable = MODELS[model].genes | TRAINING_GENES.keys()
+    readable = MODELS[model].genes.keys() | TRAINING_GENES.keys()
     problems = [
         f'genes.{name}: neither the training nor the model "{model}" reads it.{did_you_mean(name, readable)} '
         f"Known: {', '.join(sorted(readable))}"
@@ -164,7 +168,7 @@ def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSet
         if name not in readable | conditions
     ]
     required = [*REQUIRED_FOR_TRAINING, *MODELS[model].required]
-    rules = TRAINING_GENES | {name: rule for name, rule in GENE_RULES.items() if name in MODELS[model].genes}
+    rules = TRAINING_GENES | {**MODELS[model].genes}
     problems += unread_problems(genes, model, training, rules) if not recorded else []
     return problems + _training_problems(genes, training, required, rules)
 
