@@ -164,6 +164,7 @@ class Evaluation:
         error: The reason, if the training failed or a measure was not finite.
         shared_with: The individual whose learning curve this row was read from: nothing was trained for it.
         seconds_before: The part of `seconds` that was spent before `started`.
+        unread: Genes that the model did not look up, where this is the first training of a worker; not kept.
     """
 
     individual: int
@@ -187,6 +188,7 @@ class Evaluation:
     shared_with: int | None = None
     curve: tuple[CurvePoint, ...] = ()
     seconds_before: float = 0.0
+    unread: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         strange = _not_finite(vars(self))
@@ -249,7 +251,9 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; `from_dict` is the inverse."""
-        return asdict(replace(self, curve=())) | {"curve": [point.to_dict() for point in self.curve]}
+        values = asdict(replace(self, curve=())) | {"curve": [point.to_dict() for point in self.curve]}
+        del values["unread"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:

@@ -21,6 +21,7 @@ from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.space.problems import image_problems
+from evo.space.training_settings import RECIPE_GENES
 from evo.training.hardware import check_names, visible_gpus
 
 MOST_WORKERS = 4096
@@ -153,6 +154,11 @@ def setup_of_run(
     _check_same_objective(run, objective, execution.model, observer)
     if objective is not None:
         return _objective_setup(objective, run.settings, execution, observer)
+    if run.space.older and (read_now := sorted(RECIPE_GENES & run.space.genes.keys())):
+        raise ConfigurationError(
+            f"run {run.shown_path}: began when no training read the gene(s) {', '.join(read_now)}; now every training "
+            "does, so its results would differ: start a new search"
+        )
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
     folder = with_home(Path(folder)) if folder else None
@@ -207,6 +213,7 @@ def _training_setup(
         threads=settings.threads or 1,
         free_steps=settings.free_steps,
         train_images=settings.train_images,
+        switches=frozenset(parent for gene in space.genes.values() for parent in gene.when or {}),
         data_dir=str(folder.resolve()) if folder else None,
     )
 

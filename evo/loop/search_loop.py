@@ -100,12 +100,18 @@ def completed(
         is_left: Returns whether evaluations are still to come.
         submit: Submits what can start now; it may depend on the evaluations that were yielded.
     """
+    unread: set[str] = set()
     while is_left():
         stop_check()
         submit()
         observer.working(stage, source.running)
         evaluation = source.next_completed(timeout=POLL_SECONDS)
         if evaluation is not None:
+            if new := [name for name in evaluation.unread if name not in unread]:
+                unread |= {*new}
+                observer.warn(
+                    f"warning: the model's function never looked up {', '.join(new)}: these genes change nothing"
+                )
             yield evaluation
 
 

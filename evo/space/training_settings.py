@@ -191,3 +191,5 @@ TRAINING_GENES: dict[str, GeneRule] = {
     "label_smoothing": GeneRule(("float", "categorical"), low=0.0, below=1.0),
 }
 """The settings of a training that may be genes instead, whatever the model."""
+RECIPE_GENES = frozenset(TRAINING_GENES) - {"learning_rate", "batch_size", STEPS, "weight_decay"}
+"""Those that no training read before [training] had a `schedule`."""
