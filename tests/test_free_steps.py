@@ -172,7 +172,7 @@ def test_the_most_steps_are_the_last_on_the_grid() -> None:
     assert space.genes["steps"].points == 10, "the space itself stays as it was"
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "digits", "report"])
+@pytest.mark.parametrize("name", ["mlp_classic", "cnn_classic", "digits", "report"])
 def test_every_shipped_space_can_have_its_steps_free(name: str) -> None:
     space = load_space(name)
     most = space.with_most_steps()
