@@ -29,6 +29,9 @@ _FIRST_REPLICATES: dict[Phase, int] = {"search": 0, "finalist": 101, "weights": 
 STEPS = "steps"
 """The gene that says how long to train: it does not enter the training's seed (see `training_seed`)."""
 
+LENGTHS = frozenset({STEPS, "epochs"})
+"""The genes that say only how long to train: genomes that differ in nothing else are the same network and recipe."""
+
 MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
 """What an evaluation may report besides its fitness, and what a search with several objectives may optimise."""
 
