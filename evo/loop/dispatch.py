@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -65,8 +66,9 @@ class Dispatch:
         return self._cost
 
     def usual_seconds(self) -> float:
-        """Return the predicted seconds of a proposal to come; 0 before the first."""
-        return _mean_seconds(self._run, self._cost) if self._run.proposals else 0.0
+        """Return the predicted seconds of a proposal to come, the median of the last ones; 0 before the first."""
+        recent = self._run.proposals[-RECENT:]
+        return statistics.median(self._cost.seconds(_trained_now(one)) for one in recent) if recent else 0.0
 
     def seconds_in_hand(self) -> list[float]:
         """Return the predicted seconds to the end of each evaluation that runs now."""
