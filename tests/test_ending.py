@@ -405,3 +405,23 @@ def test_a_smaller_budget_in_the_middle_of_a_race_ends_the_search(tmp_path: Path
     assert run.winner is not None
     assert is_finished(run)
     assert evo.resume(tmp_path / "run", noisy, budget=60).trainings == 60
+
+
+def test_a_smaller_budget_whose_race_would_have_begun_already_ends_the_search(tmp_path: Path) -> None:
+    """Of 21 trainings the last two are a race, which would wait for results that the run does not have yet."""
+    stopped(tmp_path / "run", after=0, budget=60, strategy="surrogate")
+    run = Run.open(tmp_path / "run", warn=lambda message: None)
+    strategy = evo.make_strategy("surrogate", SPACE, seed=3, budget=60, retrainable=True)
+    while len(run.proposals) < 21:
+        for one in strategy.ask(21 - len(run.proposals)):
+            run.record_proposal(one)
+        for one in run.unevaluated()[:-3]:
+            evaluation = Evaluation(one.id, 0, 0, "complete", fitness=noisy(one.genome, 0))  # type: ignore[arg-type]  # numbers
+            run.record(evaluation)
+            strategy.tell(evaluation)
+    run.close()
+    ended = evo.resume(tmp_path / "run", noisy, budget=21)
+    assert (ended.trainings, ended.settings.closed) == (21, True)
+    assert ended.winner is not None
+    assert is_finished(evo.load(tmp_path / "run"))
+    assert evo.resume(tmp_path / "run", noisy, budget=60).trainings == 60
