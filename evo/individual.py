@@ -28,7 +28,10 @@ _FIRST_REPLICATES: dict[Phase, int] = {"search": 0, "finalist": 101, "weights": 
 
 STEPS, EPOCHS = "steps", "epochs"
 DURATION = (STEPS, EPOCHS)
-"""The genes that say how long to train, of which a space has one: they do not enter a training's seed."""
+"""The genes that say how long to train, of which a space has one: they do not enter a training's seed.
+
+Genomes that differ in nothing else are the same network and recipe.
+"""
 
 MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
 """What an evaluation may report besides its fitness, and what a search with several objectives may optimise."""

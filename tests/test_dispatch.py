@@ -22,8 +22,9 @@ from evo.evaluators.planner import Planner
 from evo.evaluators.training_task import TrainingTask
 from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
 from evo.loop.cost import CostModel, known_speed, speed_name_of
+from evo.loop.deadline import Stop
 from evo.loop.dispatch import Dispatch, Twins, cost_of
-from evo.loop.search_loop import SilentObserver, Stop, run_search
+from evo.loop.search_loop import SilentObserver, run_search
 from evo.models import ModelBuilder, mlp
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy

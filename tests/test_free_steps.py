@@ -11,8 +11,8 @@ import pytest
 import evo
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
+from evo.loop.deadline import Stop
 from evo.loop.replay import replay_individual
-from evo.loop.search_loop import Stop
 from evo.record.run import Run
 from evo.space.file import load_space
 from tests.conftest import TINY_SPACE, training_in_this_process

@@ -12,7 +12,8 @@ from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
 from evo.evaluators.dask.connection import LOCAL, Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
-from evo.loop.search_loop import Observer, StopCheck
+from evo.loop.deadline import StopCheck
+from evo.loop.search_loop import Observer
 from evo.names import AUTO
 from evo.numbers import positive_number, whole_number
 from evo.places import with_home

@@ -56,7 +56,7 @@ def watch(
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
     from evo.cli.watching import follow, now, wait_for
-    from evo.loop.search_loop import Stop
+    from evo.loop.deadline import Stop
 
     try:
         with StopOnSignals() as signals, TerminalObserver(error_console(), quiet=quiet) as observer:
@@ -207,8 +207,8 @@ def replay(
     from evo.cli.replay import print_replay
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
+    from evo.loop.deadline import Stop
     from evo.loop.replay import replay_individual
-    from evo.loop.search_loop import Stop
 
     observer = TerminalObserver(error_console(), quiet=quiet)
     try:
