@@ -54,8 +54,8 @@ class Individual:
             strategy needs again when a run is resumed. JSON values.
         replicate: 0 for the first evaluation of the genome. A strategy may propose an individual again, to be evaluated
             on another seed: 1, 2, …
-        until: The step to train to now; None trains all steps of the genome. To continue a paused training, a strategy
-            proposes the same individual with a larger `until`.
+        until: How far to train now, in steps, or in epochs where the genome has these; None trains all of them. To
+            continue a paused training, a strategy proposes the same individual with a larger `until`.
     """
 
     id: int
@@ -70,8 +70,15 @@ class Individual:
     @property
     def pauses(self) -> bool:
         """Whether this training is to pause before the last step of its genome."""
-        steps = self.genome.get(STEPS)
-        return self.until is not None and isinstance(steps, int) and self.until < steps
+        whole = self.genome.get(EPOCHS, self.genome.get(STEPS))
+        return self.until is not None and isinstance(whole, int) and self.until < whole
+
+    @property
+    def trained_now(self) -> Genome:
+        """The configuration of a training that is as long as this one is to be now."""
+        if self.until is None:
+            return self.config
+        return self.config | {EPOCHS if EPOCHS in self.genome else STEPS: self.until}
 
     @property
     def config(self) -> Genome:
@@ -241,9 +248,14 @@ class Evaluation:
         return self.status in SUCCESSES and self.fitness is not None
 
     @property
+    def paused(self) -> bool:
+        """Whether the training paused before its end."""
+        return self.status == "partial"
+
+    @property
     def paused_at(self) -> int | None:
         """The step at which the training paused; None if it did not."""
-        return (self.steps_trained or 0) if self.status == "partial" else None
+        return (self.steps_trained or 0) if self.paused else None
 
     def after(self, earlier: Evaluation | None) -> Evaluation:
         """Return the evaluation with the seconds of the earlier part, if that part paused."""
@@ -303,15 +315,15 @@ There, an individual with more steps took the place of a continued training.
 """
 
 
-def reach(individual: Individual, paused_at: int | None) -> tuple[bool, int]:
-    """Return how far a training went, for comparisons: whole trainings come after paused ones, these by their step."""
-    if paused_at is not None:
-        return False, paused_at
-    return True, int(individual.strategy_parameters.get(RUNG, 0))
+def reach(proposal: Individual, *, paused: bool) -> tuple[bool, int]:
+    """Return how far a training went, for comparisons: whole trainings come after paused ones, those by length."""
+    if paused:
+        return False, proposal.until or 0
+    return True, int(proposal.strategy_parameters.get(RUNG, 0))
 
 
 def standing(
-    individual: Individual, fitnesses: Sequence[float | None], turns: int = 0, paused_at: int | None = None
+    proposal: Individual, fitnesses: Sequence[float | None], turns: int = 0, *, paused: bool = False
 ) -> tuple[int, int, int, float]:
     """Return what an individual is ranked by; higher is better, and the first number is below 0 if all failed.
 
@@ -319,10 +331,10 @@ def standing(
     in the last race, whose rounds each keep the better half, then its mean fitness.
 
     Args:
-        individual: What was evaluated.
+        proposal: The one that its first evaluation answers.
         fitnesses: One per evaluation; None for one that failed.
         turns: Evaluations in the last race, see `raced`.
-        paused_at: The step at which its training paused; None for a whole training.
+        paused: Whether its training paused before its end.
     """
     known = [fitness for fitness in fitnesses if fitness is not None]
     if not known:
@@ -330,7 +342,7 @@ def standing(
     value = mean(known)
     if len(known) < len(fitnesses):
         return 0, 0, turns, value
-    whole, far = reach(individual, paused_at)
+    whole, far = reach(proposal, paused=paused)
     return 1 + whole, far, turns, value
 
 
@@ -343,6 +355,7 @@ def ranking(
     individuals: Sequence[Individual],
     proposals: Sequence[Individual],
     evaluations: Mapping[tuple[int, int], Evaluation],
+    answered: Mapping[tuple[int, int], Individual],
 ) -> list[tuple[int, tuple[float, ...]]]:
     """Return the individuals whose first evaluation did not fail, best first; of equal genomes only the first.
 
@@ -350,6 +363,7 @@ def ranking(
         individuals: By id.
         proposals: In their order.
         evaluations: By (individual, replicate).
+        answered: The proposal that each of them answers.
 
     Returns:
         Their ids, each with the fitness of its evaluations in the search.
@@ -361,7 +375,7 @@ def ranking(
             measured[number].append(evaluation.fitness if evaluation.succeeded else None)
     turns = raced(proposals)
     standings = {
-        number: standing(individuals[number], fitnesses, turns[number], evaluations[number, 0].paused_at)
+        number: standing(answered[number, 0], fitnesses, turns[number], paused=evaluations[number, 0].paused)
         for number, fitnesses in measured.items()
         if (number, 0) in evaluations and evaluations[number, 0].succeeded
     }

@@ -52,7 +52,7 @@ def test_an_evaluation_survives_json() -> None:
 
 def test_every_field_is_written() -> None:
     written = Evaluation(0, 0, 0, "complete", 0.5).to_dict()
-    assert set(written) == {field.name for field in fields(Evaluation)}
+    assert set(written) == {field.name for field in fields(Evaluation)} - {"unread"}
     assert set(Individual(0, {}, until=3).to_dict()) == {field.name for field in fields(Individual)}
 
 
@@ -155,8 +155,8 @@ def test_what_was_trained_further_then_came_further_in_the_race_then_of_the_high
     ascending = [
         standing(of_rung(None), [None, None]),
         standing(of_rung(None), [0.9, None]),
-        standing(of_rung(None), [0.95], paused_at=100),
-        standing(of_rung(None), [0.94], paused_at=300),
+        standing(replace(of_rung(None), until=100), [0.95], paused=True),
+        standing(replace(of_rung(None), until=300), [0.94], paused=True),
         standing(of_rung(0), [0.2, 0.2, 0.2]),
         standing(of_rung(0), [0.9]),
         standing(of_rung(0), [0.1, 0.3], 1),

@@ -604,7 +604,7 @@ def test_a_continued_training_is_one_row_and_all_its_parts_are_results(tmp_path:
 
 def test_whole_trainings_rank_before_paused_ones_and_these_by_how_far_they_came() -> None:
     run = continued()
-    order = ranking(run.individuals, run.proposals, run.evaluations)
+    order = ranking(run.individuals, run.proposals, run.evaluations, run.answered)
     assert order == [(0, (0.1,)), (1, (0.2,)), (3, (0.9,)), (2, (0.6,))]
     assert [entry.id for entry in run.ranked()] == list(run.hall_of_fame["individual"]) == [0], "only whole trainings"
     assert run.best.id == 0

@@ -155,8 +155,8 @@ class Progress:
         for number in changed:
             first = self.run.evaluations.get((number, 0))
             if first is not None and first.succeeded:
-                individual, known = self.run.individuals[number], list(self._fitnesses[number].values())
-                self._standings[number] = *standing(individual, known, turns[number], first.paused_at), -number
+                proposal, known = self.run.answered[number, 0], list(self._fitnesses[number].values())
+                self._standings[number] = *standing(proposal, known, turns[number], paused=first.paused), -number
             else:  # also of a paused training that led, and failed when it was continued
                 self._standings.pop(number, None)
         self.best = None

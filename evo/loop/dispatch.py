@@ -68,7 +68,7 @@ class Dispatch:
     def usual_seconds(self) -> float:
         """Return the predicted seconds of a proposal to come, the median of the last ones; 0 before the first."""
         recent = self._run.proposals[-RECENT:]
-        return statistics.median(self._cost.seconds(_trained_now(one)) for one in recent) if recent else 0.0
+        return statistics.median(self._cost.seconds(one.trained_now) for one in recent) if recent else 0.0
 
     def seconds_in_hand(self) -> list[float]:
         """Return the predicted seconds to the end of each evaluation that runs now."""
@@ -141,14 +141,17 @@ class Dispatch:
         keep_speed(self._run.settings, self._cost_here)
 
     def _task(self, individual: Individual) -> Task:
-        run, config = self._run, _trained_now(individual)
+        run, config = self._run, individual.trained_now
         self._submitted[individual.id, individual.replicate] = individual
         task = task_of(run, individual.id, individual.replicate, individual.config, keep_weights=False)
         continues = not individual.replicate and (run.shares_curves(individual.genome) or run.pauses(individual))
         state = run.last_state(task.seed) if continues else None
         cost = math.inf if individual.id in self._urgent else self._cost.seconds(config)
         memory = self._cost.memory(config)
-        return replace(task, state=state, cost=cost, memory=memory, until=individual.until)
+        until = None
+        if individual.until is not None:
+            until = run.space.training.length(config, training_images(run.settings)).steps
+        return replace(task, state=state, cost=cost, memory=memory, until=until)
 
 
 def task_of(run: Run, individual: int, replicate: int, config: Genome, *, keep_weights: bool) -> Task:
@@ -186,7 +189,7 @@ def predicted_seconds(run: Run, cost: CostModel, waiting: Sequence[Individual], 
         workers: Trainings at a time.
     """
     settings, mean = run.settings, _mean_seconds(run, cost)
-    submitted = sum(cost.seconds(_trained_now(individual)) for individual in waiting)
+    submitted = sum(cost.seconds(individual.trained_now) for individual in waiting)
     finalists = settings.finalists * settings.finalist_seeds if settings.retrainable else 0
     if settings.finalists_by_cost:
         finalists = min(finalists, total)
@@ -196,12 +199,7 @@ def predicted_seconds(run: Run, cost: CostModel, waiting: Sequence[Individual], 
 def _mean_seconds(run: Run, cost: CostModel) -> float:
     """Return the mean of the predicted seconds of the last proposals."""
     recent = run.proposals[-RECENT:]
-    return sum(cost.seconds(_trained_now(individual)) for individual in recent) / len(recent)
-
-
-def _trained_now(individual: Individual) -> Genome:
-    """Return the configuration of a proposal, with the steps to which it is trained now."""
-    return _trained_until(individual.config, individual.until)
+    return sum(cost.seconds(individual.trained_now) for individual in recent) / len(recent)
 
 
 def _trained_until(config: Genome, until: int | None) -> Genome:
@@ -221,7 +219,7 @@ def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> 
     elif individual.until is None and not twins.has_begun(individual):
         model.learn(individual.config, evaluation.seconds)
     elif individual.until is not None and evaluation.status == "partial" and not evaluation.seconds_before:
-        model.learn(_trained_now(individual), evaluation.seconds)
+        model.learn(individual.trained_now, evaluation.seconds)
 
 
 class Twins:

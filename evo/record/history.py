@@ -34,6 +34,7 @@ class History:
         individuals: By id.
         results: All evaluations in the order of the journal: the parts of a paused training, the finalists' trainings.
         evaluations: The last result of each (individual, replicate).
+        answered: The proposal that each of these answers; an individual that was listed stands for its own.
         generations: Ids of the members of every finished generation.
         finalists: Ids of the genomes that are trained again, best first.
         finalist_seeds: Trainings of each of them.
@@ -50,6 +51,7 @@ class History:
         self.individuals: list[Individual] = []
         self.results: list[Evaluation] = []
         self.evaluations: dict[tuple[int, int], Evaluation] = {}
+        self.answered: dict[tuple[int, int], Individual] = {}
         self.generations: dict[int, tuple[int, ...]] = {}
         self.finalists: tuple[int, ...] = ()
         self._finalist_seeds: int | None = None
@@ -79,8 +81,11 @@ class History:
                 evaluation = Evaluation.from_dict(event["evaluation"])
                 self._check_known(evaluation.individual)
                 self.results.append(evaluation)
-                self._parts[evaluation.individual, evaluation.replicate].append(evaluation)
-                self.evaluations[evaluation.individual, evaluation.replicate] = evaluation
+                key = evaluation.individual, evaluation.replicate
+                self._parts[key].append(evaluation)
+                self.evaluations[key] = evaluation
+                proposed, part = self._proposed.get(key, []), len(self._parts[key])
+                self.answered[key] = (proposed[:part] or [self.individuals[evaluation.individual]])[-1]
                 self.ended_early = self.ended_early and evaluation.phase != "search"
             case "generation":
                 self._check_known(*event["members"])
@@ -117,8 +122,9 @@ class History:
     def _continues(self, individual: Individual) -> bool:
         """Return whether a proposal continues the paused training of a known individual."""
         paused = self.evaluations.get((individual.id, 0))
-        at = paused.paused_at if paused is not None else None
-        return at is not None and (individual.until is None or individual.until > at)
+        if paused is None or not paused.paused:
+            return False
+        return individual.until is None or individual.until > (self.answered[individual.id, 0].until or 0)
 
     def pauses(self, individual: Individual) -> bool:
         """Return whether an individual is trained in parts: its first proposal said where to pause."""
@@ -229,13 +235,14 @@ class History:
 
         Paused trainings, by how far they went (see `standing`), only if no genome was fully trained.
         """
-        order = ranking(self.individuals, self.proposals, self.evaluations)
+        order = ranking(self.individuals, self.proposals, self.evaluations, self.answered)
         entries = [self._entry(number, fitnesses) for number, fitnesses in order]
         return [entry for entry in entries if entry.evaluation.complete] or entries
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
         replicates = fitnesses if len(fitnesses) > 1 else ()
-        individual, evaluation = self.individuals[number], self.evaluations[number, 0]
+        individual = replace(self.individuals[number], until=self.answered[number, 0].until)
+        evaluation = self.evaluations[number, 0]
         return RankedIndividual(individual, evaluation, self.config_of(number), replicates)
 
     def config_of(self, number: int) -> Genome:
@@ -315,7 +322,7 @@ class RankedIndividual:
     @property
     def reach(self) -> tuple[bool, int]:
         """How far its training went: see `evo.individual.reach`."""
-        return reach(self.individual, self.evaluation.paused_at)
+        return reach(self.individual, paused=self.evaluation.paused)
 
     @property
     def fitness(self) -> float:

@@ -76,9 +76,9 @@ class Draft:
         operator: What made it.
         strategy_parameters: See `Individual`.
         again: The id of a known individual to evaluate on another seed.
-        further: The id of a known individual whose paused training to continue, until step `until`. The result of its
+        further: The id of a known individual whose paused training to continue, until `until`. The result of its
             last part must be among those that the proposal is made from.
-        until: The step to train to now; None trains all steps of the genome.
+        until: How far to train now, in steps or epochs as the genome has them; None trains all of them.
     """
 
     genome: Genome
@@ -144,6 +144,7 @@ class Strategy(ABC):
         self._told: dict[int, Evaluation] = {}  # by the number of the proposal, until it is learned
         self._learned: set[int] = set()
         self._results: dict[tuple[int, int], Evaluation] = {}  # learned, by individual and replicate
+        self._answered: dict[tuple[int, int], Individual] = {}  # the proposals of these
         self._next = 0
         self._repeats = 0  # proposals of known individuals on another seed
         self._exhausted = False
@@ -266,7 +267,7 @@ class Strategy(ABC):
     @property
     def best(self) -> Individual | None:
         """The individual that ranks first by the results learned so far (see `ranking`); None before the first."""
-        best = ranking(self.individuals, self.proposals, self._results)
+        best = ranking(self.individuals, self.proposals, self._results, self._answered)
         return self.individuals[best[0][0]] if best else None
 
     # How.
@@ -349,7 +350,8 @@ class Strategy(ABC):
             return
         self._learned.add(number)
         member = Member(number, self.proposals[number], evaluation)
-        self._results[member.individual.id, member.individual.replicate] = evaluation
+        key = member.individual.id, member.individual.replicate
+        self._results[key], self._answered[key] = evaluation, member.individual
         if member.individual.replicate:
             self.learn_again(member)
         else:

@@ -1,4 +1,4 @@
-"""`halving`: asynchronous successive halving over training steps; paused trainings are continued, not repeated.
+"""`halving`: asynchronous successive halving over steps or epochs; paused trainings are continued, not repeated.
 
 Li et al.: A System for Massively Parallel Hyperparameter Tuning (ASHA, MLSys 2020). Every genome is first trained for a
 ninth of the steps (the first rung); the best third of those continues to a third of the steps, and the best third of
@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.individual import RUNG, STEPS, GeneValue, Genome, Individual, genome_key
+from evo.individual import DURATION, EPOCHS, RUNG, STEPS, GeneValue, Genome, Individual, genome_key, without_duration
 from evo.space import SearchSpace
 from evo.space.genes import Integer
 from evo.strategies.base import WORST_FITNESS, Draft, Member
@@ -29,8 +29,8 @@ FEWEST_TO_LEARN_FROM = 6
 class Halving(SteadyState):
     """Promotes the best third of each rung to three times the steps; new genomes are children of the furthest.
 
-    The `steps` of the space are not searched: its most are those of a full training. Short trainings are compared only
-    with trainings of the same length.
+    The `steps` (or `epochs`) of the space are not searched: its most are those of a full training. Short trainings are
+    compared only with trainings of the same length.
 
     Args:
         space: The search space.
@@ -46,8 +46,9 @@ class Halving(SteadyState):
 
     def __init__(self, space: SearchSpace, *, continuations: bool = False, **settings: Any):
         self.rungs, self.continuations = rungs_of(space), continuations
+        self.duration = EPOCHS if EPOCHS in space.genes else STEPS
         super().__init__(space, **settings)
-        self._reduced = space_without_steps(space)
+        self._reduced = space_without_duration(space)
         self._screening = Screening(self._reduced, make_toolbox(self._reduced))
         self._design = stratified(self._reduced, self.first_size, random.Random(f"{self.seed}:{self.name}:design"))
         self._rung_members: list[list[Member]] = [[] for _ in self.rungs]
@@ -100,7 +101,7 @@ class Halving(SteadyState):
 
     def _on_rung(self, rung: int, draft: Draft) -> Draft:
         """Return a draft that trains to a rung."""
-        values = {**draft.genome, STEPS: self.rungs[-1 if self.continuations else rung]}
+        values = {**draft.genome, self.duration: self.rungs[-1 if self.continuations else rung]}
         genome = {name: values[name] for name in self.space.genes if name in values}
         if self.continuations:
             return replace(draft, genome=genome, until=self.rungs[rung])
@@ -118,7 +119,7 @@ class Halving(SteadyState):
         self._reached[_key(individual.genome)] = self._rung(individual)
 
     def _rung(self, individual: Individual) -> int:
-        return self.rungs.index(individual.until or int(individual.genome[STEPS]))  # type: ignore[arg-type]  # a number
+        return self.rungs.index(individual.until or int(individual.genome[self.duration]))  # type: ignore[arg-type]  # a number
 
     def _evidence(self) -> Evidence:
         """Return the results of the furthest rung that has enough of them, by the number of the proposal."""
@@ -130,9 +131,9 @@ class Halving(SteadyState):
         waiting: list[Genome] = []
         if rung == 0:  # trainings on lower rungs may never reach a higher one; do not count them as pending
             known = {_key(member.genome) for member in self._rung_members[0]}
-            waiting = [without_steps(entry.genome) for entry in self.proposals if _key(entry.genome) not in known]
+            waiting = [without_duration(entry.genome) for entry in self.proposals if _key(entry.genome) not in known]
         return Evidence(
-            genomes={member.number: without_steps(member.genome) for member in fine},
+            genomes={member.number: without_duration(member.genome) for member in fine},
             fitness={member.number: member.value for member in fine},
             pending=waiting,
         )
@@ -146,39 +147,39 @@ class Halving(SteadyState):
 
 
 def _key(genome: Mapping[str, GeneValue]) -> str:
-    return genome_key(without_steps(genome))
+    return genome_key(without_duration(genome))
 
 
-def without_steps(genome: Mapping[str, GeneValue]) -> Genome:
-    """Return a genome without its steps."""
-    return {name: value for name, value in genome.items() if name != STEPS}
-
-
-def space_without_steps(space: SearchSpace) -> SearchSpace:
-    """Return the space of all genes except the steps."""
-    genes = {name: gene for name, gene in space.genes.items() if name != STEPS}
+def space_without_duration(space: SearchSpace) -> SearchSpace:
+    """Return the space of all genes except the one that says how long to train."""
+    genes = {name: gene for name, gene in space.genes.items() if name not in DURATION}
     if not genes:
-        raise ConfigurationError("strategy halving: the space has no gene but steps, and these are not searched")
+        raise ConfigurationError(
+            "strategy halving: the space has no gene but the length of a training, not searched here"
+        )
     return SearchSpace(genes, name=space.name)
 
 
 def rungs_of(space: SearchSpace) -> list[int]:
-    """Return the steps of each rung, on the grid of the learning curve: a ninth, a third, and all.
+    """Return the steps (or epochs) of each rung, on the grid of the gene: a ninth, a third, and all.
 
     Raises:
-        ConfigurationError: The space has no integer gene `steps` without a condition, or one with too few values.
+        ConfigurationError: The space has no integer gene `steps` or `epochs` without a condition, or one with too few
+            values.
     """
-    gene = space.genes.get(STEPS)
-    conditional = [name for name, other in space.genes.items() if STEPS in (other.when or {})]
+    name = EPOCHS if EPOCHS in space.genes else STEPS
+    gene = space.genes.get(name)
+    conditional = [other for other, child in space.genes.items() if name in (child.when or {})]
     if not isinstance(gene, Integer) or gene.when or conditional:
         raise ConfigurationError(
-            "strategy halving: needs an integer gene steps without conditions; its most are a full training"
+            "strategy halving: needs an integer gene steps or epochs without conditions; its most are a full training"
         )
     most = int(gene.scale.high)
     rungs = [int(gene.repair(round(most / RATE**power))) for power in reversed(range(RUNGS))]
     if len(set(rungs)) < RUNGS:
+        remedy = f"let {name} begin lower" + (", or lower evaluate_every" if name == STEPS else "")
         raise ConfigurationError(
-            f"strategy halving: a ninth, a third and all of {most} steps are not three different values of "
-            f"{gene.describe()}; let steps begin lower, or lower evaluate_every"
+            f"strategy halving: a ninth, a third and all of {most} {name} are not three different values of "
+            f"{gene.describe()}; {remedy}"
         )
     return rungs

@@ -66,7 +66,8 @@ class Scalars:
         fitness = evaluation.fitness if evaluation.succeeded else None
         if fitness is not None and evaluation.replicate == 0:
             # Only trainings of the same length are compared: the best is that of the longest so far.
-            candidate = (reach(self._run.individuals[evaluation.individual], evaluation.paused_at), fitness)
+            proposal = self._run.proposal_of(evaluation)
+            candidate = (reach(proposal, paused=evaluation.paused), fitness)
             self._best = candidate if self._best is None else max(self._best, candidate)
         return {"fitness": fitness, "best": self._best[1] if self._best else None, "seconds": evaluation.seconds}
 

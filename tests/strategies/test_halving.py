@@ -14,13 +14,13 @@ import pytest
 import evo
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
-from evo.individual import STEPS, Individual, genome_key, training_seed
+from evo.individual import STEPS, Individual, genome_key, training_seed, without_duration
 from evo.loop.deadline import Stop
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Float, Gene, Integer
 from evo.strategies import make_strategy
 from evo.strategies.base import Strategy
-from evo.strategies.halving import rungs_of, without_steps
+from evo.strategies.halving import rungs_of
 from tests.conftest import quick_screening, training_in_this_process
 from tests.spaces import smooth_fitness, smooth_space, tiny_space
 from tests.strategies.loops import evaluation_of, finish
@@ -65,12 +65,12 @@ def rung(proposal: Individual) -> int:
 
 
 def key(proposal: Individual) -> str:
-    return genome_key(without_steps(proposal.genome))
+    return genome_key(without_duration(proposal.genome))
 
 
 def quality(proposal: Individual) -> float:
     """What is trained longer reaches more."""
-    return smooth_fitness(without_steps(proposal.genome)) + steps(proposal) / 1800
+    return smooth_fitness(without_duration(proposal.genome)) + steps(proposal) / 1800
 
 
 def lottery(proposal: Individual) -> float:
@@ -287,7 +287,9 @@ def test_a_space_of_few_points_is_trained_in_full_each_once_whatever_the_number_
     ids=["no steps", "steps of another kind", "steps with a condition", "a condition on the steps"],
 )
 def test_a_space_whose_steps_cannot_be_rungs_is_refused(genes: dict[str, Gene]) -> None:
-    with pytest.raises(ConfigurationError, match="strategy halving: needs an integer gene steps without conditions"):
+    with pytest.raises(
+        ConfigurationError, match="strategy halving: needs an integer gene steps or epochs without conditions"
+    ):
         make(SearchSpace(genes))
 
 
@@ -300,7 +302,7 @@ def test_too_few_values_of_steps_are_refused_with_the_remedy(gene: Integer) -> N
 
 
 def test_a_space_of_steps_alone_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="no gene but steps"):
+    with pytest.raises(ConfigurationError, match="no gene but the length"):
         make(SearchSpace({"steps": Integer(1, 9)}))
 
 
@@ -339,6 +341,37 @@ def trained(folder: Path, name: str, **settings: Any) -> evo.Run:
 def rows(run: evo.Run) -> list[dict[str, Any]]:
     clock = ["seconds", "seconds_before", "started", "worker"]
     return [dict(row) for row in run.table.drop(columns=clock).astype(str).to_dict("records")]
+
+
+def test_epochs_are_rungs_as_steps_are_whatever_the_batch_sizes(tmp_path: Path) -> None:
+    text = TRAINED.replace("evaluate_every = 10\nbatch_size = 64\n", 'schedule = "one_cycle"\n')
+    text = text[: text.index("[genes.steps]")] + EPOCHS_AND_BATCHES
+    (tmp_path / "epochs.toml").write_text(text)
+    values = {"strategy": "halving", "seed": 1, "finalists": 1}
+    whole = evo.search(tmp_path / "epochs.toml", budget=16, workers=2, output=tmp_path / "whole", **values)
+    evo.search(tmp_path / "epochs.toml", budget=9, workers=1, output=tmp_path / "parts", **values)
+    assert evo.resume(tmp_path / "parts", budget=16, workers=1).trainings == whole.trainings == 16
+    images = 1500 - 150
+    for evaluation in whole.search_evaluations:
+        config, proposal = whole.individuals[evaluation.individual].config, whole.answered[evaluation.individual, 0]
+        assert config["epochs"] == 9
+        assert evaluation.steps_trained == (proposal.until or 9) * (images // config["batch_size"])
+        assert evaluation.status == ("complete" if proposal.until == 9 else "partial")
+    assert {proposal.until for proposal in whole.proposals} == {1, 3, 9}
+    assert whole.best.config["epochs"] == 9
+
+
+EPOCHS_AND_BATCHES = """
+[genes.batch_size]
+type = "integer"
+low = 32
+high = 128
+
+[genes.epochs]
+type = "integer"
+low = 1
+high = 9
+"""
 
 
 def test_trainings_pause_continue_and_are_ranked_by_how_far_they_came(undisturbed: evo.Run) -> None:
