@@ -68,6 +68,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
         commands[twice] = f"resume with twice the {noun_of(run)}"
     if run.settings.objective is None:
         commands[run.command("replay", str(best.id))] = "train the best again and compare"
+        commands[run.command("export", output="best.toml")] = "a file of it, for evo train --config"
     _print_next(console, run, files, commands)
 
 
