@@ -271,6 +271,19 @@ def test_weights_are_those_of_the_winner_and_no_file_is_replaced_unasked(tiny_sp
 
 
 @pytest.mark.usefixtures("in_process", "quick_models")
+def test_the_command_writes_weights_beside_the_text_and_says_how_to_load_them(
+    tiny_space: Path, tmp_path: Path, cli: CliRunner
+) -> None:
+    run = evo.search(tiny_space, budget=3, population=3, seed=3, finalists=0, output=tmp_path / "run")
+    weights = tmp_path / "winner.safetensors"
+    result = cli.invoke(app, ["export", str(run.folder), "--weights", str(weights)])
+    assert result.exit_code == 0, result.output
+    assert tomllib.loads(result.stdout)["initial"] == [json.loads(json.dumps(run.best.config))]
+    assert f"evo.load_model('{weights}')" in result.stderr
+    assert weights.is_file()
+
+
+@pytest.mark.usefixtures("in_process", "quick_models")
 def test_weights_that_bring_nothing_back_are_an_error(
     tiny_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

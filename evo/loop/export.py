@@ -134,7 +134,8 @@ def _description(run: Run) -> str:
     best, settings = run.best, run.settings
     what = "winner" if run.winner is not None else "best"
     label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
-    parts = [f"The {what} of {run.name}, individual {best.id}: {label} {number_text(best.fitness)} in the search"]
+    where = "" if settings.strategy == LISTED else " in the search"
+    parts = [f"The {what} of {run.name}, individual {best.id}: {label} {number_text(best.fitness)}{where}"]
     tests = on_new_seeds(run, best.id).test_accuracy
     if tests and settings.fitness != "test":
         parts.append(f"test accuracy {number_text(mean(tests))} (n = {len(tests)})")
@@ -149,7 +150,8 @@ def _comments(run: Run) -> list[str]:
         return [f"The objective is the function {settings.objective}, which no file can hold."]
     words = [f"--model {settings.model}"] if is_reference(settings.model) else []
     words += [f"--seed {settings.seed}", *(["--fitness test"] if settings.fitness == "test" else [])]
-    return [f"evo train --config THIS_FILE {' '.join(words)}", "evo search THIS_FILE begins with this configuration."]
+    searched = [] if settings.strategy == LISTED else ["evo search THIS_FILE begins with this configuration."]
+    return [f"evo train --config THIS_FILE {' '.join(words)}", *searched]
 
 
 def _save_weights(run: Run, weights: Path, execution: Execution, observer: Observer) -> None:

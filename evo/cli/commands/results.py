@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -271,6 +272,9 @@ def export(
         raise typer.Exit(stop.exit_code) from None
     if output is None:
         typer.echo(text.encode(), nl=False)  # data are UTF-8, whatever the terminal takes
+    else:
+        again = shlex.join(["evo", "train", "--config", str(output)])
+        typer.echo(f"wrote {output}; {again} trains it", err=True)
     if weights is not None:
         from evo.record.settings import Settings
         from evo.training.saved_model import loading_code
