@@ -17,7 +17,7 @@ if (_checkout := Path(__file__).resolve().parent.parent).joinpath("models", "mlp
     __path__.append(str(_checkout))
 
 if TYPE_CHECKING:
-    from evo.api import Stop, load, make_strategy, resume, search, strategy_names
+    from evo.api import Stop, finish, load, make_strategy, resume, search, strategy_names
     from evo.errors import ConfigurationError, EvoError, RunError, SearchError
     from evo.individual import Evaluation, Individual
     from evo.loop.export import export
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     name: module
     for module, names in {
-        "evo.api": ("search", "resume", "load", "make_strategy", "strategy_names", "Stop"),
+        "evo.api": ("search", "resume", "finish", "load", "make_strategy", "strategy_names", "Stop"),
         "evo.errors": ("EvoError", "ConfigurationError", "RunError", "SearchError"),
         "evo.individual": ("Individual", "Evaluation"),
         "evo.loop.export": ("export",),
@@ -43,7 +43,7 @@ _HOMES = {
     for name in names
 }
 
-__all__ = ["search", "resume", "load", "load_model", "make_strategy", "strategy_names"]
+__all__ = ["search", "resume", "finish", "load", "load_model", "make_strategy", "strategy_names"]
 __all__ += ["export", "SearchSpace", "load_space", "Float", "Integer", "Categorical", "Boolean", "Layers"]
 __all__ += ["Individual", "Evaluation", "Run", "Stop", "EvoError", "ConfigurationError", "RunError", "SearchError"]
 

@@ -9,16 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evo.errors import ConfigurationError
-from evo.evaluators import Evaluator, takes_seed
+from evo.errors import ConfigurationError, RunError
+from evo.evaluators import takes_seed
 from evo.evaluators.dask.connection import Where
 from evo.evaluators.objective import Objective, name_of
 from evo.individual import Genome
+from evo.loop.deadline import Stop, StopCheck
 from evo.loop.execution import Execution
-from evo.loop.finalists import judge_finalists
-from evo.loop.lifecycle import Work, begin, resume_run
-from evo.loop.listed import check_seeds, train_listed
-from evo.loop.search_loop import Observer, SilentObserver, Stop, StopCheck, algorithm_of, run_search
+from evo.loop.finished import has_planned_finalists, is_finished, is_searched
+from evo.loop.lifecycle import begin, resume_run
+from evo.loop.listed import check_seeds
+from evo.loop.search_loop import Observer, SilentObserver, algorithm_of
+from evo.loop.work import ask_for_finalists, finish_search, first_given, more_search, more_seeds, search_and_judge
 from evo.names import FITNESS_PARTS, check_name
 from evo.numbers import whole_number
 from evo.record.history import HALL_OF_FAME
@@ -31,7 +33,7 @@ from evo.space.search_space import configurations
 from evo.space.settings import check_objectives
 from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, Strategy, make_strategy, strategy_names
 
-__all__ = ["Stop", "load", "make_strategy", "resume", "search", "strategy_names"]
+__all__ = ["Stop", "finish", "load", "make_strategy", "resume", "search", "strategy_names"]
 
 
 def search(
@@ -43,6 +45,7 @@ def search(
     generations: int | None = None,
     population: int | None = None,
     time_budget: float | None = None,
+    finish: bool = True,
     seed: int = 0,
     finalists: int | None = None,
     pending: int | None = None,
@@ -76,9 +79,11 @@ def search(
         budget: Most trainings (calls of the objective) of the search; the finalists' are not counted.
         generations: Most generations. The first bound that is reached stops the search.
         population: Individuals of a generation.
-        time_budget: Seconds; the search then raises `Stop` and can be resumed.
+        time_budget: Seconds for everything. The search ends early enough for its finalists and their test.
+        finish: False: search for all of the time budget, raise `Stop` when it is over, and name no winner.
         seed: Decides everything that is drawn.
-        finalists: How many genomes are trained again on three new seeds after the search; 0 for none.
+        finalists: How many genomes are trained again on three new seeds after the search; 0 for none. Default: three,
+            or fewer on fewer seeds, so that they cost no more than the search.
         pending: For strategies that propose one individual at a time: proposals whose results are not awaited. It
             bounds how many workers are busy, and decides what is proposed, whatever their number.
         asynchronous: Learn results in the order in which they arrive instead; not reproducible.
@@ -111,7 +116,7 @@ def search(
     Raises:
         ConfigurationError: Something that was asked for is wrong; nothing was written.
         SearchError: The first three evaluations all failed.
-        Stop: The time budget is used up; `resume` continues.
+        Stop: The time budget is used up and no winner is named; `resume` continues.
     """
     observer = observer or SilentObserver()
     execution = Execution(
@@ -137,7 +142,9 @@ def search(
         generations=generations,
         budget=budget,
         time_budget=time_budget,
-        finalists=_first(finalists, loaded.search.finalists, FINALISTS),
+        finalists=first_given(finalists, loaded.search.finalists, FINALISTS),
+        finalists_by_cost=finalists is None and loaded.search.finalists is None,
+        distinct_finalists=True,
         pending=pending,
         asynchronous=asynchronous,
         objectives=None if objectives is None else dict(objectives),
@@ -155,7 +162,7 @@ def search(
         settings.train_images = TRAIN_IMAGES
     _check_objectives(settings, loaded, observer)
     _note_what_is_left_out(settings, algorithm, observer)
-    work = partial(_search, algorithm)
+    work = partial(search_and_judge, algorithm, finish)
     return begin(loaded, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
@@ -166,6 +173,7 @@ def resume(
     budget: int | None = None,
     generations: int | None = None,
     time_budget: float | None = None,
+    finish: bool = True,
     model: str | None = None,
     data_dir: str | Path | None = None,
     device: str | None = None,
@@ -178,14 +186,16 @@ def resume(
     observer: Observer | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
-    """Continue a run where it stopped; a larger budget extends a finished one.
+    """Continue a run where it stopped; a larger budget extends a finished one, a smaller one ends the search.
 
     Args:
         path: The run folder.
         objective: The same function as before, where the run has one: it is not kept in the folder.
-        budget: A new bound of trainings; without a new bound of either kind the old ones hold.
+        budget: A new bound of trainings; without a new bound of either kind the old ones hold. If more were proposed
+            already, the search ends there: of those, only the first so many are still evaluated.
         generations: A new bound of generations.
-        time_budget: Seconds for this call.
+        time_budget: Seconds for this call; see `search`.
+        finish: See `search`.
         model: The same reference as before, where the run has a user-defined model.
         data_dir: Where the dataset is, if it has moved.
         device: Another device than the one that the run began on.
@@ -204,7 +214,7 @@ def resume(
     Raises:
         RunError: No run, a damaged one, or one that another process is writing.
         ConfigurationError: The objective, model or data do not fit the run.
-        Stop: The time budget is used up, or the cluster's scheduler does not answer.
+        Stop: The time budget is used up and no winner is named, or the cluster's scheduler does not answer.
     """
     observer = observer or SilentObserver()
     execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
@@ -213,40 +223,75 @@ def resume(
     with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
         settings = replace(run.settings)
         _warn_of_other_versions(settings, observer)
-        work = (_more_seeds if settings.strategy == LISTED else _more_search)(run, settings, asked, observer)
+        if settings.strategy == LISTED:
+            work = more_seeds(run, settings, asked, observer)
+        else:
+            work = more_search(run, settings, asked, observer, finish=finish)
         return resume_run(run, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
-def _more_search(run: Run, settings: Settings, asked: Mapping[str, int | None], observer: Observer) -> Work:
-    """Note a search's new bounds in the settings; return what is left to do."""
-    if asked["seeds"] is not None:
-        raise ConfigurationError(f"--seeds: run {run.shown_path} is a search; --budget or --generations extends it")
-    if asked["budget"] is not None or asked["generations"] is not None:
-        # A bound that is not given again must not stop the extension short.
-        settings.budget, settings.generations = asked["budget"], asked["generations"]
-    settings.finalists = _first(asked["finalists"], settings.finalists)
-    algorithm = algorithm_of(run.space, settings, settings.population)
-    if algorithm.limit < len(run.proposals):
-        raise ConfigurationError(
-            f"run {run.shown_path}: has {len(run.proposals)} proposals already; a budget of {algorithm.limit} "
-            "trainings is below that; leave the bound out to finish the run, or give a larger one"
-        )
-    algorithm.replay(run.proposals, run.results)
-    if algorithm.done() and (run.winner is not None or not (settings.finalists and settings.retrainable)):
-        observer.notify("the search is finished; a larger --budget or --generations extends it")
-    return partial(_search, algorithm)
+def finish(
+    path: str | Path,
+    objective: Objective | None = None,
+    *,
+    finalists: int | None = None,
+    time_budget: float | None = None,
+    model: str | None = None,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    engine: str | None = None,
+    workers: int | None = None,
+    timeout: float | None = None,
+    dask: Where | None = None,
+    observer: Observer | None = None,
+    stop_check: StopCheck = lambda: None,
+) -> Run:
+    """End a stopped search now: train its finalists, name the winner, measure it on the test set.
 
+    Trainings that were in flight stay as they are: `resume` continues the search and names its winner anew.
 
-def _more_seeds(run: Run, settings: Settings, asked: Mapping[str, int | None], observer: Observer) -> Work:
-    """Note a new number of seeds of listed configurations in the settings; return what is left to do."""
-    for name, value in asked.items():
-        if name != "seeds" and value is not None:
-            raise ConfigurationError(f"--{name}: run {run.shown_path} searches nothing; --seeds extends it")
-    seeds = _first(asked["seeds"], settings.seeds)
-    if seeds < settings.seeds:
-        raise ConfigurationError(f"--seeds: run {run.shown_path} was asked for {settings.seeds} already, got {seeds}")
-    settings.seeds = seeds
-    return train_listed
+    Args:
+        path: The run folder.
+        objective: The same function as before, where the run has one.
+        finalists: A new number of finalists.
+        time_budget: Seconds for this call: fewer finalists are trained, or on fewer seeds, if there is no time for all.
+        model: As for `resume`; so are all that follow.
+        data_dir: See `resume`.
+        device: See `resume`.
+        engine: See `resume`.
+        workers: See `resume`.
+        timeout: See `resume`.
+        dask: See `resume`.
+        observer: Watches.
+        stop_check: Called often; raises `Stop` to end here.
+
+    Returns:
+        The run with its winner.
+
+    Raises:
+        RunError: No run, a damaged one, one that another process is writing, or one in which nothing is evaluated yet.
+        ConfigurationError: The run searches nothing; or objective, model or data do not fit it.
+        Stop: The time budget is used up and no winner is named, or the cluster's scheduler does not answer.
+    """
+    observer = observer or SilentObserver()
+    execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
+    with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
+        settings = replace(run.settings)
+        if settings.strategy == LISTED:
+            raise ConfigurationError(
+                f"run {run.shown_path}: searches nothing and has no winner; continue it with:  {run.command('resume')}"
+            )
+        if not run.ranked():
+            raise RunError(
+                f"run {run.shown_path}: nothing is evaluated yet that could win; continue it with:  "
+                f"{run.command('resume')}"
+            )
+        _warn_of_other_versions(settings, observer)
+        ask_for_finalists(settings, finalists)
+        if finalists is None and is_finished(run) and has_planned_finalists(run):
+            observer.notify("the search has its winner already; evo resume continues it")
+        work = partial(finish_search, finished=is_searched(run))
+        return resume_run(run, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
 def load(path: str | Path) -> Run:
@@ -256,12 +301,6 @@ def load(path: str | Path) -> Run:
         RunError: The folder holds no run, or a damaged one.
     """
     return Run.load(path)
-
-
-def _search(algorithm: Strategy, run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck) -> None:
-    """Search, and judge the finalists."""
-    run_search(algorithm, evaluator, run, observer, stop_check)
-    judge_finalists(run, evaluator, observer, stop_check)
 
 
 def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
@@ -353,7 +392,3 @@ def _known_configurations(
             raise ConfigurationError(f'--initial-from {initial_from}: has no genome that fits the space "{space.name}"')
         known += best
     return known
-
-
-def _first(*values: int | None) -> int:
-    return next(value for value in values if value is not None)

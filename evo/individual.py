@@ -29,7 +29,10 @@ _FIRST_REPLICATES: dict[Phase, int] = {"search": 0, "finalist": 101, "weights": 
 
 STEPS, EPOCHS = "steps", "epochs"
 DURATION = (STEPS, EPOCHS)
-"""The genes that say how long to train, of which a space has one: they do not enter a training's seed."""
+"""The genes that say how long to train, of which a space has one: they do not enter a training's seed.
+
+Genomes that differ in nothing else are the same network and recipe.
+"""
 
 MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
 """What an evaluation may report besides its fitness, and what a search with several objectives may optimise."""
@@ -166,6 +169,7 @@ class Evaluation:
         shared_with: The individual whose learning curve this row was read from: nothing was trained for it.
         seconds_before: The part of `seconds` that was spent before `started`.
         confusion: Of the images that `fitness` or `test_accuracy` was measured on; empty where it was not counted.
+        unread: Genes that the model did not look up, where this is the first training of a worker; not kept.
     """
 
     individual: int
@@ -190,6 +194,7 @@ class Evaluation:
     curve: tuple[CurvePoint, ...] = ()
     seconds_before: float = 0.0
     confusion: Confusion = ()
+    unread: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         strange = _not_finite(vars(self))
@@ -254,10 +259,11 @@ class Evaluation:
         """Return JSON values; `from_dict` is the inverse."""
         values = asdict(replace(self, curve=(), confusion=()))
         values["curve"] = [point.to_dict() for point in self.curve]
-        if not self.confusion:  # as in format 2 of the journal
-            del values["confusion"]
-            return values
-        return values | {"confusion": [list(entry) for entry in self.confusion]}
+        values["confusion"] = [list(entry) for entry in self.confusion]
+        # Of a training that counts nothing, as in format 2 of the journal.
+        for name in ("unread", *(() if self.confusion else ("confusion",))):
+            del values[name]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:

@@ -20,46 +20,6 @@ if TYPE_CHECKING:
 ModelBuilder: TypeAlias = "Callable[[Mapping[str, Any], workload.Shape, int], nn.Module]"
 
 
-@dataclass(frozen=True)
-class Model:
-    """What is known of a shipped model without building it.
-
-    Attributes:
-        genes: Those that it reads.
-        required: Those that it cannot be built without.
-        defaults: What stands for a gene that is missing, where other genes are read only for some of its values.
-        workload: Counts what a training computes, from configuration, shape of the images and number of classes.
-    """
-
-    genes: frozenset[str]
-    required: frozenset[str]
-    workload: Callable[[Mapping[str, Any], workload.Shape, int], workload.Workload]
-    defaults: Mapping[str, object] = field(default_factory=dict)
-
-
-MODELS: dict[str, Model] = {
-    "mlp": Model(
-        frozenset({"hidden_layers", "activation", "dropout", "batch_norm", "batch_norm_kind"}),
-        frozenset({"hidden_layers"}),
-        workload.mlp,
-        {"batch_norm": False},
-    ),
-    "cnn": Model(
-        frozenset({"channels", "single_blocks", "batch_norm", "dropout"}),
-        frozenset({"channels"}),
-        workload.cnn,
-    ),
-    "numpy_mlp": Model(frozenset({"hidden_layers"}), frozenset({"hidden_layers"}), workload.numpy_mlp),
-}
-"""The shipped models by name; each is built by the module of that name."""
-
-ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
-"""The activations that `mlp` knows."""
-
-BATCH_NORM_KINDS = ("torch", "automatic", "manual")
-"""The implementations of batch normalisation that `mlp` knows."""
-
-
 class GeneRule(NamedTuple):
     """What a gene must be where it is read.
 
@@ -67,29 +27,87 @@ class GeneRule(NamedTuple):
         kinds: The kinds of gene, as a space file names them.
         low: The smallest number.
         high: The largest number.
-        known: The texts that are known; empty where the values are not texts.
         below: What the numbers must stay below.
-        reads: Another gene or setting, and its values where this gene is read; None where it always is.
+        known: The values that are known; empty where every value of the kind is.
+        reads: Other genes or settings, each with its values where this gene is read.
     """
 
     kinds: tuple[str, ...]
     low: float = -math.inf
     high: float = math.inf
-    known: tuple[str, ...] = ()
     below: float = math.inf
-    reads: tuple[str, tuple[object, ...]] | None = None
+    known: tuple[object, ...] = ()
+    reads: tuple[tuple[str, tuple[object, ...]], ...] = ()
 
 
-GENE_RULES = {
-    "hidden_layers": GeneRule(("layers",)),
-    "channels": GeneRule(("layers",)),
-    "single_blocks": GeneRule(("integer", "categorical"), low=0),
-    "dropout": GeneRule(("float", "categorical"), low=0.0, high=1.0),
-    "batch_norm": GeneRule(("boolean",)),
-    "activation": GeneRule(("categorical",), known=ACTIVATIONS),
-    "batch_norm_kind": GeneRule(("categorical",), known=BATCH_NORM_KINDS, reads=("batch_norm", (True,))),
+@dataclass(frozen=True)
+class Model:
+    """What is known of a shipped model without building it.
+
+    Attributes:
+        genes: Those that it reads, each with its rule.
+        required: Those that it cannot be built without.
+        workload: Counts what a training computes, from configuration, shape of the images and number of classes.
+        defaults: What stands for a gene that is missing, where other genes are read only for some of its values.
+    """
+
+    genes: Mapping[str, GeneRule]
+    required: frozenset[str]
+    workload: Callable[[Mapping[str, Any], workload.Shape, int], workload.Workload]
+    defaults: Mapping[str, object] = field(default_factory=dict)
+
+
+ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
+BATCH_NORM_KINDS = ("torch", "automatic", "manual")
+BATCH_NORM_PLACES = ("layer", "activation")
+"""Before what `mlp` normalises."""
+BLOCKS = ("classic", "pooled")
+MOST_CONVOLUTIONS = 8
+KERNEL_SIZES = (1, 3, 5, 7)
+
+_LAYERS = GeneRule(("layers",))
+_DROPOUT = GeneRule(("float", "categorical"), low=0.0, high=1.0)
+_ACTIVATION = GeneRule(("categorical",), known=ACTIVATIONS)
+_BOOLEAN = GeneRule(("boolean",))
+_WITH_BATCH_NORM = (("batch_norm", (True,)),)
+_POOLED = ("block", ("pooled",))
+
+MODELS: dict[str, Model] = {
+    "mlp": Model(
+        {
+            "hidden_layers": _LAYERS,
+            "activation": _ACTIVATION,
+            "dropout": _DROPOUT,
+            "batch_norm": _BOOLEAN,
+            "batch_norm_place": GeneRule(("categorical",), known=BATCH_NORM_PLACES, reads=_WITH_BATCH_NORM),
+            "batch_norm_kind": GeneRule(("categorical",), known=BATCH_NORM_KINDS, reads=_WITH_BATCH_NORM),
+            "residual": _BOOLEAN,
+        },
+        frozenset({"hidden_layers"}),
+        workload.mlp,
+        {"batch_norm": False},
+    ),
+    "cnn": Model(
+        {
+            "channels": _LAYERS,
+            "block": GeneRule(("categorical",), known=BLOCKS),
+            "single_blocks": GeneRule(("integer", "categorical"), low=0, reads=(("block", ("classic",)),)),
+            "convolutions": GeneRule(("integer", "categorical"), low=1, high=MOST_CONVOLUTIONS, reads=(_POOLED,)),
+            "kernel_size": GeneRule(("categorical",), known=KERNEL_SIZES, reads=(_POOLED,)),
+            "residual": GeneRule(
+                ("boolean",), reads=(_POOLED, ("convolutions", tuple(range(2, MOST_CONVOLUTIONS + 1))))
+            ),
+            "activation": _ACTIVATION,
+            "batch_norm": _BOOLEAN,
+            "dropout": _DROPOUT,
+        },
+        frozenset({"channels"}),
+        workload.cnn,
+        {"block": "classic", "convolutions": 2},
+    ),
+    "numpy_mlp": Model({"hidden_layers": _LAYERS}, frozenset({"hidden_layers"}), workload.numpy_mlp),
 }
-"""What the genes of shipped models must be, by the gene's name."""
+"""The shipped models by name; each is built by the module of that name."""
 
 
 def builder_of(model: str) -> ModelBuilder:

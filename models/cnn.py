@@ -1,4 +1,4 @@
-"""Convolutional networks in the form of the report's section 4: blocks of 3×3 convolutions, each with a max pool."""
+"""Convolutional networks: blocks of convolutions, each with one pooling, in the shape of 2019 or of today."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from evo.models.activations import ACTIVATIONS
+from evo.models.workload import STEM_CHANNELS, STEM_SIZE
+
 
 def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """Return the network of a configuration, initialised by torch's global generator.
@@ -15,30 +18,73 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes:
     The report's network is `channels = (64, 128, 256, 512, 512)`, `single_blocks = 2`, `batch_norm = True`.
 
     Args:
-        config: `channels` (tuple, one number a block), and optionally `single_blocks` (2): the first blocks, which have
-            one convolution; the others have two. `batch_norm` (True) after every convolution. `dropout` (rate, 0)
-            before the last linear layer.
+        config: `channels` (tuple, one number per block), and optionally `block` ("classic": the 2019 report's, which
+            pools at the end of a block; "pooled": pools after the first convolution, before batch norm and activation,
+            and has a first layer of 2×2 convolutions, as in Jordan, arXiv 2404.00498), `batch_norm` (True) after
+            every convolution, `activation` ("relu"), `dropout` (rate, 0) before the last linear layer. Of "classic":
+            `single_blocks` (2): the first blocks, which have one convolution; the others have two. Of "pooled":
+            `convolutions` of a block (2), `kernel_size` (3), and `residual` (False): the convolutions after the first
+            add their input to their output.
         input_shape: (channels, height, width).
         classes: Number of outputs.
 
     Returns:
         A module from (batch, channels, height, width) to logits (batch, classes).
     """
-    single_blocks, batch_norm = int(config.get("single_blocks", 2)), bool(config.get("batch_norm", True))
+    shape = _pooled if config.get("block", "classic") == "pooled" else _classic
+    layers, width = shape(config, input_shape)
     dropout = float(config.get("dropout", 0.0))
-    layers: list[nn.Module] = [ChannelsLast()]
+    layers += [nn.Flatten(), *([nn.Dropout(dropout)] * (dropout > 0)), nn.Linear(width, classes)]
+    return nn.Sequential(ChannelsLast(), *layers).to(memory_format=torch.channels_last)
+
+
+def _classic(config: Mapping[str, Any], input_shape: tuple[int, int, int]) -> tuple[list[nn.Module], int]:
+    """Return the layers of the 2019 report's section 4, and the number of channels that they end with."""
+    single_blocks, batch_norm = int(config.get("single_blocks", 2)), bool(config.get("batch_norm", True))
+    layers: list[nn.Module] = []
     width = input_shape[0]
     for block, channels in enumerate(config["channels"]):
         for _ in range(1 if block < single_blocks else 2):
-            layers.append(nn.Conv2d(width, channels, kernel_size=3, padding=1, bias=not batch_norm))
+            layers += _convolution(width, channels, 3, batch_norm)
             layers += [nn.BatchNorm2d(channels)] * batch_norm
-            layers.append(nn.ReLU())
+            layers.append(ACTIVATIONS[config.get("activation", "relu")]())
             width = channels
         layers.append(nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
-    layers += [AveragePool(), nn.Flatten()]
-    layers += [nn.Dropout(dropout)] * (dropout > 0)
-    layers.append(nn.Linear(width, classes))
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    return [*layers, AveragePool()], width
+
+
+def _pooled(config: Mapping[str, Any], input_shape: tuple[int, int, int]) -> tuple[list[nn.Module], int]:
+    """Return the layers of a network that normalises a quarter of the numbers, and its last number of channels."""
+    kernel_size, batch_norm = int(config.get("kernel_size", 3)), bool(config.get("batch_norm", True))
+    activation = ACTIVATIONS[config.get("activation", "relu")]
+    layers: list[nn.Module] = [nn.Conv2d(input_shape[0], STEM_CHANNELS, STEM_SIZE), activation()]
+    width, side = STEM_CHANNELS, min(input_shape[1:]) - STEM_SIZE + 1
+    for channels in config["channels"]:
+        layers += _convolution(width, channels, kernel_size, batch_norm)
+        layers += [nn.MaxPool2d(2)] * (side > 1)
+        layers += [*([nn.BatchNorm2d(channels)] * batch_norm), activation()]
+        further: list[nn.Module] = []
+        for _ in range(int(config.get("convolutions", 2)) - 1):
+            further += _convolution(channels, channels, kernel_size, batch_norm)
+            further += [*([nn.BatchNorm2d(channels)] * batch_norm), activation()]
+        layers += [Residual(*further)] if further and config.get("residual", False) else further
+        width, side = channels, max(1, side // 2)
+    return [*layers, MaxPool()], width
+
+
+def _convolution(width: int, channels: int, kernel_size: int, batch_norm: bool) -> list[nn.Module]:
+    return [nn.Conv2d(width, channels, kernel_size, padding=kernel_size // 2, bias=not batch_norm)]
+
+
+class Residual(nn.Sequential):
+    """Adds the input of some layers to their output (He et al., 2016)."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return (batch, channels, height, width) for the same shape."""
+        output = input
+        for layer in self:
+            output = layer(output)
+        return output + input
 
 
 class AveragePool(nn.Module):
@@ -47,6 +93,14 @@ class AveragePool(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return (batch, channels, 1, 1) for (batch, channels, height, width)."""
         return images.mean(dim=(2, 3), keepdim=True)
+
+
+class MaxPool(nn.Module):
+    """The maximum over height and width."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (batch, channels, 1, 1) for (batch, channels, height, width)."""
+        return images.amax(dim=(2, 3), keepdim=True)
 
 
 class ChannelsLast(nn.Module):

@@ -1,4 +1,4 @@
-"""The report's multi-layer perceptron: linear layers and ReLUs, with optional dropout and batch normalisation."""
+"""Multi-layer perceptrons, with optional dropout, batch norm and residual connections."""
 
 from __future__ import annotations
 
@@ -6,38 +6,59 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn import functional
 
+from evo.models.activations import ACTIVATIONS
 from evo.models.batch_norm import KINDS
-
-MODULES: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """Return the network of a configuration, initialised by torch's global generator.
 
-    As in the report, batch norm comes before every linear layer, the first included, and dropout after every hidden
-    activation.
-
     Args:
-        config: `hidden_layers` (tuple of widths), and optionally `activation` ("relu"), `dropout` (rate, 0),
-            `batch_norm` (False) and `batch_norm_kind` ("torch"; see `evo.models.batch_norm`).
+        config: `hidden_layers` (tuple of widths), and optionally `activation` ("relu"), `dropout` (rate, 0) after every
+            hidden activation, `batch_norm` (False), `batch_norm_place` ("layer": before every linear layer, the first
+            included, as in the 2019 report; "activation": between each hidden layer and its activation),
+            `batch_norm_kind` ("torch"; see `evo.models.batch_norm`), and `residual` (False): each hidden layer but the
+            first adds its input to its output.
         input_shape: (channels, height, width).
         classes: Number of outputs.
 
     Returns:
         A module from (batch, channels, height, width) to logits (batch, classes).
     """
-    activation = MODULES[config.get("activation", "relu")]
-    dropout, batch_norm = float(config.get("dropout", 0.0)), bool(config.get("batch_norm", False))
+    activation, dropout = ACTIVATIONS[config.get("activation", "relu")], float(config.get("dropout", 0.0))
+    place = config.get("batch_norm_place", "layer") if config.get("batch_norm", False) else ""
     normalisation = KINDS[config.get("batch_norm_kind", "torch")]
+    residual = bool(config.get("residual", False))
     layers: list[nn.Module] = [nn.Flatten()]
     width = prod(input_shape)
-    for hidden in config["hidden_layers"]:
-        layers += [normalisation(width)] * batch_norm
-        layers += [nn.Linear(width, hidden), activation()]
-        layers += [nn.Dropout(dropout)] * (dropout > 0)
+    for number, hidden in enumerate(config["hidden_layers"]):
+        block: list[nn.Module] = [normalisation(width)] * (place == "layer")
+        block.append(nn.Linear(width, hidden))
+        block += [normalisation(hidden)] * (place == "activation")
+        block.append(activation())
+        block += [nn.Dropout(dropout)] * (dropout > 0)
+        layers += [Residual(*block)] if residual and number else block
         width = hidden
-    layers += [normalisation(width)] * batch_norm
+    layers += [normalisation(width)] * (place == "layer")
     layers.append(nn.Linear(width, classes))
     return nn.Sequential(*layers)
+
+
+class Residual(nn.Sequential):
+    """Adds the input of some layers to their output; where the widths differ, the narrower is filled with zeros.
+
+    He et al. (2016), with the shortcut of their option A, which has no weights.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return (batch, outputs) for (batch, inputs)."""
+        output = input
+        for layer in self:
+            output = layer(output)
+        missing = output.shape[1] - input.shape[1]
+        shortcut = functional.pad(input, (0, missing)) if missing else input  # a negative number cuts off
+        return output + shortcut

@@ -43,40 +43,95 @@ def mlp(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Workload
     widths = (pixels, *hidden, classes)
     products = [inputs * outputs for inputs, outputs in pairwise(widths)]
     norm, dropout = bool(config.get("batch_norm", False)), float(config.get("dropout", 0.0)) > 0
+    before_layers = norm and config.get("batch_norm_place", "layer") == "layer"
+    normalised = sum(widths[:-1] if before_layers else hidden) if norm else 0
+    shortcuts = hidden[1:] if config.get("residual", False) else ()
     return Workload(
         operations=2 * sum(products),
-        first_operations=0 if norm else 2 * products[0],  # a batch norm before it wants the gradient
-        parameters=sum(products) + sum(widths[1:]) + 2 * norm * sum(widths[:-1]),
-        activations=pixels + (2 + dropout) * sum(hidden) + classes + norm * sum(widths[:-1]),
-        calls=(2 + norm + dropout) * len(hidden) + 1 + norm,
+        first_operations=0 if before_layers else 2 * products[0],  # a batch norm before it wants the gradient
+        parameters=sum(products) + sum(widths[1:]) + 2 * normalised,
+        activations=pixels + (2 + dropout) * sum(hidden) + classes + normalised + sum(shortcuts),
+        calls=(2 + norm + dropout) * len(hidden) + 1 + before_layers + len(shortcuts),
     )
+
+
+STEM_CHANNELS, STEM_SIZE = 24, 2
+"""Of the first convolution of a `cnn` of pooled blocks, which has no padding."""
+
+
+class _Convolutions:
+    """Counts the layers of a convolutional network, one after another."""
+
+    def __init__(self, input_shape: Shape):
+        self.width, self.height, self.side = input_shape
+        self.operations: list[int] = []
+        self.parameters = self.calls = 0
+        self.activations = prod(input_shape)
+
+    def convolution(self, channels: int, kernel_size: int, *, bias: bool) -> None:
+        weights = kernel_size**2 * self.width * channels
+        self.operations.append(2 * weights * self.height * self.side)
+        self.parameters += weights + bias * channels
+        self.width = channels
+        self.elementwise()
+
+    def elementwise(self, parameters: int = 0) -> None:
+        """Count an operator whose output has the size of its input: an activation, a batch norm, a sum."""
+        self.parameters += parameters * self.width
+        self.activations += self.width * self.height * self.side
+        self.calls += 1
+
+    def resize(self, height: int, side: int) -> None:
+        self.height, self.side = height, side
+
+    def total(self, dropout: bool, classes: int) -> Workload:
+        """Return the counts, with a pooling over all pixels and the last linear layer."""
+        self.operations.append(2 * self.width * classes)
+        return Workload(
+            operations=sum(self.operations),
+            first_operations=self.operations[0],
+            parameters=self.parameters + (self.width + 1) * classes,
+            activations=self.activations + (1 + dropout) * self.width + classes,
+            calls=self.calls + 2 + dropout,
+        )
 
 
 def cnn(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Workload:
     """Count the network of `evo.models.cnn`."""
-    width, height, side = input_shape
-    norm, dropout = bool(config.get("batch_norm", True)), float(config.get("dropout", 0.0)) > 0
-    operations: list[int] = []
-    parameters = calls = 0
-    activations = prod(input_shape)
-    for block, channels in enumerate(config["channels"]):
-        for _ in range(1 if block < int(config.get("single_blocks", 2)) else 2):
-            operations.append(2 * 9 * width * channels * height * side)
-            parameters += 9 * width * channels + (2 if norm else 1) * channels
-            activations += (2 + norm) * channels * height * side
-            calls += 2 + norm
-            width = channels
-        height, side = (height + 1) // 2, (side + 1) // 2
-        activations += width * height * side
-        calls += 1
-    operations.append(2 * width * classes)
-    return Workload(
-        operations=sum(operations),
-        first_operations=operations[0],
-        parameters=parameters + (width + 1) * classes,
-        activations=activations + (1 + dropout) * width + classes,
-        calls=calls + 2 + dropout,
-    )
+    count, norm = _Convolutions(input_shape), bool(config.get("batch_norm", True))
+    if config.get("block", "classic") == "pooled":
+        _count_pooled(count, config, norm)
+    else:
+        for block, channels in enumerate(config["channels"]):
+            for _ in range(1 if block < int(config.get("single_blocks", 2)) else 2):
+                _count_layer(count, channels, 3, norm)
+            count.resize((count.height + 1) // 2, (count.side + 1) // 2)
+            count.elementwise()
+    return count.total(float(config.get("dropout", 0.0)) > 0, classes)
+
+
+def _count_layer(count: _Convolutions, channels: int, kernel_size: int, norm: bool, *, pooled: bool = False) -> None:
+    count.convolution(channels, kernel_size, bias=not norm)
+    if pooled:
+        count.resize(max(1, count.height // 2), max(1, count.side // 2))
+        count.elementwise()
+    if norm:
+        count.elementwise(parameters=2)
+    count.elementwise()
+
+
+def _count_pooled(count: _Convolutions, config: Mapping[str, Any], norm: bool) -> None:
+    kernel_size = int(config.get("kernel_size", 3))
+    count.resize(count.height - STEM_SIZE + 1, count.side - STEM_SIZE + 1)
+    count.convolution(STEM_CHANNELS, STEM_SIZE, bias=True)
+    count.elementwise()
+    for channels in config["channels"]:
+        _count_layer(count, channels, kernel_size, norm, pooled=min(count.height, count.side) > 1)
+        further = int(config.get("convolutions", 2)) - 1
+        for _ in range(further):
+            _count_layer(count, channels, kernel_size, norm)
+        if further and config.get("residual", False):
+            count.elementwise()
 
 
 def numpy_mlp(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Workload:

@@ -82,7 +82,7 @@ def test_nothing_is_advised_for_a_folder_that_cannot_be_read(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_stopped_search_prints_the_command_that_continues_it(tmp_path: Path) -> None:
     arguments = ["digits", "--budget", "6", "--finalists", "0", "--output", tmp_path / "my run"]
-    stopped = run_command("search", *arguments, "--time-budget", "2s")
+    stopped = run_command("search", *arguments, "--time-budget", "2s", "--no-finish")
     assert stopped.returncode == 75, stopped.stderr
     command = stopped.stderr.rpartition("Continue with:")[2].strip()
     finished = run_command(*shlex.split(command)[1:])

@@ -22,8 +22,9 @@ from evo.evaluators.planner import Planner
 from evo.evaluators.training_task import TrainingTask
 from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
 from evo.loop.cost import CostModel, known_speed, speed_name_of
+from evo.loop.deadline import Stop
 from evo.loop.dispatch import Dispatch, Twins, cost_of
-from evo.loop.search_loop import SilentObserver, Stop, run_search
+from evo.loop.search_loop import SilentObserver, run_search
 from evo.models import ModelBuilder, mlp
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
@@ -617,7 +618,7 @@ def test_tasks_carry_where_their_state_is_and_what_they_need(tmp_path: Path) -> 
 
 def test_a_state_is_kept_only_for_trainings_that_may_be_continued(tmp_path: Path) -> None:
     run, pool = run_in(tmp_path / "run", [], objectives={"fitness": "maximise", "seconds": "minimise"}), Pool(1, 0)
-    assert not run.shares_curves, "a training that began at another's state would take less time"
+    assert not run.shares_curves(genome(40)), "a training that began at another's state would take less time"
     for number, until in enumerate((None, 20)):
         run.record_proposal(Individual(number, genome(40, (SMALL, LARGE)[number]), until=until))
     submitted(run, pool)

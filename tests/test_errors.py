@@ -15,7 +15,7 @@ import pytest
 import evo
 import evo.errors
 from evo.errors import ConfigurationError, StorageError
-from evo.loop.search_loop import Stop
+from evo.loop.deadline import Stop
 from evo.space.file import space_from_dict
 from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError

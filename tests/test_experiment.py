@@ -13,9 +13,9 @@ from evo.cli.app import app
 from evo.cli.commands.configuration import configuration_of
 from evo.errors import ConfigurationError
 from evo.individual import Genome, training_seed
+from evo.loop.deadline import Stop
 from evo.loop.execution import Execution
 from evo.loop.listed import space_of, train_configurations
-from evo.loop.search_loop import Stop
 from evo.record.run import Run
 from evo.record.settings import LISTED
 

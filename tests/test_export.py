@@ -214,7 +214,7 @@ def test_a_winner_outside_its_space_is_exported_all_the_same(file: Path, tmp_pat
     assert chosen(read, name="train").initial == ({**CONFIG, "steps": 990, "learning_rate": 0.5},)
 
 
-def test_what_an_older_version_searched_in_vain_is_left_out(tmp_path: Path) -> None:
+def test_what_an_older_version_searched_in_vain_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = SearchSpace(
         {
             "hidden_layers": evo.Layers(depth=(1, 2), width=(4, 8)),
@@ -223,13 +223,16 @@ def test_what_an_older_version_searched_in_vain_is_left_out(tmp_path: Path) -> N
         },
         model="mlp",
         dataset="digits",
-        training={"batch_size": 50, "steps": 60, "momentum": 0.9},
-        recorded=True,
+        training={"batch_size": 50, "steps": 60},
+        older=True,
     )
+    written = space.to_dict() | {"training": {"batch_size": 50, "steps": 60, "optimiser": "sgd"}}
+    monkeypatch.setattr(space, "to_dict", lambda: written)
     config = {"hidden_layers": (4,), "learning_rate": 0.01, "batch_norm_kind": "manual"}
-    read = space_from_text(winner_text(run_of(space, config, tmp_path / "run")), name="mine")
+    run = run_of(space, config, tmp_path / "run")
+    read = space_from_text(winner_text(run), name="mine")
     assert read.initial == ({"hidden_layers": (4,), "learning_rate": 0.01},)
-    assert (read.training.steps, read.training.momentum) == (60, None)
+    assert (read.training.steps, read.training.optimiser) == (60, "sgd")
 
 
 def test_an_objectives_winner_is_a_file_too_and_has_no_weights(tmp_path: Path) -> None:
@@ -358,6 +361,16 @@ def test_steps_replace_the_epochs_of_a_file(text: str, tmp_path: Path, asked: Ca
     training = seen["space"].training
     assert "epochs" not in seen["configurations"][0]
     assert (training.epochs, training.steps, training.evaluate_every) == (None, 30, 1)
+
+
+@pytest.mark.parametrize(("option", "epochs"), [("7", 7), ("3.0", 3), ("2.5", 2.5)])
+def test_epochs_that_are_searched_as_whole_numbers_may_be_any_number(
+    option: str, epochs: float, tmp_path: Path, asked: Callable[..., dict[str, Any]]
+) -> None:
+    whole = EPOCHS.replace("float", "integer").replace("1.0", "1").replace("9.0", "9")
+    (tmp_path / "epochs.toml").write_text(FILE.replace("steps = 60", "epochs = 2").replace(STEPS, whole))
+    [config] = asked("--config", tmp_path / "epochs.toml", "--epochs", option)["configurations"]
+    assert (config["epochs"], type(config["epochs"])) == (epochs, type(epochs))
 
 
 REFUSED: dict[str, tuple[str, list[str], list[str]]] = {

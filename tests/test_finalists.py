@@ -15,7 +15,7 @@ import evo
 from evo.data import PreparedDataset
 from evo.errors import EvoError, RunError
 from evo.individual import replicate_number
-from evo.loop.search_loop import Stop
+from evo.loop.deadline import Stop
 from evo.record.journal import Journal
 from evo.record.run import Run
 from evo.training.jobs import Metrics

@@ -11,8 +11,8 @@ import pytest
 import evo
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
+from evo.loop.deadline import Stop
 from evo.loop.replay import replay_individual
-from evo.loop.search_loop import Stop
 from evo.record.run import Run
 from evo.space.file import load_space
 from tests.conftest import TINY_SPACE, training_in_this_process
@@ -172,7 +172,7 @@ def test_the_most_steps_are_the_last_on_the_grid() -> None:
     assert space.genes["steps"].points == 10, "the space itself stays as it was"
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "digits", "report"])
+@pytest.mark.parametrize("name", ["mlp_classic", "cnn_classic", "digits", "report"])
 def test_every_shipped_space_can_have_its_steps_free(name: str) -> None:
     space = load_space(name)
     most = space.with_most_steps()

@@ -90,7 +90,7 @@ class StoppedRun:
             _, stderr = process.communicate(timeout=60)
             self.stops[number] = (process.returncode, stderr)
             advice = resume_command(stderr)
-        stopped = run_command(*advice, "--workers", "1", "--time-budget", "1s")
+        stopped = run_command(*advice, "--workers", "1", "--time-budget", "1s", "--no-finish")
         self.stops["time budget"] = (stopped.returncode, stopped.stderr)
         self.finished = run_command(*resume_command(stopped.stderr), "--workers", "1")
 

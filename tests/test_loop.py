@@ -12,7 +12,8 @@ import evo
 from evo.errors import SearchError
 from evo.evaluators import InProcessEvaluator, ObjectiveSetup
 from evo.individual import Evaluation
-from evo.loop.search_loop import SilentObserver, Stop, run_search
+from evo.loop.deadline import Stop
+from evo.loop.search_loop import SilentObserver, run_search
 from evo.record.run import Run
 from evo.strategies import Strategy, make_strategy
 from tests.test_run import make_settings

@@ -14,7 +14,7 @@ import pytest
 
 import evo
 from evo.individual import genome_key, training_seed
-from evo.loop.search_loop import Stop
+from evo.loop.deadline import Stop
 from evo.strategies.surrogate import race_size
 
 pytestmark = pytest.mark.usefixtures("quick_models")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from evo.cli.signals import StopOnSignals
-from evo.loop.search_loop import Stop
+from evo.loop.deadline import Stop
 
 
 def test_a_signal_is_heard_at_the_next_check() -> None:

@@ -43,7 +43,7 @@ high = 600
 """
 KINDS = "Known: float, integer, categorical, boolean, layers"
 BAD_NAME = "a name consists of letters, digits and _, begins with a letter, and is not a column of the results tables"
-READ_BY_MLP = f"Known: {', '.join(sorted(MODELS['mlp'].genes | TRAINING_GENES.keys()))}"
+READ_BY_MLP = f"Known: {', '.join(sorted(MODELS['mlp'].genes.keys() | TRAINING_GENES.keys()))}"
 
 
 def gene(text: str, name: str = "x") -> str:

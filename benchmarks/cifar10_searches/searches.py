@@ -69,7 +69,7 @@ class CifarTask(Task):
     """The shipped space `mlp` with `ANCHOR` as its known configuration."""
 
     def space(self) -> SearchSpace:
-        shipped = load_space("mlp")
+        shipped = load_space("mlp_classic")
         return SearchSpace(shipped.genes, name=self.name, initial=[ANCHOR], training=shipped.training)
 
 

@@ -96,7 +96,7 @@ def in_process_cluster(workers: int) -> Iterator[Any]:
 
 def real(data_dir: Path, budget: int, rounds: int, counts: Sequence[int]) -> Iterator[RealRow]:
     """Search `mlp` with few steps on each number of workers, in the process pool and on Dask, forwards and back."""
-    space = evo.load_space("mlp")
+    space = evo.load_space("mlp_classic")
     genes = {
         **space.genes,
         "steps": evo.Integer(*STEPS, log=True),

@@ -18,6 +18,7 @@ SEED = 2019
 GA1: Genome = {"hidden_layers": (1000, 500, 250, 100), "batch_size": 1609, "learning_rate": 1.68e-4}
 """The report's best genome of its first genetic algorithm."""
 MEMBERS = {"report": 8, "homogeneous": 8, "small": 16, "cnn": 6}
+SPACES = {"report": "report", "homogeneous": "report", "cnn": "cnn_classic"}
 MEMBERS_ON_A_GPU = {"report": 32}
 
 
@@ -68,7 +69,7 @@ def make_population(name: str, members: int | None = None, *, gpu: bool = False)
         hint = did_you_mean(name, MEMBERS)
         raise ConfigurationError(f'--populations: unknown population "{name}".{hint} Known: {", ".join(MEMBERS)}')
     count = members or (MEMBERS_ON_A_GPU if gpu else MEMBERS).get(name, MEMBERS[name])
-    space = _small_space() if name == "small" else load_space("report" if name == "homogeneous" else name)
+    space = _small_space() if name == "small" else load_space(SPACES[name])
     if name == "homogeneous":
         genomes = [dict(GA1) for _ in range(count)]
     else:

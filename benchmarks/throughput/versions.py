@@ -72,7 +72,10 @@ def proposals() -> Iterator[object]:
     """Search after search, yield the genome of each proposal; its fitness is a function of it."""
     import evo
 
-    space = evo.load_space("mlp")
+    try:
+        space = evo.load_space("mlp_classic")
+    except evo.errors.ConfigurationError:  # a version in which that was the only one
+        space = evo.load_space("mlp")
     for seed in itertools.count():
         strategy = evo.make_strategy("surrogate", space, seed=seed, budget=BUDGET, retrainable=True)
         while not strategy.done():

@@ -30,6 +30,8 @@ def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Conso
             console.print(f"{name}: no training is complete; see evaluations.csv for the reasons", markup=False)
         elif not is_finished(run):
             console.print(f"{name}: not finished{_winner_text(run)}; evo resume continues it", markup=False)
+        elif run.ended_early:
+            console.print(f"{name}: its search was ended early; evo resume continues it", markup=False)
     if len({str(variant) for variant in comparison.table["dataset"]}) > 1:
         console.print("These runs are on different data: their accuracies cannot be compared.", style="bold yellow")
     measured, before, gap = "new seeds", "", ""

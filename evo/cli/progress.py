@@ -119,7 +119,7 @@ class Progress:
         """Evaluations that are done and their total: those of the search and, once it is over, of the finalists."""
         counts = [(noun_of(self.run), self.done, self.total)]
         if self.stage != "search":
-            total = len(self.run.finalists) * self.run.settings.finalist_seeds
+            total = len(self.run.finalists) * self.run.finalist_seeds
             counts.append(("finalists", len(self.run.finalist_evaluations), total))
         return counts
 
@@ -240,6 +240,16 @@ def genome_text(run: Run, individual: int) -> str:
     """Return a genome on one line: gene=value gene=value."""
     genes, genome = run.space.genes, run.config_of(individual)
     return printable(" ".join(f"{name}={short(genes[name], value)}" for name, value in genome.items()))
+
+
+def best_text(run: Run) -> str:
+    """Return the best of an unfinished search on one line; empty if there is none, or nothing is searched."""
+    ranking = run.ranked() if run.settings.strategy != LISTED else []
+    if not ranking:
+        return ""
+    best = ranking[0]
+    done = f"{run.trainings} {noun_of(run)}"
+    return f"best of {done} so far: #{best.id} {result_of(best.evaluation)} {genome_text(run, best.id)}"
 
 
 def printable(text: str) -> str:

@@ -17,6 +17,7 @@ from rich.text import Text
 from evo.cli.progress import duration, genome_text, noun_of, printable, short
 from evo.cli.terminal import SELECTED_ON_TEST, check_complete, output_console
 from evo.individual import Evaluation, genome_key, replicate_number
+from evo.loop.finished import total_of
 from evo.numbers import number_text
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
@@ -66,7 +67,9 @@ def print_result(run: Run, console: Console | None = None) -> None:
         run.command("compare"): "the best genomes, validation and test side by side",
         run.command("report"): "figures and tables of the whole search, as one page",
     }
-    if not exhausted:
+    if run.ended_early:
+        commands[run.command("resume")] = f"continue the search: {run.trainings} of {total_of(run)} {noun_of(run)}"
+    elif not exhausted:
         twice = run.command("resume", budget=2 * len(run.proposals))
         commands[twice] = f"resume with twice the {noun_of(run)}"
     if run.settings.objective is None:
@@ -118,7 +121,9 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
 
 
 def _nothing_new_left(run: Run) -> bool:
-    """Return whether a finished run has tried the whole space; a run ends before its budget for no other reason."""
+    """Return whether a finished run has tried the whole space; a search that is done ends early for no other reason."""
+    if run.ended_early or run.settings.closed:
+        return False
     if run.settings.generations is None and len(run.proposals) < (run.settings.budget or 0):
         return True
     return len({genome_key(individual.genome) for individual in run.individuals}) >= run.space.points

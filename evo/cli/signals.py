@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from evo.loop.search_loop import Stop
+from evo.loop.deadline import Stop
 
 STOPS = {
     signal.SIGINT: ("interrupted (Ctrl-C)", 130),

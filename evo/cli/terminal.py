@@ -21,6 +21,10 @@ WIDE = 200
 SELECTED_ON_TEST = "Fitness is TEST accuracy (--fitness test): the test set chose these genomes and cannot judge them."
 
 
+BASIC = ("preprocess", "optimiser")
+"""Settings of a training that are always shown, unless they are genes."""
+
+
 def output_console() -> Console:
     """Return the console of stdout."""
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, emoji=False)
@@ -109,14 +113,25 @@ def print_space(space: SearchSpace) -> None:
     console.print(f"{space.name}: {space.model or 'no model'} on {data}; it is valid.", markup=False)
     console.print(view)
     points = f"{space.points:,.0f}" if math.isfinite(space.points) else "infinitely many"
-    settings = ", ".join(f"{name} {value}" for name, value in space.training.model_dump(exclude_none=True).items())
-    console.print(f"points: {points}. training: {settings}.", markup=False)
+    console.print(f"points: {points}. training: {_training_text(space)}.", markup=False)
     search, name = space.search, space.search.strategy or DEFAULT_STRATEGY
     sizes = {"population": search.population, "budget": search.budget, "generations": search.generations}
     algorithm = make_strategy(name, space, **sizes)
     size, limit = algorithm.population_size, algorithm.limit
     console.print(f"by default: {name}, population {size}, {limit} trainings.", markup=False)
     console.print(_estimate_text(space, limit), markup=False)
+
+
+def _training_text(space: SearchSpace) -> str:
+    """Return the settings that no gene decides: the basic ones, and those that are not what they are by default."""
+    usual = type(space.training)()
+    decided = {name for name, gene in space.genes.items() if gene.when is None}
+    fixed = {
+        name: value
+        for name, value in space.training.model_dump(exclude_none=True).items()
+        if name not in decided and (name in BASIC or value != getattr(usual, name))
+    }
+    return ", ".join(f"{name} {value}" for name, value in fixed.items())
 
 
 def _estimate_text(space: SearchSpace, trainings: int) -> str:

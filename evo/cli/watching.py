@@ -10,9 +10,10 @@ from pathlib import Path
 from evo.cli.live import TerminalObserver
 from evo.cli.progress import Progress
 from evo.individual import Evaluation, replicate_number
+from evo.loop.deadline import StopCheck
 from evo.loop.dispatch import Twins, cost_of, predicted_seconds
 from evo.loop.finished import is_finished, total_of
-from evo.loop.search_loop import Stage, StopCheck
+from evo.loop.search_loop import Stage
 from evo.record.folder import is_run
 from evo.record.journal import is_written
 from evo.record.run import Run
@@ -102,7 +103,7 @@ class Follower:
             return [individual.id for individual in run.unevaluated()]
         individuals, first, seeds = tuple(range(len(run.individuals))), 0, settings.seeds
         if self.progress.stage != "search":
-            individuals, first, seeds = run.finalists, replicate_number("finalist"), settings.finalist_seeds
+            individuals, first, seeds = run.finalists, replicate_number("finalist"), run.finalist_seeds
         replicates = range(first, first + seeds)
         return [number for number in individuals for place in replicates if (number, place) not in run.evaluations]
 

@@ -199,6 +199,21 @@ class Evaluator(ABC):
     def cancel(self) -> None:
         """Drop every task that has not finished."""
 
+    def in_hand(self) -> list[tuple[Task, float]]:
+        """Return the tasks that workers are doing now, each with the seconds since it began."""
+        return []
+
+    def pause(self, seconds: float) -> list[Evaluation]:
+        """Drop waiting tasks; give running trainings up to `seconds` to save their state for a resume, and drop them.
+
+        The evaluator then takes other tasks.
+
+        Returns:
+            Evaluations that have finished and were not returned yet.
+        """
+        self.cancel()
+        return []
+
     def suspend(self, seconds: float) -> list[Evaluation]:
         """Give running trainings up to `seconds` to save their state for a resume; then end the workers.
 

@@ -90,19 +90,42 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         return super().next_completed(timeout if self._workers else 0.0)
 
     def suspend(self, seconds: float) -> list[Evaluation]:
-        end = time.monotonic() + seconds
-        for worker in self._workers:
-            worker.process.terminate()
-        # A worker that has saved its training ends, and its pipe with it; one that was at its last step sends a result.
-        ending: dict[Any, _Process] = {worker.connection: worker for worker in self._workers}
-        while ending and (left := end - time.monotonic()) > 0:
-            for connection in wait(list(ending), left):
-                with suppress(EvoError):  # the search ends anyway
-                    if not self._receive(ending[connection]):
-                        del ending[connection]
-        finished = list(self._finished)
+        with suppress(EvoError):  # the search ends anyway
+            self._save(self._workers, seconds)
+        finished = self._taken()
         self.close()
         return finished
+
+    def pause(self, seconds: float) -> list[Evaluation]:
+        self._planner.clear()
+        busy = [worker for worker in self._workers if worker.tasks]
+        self._save(busy, seconds)
+        for worker in busy:
+            self._abandon(worker)
+        self._planner.clear()  # also of what ran out of memory beside others meanwhile
+        return self._taken()
+
+    def _save(self, workers: list[_Process], seconds: float) -> None:
+        """Let the trainings of workers save their state, and end these.
+
+        Raises:
+            EvoError: The last problem that a worker has had, such as a full disk.
+        """
+        end = time.monotonic() + seconds
+        for worker in workers:
+            worker.process.terminate()
+        # A worker that has saved its training ends, and its pipe with it; one that was at its last step sends a result.
+        ending: dict[Any, _Process] = {worker.connection: worker for worker in workers}
+        problem: EvoError | None = None
+        while ending and (left := end - time.monotonic()) > 0:
+            for connection in wait(list(ending), left):
+                try:
+                    if not self._receive(ending[connection]):
+                        del ending[connection]
+                except EvoError as error:
+                    problem = error
+        if problem is not None:
+            raise problem
 
     def close(self) -> None:
         for worker in self._workers:

@@ -18,7 +18,7 @@ from evo.individual import Evaluation, Status
 from evo.models import MODELS, ModelBuilder, builder_of
 from evo.names import AUTO, check_name, load
 from evo.plain_text import cell_text, reason_of, text_of
-from evo.space.training_settings import TrainingSettings
+from evo.space.training_settings import TRAINING_GENES, TrainingSettings
 from evo.training.engines import ENGINES
 from evo.training.hardware import (
     free_memory,
@@ -52,6 +52,7 @@ class TrainingSetup(Setup):
         threads: Threads a training on a CPU; part of what makes its result.
         free_steps: Whether the best checkpoint of a search's training is its result.
         train_images: See `Settings`; finalists are measured on all images.
+        switches: The genes that the conditions of others read.
         data_dir: Where the dataset was asked for, for workers on other machines; None for its own place.
     """
 
@@ -65,6 +66,7 @@ class TrainingSetup(Setup):
     threads: int = 1
     free_steps: bool = False
     train_images: int | None = None
+    switches: frozenset[str] = frozenset()
     data_dir: str | None = None
 
     def decided(self, facts: Mapping[str, Any]) -> TrainingSetup:
@@ -109,17 +111,27 @@ class TrainingSetup(Setup):
             "threads": self.threads,
             "free_memory": free_memory(device),
         }
-        return TrainingTask(trainer, stop, self.free_steps, self.train_images), facts
+        known = None if self.model in MODELS else self.switches | TRAINING_GENES.keys()
+        return TrainingTask(trainer, stop, self.free_steps, self.train_images, known), facts
 
 
 @dataclass
 class TrainingTask:
-    """Trains the configurations of a batch and makes an `Evaluation` of each result, whatever happens."""
+    """Trains the configurations of a batch and makes an `Evaluation` of each result, whatever happens.
+
+    Attributes:
+        trainer: Trains.
+        stop: Tells it to stop.
+        free_steps: See `TrainingSetup`; so for `train_images`.
+        known: The genes that something else than the model reads; None for a model that need not be watched, because
+            it is shipped, or has been.
+    """
 
     trainer: Trainer
     stop: StopRequest
     free_steps: bool = False
     train_images: int | None = None
+    known: frozenset[str] | None = None
 
     def evaluate(self, task: Task) -> Evaluation:
         """Do one task."""
@@ -178,6 +190,9 @@ class TrainingTask:
     def _trained(self, task: Task, result: TrainingResult) -> dict[str, Any]:
         reported = ("status", "error", "parameters", "curve", "seconds", "seconds_before")
         values = {name: getattr(result, name) for name in reported} | {"steps_trained": result.steps}
+        if self.known is not None:
+            values["unread"] = tuple(name for name in task.config if name not in self.known | self.trainer.looked_up)
+            self.known = None
         if result.held_out is None or result.train is None:
             return values
         accuracy = result.held_out.accuracy

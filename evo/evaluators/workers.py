@@ -27,6 +27,7 @@ class Worker:
         batch: The tasks that it was given.
         tasks: Those of them that have not finished.
         beside: Tasks of other workers that ran in the same memory at some time during this batch.
+        since: When it began the batch.
         deadline: When the batch takes too long.
     """
 
@@ -34,6 +35,7 @@ class Worker:
     batch: list[Task] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     beside: list[Task] = field(default_factory=list)
+    since: float = 0.0
     deadline: float = math.inf
 
     def begin(self, batch: list[Task], others: Iterable[Worker]) -> None:
@@ -43,7 +45,7 @@ class Worker:
             if other.tasks:
                 other.beside += batch
                 self.beside += other.tasks
-        self.batch, self.tasks = batch, list(batch)
+        self.batch, self.tasks, self.since = batch, list(batch), time.monotonic()
 
     def finish(self, evaluation: Evaluation) -> Task | None:
         """Return the task that an evaluation completes; None if the worker does not have it in hand."""
@@ -130,6 +132,16 @@ class WorkersEvaluator(Evaluator):
     @property
     def running(self) -> int:
         return len(tasks_of(self._all_workers()))
+
+    def in_hand(self) -> list[tuple[Task, float]]:
+        now = time.monotonic()
+        return [(task, now - worker.since) for worker in self._busy() for task in worker.tasks]
+
+    def _taken(self) -> list[Evaluation]:
+        """Return the evaluations that were not returned yet, and forget them."""
+        finished = list(self._finished)
+        self._finished.clear()
+        return finished
 
     def _busy(self) -> list[Worker]:
         return [worker for worker in self._all_workers() if worker.tasks]

@@ -1,6 +1,7 @@
 """What a training costs, in seconds and bytes, from its genome: a guess at first, then fitted.
 
-It orders the work and tells a person how long something takes. It never changes a result.
+It orders the work, tells a person how long something takes, and keeps a time budget. What it has measured of a machine
+never changes a result; counted work at the shipped rates decides how many finalists there are.
 """
 
 from __future__ import annotations
@@ -110,6 +111,15 @@ class CostModel:
 
 def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
     """Return the cost model of a run's trainings, with the speed that earlier runs on this machine have left."""
+    return _model_of(settings, training, *known_speed(speed_name_of(settings)))
+
+
+def guessed_cost(settings: Settings, training: TrainingSettings) -> CostModel:
+    """Return a cost model at the rates that evo ships: the same on every machine, so results may depend on it."""
+    return _model_of(settings, training)
+
+
+def _model_of(settings: Settings, training: TrainingSettings, known: float = 1.0, known_from: int = 0) -> CostModel:
     if settings.model is None or settings.dataset is None:
         return CostModel(lambda config: Count((1.0,)), (1.0,))
     shape, classes = tuple(settings.dataset["image_shape"]), len(settings.dataset["classes"])
@@ -117,7 +127,7 @@ def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
     held_out = int(settings.dataset["test_count" if settings.fitness == "test" else "train_count"])
     held_out -= images if settings.fitness != "test" else 0
     count = counter(settings.model, training, shape, classes, images, held_out, settings.train_images)
-    return CostModel(count, guessed_rates(settings.model), *known_speed(speed_name_of(settings)))
+    return CostModel(count, guessed_rates(settings.model), known, known_from)
 
 
 def training_images(settings: Settings) -> int:
@@ -151,9 +161,8 @@ def counter(
     channels, height, width = shape
 
     def count(config: Mapping[str, Any]) -> Count:
-        recipe = training.recipe(config, images)
-        steps, batch = recipe.steps, recipe.batch_size
-        measured = (1 + training.test_flip) * (at_the_end + held_out * -(-steps // recipe.every))
+        batch, steps, every = training.length(config, images)
+        measured = (1 + training.test_flip) * (at_the_end + held_out * -(-steps // every))
         if model not in MODELS:
             return Count((steps * batch + measured / 3, steps, 1.0))
         work = MODELS[model].workload(config, (channels, height, width), classes)

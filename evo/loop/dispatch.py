@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from evo.record.run import Run
 
 RECENT = 32
 """The mean cost of this many last proposals stands for those to come."""
+LATE = 0.1
+"""An evaluation that should have ended is expected to take this share of its time from now on."""
 
 
 class Dispatch:
@@ -46,6 +49,44 @@ class Dispatch:
     def running(self) -> int:
         """Evaluations that run at this moment."""
         return self._evaluator.running
+
+    @property
+    def workers(self) -> int:
+        """Evaluations that can run at a time; a cluster may have no workers at the moment."""
+        return max(1, self._evaluator.workers)
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether evaluations run in processes of their own, which a pause ends."""
+        return self._run.settings.objective is None or self._run.settings.workers > 1
+
+    @property
+    def cost(self) -> CostModel:
+        """What is known of the costs of this run's trainings."""
+        return self._cost
+
+    def usual_seconds(self) -> float:
+        """Return the predicted seconds of a proposal to come, the median of the last ones; 0 before the first."""
+        recent = self._run.proposals[-RECENT:]
+        return statistics.median(self._cost.seconds(_trained_now(one)) for one in recent) if recent else 0.0
+
+    def seconds_in_hand(self) -> list[float]:
+        """Return the predicted seconds to the end of each evaluation that runs now."""
+        found = []
+        for task, since in self._evaluator.in_hand():
+            whole = self._cost.seconds(_trained_until(task.config, task.until))
+            # One that takes longer than was predicted may take longer still.
+            found.append(max(whole - since, LATE * max(whole, since)))
+        return found
+
+    def pause(self, seconds: float) -> list[Evaluation]:
+        """Drop what has no evaluation yet, see `Evaluator.pause`; return what has finished meanwhile."""
+        self._held.clear()
+        self._answers.clear()
+        known = self._run.evaluations
+        late = [found.after(known.get((found.individual, found.replicate))) for found in self._evaluator.pause(seconds)]
+        self._submitted.clear()
+        return late
 
     def room(self) -> int:
         """Return how many more proposals are wanted now."""
@@ -88,8 +129,7 @@ class Dispatch:
             return None
         now = time.monotonic()
         if now > self._predicted_at + 1.0:
-            workers = max(1, self._evaluator.workers)  # a cluster may have none at the moment
-            seconds = predicted_seconds(self._run, self._cost, list(self._submitted.values()), total, workers)
+            seconds = predicted_seconds(self._run, self._cost, list(self._submitted.values()), total, self.workers)
             self._predicted_at, self._ends = now, now + seconds
         return max(0.0, self._ends - now)
 
@@ -146,17 +186,27 @@ def predicted_seconds(run: Run, cost: CostModel, waiting: Sequence[Individual], 
         total: Proposals of the search. Those to come count as the mean of the last ones.
         workers: Trainings at a time.
     """
-    proposals, settings = run.proposals, run.settings
-    recent = proposals[-RECENT:]
-    mean = sum(cost.seconds(_trained_now(individual)) for individual in recent) / len(recent)
+    settings, mean = run.settings, _mean_seconds(run, cost)
     submitted = sum(cost.seconds(_trained_now(individual)) for individual in waiting)
     finalists = settings.finalists * settings.finalist_seeds if settings.retrainable else 0
-    return (submitted + mean * (max(0, total - len(proposals)) + finalists)) / workers
+    if settings.finalists_by_cost:
+        finalists = min(finalists, total)
+    return (submitted + mean * (max(0, total - len(run.proposals)) + finalists)) / workers
+
+
+def _mean_seconds(run: Run, cost: CostModel) -> float:
+    """Return the mean of the predicted seconds of the last proposals."""
+    recent = run.proposals[-RECENT:]
+    return sum(cost.seconds(_trained_now(individual)) for individual in recent) / len(recent)
 
 
 def _trained_now(individual: Individual) -> Genome:
     """Return the configuration of a proposal, with the steps to which it is trained now."""
-    return individual.config | ({STEPS: individual.until} if individual.until is not None else {})
+    return _trained_until(individual.config, individual.until)
+
+
+def _trained_until(config: Genome, until: int | None) -> Genome:
+    return config | ({STEPS: until} if until is not None else {})
 
 
 def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> None:
@@ -231,8 +281,8 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
         return evaluation
     if not run.shares_curves(individual.genome):
         return None
-    recipe = run.space.training.recipe(individual.genome, training_images(run.settings))
-    steps, measure = recipe.steps, f"{run.settings.fitness}_accuracy"
+    _, steps, every = run.space.training.length(individual.genome, training_images(run.settings))
+    measure = f"{run.settings.fitness}_accuracy"
     for place, point in enumerate(evaluation.curve, start=1):
         accuracy, loss = point.values.get(measure), point.values.get("loss")
         if point.step == steps and accuracy is not None and loss is not None:
@@ -240,7 +290,7 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
             found |= {"steps_trained": point.step, "curve": evaluation.curve[:place]}
             return replace(evaluation, status="complete", error="", **found)
     ended = evaluation.steps_trained
-    on_the_grid = ended is not None and ended % recipe.every == 0
+    on_the_grid = ended is not None and ended % every == 0
     if evaluation.status == "diverged" and on_the_grid and steps >= (ended or 0):
         return evaluation
     return None

@@ -12,7 +12,8 @@ from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
 from evo.evaluators.dask.connection import LOCAL, Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
-from evo.loop.search_loop import Observer, StopCheck
+from evo.loop.deadline import StopCheck
+from evo.loop.search_loop import Observer
 from evo.names import AUTO
 from evo.numbers import positive_number, whole_number
 from evo.places import with_home
@@ -21,6 +22,7 @@ from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.space.problems import image_problems
+from evo.space.training_settings import RECIPE_GENES
 from evo.training.hardware import check_names, visible_gpus
 
 MOST_WORKERS = 4096
@@ -153,6 +155,11 @@ def setup_of_run(
     _check_same_objective(run, objective, execution.model, observer)
     if objective is not None:
         return _objective_setup(objective, run.settings, execution, observer)
+    if run.space.older and (read_now := sorted(RECIPE_GENES & run.space.genes.keys())):
+        raise ConfigurationError(
+            f"run {run.shown_path}: began when no training read the gene(s) {', '.join(read_now)}; now every training "
+            "does, so its results would differ: start a new search"
+        )
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
     folder = with_home(Path(folder)) if folder else None
@@ -207,6 +214,7 @@ def _training_setup(
         threads=settings.threads or 1,
         free_steps=settings.free_steps,
         train_images=settings.train_images,
+        switches=frozenset(parent for gene in space.genes.values() for parent in gene.when or {}),
         data_dir=str(folder.resolve()) if folder else None,
     )
 

@@ -122,8 +122,9 @@ def winner_values(run: Run) -> dict[str, Any]:
 def _smallest(run: Run, config: Genome) -> tuple[SearchSpace, Genome]:
     """Return the smallest space that holds what is read of a configuration, and that part of it."""
     training, model = run.space.training, MODELS.get(run.settings.model or "")
-    known = {*config} if model is None else model.genes | TRAINING_GENES.keys()
-    idle = unread({**(model.defaults if model is not None else {}), **training.model_dump(), **config})
+    known = {*config} if model is None else {*model.genes, *TRAINING_GENES}
+    usual = model.defaults if model is not None else {}
+    idle = unread({**usual, **training.model_dump(), **config}, run.settings.model)
     read = {name: value for name, value in config.items() if name in known - idle}
     fixed = training.model_dump(exclude_unset=True, exclude_none=True)
     fixed = {name: value for name, value in fixed.items() if name not in {*read, *idle}}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from evo.evaluators.base import Evaluator, Task
+from evo.files import remove_file
 from evo.individual import replicate_number
-from evo.loop.dispatch import task_of
-from evo.loop.search_loop import Observer, StopCheck, completed
+from evo.loop.deadline import Deadline
+from evo.loop.dispatch import Twins, cost_of, task_of
+from evo.loop.ending import plan_in, seconds_of_test
+from evo.loop.plan import Plan, plan_of, seconds_of
+from evo.loop.search_loop import Observer, completed
 from evo.loop.tasks import evaluate_tasks
 from evo.numbers import mean
 from evo.record.history import on_new_seeds
@@ -16,39 +22,40 @@ from evo.record.run import Run
 from evo.record.settings import Settings
 
 
-def judge_finalists(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck = lambda: None) -> None:
+def judge_finalists(
+    run: Run,
+    evaluator: Evaluator,
+    observer: Observer,
+    deadline: Deadline,
+    *,
+    ended_early: bool = False,
+    in_time: bool = False,
+) -> None:
     """Train the finalists on new seeds, name the winner by their mean fitness, then measure all on the test set.
 
     The order is the point: nothing measured on the test set can influence the choice. What the journal already holds
     is not done again.
 
     Args:
-        run: A run whose search is done; open for writing.
+        run: A run whose search is done, or ends here; open for writing.
         evaluator: Started.
         observer: Watches.
-        stop_check: Called often; raises `Stop` to end here, to be resumed.
+        deadline: Called often; raises `Stop` to end here, to be resumed.
+        ended_early: Whether the search could go on.
+        in_time: Whether to train no more finalists, on no more seeds, than the time allows.
     """
-    finalists = finalists_of(run)
-    if finalists != run.finalists:
-        run.record_finalists(finalists)
-    if not finalists:
+    asked = plan_of(run)
+    plan = _plan_in_time(run, evaluator, deadline) if in_time and deadline.left < math.inf else asked
+    _settle(run, plan, ended_early=ended_early or plan != asked)
+    if not plan.individuals:
         return
+    _say_what_is_trained(run, plan, asked, observer)
     tested = measures_test(run.settings)
-    tasks = [
-        task_of(run, number, replicate_number("finalist", place), run.config_of(number), keep_weights=tested)
-        for number in finalists
-        for place in range(run.settings.finalist_seeds)
-    ]
-    waiting = [task for task in tasks if (task.individual, task.replicate) not in run.evaluations]
-    if waiting:
-        noun = "finalist" if len(finalists) == 1 else "finalists"
-        observer.notify(f"training {len(finalists)} {noun} on new seeds ({len(waiting)} trainings)")
-    evaluate_tasks(run, evaluator, observer, stop_check, tasks)
+    _train(run, evaluator, observer, deadline, plan, in_time=in_time)
     _name_winner(run)
     if tested:
-        _measure_test(run, evaluator, observer, stop_check, tasks)
-        if run.path is not None:
-            shutil.rmtree(run.path / "weights", ignore_errors=True)
+        # A winner is worth the seconds that its test may take beyond the time: only a signal ends it.
+        _measure_test(run, evaluator, observer, deadline)
     run.write_tables()
 
 
@@ -57,14 +64,71 @@ def measures_test(settings: Settings) -> bool:
     return settings.objective is None and settings.fitness == "validation"
 
 
-def finalists_of(run: Run) -> tuple[int, ...]:
-    """Return the ids of the genomes that are to be trained again after a search that ends as it stands now."""
-    if not run.settings.retrainable:
-        return ()
-    ranking = run.ranked()
-    # A genome that was trained for only part of the steps is not a finalist beside those that were trained in full.
-    furthest = [entry for entry in ranking if entry.reach == ranking[0].reach]
-    return tuple(entry.id for entry in furthest[: run.settings.finalists])
+def _plan_in_time(run: Run, evaluator: Evaluator, deadline: Deadline) -> Plan:
+    return plan_in(deadline.left, run, cost_of(run, Twins(run)), max(1, evaluator.workers))
+
+
+def _settle(run: Run, plan: Plan, *, ended_early: bool) -> None:
+    """Record who the finalists are, if the journal does not say so yet."""
+    seeds = plan.seeds if plan.individuals else run.finalist_seeds
+    if (run.finalists, run.finalist_seeds, run.ended_early) != (plan.individuals, seeds, ended_early):
+        run.record_finalists(plan.individuals, seeds, ended_early=ended_early)
+
+
+def _say_what_is_trained(run: Run, plan: Plan, asked: Plan, observer: Observer) -> None:
+    settings = run.settings
+    waiting = sum(key not in run.evaluations for key in plan.trainings())
+    if not waiting:
+        return
+    noun = "finalist" if len(plan.individuals) == 1 else "finalists"
+    observer.notify(f"training {len(plan.individuals)} {noun} on new seeds ({waiting} trainings)")
+    if plan != asked:
+        observer.notify(f"note: {plan.text}: there is no time for {asked.text}; evo resume trains the rest")
+    elif settings.finalists_by_cost and (plan.seeds < settings.finalist_seeds or _left_out_for_cost(run, plan)):
+        observer.notify(
+            f"note: {plan.text}, so that they cost no more than the search; --finalists {settings.finalists} "
+            f"trains {settings.finalists} on {settings.finalist_seeds} seeds each"
+        )
+
+
+def _left_out_for_cost(run: Run, plan: Plan) -> bool:
+    return len(plan.individuals) < len(plan_of(run, by_cost=False).individuals)
+
+
+def _train(
+    run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline, plan: Plan, *, in_time: bool
+) -> None:
+    """Train the finalists of a plan; if the time is over before, those that are trained are the finalists."""
+    is_limited = in_time and deadline.left < math.inf
+    workers = max(1, evaluator.workers)
+    test = seconds_of_test(run, seconds_of(run, plan, cost_of(run, Twins(run)), workers)) if is_limited else 0.0
+
+    def is_over() -> bool:
+        return is_limited and deadline.left <= test and bool(_trained(run, plan).individuals)
+
+    evaluate_tasks(run, evaluator, observer, deadline, _tasks(run, plan), by_replicate=is_limited, is_over=is_over)
+    trained = _trained(run, plan)
+    if is_limited and trained != plan:
+        observer.notify(f"note: {trained.text}: the time is over; evo resume trains the rest of {plan.text}")
+        _settle(run, trained, ended_early=True)
+
+
+def _trained(run: Run, plan: Plan) -> Plan:
+    """Return as much of a plan as is recorded: on the seeds that all finalists have, else those that have the first."""
+    for seeds in range(plan.seeds, 0, -1):
+        part = Plan(plan.individuals, seeds)
+        if all(key in run.evaluations for key in part.trainings()):
+            return part
+    first = replicate_number("finalist")
+    return Plan(tuple(number for number in plan.individuals if (number, first) in run.evaluations), 1)
+
+
+def _tasks(run: Run, plan: Plan) -> list[Task]:
+    tested = measures_test(run.settings)
+    return [
+        task_of(run, number, replicate, run.config_of(number), keep_weights=tested)
+        for number, replicate in plan.trainings()
+    ]
 
 
 def _name_winner(run: Run) -> None:
@@ -75,10 +139,20 @@ def _name_winner(run: Run) -> None:
         run.record_winner(max(means, key=lambda individual: means[individual]))
 
 
-def _measure_test(run: Run, evaluator: Evaluator, observer: Observer, stop_check: StopCheck, tasks: list[Task]) -> None:
+def _measure_test(run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline) -> None:
+    """Measure the trained finalists on the test set; their weights are not needed after that.
+
+    Those of finalists that the time has cut off are tested after a resume.
+    """
+    tasks = _tasks(run, Plan(run.finalists, run.finalist_seeds))
     for task in tasks:
         key = (task.individual, task.replicate)
         if run.evaluations[key].complete and run.tests.get(key, {}).get("test_accuracy") is None:
             evaluator.submit(replace(task, measure="test", checkpoint=None))
-    for evaluation in completed(evaluator, "test", observer, stop_check, is_left=lambda: evaluator.pending):
+    for evaluation in completed(evaluator, "test", observer, deadline.stop_check, is_left=lambda: evaluator.pending):
         run.record_test(evaluation)
+    for task in tasks:
+        if task.weights is not None and run.ended_early:
+            remove_file(Path(task.weights))
+    if run.path is not None and not run.ended_early:
+        shutil.rmtree(run.path / "weights", ignore_errors=True)

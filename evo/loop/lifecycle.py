@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from typing import TypeAlias
 
 from evo.errors import ClusterLost, ConfigurationError, StorageError
 from evo.evaluators import Evaluator, Setup
 from evo.evaluators.objective import Objective
+from evo.loop.deadline import RESUMABLE_EXIT, SUSPEND_SECONDS, Deadline, Stop, StopCheck
 from evo.loop.execution import Execution, evaluator_of, setup_of_run, setup_of_search
-from evo.loop.search_loop import Observer, Stop, StopCheck
+from evo.loop.search_loop import Observer
 from evo.places import entered
 from evo.record.folder import check_output, free_output
 from evo.record.run import Run
 from evo.record.settings import Settings, current_versions
 from evo.space import SearchSpace
 
-RESUMABLE_EXIT = 75
-SUSPEND_SECONDS = 6.0
-"""Time for trainings in flight to save their state. A scheduler's patience is about 30 s, a person's about 10, and
-writing the tables of thousands of evaluations takes time, too."""
-
-Work: TypeAlias = Callable[[Run, Evaluator, Observer, StopCheck], None]
+Work: TypeAlias = Callable[[Run, Evaluator, Observer, Deadline], None]
 """What is done with a run that is open and an evaluator that is started."""
 
 
@@ -44,8 +39,8 @@ def begin(
         Stop: The stop check or the time budget ended it.
     """
     # Without the caller's own check: once that is called, a signal waits for the next call (see `evo.cli.signals`).
-    in_time = _timed(lambda: None, execution.time_budget)
-    stop_check = _timed(stop_check, execution.time_budget)
+    in_time = Deadline(lambda: None, execution.time_budget)
+    deadline = Deadline(stop_check, execution.time_budget)
     execution = execution.of_new_run()
     path = entered(execution.output) if execution.output is not None else None
     if path is None and objective is None:
@@ -66,7 +61,7 @@ def begin(
         return Run.create(settings, place, overwrite=execution.overwrite)
 
     try:
-        return _carry_out(setup, settings, execution, create, work, observer, stop_check)
+        return _carry_out(setup, settings, execution, create, work, observer, deadline)
     except ClusterLost as error:  # there is no run yet that could be resumed
         raise ConfigurationError(str(error)) from error
 
@@ -96,8 +91,8 @@ def resume_run(
         ConfigurationError: The objective, model or data do not fit the run.
         Stop: The stop check or the time budget ended it, or no scheduler answers.
     """
-    in_time = _timed(lambda: None, execution.time_budget)
-    stop_check = _timed(stop_check, execution.time_budget)
+    in_time = Deadline(lambda: None, execution.time_budget)
+    deadline = Deadline(stop_check, execution.time_budget)
     execution = execution.of_run(run.settings)
     setup = setup_of_run(run, execution, objective, observer, in_time)
 
@@ -107,7 +102,7 @@ def resume_run(
         return run
 
     try:
-        return _carry_out(setup, settings, execution, note_resume, work, observer, stop_check)
+        return _carry_out(setup, settings, execution, note_resume, work, observer, deadline)
     except ClusterLost as error:
         raise Stop(str(error), RESUMABLE_EXIT) from error
 
@@ -119,11 +114,11 @@ def _carry_out(
     open_run: Callable[[], Run],
     work: Work,
     observer: Observer,
-    stop_check: StopCheck,
+    deadline: Deadline,
 ) -> Run:
     """Start the evaluator, note in the settings where and how it evaluates, and do a run's work."""
     settings.timeout = execution.timeout
-    with evaluator_of(setup, settings, execution, observer, stop_check) as evaluator:
+    with evaluator_of(setup, settings, execution, observer, deadline) as evaluator:
         facts = evaluator.start()
         if settings.dask is not None or evaluator.workers > settings.workers:  # as it was decided at the start
             settings.workers = evaluator.workers
@@ -131,7 +126,7 @@ def _carry_out(
         settings.precision, settings.engine, settings.threads = facts["precision"], facts["engine"], facts["threads"]
         with contextlib.closing(open_run()) as run:
             try:
-                work(run, evaluator, observer, stop_check)
+                work(run, evaluator, observer, deadline)
             except StorageError:
                 raise  # the tables would find no room either; the next command writes them
             except BaseException as error:
@@ -148,15 +143,3 @@ def _carry_out(
             run.forget_checkpoints()
             run.write_tables()
     return run
-
-
-def _timed(stop_check: StopCheck, time_budget: float | None) -> StopCheck:
-    """Return a stop check that also ends the work when its time is over."""
-    started = time.monotonic()
-
-    def check() -> None:
-        stop_check()
-        if time_budget is not None and time.monotonic() - started > time_budget:
-            raise Stop(f"the time budget of {time_budget:g} s is used up", RESUMABLE_EXIT)
-
-    return check

@@ -9,10 +9,11 @@ from typing import Any
 from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator
 from evo.individual import GeneValue, Genome, Individual, replicate_number
+from evo.loop.deadline import StopCheck
 from evo.loop.dispatch import task_of
 from evo.loop.execution import Execution
 from evo.loop.lifecycle import begin
-from evo.loop.search_loop import Observer, SilentObserver, StopCheck
+from evo.loop.search_loop import Observer, SilentObserver
 from evo.loop.tasks import evaluate_tasks
 from evo.names import FITNESS_PARTS, check_name
 from evo.numbers import whole_number

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
-from evo.errors import PortableError, SearchError, listed
+from evo.errors import SearchError, listed
 from evo.evaluators.base import Evaluator
 from evo.individual import Evaluation, Phase
+from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
 from evo.loop.dispatch import Dispatch
+from evo.loop.ending import SearchShare
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
@@ -24,20 +26,6 @@ TABLES_SHARE = 0.1
 
 FAILED_STAY = "Rows that failed stay as they are; the search goes on with the next individuals."
 
-
-class Stop(PortableError):  # noqa: N818  # a stop is not an error
-    """Raised by a stop check: the search ends here, and can be resumed.
-
-    Attributes:
-        exit_code: Of the command.
-    """
-
-    def __init__(self, reason: str, exit_code: int):
-        super().__init__(reason)
-        self.exit_code = exit_code
-
-
-StopCheck = Callable[[], None]
 
 Stage: TypeAlias = Phase | Literal["test"]
 """What a run is doing: a phase of its trainings, or the measurement of its finalists on the test set."""
@@ -100,12 +88,18 @@ def completed(
         is_left: Returns whether evaluations are still to come.
         submit: Submits what can start now; it may depend on the evaluations that were yielded.
     """
+    unread: set[str] = set()
     while is_left():
         stop_check()
         submit()
         observer.working(stage, source.running)
         evaluation = source.next_completed(timeout=POLL_SECONDS)
         if evaluation is not None:
+            if new := [name for name in evaluation.unread if name not in unread]:
+                unread |= {*new}
+                observer.warn(
+                    f"warning: the model's function never looked up {', '.join(new)}: these genes change nothing"
+                )
             yield evaluation
 
 
@@ -117,8 +111,13 @@ def algorithm_of(space: SearchSpace, settings: Settings, population: int | None)
 
 
 def run_search(
-    algorithm: Strategy, evaluator: Evaluator, run: Run, observer: Observer, stop_check: StopCheck = lambda: None
-) -> None:
+    algorithm: Strategy,
+    evaluator: Evaluator,
+    run: Run,
+    observer: Observer,
+    stop_check: StopCheck = lambda: None,
+    share: SearchShare | None = None,
+) -> bool:
     """Search until the algorithm is done; a run that was interrupted continues where its journal ends.
 
     Args:
@@ -127,6 +126,10 @@ def run_search(
         run: Open for writing.
         observer: Watches.
         stop_check: Called often; raises `Stop` to end the search.
+        share: The time that the search has. Once it is over, trainings in flight save their state.
+
+    Returns:
+        Whether the search is done; False if its time was over before.
 
     Raises:
         SearchError: The first three evaluations all failed.
@@ -137,7 +140,12 @@ def run_search(
     with Dispatch(run, evaluator, urgent=first) as dispatch:
         dispatch.submit(*run.unevaluated())
 
+        def is_left() -> bool:
+            return not algorithm.done() and not (share is not None and share.is_over(dispatch))
+
         def propose() -> None:
+            if share is not None and not share.takes_more(dispatch):
+                return
             proposals = algorithm.ask(room=_room(algorithm, dispatch, evaluator))
             for individual in proposals:
                 run.record_proposal(individual)
@@ -146,15 +154,59 @@ def run_search(
             if not dispatch.pending and not algorithm.done():
                 raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
 
-        for evaluation in completed(
-            dispatch, "search", observer, stop_check, is_left=lambda: not algorithm.done(), submit=propose
-        ):
+        def learn(evaluation: Evaluation) -> None:
             run.record(evaluation)
             dispatch.recorded(evaluation)
             algorithm.tell(evaluation)
-            observer.evaluated(run, evaluation, dispatch.seconds_left(algorithm.limit))
+            observer.evaluated(run, evaluation, _seconds_left(dispatch, algorithm, share))
+
+        for evaluation in completed(dispatch, "search", observer, stop_check, is_left=is_left, submit=propose):
+            learn(evaluation)
             _check_first_results(run, first)
+        if not algorithm.done():
+            for evaluation in _interrupted(dispatch, run, observer):
+                learn(evaluation)
     _record_generations(algorithm, run)
+    if done := algorithm.done():
+        run.forget_states()
+    return done
+
+
+def _interrupted(dispatch: Dispatch, run: Run, observer: Observer) -> list[Evaluation]:
+    """End the trainings in flight of a search that ends early; return what has finished meanwhile."""
+    saves = dispatch.running and run.settings.objective is None
+    more = "; trainings in flight save their state" if saves else ""
+    observer.notify(f"the search ends here, in time for its finalists{more}")
+    return dispatch.pause(SUSPEND_SECONDS)
+
+
+def _seconds_left(dispatch: Dispatch, algorithm: Strategy, share: SearchShare | None) -> float | None:
+    seconds = dispatch.seconds_left(algorithm.limit)
+    return seconds if seconds is None or share is None else min(seconds, share.left)
+
+
+def evaluate_proposals(
+    limit: int, evaluator: Evaluator, run: Run, observer: Observer, stop_check: StopCheck = lambda: None
+) -> None:
+    """Evaluate those of the first proposals of a run that have no result yet, and propose nothing.
+
+    Args:
+        limit: How many of the proposals count.
+        evaluator: Started.
+        run: Open for writing.
+        observer: Watches.
+        stop_check: Called often; raises `Stop` to end here.
+
+    Raises:
+        Stop: The stop check raised it.
+    """
+    observer.started(run, run.trainings + len(run.unevaluated(limit)))
+    with Dispatch(run, evaluator) as dispatch:
+        dispatch.submit(*run.unevaluated(limit))
+        for evaluation in completed(dispatch, "search", observer, stop_check, is_left=lambda: run.unevaluated(limit)):
+            run.record(evaluation)
+            dispatch.recorded(evaluation)
+            observer.evaluated(run, evaluation, dispatch.seconds_left(0))
     run.forget_states()
 
 

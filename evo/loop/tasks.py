@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from evo.evaluators.base import Evaluator, Task
+from evo.individual import Evaluation
+from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
 from evo.loop.dispatch import Twins, cost_of
-from evo.loop.search_loop import Observer, StopCheck, completed
+from evo.loop.search_loop import Observer, completed
 from evo.record.run import Run
 
 
@@ -20,6 +22,7 @@ def evaluate_tasks(
     tasks: Sequence[Task],
     *,
     by_replicate: bool = False,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> None:
     """Evaluate those of a list of tasks that the journal does not hold yet, the costliest first.
 
@@ -31,6 +34,7 @@ def evaluate_tasks(
         tasks: What to train; the order of their costs, and their memory, are filled in here.
         by_replicate: Start the tasks of a replicate after those of the one before: a run that is stopped in between has
             about as many trainings of each configuration.
+        is_over: Says whether to end here with what is done; trainings in flight save their state.
     """
     cost = cost_of(run, Twins(run))
     missing = [task for task in tasks if (task.individual, task.replicate) not in run.evaluations]
@@ -42,11 +46,19 @@ def evaluate_tasks(
     def submit() -> None:
         evaluator.submit(*(waiting.popleft() for _ in range(min(len(waiting), evaluator.room()))))
 
-    stage = tasks[0].phase
-    for evaluation in completed(evaluator, stage, observer, stop_check, is_left=lambda: left, submit=submit):
+    def record(evaluation: Evaluation) -> None:
         run.record(evaluation)
         task = left.pop((evaluation.individual, evaluation.replicate))
         if evaluation.complete:
             cost.learn(task.config, evaluation.seconds)
         seconds = sum(cost.seconds(task.config) for task in left.values())
         observer.evaluated(run, evaluation, seconds / max(1, evaluator.workers))
+
+    def is_left() -> bool:
+        return bool(left) and not is_over()
+
+    for evaluation in completed(evaluator, tasks[0].phase, observer, stop_check, is_left=is_left, submit=submit):
+        record(evaluation)
+    if left:
+        for evaluation in evaluator.pause(SUSPEND_SECONDS):
+            record(evaluation)

@@ -24,15 +24,15 @@ def command_on(path: Path, settings: Settings, command: str, *arguments: str, **
         options: By their names in Python; None and False are left out.
     """
     given = {name: value for name, value in options.items() if value is not None and value is not False}
-    if settings.objective is not None and command == "resume":
+    if settings.objective is not None and command in ("resume", "finish"):
         more = "".join(f", {name}={value!r}" for name, value in given.items())
-        return f"evo.resume({as_typed(path)!r}, objective={_name_in_python(settings.objective)}{more})"
+        return f"evo.{command}({as_typed(path)!r}, objective={_name_in_python(settings.objective)}{more})"
     folder = as_typed(path)
     # A name that begins with a hyphen would be taken for an option.
     words = ["evo", command, f"./{folder}" if folder.startswith("-") else folder, *arguments]
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    if settings.model is not None and ":" in settings.model and command in ("resume", "replay"):
+    if settings.model is not None and ":" in settings.model and command in ("resume", "finish", "replay"):
         words += ["--model", settings.model]
     return shlex.join(words)
 

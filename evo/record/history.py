@@ -48,6 +48,9 @@ class History:
         evaluations: The last result of each (individual, replicate).
         generations: Ids of the members of every finished generation.
         finalists: Ids of the genomes that are trained again, best first.
+        finalist_seeds: Trainings of each of them.
+        ended_early: Whether these are the finalists of a search that a person or the clock has ended; proposals and
+            results of the search that follow take it up again.
         winner: Id of the finalist with the best mean, once it is named.
         tests: Test-set metrics of the finalists' trainings, by (individual, replicate).
     """
@@ -61,6 +64,8 @@ class History:
         self.evaluations: dict[tuple[int, int], Evaluation] = {}
         self.generations: dict[int, tuple[int, ...]] = {}
         self.finalists: tuple[int, ...] = ()
+        self._finalist_seeds: int | None = None
+        self.ended_early = False
         self.winner: int | None = None
         self._parts: defaultdict[tuple[int, int], list[Evaluation]] = defaultdict(list)
         self._proposed: defaultdict[tuple[int, int], list[Individual]] = defaultdict(list)
@@ -81,18 +86,22 @@ class History:
                 proposal = self._known_or_new(Individual.from_dict(event["individual"]))
                 self.proposals.append(proposal)
                 self._proposed[proposal.id, proposal.replicate].append(proposal)
+                self.ended_early = False
             case "evaluation":
                 evaluation = Evaluation.from_dict(event["evaluation"])
                 self._check_known(evaluation.individual)
                 self.results.append(evaluation)
                 self._parts[evaluation.individual, evaluation.replicate].append(evaluation)
                 self.evaluations[evaluation.individual, evaluation.replicate] = evaluation
+                self.ended_early = self.ended_early and evaluation.phase != "search"
             case "generation":
                 self._check_known(*event["members"])
                 self.generations[int(event["generation"])] = tuple(event["members"])
             case "finalists":
                 self._check_ranked(*event["individuals"])
                 self.finalists, self.winner = tuple(event["individuals"]), None
+                self._finalist_seeds = _count_of_seeds(event["seeds"]) if "seeds" in event else None
+                self.ended_early = event.get("ended_early") is True
             case "winner":
                 self._check_ranked(event["individual"])
                 if event["individual"] not in self.finalists:
@@ -162,12 +171,17 @@ class History:
         return sum(phase_of(evaluation.replicate) == "search" for evaluation in self.results)
 
     @property
+    def finalist_seeds(self) -> int:
+        """How many trainings each finalist has: as recorded with the finalists, else as the run was asked for."""
+        return self.settings.finalist_seeds if self._finalist_seeds is None else self._finalist_seeds
+
+    @property
     def finalist_evaluations(self) -> list[Evaluation]:
         """The trainings of the current finalists on new seeds, best finalist first."""
         keys = [
             (individual, replicate_number("finalist", place))
             for individual in self.finalists
-            for place in range(self.settings.finalist_seeds)
+            for place in range(self.finalist_seeds)
         ]
         return [self.evaluations[key] for key in keys if key in self.evaluations]
 
@@ -191,11 +205,14 @@ class History:
             return "test", confusion_from_json(test["confusion"])
         return self.settings.fitness, evaluation.confusion
 
-    def unevaluated(self) -> list[Individual]:
-        """Return the proposals that have no result yet. The parts of a training have theirs one after another."""
+    def unevaluated(self, most: int | None = None) -> list[Individual]:
+        """Return the proposals, of all or of the first `most`, that have no result yet.
+
+        The parts of a training have theirs one after another.
+        """
         known = Counter({key: len(parts) for key, parts in self._parts.items()})
         waiting = []
-        for proposal in self.proposals:
+        for proposal in self.proposals[:most]:
             known[proposal.id, proposal.replicate] -= 1
             if known[proposal.id, proposal.replicate] < 0:
                 waiting.append(proposal)
@@ -357,6 +374,18 @@ def on_new_seeds(run: History, individual: int) -> NewSeeds:
         tuple(entry.fitness for entry in trainings if entry.fitness is not None),
         tuple(accuracy for accuracy in accuracies if accuracy is not None),
     )
+
+
+def _count_of_seeds(value: Any) -> int:
+    """Return the number of each finalist's trainings from an event.
+
+    Raises:
+        ValueError: It is none.
+    """
+    most = replicate_number("weights") - replicate_number("finalist")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ValueError(f"seeds must be a whole number from 1 to {most}, got {value!r}")
+    return value
 
 
 def fitness_bounds(settings: Settings) -> tuple[float, float]:

@@ -166,9 +166,22 @@ class Run(History):
         """Keep who was in a generation's population."""
         self._record({"kind": "generation", "generation": generation, "members": list(members)})
 
-    def record_finalists(self, individuals: Sequence[int]) -> None:
-        """Keep which genomes are trained again."""
-        self._record({"kind": "finalists", "individuals": list(individuals)})
+    def record_finalists(
+        self, individuals: Sequence[int], seeds: int | None = None, *, ended_early: bool = False
+    ) -> None:
+        """Keep which genomes are trained again.
+
+        Args:
+            individuals: Best first.
+            seeds: Trainings of each; None for as many as the settings say.
+            ended_early: Whether the search could go on.
+        """
+        event: Event = {"kind": "finalists", "individuals": list(individuals)}
+        if seeds is not None and seeds != self.settings.finalist_seeds:
+            event["seeds"] = seeds
+        if ended_early:
+            event["ended_early"] = True
+        self._record(event)
 
     def record_winner(self, individual: int) -> None:
         """Keep which finalist is best; recorded before the test set is read."""

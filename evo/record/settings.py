@@ -34,7 +34,7 @@ LARGEST_SEED = 2**64 - 1
 LISTED = "listed"
 """The strategy of a run that searches nothing: its configurations were listed when it began."""
 CHANGED_BY_RESUME = (
-    *("budget", "generations", "time_budget", "timeout", "finalists", "seeds"),
+    *("budget", "generations", "time_budget", "timeout", "finalists", "finalists_by_cost", "closed", "seeds"),
     *("device", "device_name", "precision", "engine", "threads", "workers", "dask", "versions"),
 )
 """What a command that resumes a run may change; the rest stays what the run began with."""
@@ -72,6 +72,11 @@ class Settings:
         timeout: Seconds that an evaluation may take; None for no bound.
         finalists: Genomes that are trained again after the search.
         finalist_seeds: Trainings of each.
+        finalists_by_cost: Whether there are fewer finalists, on fewer seeds, where all would cost more than the search:
+            so unless a number was given by hand.
+        distinct_finalists: Whether genomes that differ only in how long they train are one finalist.
+        closed: Whether the search ends with the first `budget` of the proposals there are: a resume has lowered the
+            bound below them.
         fitness: "validation", or "test" to do what the 2019 report did.
         model: A shipped model's name or the reference of a user-defined model; None with an objective.
         dataset: The prepared dataset's facts; None with an objective.
@@ -110,6 +115,9 @@ class Settings:
     timeout: Seconds | None = None
     fitness: Annotated[str, one_of(FITNESS_PARTS)] = "validation"
     finalist_seeds: Count = FINALIST_SEEDS
+    finalists_by_cost: bool = False
+    distinct_finalists: bool = False
+    closed: bool = False
     model: str | None = None
     dataset: Annotated[dict[str, Any] | None, AfterValidator(_check_dataset)] = None
     objective: str | None = None

@@ -12,10 +12,11 @@ from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.individual import Genome
+from evo.loop.deadline import StopCheck
 from evo.loop.execution import Execution
 from evo.loop.lifecycle import resume_run
 from evo.loop.listed import check_seeds, train_configurations, train_listed
-from evo.loop.search_loop import Observer, StopCheck
+from evo.loop.search_loop import Observer
 from evo.record.folder import is_run
 from evo.record.run import Run
 from evo.record.settings import LISTED

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from evo.individual import GeneValue
-from evo.models import GENE_RULES, MODELS, GeneRule
+from evo.models import MODELS
 from evo.record.run import Run
 from evo.space.file import shipped_spaces
 from evo.space.genes import Layers, Number
@@ -101,9 +101,7 @@ def _limits(run: Run) -> dict[str, tuple[float, float]]:
     if settings.objective is not None:
         return {}
     model = MODELS.get(settings.model or "")
-    rules: dict[str, GeneRule] = {**TRAINING_GENES}
-    if model is not None:
-        rules |= {name: rule for name, rule in GENE_RULES.items() if name in model.genes}
+    rules = {**TRAINING_GENES, **(model.genes if model is not None else {})}
     limits = {name: (rule.low, rule.high) for name, rule in rules.items()}
     shape: list[int] = (settings.dataset or {}).get("image_shape", [])
     if len(shape) == 3:

@@ -141,7 +141,8 @@ def facts_of(data: SearchData) -> dict[str, str]:
 def _state(data: SearchData) -> str:
     """Return how far a run is, and, if it is not finished, when that was."""
     if is_finished(data.run):
-        return "finished"
+        early = f"ended early, after {len(data.evaluations):,} of at most {total_of(data.run):,} evaluations"
+        return early if data.run.ended_early else "finished"
     when = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
     done = len(data.evaluations)
     return f"not finished: {done:,} of at most {total_of(data.run):,} evaluations when this was written, at {when} UTC"

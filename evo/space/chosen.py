@@ -8,8 +8,8 @@ from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.individual import DURATION, STEPS, GeneValue, Genome
-from evo.models import GENE_RULES
-from evo.space.genes import Boolean, Categorical, Gene, Integer, Layers, Number
+from evo.models import MODELS
+from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers, Number
 from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
 from evo.space.search_space import SearchSpace
@@ -34,13 +34,14 @@ def chosen(
         ConfigurationError: No configuration is complete, or a change does not fit; every problem is named.
     """
     changes = dict(changes or {})
-    gone = (unread(changes) | (set(DURATION) if changes.keys() & set(DURATION) else set())) - changes.keys()
+    replaced = set(DURATION) if changes.keys() & set(DURATION) else set()
+    gone = (unread(changes, model or space.model) | replaced) - changes.keys()
     fixed = space.training.model_dump(exclude_unset=True, exclude_none=True)
     fixed = {key: value for key, value in fixed.items() if key not in gone}
     genes = {key: gene for key, gene in space.genes.items() if key not in gone}
     of_training = {key for key in changes if key in TrainingSettings.model_fields and key not in genes}
     fixed |= {key: changes[key] for key in of_training}
-    given = {key: value for key, value in changes.items() if key not in of_training}
+    given = {key: _whole(genes.get(key), value) for key, value in changes.items() if key not in of_training}
     genes |= _fitted(genes, given, name)
     if isinstance(steps := genes.get(STEPS), Integer):
         genes[STEPS] = replace(steps, step=1)  # the grid of a search: a change of `evaluate_every` may not be on it
@@ -66,11 +67,14 @@ def fixed_gene(values: Iterable[GeneValue]) -> Gene:
     return Boolean() if isinstance(scalars[0], bool) else Categorical(choices=scalars)
 
 
-def unread(values: Mapping[str, Any]) -> set[str]:
+def unread(values: Mapping[str, Any], model: str | None) -> set[str]:
     """Return the names of genes and settings that nothing reads beside values of others, as momentum beside adam."""
-    rules = {**TRAINING_GENES, **GENE_RULES}
-    reads = {name: rule.reads for name, rule in rules.items() if rule.reads is not None}
-    return {name for name, (parent, wanted) in reads.items() if parent in values and values[parent] not in wanted}
+    rules = {**TRAINING_GENES, **(MODELS[model].genes if model in MODELS else {})}
+    return {
+        name
+        for name, rule in rules.items()
+        if any(parent in values and values[parent] not in wanted for parent, wanted in rule.reads)
+    }
 
 
 def _fitted(genes: Mapping[str, Gene], given: Mapping[str, Any], name: str) -> dict[str, Gene]:
@@ -87,6 +91,11 @@ def _fitted(genes: Mapping[str, Gene], given: Mapping[str, Any], name: str) -> d
     return fitted
 
 
+def _whole(gene: Gene | None, value: Any) -> Any:
+    """Return 3.0 as 3 where whole numbers are searched: an option such as `--epochs` takes any number."""
+    return int(value) if isinstance(gene, Integer) and isinstance(value, float) and value.is_integer() else value
+
+
 def _widened(gene: Gene, value: Any) -> Gene:
     """Return a gene that also takes a value; conditions on its other values still hold."""
     if gene.contains(value):
@@ -97,6 +106,8 @@ def _widened(gene: Gene, value: Any) -> Gene:
         return Layers(choices=(value,), when=gene.when)
     if isinstance(gene, Number) and isinstance(value, int | float) and not isinstance(value, bool):
         low, high = min(gene.low, value), max(gene.high, value)
+        if isinstance(gene, Integer) and isinstance(value, float):
+            return Float(low, high, log=gene.log and low > 0, when=gene.when)
         step = 1 if isinstance(gene, Integer) else None
         return replace(gene, low=low, high=high, log=gene.log and low > 0, step=step)  # type: ignore[type-var]  # mypy takes Number for no dataclass; its kinds are
     return gene  # which then refuses the value by its name

@@ -142,7 +142,7 @@ def space_from_dict(
             training=training,
             search=search,
             initial=initial,
-            recorded=recorded,
+            older=recorded and "schedule" not in training.model_fields_set,
         )
     except SpaceError as error:
         given = values.get("genes")

@@ -9,10 +9,18 @@ from graphlib import CycleError, TopologicalSorter
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import DURATION, EPOCHS, STEPS
-from evo.models import GENE_RULES, MODELS, GeneRule
+from evo.models import MODELS, GeneRule
 from evo.names import DATASETS
 from evo.space.genes import Boolean, Categorical, Gene, Integer, Number
-from evo.space.training_settings import COOLDOWN, CROP_PADDING, EVALUATE_EVERY, TRAINING_GENES, WARMUP, TrainingSettings
+from evo.space.training_settings import (
+    COOLDOWN,
+    CROP_PADDING,
+    EVALUATE_EVERY,
+    RECIPE_GENES,
+    TRAINING_GENES,
+    WARMUP,
+    TrainingSettings,
+)
 from evo.space.unread import unread_problems
 
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
@@ -55,7 +63,7 @@ def space_problems(
     dataset: str | None,
     training: TrainingSettings,
     *,
-    recorded: bool = False,
+    older: bool = False,
 ) -> list[str]:
     """Return what does not fit together in a space's genes, conditions, model and dataset, one text per problem.
 
@@ -64,7 +72,8 @@ def space_problems(
         model: A shipped model's name, the reference of a user-defined one, or None for an objective.
         dataset: A dataset's name, or None.
         training: The fixed settings.
-        recorded: Whether a run has kept them; older versions accepted what nothing reads.
+        older: Whether a run has kept them since before there was a recipe: nothing reads its genes, and nothing is said
+            of that.
     """
     problems: list[str] = [] if genes else [Absent("genes: at least one [genes.NAME] is needed", "")]
     problems += [
@@ -75,7 +84,7 @@ def space_problems(
     ]
     problems += _condition_problems(genes)
     if model is not None:
-        problems += _model_problems(genes, model, training, recorded)
+        problems += _model_problems(genes, model, training, older)
         side = training.image_size if dataset == "imagefolder" else IMAGE_SIDES.get(dataset or "")
         problems += image_problems(genes, training, side, side) if side is not None else []
     if dataset is not None and dataset not in DATASETS:
@@ -93,7 +102,11 @@ def _rule_problems(name: str, gene: Gene, rule: GeneRule) -> list[str]:
         return [f"genes.{name}.type: must be {' or '.join(rule.kinds)} for this model, got {gene.type}"]
     if rule.known:
         texts = gene.choices if isinstance(gene, Categorical) else ()
-        return [f"genes.{name}.choices: {_unknown(name, text, rule.known)}" for text in texts if text not in rule.known]
+        return [
+            f"genes.{name}.choices: {_unknown(name, text, [*map(str, rule.known)])}"
+            for text in texts
+            if text not in rule.known
+        ]
     values = (
         gene.choices if isinstance(gene, Categorical) else (gene.low, gene.high) if isinstance(gene, Number) else ()
     )
@@ -148,15 +161,15 @@ def is_reference(model: str | None) -> bool:
     return model is not None and ":" in model
 
 
-def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSettings, recorded: bool) -> list[str]:
+def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSettings, older: bool) -> list[str]:
     """Return the genes that nothing reads, that are missing, or whose values the model or the training cannot take."""
     if is_reference(model):  # only the model knows its genes
-        unread = unread_problems(genes, model, training, TRAINING_GENES) if not recorded else []
-        return unread + _training_problems(genes, training, REQUIRED_FOR_TRAINING, TRAINING_GENES)
+        unread = unread_problems(genes, model, training, TRAINING_GENES) if not older else []
+        return unread + _training_problems(genes, training, REQUIRED_FOR_TRAINING, _known(TRAINING_GENES, older))
     if model not in MODELS:
         return [f"model: {_unknown('model', model, MODELS)}; give your own function as --model package.module:function"]
     conditions = {parent for gene in genes.values() for parent in gene.when or {}}
-    readable = MODELS[model].genes | TRAINING_GENES.keys()
+    readable = MODELS[model].genes.keys() | TRAINING_GENES.keys()
     problems = [
         f'genes.{name}: neither the training nor the model "{model}" reads it.{did_you_mean(name, readable)} '
         f"Known: {', '.join(sorted(readable))}"
@@ -164,9 +177,13 @@ def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSet
         if name not in readable | conditions
     ]
     required = [*REQUIRED_FOR_TRAINING, *MODELS[model].required]
-    rules = TRAINING_GENES | {name: rule for name, rule in GENE_RULES.items() if name in MODELS[model].genes}
-    problems += unread_problems(genes, model, training, rules) if not recorded else []
-    return problems + _training_problems(genes, training, required, rules)
+    rules = TRAINING_GENES | {**MODELS[model].genes}
+    problems += unread_problems(genes, model, training, rules) if not older else []
+    return problems + _training_problems(genes, training, required, _known(rules, older))
+
+
+def _known(rules: Mapping[str, GeneRule], older: bool) -> dict[str, GeneRule]:
+    return {name: rule for name, rule in rules.items() if not older or name not in RECIPE_GENES}
 
 
 def _training_problems(

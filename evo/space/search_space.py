@@ -55,7 +55,7 @@ class SearchSpace:
         training: Fixed settings (`TrainingSettings`) or a mapping of them.
         search: Defaults of the search (`SearchDefaults`) or a mapping of them.
         initial: Known configurations for the first population; missing genes are drawn.
-        recorded: Whether a run has kept it, perhaps of an older version, which accepted genes that nothing reads.
+        older: Whether a run has kept it since before there was a recipe: see `evo.space.problems`.
 
     Raises:
         ConfigurationError: Genes, conditions or configurations that do not fit together; every problem is named.
@@ -71,7 +71,7 @@ class SearchSpace:
         training: TrainingSettings | Mapping[str, Any] | None = None,
         search: SearchDefaults | Mapping[str, Any] | None = None,
         initial: Iterable[Mapping[str, Any]] = (),
-        recorded: bool = False,
+        older: bool = False,
     ):
         self.name, self.model, self.dataset = name, model, dataset
         self.training, wrong = read_section(TrainingSettings, training or {}, "training")
@@ -91,7 +91,8 @@ class SearchSpace:
         if model is not None and isinstance(steps, Integer) and steps.step is None:
             self.genes[STEPS] = replace(steps, step=self.training.evaluate_every)
         self.initial: tuple[Genome, ...] = tuple(configurations(initial))
-        self._check(recorded)
+        self.older = older
+        self._check()
         self.order = tuple(sorted(self.genes, key=self._depths().__getitem__))  # conditions first
         self._in_order = self.order == tuple(self.genes)
 
@@ -103,8 +104,8 @@ class SearchSpace:
     def __repr__(self) -> str:
         return f"SearchSpace({self.name!r}: {', '.join(self.genes)})"
 
-    def _check(self, recorded: bool) -> None:
-        problems = space_problems(self.genes, self.model, self.dataset, self.training, recorded=recorded)
+    def _check(self) -> None:
+        problems = space_problems(self.genes, self.model, self.dataset, self.training, older=self.older)
         for number, values in enumerate(self.initial):
             for text in self.problems(values, complete=False):
                 path = f"initial[{number}].{text}"
@@ -147,7 +148,7 @@ class SearchSpace:
         )
 
     def _copy(self, **changes: Any) -> SearchSpace:
-        names = ("genes", "name", "model", "dataset", "training", "search", "initial")
+        names = ("genes", "name", "model", "dataset", "training", "search", "initial", "older")
         return SearchSpace(**{name: getattr(self, name) for name in names} | changes)
 
     # Genomes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -88,26 +88,37 @@ class TrainingSettings(BaseModel):
         """
         return config.get("schedule", self.schedule) in names.PREFIX_EXACT and not self.curve_hooks
 
-    def recipe(self, config: Mapping[str, Any], images: int) -> Recipe:
-        """Return how a configuration is trained.
+    def length(self, config: Mapping[str, Any], images: int) -> Length:
+        """Return how long a configuration is trained.
 
         Args:
             config: Gene values by name.
             images: Of the training part.
 
         Raises:
-            KeyError: Neither the genes nor the settings say how long, at what rate, or in what batches.
+            KeyError: Neither the genes nor the settings say how long, or in what batches.
         """
         given = {**self.model_dump(exclude_none=True), **config}
         batch_size = min(int(given["batch_size"]), images)
         epoch = images // batch_size
         in_epochs = EPOCHS in config or (EPOCHS in given and STEPS not in config)
-        schedule, optimiser = str(given["schedule"]), str(given["optimiser"])
-        return Recipe(
-            learning_rate=float(given["learning_rate"]),
+        return Length(
             batch_size=batch_size,
             steps=max(1, round(float(given[EPOCHS]) * epoch)) if in_epochs else int(given[STEPS]),
             every=int(given.get("evaluate_every", epoch if in_epochs else EVALUATE_EVERY)),
+        )
+
+    def recipe(self, config: Mapping[str, Any], images: int) -> Recipe:
+        """Return how a configuration is trained; see `length`.
+
+        Raises:
+            KeyError: Neither the genes nor the settings say how long, at what rate, or in what batches.
+        """
+        given = {**self.model_dump(exclude_none=True), **config}
+        schedule, optimiser = str(given["schedule"]), str(given["optimiser"])
+        return Recipe(
+            **self.length(config, images)._asdict(),
+            learning_rate=float(given["learning_rate"]),
             optimiser=optimiser,
             weight_decay=float(given["weight_decay"]),
             momentum=float(given.get("momentum", 0.95 if optimiser == "muon" else 0.0)),
@@ -121,20 +132,33 @@ class TrainingSettings(BaseModel):
         )
 
 
+class Length(NamedTuple):
+    """How long a training is.
+
+    Attributes:
+        batch_size: Images per step; at most those of the training part.
+        steps: Of the whole training.
+        every: Steps between two points of the learning curve.
+    """
+
+    batch_size: int
+    steps: int
+    every: int
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one configuration is trained: genes and settings together, with every default filled in.
 
     Attributes:
-        steps: Of the whole training.
-        every: Steps between two points of the learning curve.
-        learning_rate, batch_size, …: See `TrainingSettings`.
+        batch_size, steps, every: See `Length`.
+        learning_rate, optimiser, …: See `TrainingSettings`.
     """
 
-    learning_rate: float
     batch_size: int
     steps: int
     every: int
+    learning_rate: float
     optimiser: str
     weight_decay: float
     momentum: float
@@ -155,15 +179,17 @@ TRAINING_GENES: dict[str, GeneRule] = {
     EPOCHS: GeneRule(("float", "integer", "categorical"), low=1e-3),
     "weight_decay": GeneRule(("float", "categorical"), low=0.0),
     "optimiser": GeneRule(("categorical",), known=names.OPTIMISERS),
-    "momentum": GeneRule(("float", "categorical"), low=0.0, below=1.0, reads=("optimiser", SGD_AND_MUON)),
+    "momentum": GeneRule(("float", "categorical"), low=0.0, below=1.0, reads=(("optimiser", SGD_AND_MUON),)),
     "schedule": GeneRule(("categorical",), known=names.SCHEDULES),
     "warmup": GeneRule(
-        ("float", "categorical"), low=0.0, high=1.0, reads=("schedule", ("cosine", "one_cycle", "trapezoid"))
+        ("float", "categorical"), low=0.0, high=1.0, reads=(("schedule", ("cosine", "one_cycle", "trapezoid")),)
     ),
-    "cooldown": GeneRule(("float", "categorical"), low=0.0, high=1.0, reads=("schedule", ("trapezoid",))),
+    "cooldown": GeneRule(("float", "categorical"), low=0.0, high=1.0, reads=(("schedule", ("trapezoid",)),)),
     "augment": GeneRule(("categorical",), known=names.AUGMENTATIONS),
-    "crop_padding": GeneRule(("integer", "categorical"), low=1, reads=("augment", ("flip_crop",))),
+    "crop_padding": GeneRule(("integer", "categorical"), low=1, reads=(("augment", ("flip_crop",)),)),
     "cutout": GeneRule(("integer", "categorical"), low=0),
     "label_smoothing": GeneRule(("float", "categorical"), low=0.0, below=1.0),
 }
 """The settings of a training that may be genes instead, whatever the model."""
+RECIPE_GENES = frozenset(TRAINING_GENES) - {"learning_rate", "batch_size", STEPS, "weight_decay"}
+"""Those that no training read before [training] had a `schedule`."""

@@ -34,17 +34,14 @@ def unread_problems(
         if getattr(training, name) != TrainingSettings.model_fields[name].default
     ]
     for name, rule in rules.items():
-        if rule.reads is None:
-            continue
-        parent, wanted = rule.reads
-        if name in genes:
-            given = genes[name].when or {}
-            if bad := _others(_possible(parent, genes, fixed, given), wanted):
-                problems.append(f"genes.{name}: {_remedy(name, parent, bad, wanted, parent in genes)}")
-        elif getattr(training, name, None) is not None:
-            possible = _possible(parent, genes, fixed, {})
-            if bad := _others(possible, wanted) if not set(possible) & set(wanted) else []:
-                problems.append(f"training.{name}: {_remedy(name, parent, bad, wanted, parent in genes)}")
+        for parent, wanted in rule.reads:
+            if name in genes:
+                bad = _others(_possible(parent, genes, fixed, genes[name].when or {}), wanted)
+                problems += [f"genes.{name}: {_remedy(name, parent, bad, wanted, parent in genes)}"] if bad else []
+            elif getattr(training, name, None) is not None:
+                possible = _possible(parent, genes, fixed, {})
+                bad = [] if set(possible) & set(wanted) else possible
+                problems += [f"training.{name}: {_remedy(name, parent, bad, wanted, parent in genes)}"] if bad else []
     if shipped is not None:
         problems += _unread_by_shipped(genes, rules)
     return problems
@@ -108,7 +105,7 @@ def _remedy(name: str, parent: str, bad: list[Any], wanted: tuple[object, ...], 
 
 
 def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f'"{value}"'
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _shown(values: Sequence[object], word: str) -> str:

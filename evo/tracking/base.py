@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 from evo.errors import ConfigurationError
 from evo.extras import install_command
 from evo.individual import Evaluation
-from evo.loop.search_loop import Observer, SilentObserver, Stop
+from evo.loop.deadline import Stop
+from evo.loop.search_loop import Observer, SilentObserver
 from evo.plain_text import reason_of
 from evo.record.run import Run
 

@@ -27,6 +27,7 @@ from evo.space.training_settings import TrainingSettings
 from evo.training.checkpoint import Keeper, TrainingState
 from evo.training.engines import ENGINES, Engine
 from evo.training.jobs import Job, Metrics, TrainingResult
+from evo.training.lookups import Lookups
 from evo.training.model_state import Recall, RecallError, restore_tensors
 from evo.training.optimiser import Optimiser
 from evo.training.progress import Training
@@ -43,6 +44,9 @@ class Trainer(Workbench):
         build: Makes the network of a configuration.
         engine: Does the steps: a name of `evo.training.engines`.
         shared: As for `Workbench`: device, precision and fitness.
+
+    Attributes:
+        looked_up: The genes that `build` has asked for so far.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Trainer(Workbench):
     ):
         super().__init__(dataset, settings, **shared)
         self.build, self.engine = build, engine
+        self.looked_up: set[str] = set()
         self._engine: Engine = load(ENGINES[engine].reference)(self)
 
     def train(
@@ -160,7 +165,9 @@ class Trainer(Workbench):
         return f"{facts} {machine}"
 
     def _build(self, config: Mapping[str, Any]) -> nn.Module:
-        model = self.build(config, self.dataset.image_shape, len(self.dataset.classes))
+        watched = Lookups(dict(config))
+        model = self.build(watched, self.dataset.image_shape, len(self.dataset.classes))
+        self.looked_up |= watched.names
         if not isinstance(model, nn.Module):
             raise TypeError(f"the model's function must return a torch.nn.Module, it returned {type(model).__name__}")
         self._engine.prepare(model)

@@ -110,6 +110,17 @@ def test_without_tasks_nothing_completes(evaluator: Evaluator, timeout: float | 
     assert evaluator.next_completed(timeout) is None
 
 
+def test_after_a_pause_only_new_tasks_come_back(evaluator: Evaluator) -> None:
+    for individual in range(4):
+        evaluator.submit(task(individual, sleep=0.3))
+    finished = [evaluation.individual for evaluation in evaluator.pause(0.0)]
+    assert set(finished) <= set(range(4))
+    assert (evaluator.pending, evaluator.in_hand()) == (0, [])
+    for individual in (8, 9):
+        evaluator.submit(task(individual))
+    assert sorted(evaluation.individual for evaluation in all_of(evaluator)) == [8, 9]
+
+
 def test_cancelled_tasks_never_come_back_and_new_ones_do(evaluator: Evaluator) -> None:
     for individual in range(4):
         evaluator.submit(task(individual, sleep=0.2))

@@ -204,6 +204,22 @@ def test_a_stop_saves_what_is_in_flight_and_gives_an_idle_worker_nothing(two_wor
     assert (CALLS, SAVED) == ([7], [7])
 
 
+def test_after_a_pause_the_workers_take_other_tasks_and_may_take_the_same_again(two_workers: Client) -> None:
+    SAVED.clear()
+    with evaluator_of(two_workers, setup=Interruptible()) as evaluator:
+        evaluator.start()
+        evaluator.submit(task(7))
+        serve_until(evaluator, BEGAN.is_set)
+        serve_until(evaluator, lambda: bool(evaluator.in_hand()))
+        assert evaluator.pause(PATIENCE) == []
+        assert (evaluator.pending, SAVED) == (0, [7])
+        BEGAN.clear()
+        evaluator.submit(task(7))
+        serve_until(evaluator, BEGAN.is_set)
+        evaluator.pause(PATIENCE)
+        assert SAVED == [7, 7]
+
+
 def test_a_stop_does_not_wait_for_what_has_not_begun(one_worker: Client) -> None:
     with evaluator_of(one_worker, setup=OBJECTIVE) as evaluator:
         evaluator.start()

@@ -15,7 +15,7 @@ import evo
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
 from evo.individual import STEPS, Individual, genome_key, training_seed
-from evo.loop.search_loop import Stop
+from evo.loop.deadline import Stop
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Categorical, Float, Gene, Integer
 from evo.strategies import make_strategy

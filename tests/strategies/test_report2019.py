@@ -141,7 +141,7 @@ def test_of_equal_individuals_the_first_is_kept() -> None:
     assert strategy.populations()[1][0] == 0
 
 
-@pytest.mark.parametrize("space", [load_space("mlp"), load_space("cnn"), space_of_every_kind()])
+@pytest.mark.parametrize("space", [load_space("mlp_classic"), load_space("cnn_classic"), space_of_every_kind()])
 def test_another_space_is_refused(space: SearchSpace) -> None:
     with pytest.raises(ConfigurationError, match=r'"report2019": its draws and steps .* "report2019-fixed"'):
         make_strategy("report2019", space)

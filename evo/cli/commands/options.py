@@ -45,10 +45,20 @@ Fitness = Annotated[
 ]
 TIME: dict[str, Any] = {"parser": seconds_of, "metavar": "time"}
 TimeBudget = Annotated[
-    float | None, of_search(help="Stop after this, as 90s, 30m or 8h; exit code 75, resumable.", **TIME)
+    float | None,
+    of_search(help="Be done after this, as 90s, 30m or 8h, finalists and test included.", **TIME),
+]
+Finish = Annotated[
+    bool,
+    of_search(
+        " /--no-finish",
+        help="Search for all of --time-budget, then stop without a winner: exit code 75, resumable.",
+        show_default=False,
+    ),
 ]
 Finalists = Annotated[
-    int | None, of_search(help="Genomes to retrain on three new seeds and test. Default: 3; 0: none.")
+    int | None,
+    of_search(help="Genomes to retrain on three new seeds and test. Default: 3, or what costs as much as the search."),
 ]
 Workers = Annotated[
     int | None, of_training(help="Trainings at a time; changes no result. Default: one per core; on a GPU, one.")

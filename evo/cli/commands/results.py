@@ -57,7 +57,7 @@ def watch(
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
     from evo.cli.watching import follow, now, wait_for
-    from evo.loop.search_loop import Stop
+    from evo.loop.deadline import Stop
 
     try:
         with StopOnSignals() as signals, TerminalObserver(error_console(), quiet=quiet) as observer:
@@ -208,8 +208,8 @@ def replay(
     from evo.cli.replay import print_replay
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
+    from evo.loop.deadline import Stop
     from evo.loop.replay import replay_individual
-    from evo.loop.search_loop import Stop
 
     observer = TerminalObserver(error_console(), quiet=quiet)
     try:
@@ -260,8 +260,8 @@ def export(
     from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console
+    from evo.loop.deadline import Stop
     from evo.loop.export import export as exported
-    from evo.loop.search_loop import Stop
 
     asked = {name: value for name, value in options.items() if name not in ("run", "quiet")}
     try:

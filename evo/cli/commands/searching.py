@@ -20,6 +20,7 @@ def search(
     budget: option.Budget = None,
     generations: option.Generations = None,
     time_budget: option.TimeBudget = None,
+    finish: option.Finish = True,
     population: Annotated[int | None, of_search(help="Individuals of a generation.")] = None,
     seed: option.Seed = 0,
     pending: Annotated[
@@ -53,6 +54,8 @@ def search(
 ) -> None:
     """Run a search to its end, retrain the best genomes on new seeds, and test them.
 
+    With --time-budget the search ends early enough for that. Exit code 75: stopped, and `evo resume` continues it.
+
     Examples:
       evo search digits
 
@@ -81,6 +84,7 @@ def resume(
     budget: option.Budget = None,
     generations: option.Generations = None,
     time_budget: option.TimeBudget = None,
+    finish: option.Finish = True,
     finalists: option.Finalists = None,
     seeds: Annotated[int | None, of_search(help="Trainings per network (runs of evo train and evo table1).")] = None,
     data_dir: option.MovedData = None,
@@ -96,7 +100,8 @@ def resume(
 ) -> None:
     """Continue where a run stopped; its finished table is that of a run that was never stopped.
 
-    A larger --budget or --generations extends a finished search, --seeds a run of `evo train` or `evo table1`.
+    A larger --budget or --generations extends a finished search, --seeds a run of `evo train` or `evo table1`. A
+    --budget below what was proposed ends the search there.
 
     Examples:
 
@@ -105,6 +110,35 @@ def resume(
       evo resume results/mlp-1 --budget 200
     """
     watched(evo.resume, locals())
+
+
+@guarded
+def finish(
+    path: Annotated[Path, typer.Argument(metavar="run", help="The run folder.")],
+    finalists: option.Finalists = None,
+    time_budget: option.TimeBudget = None,
+    data_dir: option.MovedData = None,
+    model: option.SameModel = None,
+    device: option.OtherDevice = None,
+    engine: option.OtherEngine = None,
+    workers: option.Workers = None,
+    timeout: option.Timeout = None,
+    dask: option.Dask = None,
+    tensorboard: option.TensorBoard = False,
+    mlflow: option.MLflow = False,
+    quiet: option.Quiet = False,
+) -> None:
+    """End a stopped search now: retrain its best genomes on new seeds, name the winner, and test it.
+
+    Trainings that were in flight are left as they are: `evo resume` continues the search, and names its winner anew.
+
+    Examples:
+
+      evo finish results/mlp-1
+
+      evo finish results/mlp-1 --finalists 1 --time-budget 10m
+    """
+    watched(evo.finish, locals())
 
 
 @guarded

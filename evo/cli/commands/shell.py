@@ -80,7 +80,7 @@ def watched(
     from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console
-    from evo.loop.search_loop import Stop
+    from evo.loop.deadline import Stop
     from evo.tracking import MLflow, TensorBoard, Tracking
 
     if arguments is None:
@@ -94,9 +94,7 @@ def watched(
     except (Stop, KeyboardInterrupt) as stop:
         reason, code = (str(stop), stop.exit_code) if isinstance(stop, Stop) else ("interrupted", 130)
         typer.echo(f"stopped: {reason}.", err=True)
-        command_again = _again(observer, options, again)
-        nothing = "No training had begun; nothing was written."
-        typer.echo(f"Continue with:  {command_again}" if command_again else nothing, err=True)
+        _say_what_next(observer, options, again)
         raise typer.Exit(code) from None
     except StorageError as error:
         if not (command_again := _again(observer, options, again)):
@@ -106,12 +104,32 @@ def watched(
     show_result(run, write_figures=True)
 
 
+def _say_what_next(observer: TerminalObserver, options: Mapping[str, Any], again: Sequence[str]) -> None:
+    """Print, after a stop, the best so far, the command that continues, and the one that ends the search with it."""
+    from evo.cli.progress import best_text
+
+    command_again = _again(observer, options, again)
+    run = observer.progress.run if observer.progress else None
+    best = best_text(run) if run else ""
+    if best:
+        typer.echo(made_plain(best), err=True)
+    if run and best and command_again:
+        typer.echo(f"Name a winner now:  {run.command('finish', **_elsewhere(options))}", err=True)
+    nothing = "No training had begun; nothing was written."
+    typer.echo(f"Continue with:  {command_again}" if command_again else nothing, err=True)
+
+
+def _elsewhere(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the option that names the cluster of a command, if there is one."""
+    return {"dask": options["dask"]} if options.get("dask") else {}
+
+
 def _again(observer: TerminalObserver, options: Mapping[str, Any], words: Sequence[str]) -> str:
     """Return the command that continues what was stopped, on the cluster where it was; empty if there is no run."""
     from evo.record.commands import resume_command
     from evo.record.folder import is_run
 
-    elsewhere = {"dask": options["dask"]} if options.get("dask") else {}
+    elsewhere = _elsewhere(options)
     run = observer.progress.run if observer.progress else None
     path = run.path if run else options.get("path")
     if not isinstance(path, Path) or not is_run(path):

@@ -91,24 +91,44 @@ class DaskEvaluator(MembersEvaluator):
         super().submit(*tasks)
 
     def suspend(self, seconds: float) -> list[Evaluation]:
+        with contextlib.suppress(ClusterLost):
+            self._save(seconds)
+        finished = self._taken()
+        self.close()
+        return finished
+
+    def pause(self, seconds: float) -> list[Evaluation]:
+        self._save(seconds)
+        for member in self._all_workers():
+            if member.tasks:
+                self._abandon(member)
+        self._planner.clear()
+        self._stopping = False
+        return self._taken()
+
+    def in_hand(self) -> list[tuple[Task, float]]:
+        now = time.monotonic()
+        return [(task, now - member.since) for member in self._all_workers() if member.begun for task in member.tasks]
+
+    def _save(self, seconds: float) -> None:
+        """Let trainings save their state and end, and take back what has not begun.
+
+        Raises:
+            ClusterLost: The scheduler is gone.
+        """
         end = time.monotonic() + seconds
         self._stopping = True  # tasks that workers return unfinished are for the resume, not for idle workers
         self._planner.clear()
-        with contextlib.suppress(ClusterLost):
-            self._serve(0.0)  # some batches may have begun or ended meanwhile
+        self._serve(0.0)  # some batches may have begun or ended meanwhile
         for member in self._all_workers():
             if member.tasks and not member.begun:  # nothing to save
                 member.release()
         if self.running and self._link is not None and self._link.connected:
             busy = [member.address for member in self._all_workers() if member.tasks]
             self._link.tell(busy, dask_worker.stop, self._name)
-            with contextlib.suppress(ClusterLost):
-                while self.running and (left := end - time.monotonic()) > 0:
-                    self._serve(min(POLL_SECONDS, left))
-                    self._planner.clear()
-        finished = list(self._finished)
-        self.close()
-        return finished
+            while self.running and (left := end - time.monotonic()) > 0:
+                self._serve(min(POLL_SECONDS, left))
+                self._planner.clear()
 
     def close(self) -> None:
         try:
@@ -181,7 +201,7 @@ class DaskEvaluator(MembersEvaluator):
                 if content:
                     self._finish(member, pickle.loads(content))  # noqa: S301  # from a worker, as every result
                 else:
-                    member.begun, member.deadline = True, self._deadline()
+                    member.begun, member.since, member.deadline = True, time.monotonic(), self._deadline()
             elif member.given_up == key and not content:
                 member.deadline = time.monotonic() + END_SECONDS
 

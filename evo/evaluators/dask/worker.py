@@ -140,6 +140,7 @@ def accept(invitation: Invitation) -> Answer:
     except ConfigurationError as error:
         return replace(answer, problem=str(error))
     known.answer = replace(known.answer, sees_folder=_sees(invitation))
+    known.stop.asked = False  # what it was asked to stop is over: it answers between two batches
     with _lock:
         searches[invitation.search] = known
         searches.move_to_end(invitation.search)

@@ -1,0 +1,114 @@
+"""What a command does with a run: it searches, ends a search, or adds to what is to be done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+from evo.errors import ConfigurationError, RunError
+from evo.evaluators import Evaluator
+from evo.loop.deadline import Deadline
+from evo.loop.ending import SearchShare
+from evo.loop.finalists import judge_finalists
+from evo.loop.finished import limit_of
+from evo.loop.lifecycle import Work
+from evo.loop.listed import train_listed
+from evo.loop.search_loop import Observer, algorithm_of, evaluate_proposals, run_search
+from evo.record.run import Run
+from evo.record.settings import Settings
+from evo.strategies import Strategy
+
+
+def search_and_judge(
+    algorithm: Strategy, finish: bool, run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline
+) -> None:
+    """Search, and judge the finalists; with a time budget, end the search in time for that."""
+    share = SearchShare(run, deadline) if finish and deadline.seconds < math.inf else None
+    done = run_search(algorithm, evaluator, run, observer, deadline, share)
+    judge_finalists(run, evaluator, observer, deadline, ended_early=not done, in_time=finish)
+
+
+def close_search(
+    limit: int, finish: bool, run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline
+) -> None:
+    """Evaluate what is missing of the first proposals, and judge the finalists."""
+    evaluate_proposals(limit, evaluator, run, observer, deadline)
+    judge_finalists(run, evaluator, observer, deadline, in_time=finish)
+
+
+def finish_search(run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline, *, finished: bool) -> None:
+    """Judge the finalists of a search that ends as it stands."""
+    observer.started(run, run.trainings)
+    judge_finalists(run, evaluator, observer, deadline, ended_early=not finished, in_time=True)
+
+
+def more_search(
+    run: Run, settings: Settings, asked: Mapping[str, int | None], observer: Observer, *, finish: bool
+) -> Work:
+    """Note a search's new bounds in the settings; return what is left to do."""
+    if asked["seeds"] is not None:
+        raise ConfigurationError(f"--seeds: run {run.shown_path} is a search; --budget or --generations extends it")
+    if asked["budget"] is not None or asked["generations"] is not None:
+        # A bound that is not given again must not stop the extension short.
+        settings.budget, settings.generations = asked["budget"], asked["generations"]
+    ask_for_finalists(settings, asked["finalists"])
+    algorithm = algorithm_of(run.space, settings, settings.population)
+    if asked["budget"] is not None or asked["generations"] is not None:
+        settings.closed = _closes(run, settings)
+    if settings.closed:
+        done = not run.unevaluated(algorithm.limit)
+    else:
+        algorithm.replay(run.proposals, run.results)
+        done = algorithm.done()
+    if done and (run.winner is not None or not (settings.finalists and settings.retrainable)):
+        observer.notify("the search is finished; a larger --budget or --generations extends it")
+    elif settings.closed:
+        observer.notify(
+            f"note: of {len(run.proposals)} proposals the search ends with the first {algorithm.limit} and what is "
+            "recorded of the others"
+        )
+    if settings.closed:
+        return partial(close_search, algorithm.limit, finish)
+    return partial(search_and_judge, algorithm, finish)
+
+
+def _closes(run: Run, settings: Settings) -> bool:
+    """Return whether new bounds end a search with the proposals that it has.
+
+    They do if there are more already, and if the strategy, which keeps the last ones for a race or for promotions,
+    would have made some of these otherwise.
+    """
+    algorithm = algorithm_of(run.space, settings, settings.population)
+    if algorithm.limit < len(run.proposals):
+        return True
+    if algorithm.limit >= limit_of(run) and not run.settings.closed:
+        return False
+    try:
+        algorithm.replay(run.proposals, run.results)
+    except RunError:
+        return True
+    return False
+
+
+def ask_for_finalists(settings: Settings, finalists: int | None) -> None:
+    """Note a number of finalists that was given by hand, which no cost reduces."""
+    if finalists is not None:
+        settings.finalists, settings.finalists_by_cost = finalists, False
+
+
+def more_seeds(run: Run, settings: Settings, asked: Mapping[str, int | None], observer: Observer) -> Work:
+    """Note a new number of seeds of listed configurations in the settings; return what is left to do."""
+    for name, value in asked.items():
+        if name != "seeds" and value is not None:
+            raise ConfigurationError(f"--{name}: run {run.shown_path} searches nothing; --seeds extends it")
+    seeds = first_given(asked["seeds"], settings.seeds)
+    if seeds < settings.seeds:
+        raise ConfigurationError(f"--seeds: run {run.shown_path} was asked for {settings.seeds} already, got {seeds}")
+    settings.seeds = seeds
+    return train_listed
+
+
+def first_given(*values: int | None) -> int:
+    """Return the first value that was given."""
+    return next(value for value in values if value is not None)

@@ -1,0 +1,190 @@
+"""No gene without a reader: what changes no training is refused, or named where only the user's model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evo
+from evo.errors import ConfigurationError
+from evo.loop.search_loop import SilentObserver
+from evo.space import SearchSpace
+from evo.space.file import load_space, shipped_spaces
+from evo.training.lookups import Lookups
+
+BASE: dict[str, Any] = {
+    "hidden_layers": evo.Layers(depth=(1, 2), width=(4, 8)),
+    "learning_rate": evo.Float(1e-3, 1e-1, log=True),
+    "batch_size": evo.Integer(16, 64),
+}
+STEPS = {"steps": evo.Integer(10, 20, step=10)}
+OPTIMISER, SCHEDULE = evo.Categorical(("adam", "sgd")), evo.Categorical(("constant", "cosine", "trapezoid"))
+MOMENTUM = evo.Float(0.0, 0.9, when={"optimiser": "sgd"})
+
+
+def space(genes: dict[str, Any], model: str = "mlp", **training: Any) -> SearchSpace:
+    return SearchSpace(BASE | STEPS | genes, model=model, training={"evaluate_every": 10, **training}, dataset="digits")
+
+
+MISTAKES: dict[str, tuple[Callable[[], SearchSpace], str]] = {
+    "momentum with adam": (
+        lambda: space({}, momentum=0.9),
+        'training.momentum: nothing reads it where optimiser is "adam"',
+    ),
+    "a gene momentum with adam": (
+        lambda: space({"optimiser": OPTIMISER, "momentum": evo.Float(0.0, 0.9)}),
+        'genes.momentum: nothing reads it where optimiser is "adam"; add when = { optimiser = ["sgd", "muon"] }',
+    ),
+    "an optimiser that does not exist": (
+        lambda: space(
+            {"optimiser": evo.Categorical(("adam", "adamax")), "dropout": evo.Float(0, 0.5, when={"optimiser": "adam"})}
+        ),
+        'genes.optimiser.choices: unknown optimiser "adamax"',
+    ),
+    "a warm-up of a constant rate": (lambda: space({}, warmup=0.1), 'where schedule is "constant"; set schedule to'),
+    "a cooldown that only some schedules read": (
+        lambda: space(
+            {"schedule": SCHEDULE, "cooldown": evo.Float(0.1, 0.4, when={"schedule": ["cosine", "trapezoid"]})}
+        ),
+        'genes.cooldown: nothing reads it where schedule is "cosine"; add when = { schedule = "trapezoid" }',
+    ),
+    "warm-up and cooldown of more than the training": (
+        lambda: space({"warmup": evo.Float(0.1, 0.6)}, schedule="trapezoid", cooldown=0.5),
+        "must not add up to more than 1, got up to 0.6 + 0.5",
+    ),
+    "steps and epochs": (lambda: space({"epochs": evo.Float(1, 5)}), "both say how long to train; keep one of them"),
+    "fixed steps and a gene epochs": (
+        lambda: SearchSpace(BASE | {"epochs": evo.Float(1, 5)}, model="mlp", training={"steps": 10}),
+        "genes.epochs and training.steps: both say how long",
+    ),
+    "a schedule of an unknown number of steps": (
+        lambda: SearchSpace(BASE, model="mlp", training={"schedule": "cosine"}),
+        "steps or epochs is needed unconditionally (a gene or in [training]); the schedule cosine needs to know it",
+    ),
+    "a padding as large as the image": (
+        lambda: space({"crop_padding": evo.Integer(1, 8)}, augment="flip_crop"),
+        "genes.crop_padding: must be less than the 8 pixels of an image's side, got 8",
+    ),
+    "a label smoothing of 1": (
+        lambda: space({"label_smoothing": evo.Float(0.0, 1.0)}),
+        "genes.label_smoothing: must be at least 0 and below 1, got 1.0",
+    ),
+    "a value beside a gene that is always active": (
+        lambda: space({"weight_decay": evo.Float(0.0, 0.1)}, weight_decay=0.2),
+        "training.weight_decay: the gene of that name is always active",
+    ),
+    "a setting that holds for a whole search": (
+        lambda: space(
+            {
+                "preprocess": evo.Categorical(("standardise", "none")),
+                "dropout": evo.Float(0, 0.5, when={"preprocess": "none"}),
+            }
+        ),
+        "genes.preprocess: holds for a whole search and cannot be a gene; set it in [training]",
+    ),
+    "choices that no condition tells apart": (
+        lambda: space({"kind": evo.Categorical(("a", "b", "c")), "dropout": evo.Float(0, 0.5, when={"kind": "a"})}),
+        'genes.kind: only conditions read it, and none tells "b" and "c" apart; keep one of them',
+    ),
+    "a kind of batch norm without batch norm": (
+        lambda: space({"batch_norm_kind": evo.Categorical(("torch", "manual"))}),
+        "genes.batch_norm_kind: nothing reads it where batch_norm is false; set batch_norm to true",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_what_nothing_reads_is_refused_with_its_remedy(make: Callable[[], SearchSpace], message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    assert message in str(caught.value)
+    assert "1 mistake" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "genes",
+    [
+        {"optimiser": OPTIMISER, "momentum": MOMENTUM},
+        {"schedule": SCHEDULE, "warmup": evo.Float(0.0, 0.2, when={"schedule": ["cosine", "trapezoid"]})},
+        {"use_dropout": evo.Boolean(), "dropout": evo.Float(0.1, 0.5, when={"use_dropout": True})},
+        {
+            "batch_norm": evo.Boolean(),
+            "batch_norm_place": evo.Categorical(("layer", "activation"), when={"batch_norm": True}),
+        },
+    ],
+    ids=lambda genes: ", ".join(genes),
+)
+def test_what_is_read_under_a_condition_is_accepted(genes: dict[str, Any]) -> None:
+    assert set(genes) < set(space(genes).genes)
+
+
+@pytest.mark.parametrize("name", shipped_spaces())
+def test_shipped_spaces_have_no_gene_without_a_reader(name: str) -> None:
+    assert load_space(name).genes
+
+
+def test_an_optimiser_that_others_depend_on_is_the_one_that_trains(tmp_path: Path) -> None:
+    searched = space({"optimiser": OPTIMISER, "momentum": MOMENTUM})
+    run = evo.search(searched, strategy="random", budget=6, finalists=0, output=tmp_path / "run", workers=1, seed=3)
+    assert {individual.config["optimiser"] for individual in run.individuals} == {"adam", "sgd"}
+    for individual in run.individuals:
+        fixed = {name: individual.config[name] for name in ("optimiser", "momentum") if name in individual.config}
+        assert ("momentum" in fixed) == (fixed["optimiser"] == "sgd")
+
+
+class Warnings(SilentObserver):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.texts.append(message)
+
+
+def test_genes_that_a_user_defined_model_never_looks_up_are_named_after_the_first_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_net.py").write_text(
+        "from evo.models import mlp\n"
+        "def build(config, shape, classes):\n"
+        "    read = {'hidden_layers': config['hidden_layers'], 'dropout': config.get('rate', 0)}\n"
+        "    return mlp.build(read, shape, classes)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    watching = Warnings()
+    mine = {"width": evo.Integer(1, 3), "noisy": evo.Boolean(), "rate": evo.Float(0.1, 0.5, when={"noisy": True})}
+    genes = {**mine, "odd": evo.Boolean()}
+    run = evo.search(
+        space(genes, model="my_net:build"),
+        budget=4,
+        finalists=0,
+        workers=2,
+        output="run",
+        observer=watching,
+        strategy="random",
+    )
+    assert len(run.table) == 4
+    warned = [text for text in watching.texts if "never looked up" in text]
+    assert warned == ["warning: the model's function never looked up width, odd: these genes change nothing"]
+
+
+@pytest.mark.parametrize(
+    ("read", "names"),
+    [
+        (lambda config: config["a"], {"a"}),
+        (lambda config: config.get("b"), {"b"}),
+        (lambda config: "a" in config, {"a"}),
+        (lambda config: dict(config), {"a", "b"}),
+        (lambda config: dict(**config), {"a", "b"}),
+        (lambda config: list(config.items()), {"a", "b"}),
+        (lambda config: {"c": 1} | config, {"a", "b"}),
+        (lambda config: None, set()),
+    ],
+)
+def test_a_configuration_remembers_what_was_asked_for(read: Callable[[Lookups], object], names: set[str]) -> None:
+    config = Lookups({"a": 1, "b": 2})
+    assert read(config) in (1, 2, True, None) or True
+    assert config.names == names
+    assert config == {"a": 1, "b": 2}
