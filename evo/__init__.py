@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evo.api import Stop, finish, load, make_strategy, resume, search, strategy_names
     from evo.errors import ConfigurationError, EvoError, RunError, SearchError
     from evo.individual import Evaluation, Individual
+    from evo.loop.export import export
     from evo.record.run import Run
     from evo.space import SearchSpace
     from evo.space.file import load_space
@@ -32,6 +33,7 @@ _HOMES = {
         "evo.api": ("search", "resume", "finish", "load", "make_strategy", "strategy_names", "Stop"),
         "evo.errors": ("EvoError", "ConfigurationError", "RunError", "SearchError"),
         "evo.individual": ("Individual", "Evaluation"),
+        "evo.loop.export": ("export",),
         "evo.record.run": ("Run",),
         "evo.space": ("SearchSpace",),
         "evo.space.file": ("load_space",),
@@ -42,7 +44,7 @@ _HOMES = {
 }
 
 __all__ = ["search", "resume", "finish", "load", "load_model", "make_strategy", "strategy_names"]
-__all__ += ["SearchSpace", "load_space", "Float", "Integer", "Categorical", "Boolean", "Layers"]
+__all__ += ["export", "SearchSpace", "load_space", "Float", "Integer", "Categorical", "Boolean", "Layers"]
 __all__ += ["Individual", "Evaluation", "Run", "Stop", "EvoError", "ConfigurationError", "RunError", "SearchError"]
 
 

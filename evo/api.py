@@ -55,6 +55,7 @@ def search(
     fitness: str = "validation",
     initial: Sequence[Mapping[str, Any]] = (),
     initial_from: str | Path | None = None,
+    no_initial: bool = False,
     model: str | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
@@ -92,6 +93,7 @@ def search(
         fitness: "validation", or "test" to select on the test set as the 2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
         initial_from: A run whose best genomes enter the first population.
+        no_initial: Leave out the space's own known configurations.
         model: A shipped model's name, or "package.module:function" for a user-defined one.
         dataset: "cifar10", "digits" or "imagefolder".
         data_dir: Where the dataset is; without `dataset`, what lies there decides.
@@ -152,7 +154,7 @@ def search(
         model=None if objective is not None else model or loaded.model,
         objective=name_of(objective) if objective is not None else None,
         retrainable=objective is None or takes_seed(objective),
-        initial=_known_configurations(loaded, initial, initial_from, observer),
+        initial=_known_configurations(loaded, () if no_initial else loaded.initial, initial, initial_from, observer),
         versions=current_versions(),
     )
     algorithm = _resolve(settings, loaded, population)
@@ -369,14 +371,18 @@ def _note_what_is_left_out(settings: Settings, algorithm: Strategy, observer: Ob
 
 
 def _known_configurations(
-    space: SearchSpace, initial: Sequence[Mapping[str, Any]], initial_from: str | Path | None, observer: Observer
+    space: SearchSpace,
+    own: Sequence[Genome],
+    initial: Sequence[Mapping[str, Any]],
+    initial_from: str | Path | None,
+    observer: Observer,
 ) -> list[Genome]:
-    """Return the space's own, the caller's, and those of another run, repaired to the space's bounds."""
+    """Return those of the space (`own`), the caller's, and those of another run, repaired to the space's bounds."""
     given = configurations(initial)
     problems = [f"initial[{n}].{p}" for n, values in enumerate(given) for p in space.problems(values, complete=False)]
     if problems:
         raise SpaceError(space.name, problems)
-    known = [dict(values) for values in (*space.initial, *given)]
+    known = [dict(values) for values in (*own, *given)]
     if initial_from is not None:
         source = [entry.config for entry in Run.load(initial_from).ranked()[:HALL_OF_FAME]]
         best = [space.repair(config) for config in source]

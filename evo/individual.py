@@ -12,6 +12,7 @@ from functools import cache
 from itertools import takewhile
 from typing import Any, Literal, TypeAlias, get_args
 
+from evo.confusion import Confusion, confusion_from_json
 from evo.numbers import LARGEST, mean
 from evo.plain_text import made_plain
 
@@ -152,7 +153,7 @@ _COUNTS = ("individual", "replicate", "seed", "parameters", "steps_trained", "sh
 END_OF_TIME = 2.5e11
 """Seconds since 1970 in the year 9892: tables and calendars end soon after."""
 _TIMES = ("started", "seconds", "seconds_before")
-_TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve")
+_TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve", "confusion")
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ class Evaluation:
         error: The reason, if the training failed or a measure was not finite.
         shared_with: The individual whose learning curve this row was read from: nothing was trained for it.
         seconds_before: The part of `seconds` that was spent before `started`.
+        confusion: Of the images that `fitness` or `test_accuracy` was measured on; empty where it was not counted.
         unread: Genes that the model did not look up, where this is the first training of a worker; not kept.
     """
 
@@ -198,6 +200,7 @@ class Evaluation:
     shared_with: int | None = None
     curve: tuple[CurvePoint, ...] = ()
     seconds_before: float = 0.0
+    confusion: Confusion = ()
     unread: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -266,8 +269,12 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; `from_dict` is the inverse."""
-        values = asdict(replace(self, curve=())) | {"curve": [point.to_dict() for point in self.curve]}
-        del values["unread"]
+        values = asdict(replace(self, curve=(), confusion=()))
+        values["curve"] = [point.to_dict() for point in self.curve]
+        values["confusion"] = [list(entry) for entry in self.confusion]
+        # Of a training that counts nothing, as in format 2 of the journal.
+        for name in ("unread", *(() if self.confusion else ("confusion",))):
+            del values[name]
         return values
 
     @classmethod
@@ -290,6 +297,7 @@ class Evaluation:
         if values["status"] not in get_args(Status):
             raise ValueError(f"unknown status {values['status']!r}")
         fields["curve"] = tuple(map(CurvePoint.from_dict, fields["curve"]))
+        fields["confusion"] = confusion_from_json(values.get("confusion", ()))
         return cls(**fields)
 
 

@@ -236,7 +236,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(tiny_space: Path, tmp_path:
     assert "\x1b" not in result.output
     assert {path.name for path in run.iterdir()} == {
         *("settings.json", "journal.jsonl", "evaluations.csv", "populations.csv", "generations.csv"),
-        *("curves.csv", "hall_of_fame.csv", "finalists.csv"),
+        *("confusion.csv", "curves.csv", "hall_of_fame.csv", "finalists.csv"),
     }
 
 

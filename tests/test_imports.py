@@ -23,6 +23,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("control_group",),
     ("errors", "extras", "processes", "plain_text", "models", "search_spaces"),
     ("files", "names", "numbers", "places"),
+    ("confusion",),
     ("individual",),
     ("space",),
     ("strategies", "data", "record"),

@@ -28,6 +28,8 @@ def smaller(command: str, images: Path) -> list[str]:
     for place, word in enumerate(words[:-1]):
         if word == "--budget":
             words[place + 1] = str(max(3, int(words[place + 1]) // 25))
+    if "--config" in words:
+        words += ["--steps", "50"]
     if words[0] == "replay" and "--seeds" in words:
         words[words.index("--seeds") + 1] = "1"
     if words[0] == "search":

@@ -258,7 +258,7 @@ def test_every_column_beside_the_genes_is_a_name_that_no_gene_may_have(
     folder = tmp_path / "run"
     run = evo.search(tiny_space, budget=2, population=2, finalists=1, fitness=fitness, output=folder)
     columns = {file.stem: set(pd.read_csv(file).columns) for file in folder.glob("*.csv")}
-    without_genes = {"curves", "generations", "populations"}
+    without_genes = {"confusion", "curves", "generations", "populations"}
     assert set(columns) == {"evaluations", "hall_of_fame", "finalists", *without_genes}
     for name, found in columns.items():
         if name in without_genes:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evo.cli.commands.results import compare, replay, report, watch
+from evo.cli.commands.results import compare, export, replay, report, watch
 from evo.cli.commands.searching import check, demo, finish, resume, search, spaces
 from evo.cli.commands.training import table1, train
 from evo.cli.streams import take_every_text
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (search, demo, resume, finish, watch, compare, report, replay, train, table1, spaces, check):
+for command in (search, demo, resume, finish, watch, compare, report, replay, export, train, table1, spaces, check):
     app.command()(command)
 
 

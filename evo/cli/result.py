@@ -21,6 +21,7 @@ from evo.loop.finished import total_of
 from evo.numbers import number_text
 from evo.record.history import fitness_bounds, on_new_seeds
 from evo.record.run import Run
+from evo.reports.bounds import bounds_text
 from evo.reports.search_data import SearchData
 from evo.reports.statistics import mean_estimate
 
@@ -56,6 +57,8 @@ def print_result(run: Run, console: Console | None = None) -> None:
     _print_box(console, title, [("", [("individual", str(best.id)), *genes]), ("", worth), ("", _cost(run))], interval)
     if run.settings.fitness == "test":
         console.print(SELECTED_ON_TEST, style="bold yellow")
+    if bounds := bounds_text(run):
+        console.print(bounds, markup=False, soft_wrap=True)
     exhausted = _nothing_new_left(run)
     if exhausted:
         console.print("Nothing new is left to try in the search space.")
@@ -71,6 +74,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
         commands[twice] = f"resume with twice the {noun_of(run)}"
     if run.settings.objective is None:
         commands[run.command("replay", str(best.id))] = "train the best again and compare"
+        commands[run.command("export", output="best.toml")] = "a file of it, for evo train --config"
     _print_next(console, run, files, commands)
 
 

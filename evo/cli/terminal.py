@@ -94,7 +94,9 @@ def print_spaces() -> None:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
         view.add_row(name, values.get("model", ""), values.get("dataset", ""), values.get("description", ""))
     console.print(view)
-    console.print("evo check SPACE shows one; evo search SPACE searches it.", style="dim")
+    console.print(
+        "evo check SPACE shows one; evo search SPACE searches it; evo spaces --show SPACE prints its file.", style="dim"
+    )
 
 
 def print_space(space: SearchSpace) -> None:

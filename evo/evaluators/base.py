@@ -33,6 +33,7 @@ class Task:
         cost: Estimated seconds; the costliest tasks start first.
         memory: Estimated bytes, not counting the data.
         until: The step to train to; None: all steps of the configuration.
+        confusion: Whether a training counts which classes it confuses; a test always does.
     """
 
     individual: int
@@ -47,6 +48,7 @@ class Task:
     cost: float = 0.0
     memory: float = 0.0
     until: int | None = None
+    confusion: bool = False
 
     @property
     def key(self) -> TaskKey:

@@ -173,7 +173,8 @@ class TrainingTask:
                 files = (task.weights, task.checkpoint, task.state)
                 weights, checkpoint, last_state = (Path(file) if file else None for file in files)
                 images = self.train_images if task.phase == "search" else None
-                jobs.append(Job(task.config, task.seed, task.until, weights, checkpoint, last_state, images))
+                asked = (weights, checkpoint, last_state, images, task.confusion)
+                jobs.append(Job(task.config, task.seed, task.until, *asked))
         results = self.trainer.train_jobs(jobs, lambda: self.stop.requested)
         for task in tasks:
             yield self._test(task) if task.measure == "test" else self._trained(task, next(results))
@@ -196,7 +197,7 @@ class TrainingTask:
             return values
         accuracy = result.held_out.accuracy
         values |= {"fitness": accuracy, f"{self.trainer.fitness}_accuracy": accuracy, "loss": result.held_out.loss}
-        values["train_accuracy"] = result.train.accuracy
+        values |= {"train_accuracy": result.train.accuracy, "confusion": result.held_out.confusion}
         if task.weights is not None and task.phase != "finalist" and result.status == "complete":
             values["error"] = values["error"] or self._recall_problem(task)
         return values | (self._best_checkpoint(result) if self.free_steps and task.phase == "search" else {})
@@ -239,7 +240,8 @@ class TrainingTask:
                 metrics = self.trainer.test(task.config, weights)
         except RecallError as problem:
             return {"status": "failed", "error": cell_text(f"not measured on the test set: {problem}")}
-        return {"status": "complete", "test_accuracy": metrics.accuracy, "loss": metrics.loss}
+        measured = {"test_accuracy": metrics.accuracy, "loss": metrics.loss, "confusion": metrics.confusion}
+        return {"status": "complete", **measured}
 
 
 def load_builder(model: str) -> ModelBuilder:

@@ -164,6 +164,7 @@ def task_of(run: Run, individual: int, replicate: int, config: Genome, *, keep_w
         phase=phase_of(replicate),
         weights=run.weights(individual, replicate) if keep_weights else None,
         checkpoint=run.checkpoint(individual, replicate),
+        confusion=run.counts_confusion(phase_of(replicate)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from evo.errors import ConfigurationError, listed
@@ -20,7 +20,8 @@ from evo.numbers import whole_number
 from evo.record.run import Run
 from evo.record.settings import LARGEST_SEED, LISTED, Settings, current_versions
 from evo.space import SearchSpace
-from evo.space.genes import Boolean, Categorical, Gene, Layers
+from evo.space.chosen import fixed_gene
+from evo.space.genes import Gene
 from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
 from evo.space.settings import read_section
@@ -115,7 +116,7 @@ def space_of(
     configurations: Sequence[Mapping[str, GeneValue]],
     *,
     name: str,
-    model: str,
+    model: str | None,
     dataset: str | None = None,
     training: TrainingSettings | Mapping[str, Any] | None = None,
 ) -> SearchSpace:
@@ -124,36 +125,34 @@ def space_of(
     Raises:
         ConfigurationError: The model or the training cannot take a value; every problem is named.
     """
+    heading = f"{name}: wrong settings"
     genes: dict[str, Gene] = {}
     for gene in configurations[0]:
         try:
-            genes[gene] = _gene([values[gene] for values in configurations])
+            genes[gene] = fixed_gene([values[gene] for values in configurations])
         except GeneError as error:
-            raise ConfigurationError(_worded(error.problems(f"genes.{gene}"), name)) from None
+            raise ConfigurationError(worded(error.problems(f"genes.{gene}"), heading)) from None
     settings, wrong = read_section(TrainingSettings, training or {}, "training")
     if wrong:
-        raise ConfigurationError(_worded(wrong, name))
+        raise ConfigurationError(worded(wrong, heading))
     try:
         return SearchSpace(genes, name=name, model=model, dataset=dataset, training=settings, initial=configurations)
     except SpaceError as error:
-        raise ConfigurationError(_worded(error.problems, name)) from None
+        raise ConfigurationError(worded(error.problems, heading)) from None
 
 
-def _worded(problems: Sequence[str], name: str) -> str:
-    """Return what is wrong with genes that were given as options, not in a file."""
+def worded(problems: Sequence[str], heading: str, options: Container[str] | None = None) -> str:
+    """Return what is wrong with genes and settings that were given as options, not in a file.
+
+    Args:
+        problems: As a search space names them.
+        heading: The first line.
+        options: The names of those that were options; by default, all.
+    """
 
     def as_option(found: re.Match[str]) -> str:
-        return "--" + found[1].replace("_", "-")
+        is_option = options is None or found[1] in options
+        return "--" + found[1].replace("_", "-") if is_option else found[0]
 
-    return listed(
-        [re.sub(r"\b(?:genes|training)\.(\w+)[\w.]*", as_option, text) for text in problems], f"{name}: wrong settings"
-    )
-
-
-def _gene(values: Sequence[GeneValue]) -> Gene:
-    """Return the gene whose choices are exactly these values."""
-    choices = tuple(dict.fromkeys(values))
-    if layers := tuple(choice for choice in choices if isinstance(choice, tuple)):
-        return Layers(choices=layers)
-    scalars = tuple(choice for choice in choices if not isinstance(choice, tuple))
-    return Boolean() if isinstance(scalars[0], bool) else Categorical(choices=scalars)
+    places = r"\b(?:genes|training|initial\[0\])\.(\w+)[\w.]*"
+    return listed([re.sub(places, as_option, text) for text in problems], heading)

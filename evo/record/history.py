@@ -8,12 +8,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from evo.confusion import Confusion, confusion_from_json
 from evo.errors import ConfigurationError, RunError
-from evo.individual import DURATION, STEPS, Evaluation, Genome, Individual, phase_of, ranking, reach, replicate_number
+from evo.individual import (
+    DURATION,
+    STEPS,
+    Evaluation,
+    Genome,
+    Individual,
+    Phase,
+    phase_of,
+    ranking,
+    reach,
+    replicate_number,
+)
 from evo.models import MODELS
 from evo.numbers import mean
 from evo.record.journal import Event
-from evo.record.settings import Settings
+from evo.record.settings import LISTED, Settings
 from evo.space import SearchSpace
 from evo.space.file import space_from_dict
 
@@ -102,6 +114,7 @@ class History:
                 self.winner = event["individual"]
             case "test":
                 self._check_known(event["individual"])
+                confusion_from_json(event.get("confusion", ()))
                 self.tests[event["individual"], int(event["replicate"])] = event
 
     def _known_or_new(self, individual: Individual) -> Individual:
@@ -183,6 +196,20 @@ class History:
         if evaluation.test_accuracy is not None:
             return evaluation.test_accuracy
         return self.tests.get((evaluation.individual, evaluation.replicate), {}).get("test_accuracy")
+
+    def counts_confusion(self, phase: Phase) -> bool:
+        """Return whether trainings of a phase count which classes they confuse: those that no test follows.
+
+        Trainings of a search do not: what is shown of them is shown of the winner, once its test is done.
+        """
+        return self.settings.strategy == LISTED or (phase == "finalist" and self.settings.fitness == "test")
+
+    def confusion_of(self, evaluation: Evaluation) -> tuple[str, Confusion]:
+        """Return which classes a training confuses, and on which part: the test set if it was measured there."""
+        test = self.tests.get((evaluation.individual, evaluation.replicate), {})
+        if "confusion" in test:
+            return "test", confusion_from_json(test["confusion"])
+        return self.settings.fitness, evaluation.confusion
 
     def unevaluated(self, most: int | None = None) -> list[Individual]:
         """Return the proposals, of all or of the first `most`, that have no result yet.

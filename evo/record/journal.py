@@ -21,8 +21,14 @@ from evo.files import append, create_to_append, cut, sync
 from evo.plain_text import read_json
 from evo.processes import hold, holds, let_go
 
-FORMAT = 2
-"""Of new journals; older ones are resumed in their own. Format 2 adds continued trainings: `Individual.until`."""
+FORMAT = 3
+"""Of new journals; older ones are resumed in their own.
+
+Format 2 adds continued trainings: `Individual.until`. Format 3 adds which classes are confused: `Evaluation.confusion`,
+also in the events of tests.
+"""
+CONFUSION = 3
+"""The first format that holds which classes are confused."""
 _HEAD = b'{"checksum":"'
 _MIDDLE = b'","event":'
 _DIGITS = 16
@@ -107,6 +113,11 @@ class Journal:
             journal.close()
             raise
         return journal
+
+    @property
+    def format(self) -> int:
+        """The format that it began in, and is written in."""
+        return int(self.events[0]["format"])
 
     def read_new(self) -> list[Event]:
         """Return the events that another process has added since `read` or the last call; see `read`."""

@@ -7,6 +7,7 @@ import html
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,7 +19,7 @@ from evo.plain_text import escaped
 from evo.record.commands import command_on
 from evo.record.folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.record.history import History
-from evo.record.journal import Event, Journal, is_written
+from evo.record.journal import CONFUSION, Event, Journal, is_written
 from evo.record.settings import CHANGED_BY_RESUME, LISTED, Settings, current_versions
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class Run(History):
 
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; the state of an interrupted training is no longer needed."""
+        if self._journal.format < CONFUSION:
+            evaluation = replace(evaluation, confusion=())
         self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
         self._forget_checkpoint(evaluation.individual, evaluation.replicate)
         if self.path is not None:
@@ -188,7 +191,9 @@ class Run(History):
         """Keep the test-set metrics of a finalist's training."""
         event = {"individual": evaluation.individual, "replicate": evaluation.replicate}
         metrics = {"test_accuracy": evaluation.test_accuracy, "test_loss": evaluation.loss, "error": evaluation.error}
-        self._record({"kind": "test", **event, **metrics})
+        counted = evaluation.confusion and self._journal.format >= CONFUSION
+        counts = {"confusion": [list(entry) for entry in evaluation.confusion]} if counted else {}
+        self._record({"kind": "test", **event, **metrics, **counts})
 
     def record_late(self, evaluation: Evaluation) -> None:
         """Keep what finished while the run was being stopped: a training, or the test of one that is recorded."""
@@ -285,6 +290,7 @@ class Run(History):
     generation_table = Table("generations", "One row per generation, as in generations.csv.")
     curves = Table("curves", "All learning curves, as in curves.csv.")
     hall_of_fame = Table("hall_of_fame", "The best genomes of the search, as in hall_of_fame.csv.")
+    confusion = Table("confusion", "Which classes the measured trainings take for which, as in confusion.csv.")
     finalist_table = Table("finalists", "The finalists' trainings on new seeds, as in finalists.csv.")
 
     def write_tables(self, *, share: float = 1.0) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import pandas as pd
 
+from evo.confusion import class_name
 from evo.files import replacing
 from evo.individual import RUNG, Evaluation
 from evo.numbers import deviation, mean
@@ -17,7 +18,17 @@ from evo.plain_text import inert
 from evo.record.history import HALL_OF_FAME, History
 from evo.space.genes import Categorical
 
-COUNTS = ("individual", "replicate", "generation", "rung", "seed", "parameters", "steps_trained", "shared_with")
+COUNTS = (
+    "individual",
+    "replicate",
+    "generation",
+    "rung",
+    "seed",
+    "parameters",
+    "steps_trained",
+    "shared_with",
+    "images",
+)
 """Columns of whole numbers also where a table has no rows, or none with a value."""
 
 MEASURED_COLUMNS = (
@@ -133,6 +144,22 @@ def finalists_table(run: History) -> pd.DataFrame:
     return _frame(rows, columns, _categorical(run))
 
 
+def confusion_table(run: History) -> pd.DataFrame:
+    """Return which classes the trainings take for which, with how many images; no row for none.
+
+    It has the trainings that are measured for good: of the finalists, and of listed configurations.
+    """
+    columns = ["individual", "replicate", "part", "class", "predicted", "images"]
+    classes = (run.settings.dataset or {}).get("classes", [])
+    rows = []
+    for key in sorted(run.evaluations):
+        part, counts = run.confusion_of(run.evaluations[key])
+        for label, said, images in counts:
+            names = {"class": class_name(classes, label), "predicted": class_name(classes, said)}
+            rows.append({"individual": key[0], "replicate": key[1], "part": part, **names, "images": images})
+    return _frame(rows, columns)
+
+
 BUILDERS: dict[str, Callable[[History], pd.DataFrame]] = {
     "evaluations": evaluations_table,
     "populations": populations_table,
@@ -140,18 +167,19 @@ BUILDERS: dict[str, Callable[[History], pd.DataFrame]] = {
     "curves": curves_table,
     "hall_of_fame": hall_of_fame_table,
     "finalists": finalists_table,
+    "confusion": confusion_table,
 }
 """What builds each table, by the name of its CSV file; the names are those of `evo.record.folder.TABLES`."""
 
 
 def write_tables(run: History, folder: Path) -> None:
-    """Write the CSV files of a run, each atomically; finalists.csv only where there are finalists or were some."""
+    """Write the CSV files of a run, each atomically; of finalists and confusion only what has rows, or had some."""
     paths = {name: folder / f"{name}.csv" for name in BUILDERS}
-    if not run.finalists and not paths["finalists"].exists():
-        del paths["finalists"]
-    tables = {name: BUILDERS[name](run) for name in paths}
+    tables = {name: build(run) for name, build in BUILDERS.items()}
     for name, table in tables.items():
-        write_csv(table, paths[name])
+        needed = name not in ("finalists", "confusion") or len(table) or paths[name].exists()
+        if needed or (name == "finalists" and run.finalists):
+            write_csv(table, paths[name])
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from evo.record.run import Run
-from evo.reports import analysis_figures, gene_figures, progress_figures
+from evo.reports import analysis_figures, classes, gene_figures, progress_figures, recipe
 from evo.reports.search_data import SearchData
 from evo.reports.style import styled
 
@@ -36,6 +36,8 @@ PLOTS = {
     "parallel": Plot("Genes", "Parallel coordinates", gene_figures.parallel_figure),
     "importance": Plot("Importance of the genes", "Importance of the genes", analysis_figures.importance_figure),
     "curves": Plot("Best genomes", "Learning curves", progress_figures.curves_figure),
+    "learning-rate": Plot("Training recipe", "Learning rate", recipe.learning_rate_figure),
+    "confusion": Plot("Classes", "Confusion matrix", classes.confusion_figure),
     "lineage": Plot("Where the winner comes from", "Lineage", analysis_figures.lineage_figure),
     "operators": Plot("Operators", "Operators", analysis_figures.operators_figure),
     "front": Plot("Pareto front", "Pareto front", analysis_figures.front_figure),

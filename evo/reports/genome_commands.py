@@ -44,8 +44,8 @@ def genome_text(run: Run, config: Genome) -> str:
 
 def _option(name: str, value: GeneValue, own: bool) -> list[str]:
     """Return the words that give a value; `own`: with an option of that name."""
-    if name == "batch_norm":
-        return ["--batch-norm" if value else "--no-batch-norm"]
+    if name == "batch_norm" or (own and isinstance(value, bool)):
+        return [f"--{'' if value else 'no-'}{name.replace('_', '-')}"]
     if own:
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         return [f"--{name.replace('_', '-')}", text]

@@ -87,6 +87,11 @@ class SearchData:
         return self.run.finalist_table
 
     @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """As in confusion.csv."""
+        return self.run.confusion
+
+    @cached_property
     def features(self) -> list[Feature]:
         """The genes of `first` in a form that can be drawn: see `evo.reports.features`."""
         return features_of(self.space, self.first)

@@ -10,11 +10,14 @@ import pandas as pd
 
 from evo.loop.finished import is_finished, total_of
 from evo.numbers import number_text
+from evo.reports.bounds import bounds_text
+from evo.reports.classes import classes_blocks, classes_of
 from evo.reports.features import INACTIVE
 from evo.reports.genome_commands import genome_text
 from evo.reports.importance import FOLDS, SHUFFLES, TREES
 from evo.reports.lineage import Step, lineage_of, operators_table
 from evo.reports.page import Block, Cards, Commands, Facts, Section, Text, table_of
+from evo.reports.recipe import recipe_blocks
 from evo.reports.search_data import SearchData
 from evo.reports.tables import cell_text
 from evo.reports.workload import duration_text, failures_table, outcomes_table, timeline_of
@@ -65,6 +68,7 @@ def search_sections(
         "Genes": (),
         "Importance of the genes": _importance(data),
         "Best genomes": _best_genomes(data),
+        **({"Training recipe": _recipe(data), "Classes": _classes(data)} if data.settings.model else {}),
         "Where the winner comes from": _lineage(data),
         "Operators": _operators(data),
         **({"Pareto front": _front(data)} if len(data.settings.objectives or ()) > 1 else {}),
@@ -91,6 +95,8 @@ def _summary(data: SearchData, row: Mapping[Any, Any] | None) -> Iterator[Block]
         what = "and the command that trains it again" if data.settings.model else "and all of it as JSON"
         yield from (_cards(data, row), Text(f"The genes of #{number}, {what}:"), Facts(genes))
         yield _commands(data, [number])
+        if bounds := bounds_text(data.run):
+            yield Text(bounds)
     yield Facts(facts_of(data))
 
 
@@ -177,6 +183,19 @@ def _best_genomes(data: SearchData) -> Iterator[Block]:
         yield table_of(data.finalists.drop(columns=["seed"]), "Finalists")
     as_what = "commands that train them again" if data.settings.model else "JSON"
     yield _commands(data, table["individual"], f"These {len(table)} genomes as {as_what}")
+
+
+def _recipe(data: SearchData) -> Iterator[Block]:
+    if data.best is None:
+        return
+    blocks = recipe_blocks(data.run, data.run.config_of(data.best))
+    yield Text(f"How #{data.best} was trained, with every default filled in:")
+    yield from blocks
+
+
+def _classes(data: SearchData) -> Iterator[Block]:
+    if data.best is not None:
+        yield from classes_blocks(classes_of(data, data.best))
 
 
 def _lineage(data: SearchData) -> Iterator[Block]:

@@ -17,9 +17,11 @@ from evo.individual import CurvePoint, Evaluation, Genome, Individual
 from evo.models import MODELS
 from evo.numbers import deviation
 from evo.record.run import Run
+from evo.reports.classes import classes_blocks, classes_of, confusion_figure, matrix_figure
 from evo.reports.genome_commands import genome_text
 from evo.reports.html import picture
 from evo.reports.page import Block, Commands, Facts, Section, Text, table_of, write_page
+from evo.reports.recipe import rates_figure, recipe_blocks
 from evo.reports.search_data import SearchData
 from evo.reports.search_sections import facts_of
 from evo.reports.statistics import mean_estimate
@@ -94,10 +96,42 @@ def write_training_page(run: Run, folder: Path) -> Path:
     ]
     sections = [
         Section("Summary", _summary(data)),
+        Section("Training recipe", _recipes(data, folder)),
         Section("Learning curves", curves or [Text("No training has a learning curve yet.")]),
+        Section("Classes", _classes(data, folder)),
         Section("All trainings", [table_of(data.evaluations.drop(columns=HIDDEN), "All trainings")]),
     ]
     return write_page(folder / "report.html", f"Trainings of {run.name}", sections)
+
+
+def _recipes(data: SearchData, folder: Path) -> list[Block]:
+    """Show how the networks were trained, and their learning rates in one figure."""
+    run = data.run
+    configs = [(entry.id, entry.genome) for entry in run.individuals]
+    figure = styled(rates_figure)(run, configs)
+    if figure is None:
+        return [Text("Not known before the data are.")]
+    title = f"Learning rate: {run.name}"
+    blocks: list[Block] = [picture(folder, "learning-rate", title, "The learning rate at every step.", figure)]
+    for number, config in configs:
+        blocks += [Text(f"#{number}:")] if len(configs) > 1 else []
+        blocks += recipe_blocks(run, config)
+    return blocks
+
+
+def _classes(data: SearchData, folder: Path) -> list[Block]:
+    """Show which classes each network confuses."""
+    blocks: list[Block] = []
+    for entry in data.run.individuals:
+        classes = classes_of(data, entry.id)
+        if len(data.run.individuals) > 1:
+            blocks.append(Text(f"#{entry.id}:"))
+        if (figure := styled(matrix_figure)(classes)) is not None:
+            name = "confusion" if len(data.run.individuals) == 1 else f"confusion-{entry.id}"
+            title = f"Confusion matrix: {data.run.name}"
+            blocks.append(picture(folder, name, title, confusion_figure.__doc__, figure))
+        blocks += classes_blocks(classes)
+    return blocks or [Text("No training is complete yet.")]
 
 
 def _lines_of(run: Run, genome: Genome, kind: Kind) -> list[Line]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.names import DATASETS
+from evo.plain_text import read_json
 from evo.space import SearchSpace
 from evo.space.genes import GENE_KINDS, Gene
 from evo.space.genes.base import GeneError
@@ -28,8 +29,24 @@ def shipped_spaces() -> dict[str, Traversable]:
     return {entry.name.removesuffix(".toml"): entry for entry in files}
 
 
+def shipped_text(name: str) -> str:
+    """Return the TOML file of a shipped space.
+
+    Raises:
+        ConfigurationError: There is no such space.
+    """
+    shipped = shipped_spaces()
+    if name not in shipped:
+        raise ConfigurationError(f'search space "{name}": is not shipped.{_known(name, shipped)}')
+    return shipped[name].read_text(encoding="utf-8")
+
+
+def _known(name: str, shipped: Iterable[str]) -> str:
+    return f"{did_you_mean(name, shipped)} Shipped: {', '.join(shipped)}."
+
+
 def load_space(space: str | Path | SearchSpace) -> SearchSpace:
-    """Return a search space by a shipped name or from a TOML file.
+    """Return a search space by a shipped name or from a TOML file (or a JSON file with the same values).
 
     Raises:
         ConfigurationError: No such name or file, or a file with mistakes; every mistake is named.
@@ -38,10 +55,10 @@ def load_space(space: str | Path | SearchSpace) -> SearchSpace:
         return space
     shipped = shipped_spaces()
     if str(space) in shipped:
-        return space_from_text(shipped[str(space)].read_text(encoding="utf-8"), name=str(space))
+        return space_from_text(shipped_text(str(space)), name=str(space))
     path = Path(space)
     if not path.is_file():
-        if path.suffix == ".toml":
+        if path.suffix in (".toml", ".json"):
             raise ConfigurationError(f"search space {space}: there is no such file")
         if str(space) in DATASETS:
             raise ConfigurationError(
@@ -49,8 +66,7 @@ def load_space(space: str | Path | SearchSpace) -> SearchSpace:
                 f"shipped spaces: {', '.join(shipped)}."
             )
         raise ConfigurationError(
-            f'search space "{space}": neither a shipped space nor a TOML file.{did_you_mean(str(space), shipped)} '
-            f"Shipped: {', '.join(shipped)}."
+            f'search space "{space}": neither a shipped space nor a TOML file.{_known(str(space), shipped)}'
         )
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows begins a file with a byte order mark
@@ -60,7 +76,7 @@ def load_space(space: str | Path | SearchSpace) -> SearchSpace:
 
 
 def space_from_text(text: str, *, name: str, where: str | None = None) -> SearchSpace:
-    """Return the space that a TOML text describes.
+    """Return the space that a TOML text describes, or a JSON text with the same values.
 
     Args:
         text: The file's content.
@@ -68,11 +84,22 @@ def space_from_text(text: str, *, name: str, where: str | None = None) -> Search
         where: The file's path for messages.
     """
     where = where or f"search space {name}"
+    return space_from_dict(_values_of(text, where), name=name, where=where)
+
+
+def _values_of(text: str, where: str) -> dict[str, Any]:
+    if text.lstrip().startswith("{") or where.endswith(".json"):  # no TOML file begins so
+        try:
+            values = read_json(text.encode())
+        except ValueError as error:
+            raise ConfigurationError(f"{where}: not a JSON file: {error}") from None
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{where}: must be a JSON object, got {type(values).__name__}")
+        return values
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{where}: not a TOML file: {error}") from None
-    return space_from_dict(values, name=name, where=where)
 
 
 def space_from_dict(

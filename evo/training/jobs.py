@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evo.confusion import Confusion
 from evo.individual import CurvePoint, Status
 
 
@@ -24,6 +25,7 @@ class Job:
         last_state: Where to save the state at the end. A training that goes further restores it, and the result is
             that of one from the first step. Its seconds are not counted again.
         train_images: Of the training part, so many fixed images are measured at the end; None for all of them.
+        confusion: Whether to count, at the end, which classes the network confuses.
     """
 
     config: Mapping[str, Any]
@@ -33,14 +35,20 @@ class Job:
     checkpoint: Path | None = None
     last_state: Path | None = None
     train_images: int | None = None
+    confusion: bool = False
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Accuracy (fraction in [0, 1]) and mean cross-entropy on one part, in evaluation mode."""
+    """Accuracy (fraction in [0, 1]) and mean cross-entropy on one part, in evaluation mode.
+
+    Attributes:
+        confusion: Which classes it takes for which; empty where that was not asked for.
+    """
 
     accuracy: float
     loss: float
+    confusion: Confusion = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

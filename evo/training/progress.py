@@ -82,7 +82,8 @@ class Training:
         if not math.isfinite(loss):
             self._divergence = f"the loss was {loss} by step {state.step}"
             return
-        self._held_out = held_out = bench.measure(state.model, bench.held_out_part)
+        counted = self.job.confusion and state.step >= self.end
+        self._held_out = held_out = bench.measure(state.model, bench.held_out_part, confusion=counted)
         if not math.isfinite(held_out.loss):
             self._divergence = f"the loss was {held_out.loss} by step {state.step}"
             return

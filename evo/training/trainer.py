@@ -125,7 +125,8 @@ class Trainer(Workbench):
             DamagedFileError: The file of the weights is missing or damaged.
             RecallError: The network that they make is not the one that was trained.
         """
-        return self.measure(self.restored(config, weights), load_part(self.dataset, "test", self.device))
+        test = load_part(self.dataset, "test", self.device)
+        return self.measure(self.restored(config, weights), test, confusion=True)
 
     def restored(self, config: Mapping[str, Any], weights: Path) -> nn.Module:
         """Return the network of trained weights, once it gives on the held-out part what was recorded of it.

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from evo.confusion import Confusion
 from evo.data.cache import PreparedDataset
 from evo.data.splits import fixed_permutation
 from evo.data.tensors import Part, fit_preprocessing, load_part
@@ -58,7 +59,13 @@ class Workbench:
 
     @torch.no_grad()  # not inference mode: its tensors cannot enter a later step, and models keep tensors
     def measure(
-        self, model: nn.Module, part: Part, *, training_mode: bool = False, chunk: int | None = None
+        self,
+        model: nn.Module,
+        part: Part,
+        *,
+        training_mode: bool = False,
+        chunk: int | None = None,
+        confusion: bool = False,
     ) -> Metrics:
         """Return a network's metrics on a part; the mode of each of its modules is restored.
 
@@ -67,20 +74,24 @@ class Workbench:
             part: The images.
             training_mode: Leave dropout and batch norm as they are in training, instead of evaluation mode.
             chunk: Images of a forward pass; by default what is fast.
+            confusion: Whether to count which classes are confused.
         """
         modes = [(module, module.training) for module in model.modules()]  # a model may freeze some of its modules
         model.train(training_mode)
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        said: list[torch.Tensor] = []
         for indices in torch.split(part.indices, chunk or EVALUATION_BATCH.get(self.device.type, 1000)):
             with self.autocast():
                 logits = self._outputs(model, self.preprocess(part.images.index_select(0, indices)))
             labels = part.labels.index_select(0, indices)
-            totals[0] += (logits.argmax(dim=1) == labels).sum()
+            said.append(logits.argmax(dim=1))
+            totals[0] += (said[-1] == labels).sum()
             totals[1] += functional.cross_entropy(logits.float(), labels, reduction="sum")
         for module, mode in modes:
             module.training = mode
         accuracy, loss = (totals / len(part)).tolist()
-        return Metrics(accuracy, loss)
+        counts = _confusion(part.labels.index_select(0, part.indices), torch.cat(said)) if confusion else ()
+        return Metrics(accuracy, loss, counts)
 
     def _outputs(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(images)
@@ -120,3 +131,10 @@ class Workbench:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
             yield
+
+
+def _confusion(labels: torch.Tensor, said: torch.Tensor) -> Confusion:
+    """Return how many images of each label a network takes for what."""
+    width = int(torch.stack([labels.max(), said.max()]).max()) + 1
+    counts = torch.bincount(labels * width + said).tolist()
+    return tuple((place // width, place % width, images) for place, images in enumerate(counts) if images)

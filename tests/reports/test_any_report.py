@@ -41,7 +41,9 @@ def test_the_page_of_trainings_has_the_mean_over_the_seeds_and_no_search(
     finished = cli.invoke(app, ["report", str(trained)])
     assert finished.exit_code == 0, finished.output
     page = (trained / "report.html").read_text()
-    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == ["Summary", "Learning curves", "All trainings"]
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == [
+        *("Summary", "Training recipe", "Learning curves", "Classes", "All trainings")
+    ]
     rows = pd.read_csv(trained / "evaluations.csv")
     assert f"<td>{rows['fitness'].mean():.4g}</td>" in page
     assert "strategy" not in page

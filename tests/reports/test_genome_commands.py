@@ -38,7 +38,8 @@ def test_the_command_trains_the_genome_with_the_settings_of_the_search(
         },
         model="mlp",
         dataset="digits",
-        training={"optimiser": "sgd", "batch_size": 50, "steps": 60, "evaluate_every": 20, "weight_decay": 1e-4},
+        training={"optimiser": "sgd", "batch_size": 50, "steps": 60, "evaluate_every": 20, "weight_decay": 1e-4}
+        | {"schedule": "cosine", "warmup": 0.1, "momentum": 0.9, "augment": "flip", "test_flip": True},
     )
     config: Genome = {
         "hidden_layers": (33, 7),
@@ -64,6 +65,8 @@ def test_the_command_trains_the_genome_with_the_settings_of_the_search(
     assert genome == {name: value for name, value in config.items() if name != "use_dropout"} | fixed
     assert seen["space"].training.optimiser == "sgd"
     assert seen["space"].training.evaluate_every == 20
+    recipe = {"schedule": "cosine", "warmup": 0.1, "momentum": 0.9, "augment": "flip", "test_flip": True}
+    assert recipe.items() <= seen["space"].training.model_dump().items()
     assert (seen["seed"], seen["fitness"], seen["execution"].dataset) == (5, "test", "digits")
 
 

@@ -1,8 +1,9 @@
-"""Commands that show what runs do and have found: watch, compare, report, replay."""
+"""Commands that show what runs do and have found, or take it elsewhere: watch, compare, report, replay, export."""
 
 from __future__ import annotations
 
 import gc
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -228,3 +229,55 @@ def replay(
         typer.echo(f"--save {save}: nothing was written: {replayed.not_saved}", err=True)
     if not replayed.came_back or (save is not None and replayed.saved is None):
         raise typer.Exit(1)
+
+
+@guarded
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    format: Annotated[str, of_output(help="toml or json.")] = "toml",
+    output: Annotated[Path | None, of_output("--output", "-o", help="Write to this file. Default: stdout.")] = None,
+    weights: Annotated[
+        Path | None, of_output(help="Train it again and write its weights to this file (safetensors).")
+    ] = None,
+    overwrite: Annotated[bool, of_output("--overwrite", help="Replace files that are there.")] = False,
+    data_dir: option.MovedData = None,
+    model: option.SameModel = None,
+    device: option.OtherDevice = None,
+    workers: option.Workers = None,
+    quiet: option.Quiet = False,
+) -> None:
+    """Write the winner of a run as a space file: `evo train --config` trains it, `evo search` begins with it.
+
+    Without a winner it is the best so far. --weights trains it as `evo replay` does: on its seed, on the run's data.
+
+    Examples:
+
+      evo export results/mlp-1 -o winner.toml
+
+      evo export results/mlp-1 --format json --weights winner.safetensors
+    """
+    options = dict(locals())
+    from evo.cli.live import TerminalObserver
+    from evo.cli.signals import StopOnSignals
+    from evo.cli.terminal import error_console
+    from evo.loop.deadline import Stop
+    from evo.loop.export import export as exported
+
+    asked = {name: value for name, value in options.items() if name not in ("run", "quiet")}
+    try:
+        with StopOnSignals():
+            text = exported(run, **asked, observer=TerminalObserver(error_console(), quiet=quiet))
+    except Stop as stop:
+        typer.echo(f"stopped: {stop}.", err=True)
+        raise typer.Exit(stop.exit_code) from None
+    if output is None:
+        typer.echo(text.encode(), nl=False)  # data are UTF-8, whatever the terminal takes
+    else:
+        again = shlex.join(["evo", "train", "--config", str(output)])
+        typer.echo(f"wrote {output}; {again} trains it", err=True)
+    if weights is not None:
+        from evo.record.settings import Settings
+        from evo.training.saved_model import loading_code
+
+        code = loading_code(weights, str(Settings.load(run).model))
+        typer.echo(f"\n# {weights}: load it with\n{code}", nl=False, err=output is None)

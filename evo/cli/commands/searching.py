@@ -35,6 +35,7 @@ def search(
     ] = False,
     finalists: option.Finalists = None,
     initial_from: Annotated[Path | None, of_search(help="A run whose best genomes enter the first population.")] = None,
+    no_initial: Annotated[bool, of_search("--no-initial", help="Leave out the [[initial]] of the space.")] = False,
     fitness: option.Fitness = "validation",
     dataset: option.Dataset = None,
     data_dir: option.DataDir = None,
@@ -140,8 +141,23 @@ def finish(
     watched(evo.finish, locals())
 
 
-def spaces() -> None:
-    """List the shipped search spaces."""
+@guarded
+def spaces(
+    show: Annotated[str | None, typer.Option(metavar="NAME", help="Print the file of one, to be changed.")] = None,
+) -> None:
+    """List the shipped search spaces, or print the TOML file of one.
+
+    Examples:
+
+      evo spaces
+
+      evo spaces --show mlp > my_space.toml
+    """
+    if show is not None:
+        from evo.space.file import shipped_text
+
+        typer.echo(shipped_text(show).encode(), nl=False)
+        return
     from evo.cli.terminal import print_spaces
 
     print_spaces()

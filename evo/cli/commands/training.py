@@ -17,6 +17,14 @@ of_network = functools.partial(typer.Option, rich_help_panel="The network")
 Gene = Annotated[
     list[str] | None, of_network(help='NAME=VALUE: what else the model reads; repeatable. NAME="1" gives a text.')
 ]
+Config = Annotated[
+    Path | None,
+    of_network(
+        metavar="FILE",
+        help="Train the first complete [[initial]] of a space: of `evo export`, of your own, or shipped, as mlp. "
+        "Other options change it.",
+    ),
+]
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each on its own seed.")]
 Fitness = Annotated[
     str, typer.Option(help=f"{one_of(*FITNESS_PARTS)}; test: use all training images, measure on the test set.")
@@ -38,7 +46,8 @@ TrainingMode = Annotated[
 
 @guarded
 def train(
-    model: Annotated[str, of_network(help=option.MODELS)] = "mlp",
+    config: Config = None,
+    model: Annotated[str | None, of_network(help=f"{option.MODELS} Default: mlp.")] = None,
     hidden_layers: Annotated[str | None, of_network(help="Widths, as 1000,500 (mlp, numpy_mlp).")] = None,
     channels: Annotated[str | None, of_network(help="One number per block, as 32,64 (cnn).")] = None,
     activation: Annotated[str | None, of_network(help="relu, gelu, silu or tanh (mlp).")] = None,
@@ -85,7 +94,8 @@ def train(
 ) -> None:
     """Train one network on one or several seeds; write its learning curves and figures.
 
-    What is not given has the default of the model. The run can be resumed, and extended by `evo resume RUN --seeds N`.
+    What is not given has the default of the model, or is as --config has it. The run can be resumed, and extended by
+    `evo resume RUN --seeds N`.
 
     Examples:
 
@@ -94,6 +104,8 @@ def train(
       evo train --hidden-layers 1000,500 --learning-rate 1e-4 --steps 3000 --data-dir ~/cifar10 --seeds 3
 
       evo train --model numpy_mlp --data-dir ~/cifar10 --fitness test
+
+      evo train --config winner.toml --data-dir ~/cifar10 --epochs 20 --seeds 3
     """
     options = locals()
     from evo.cli.commands.configuration import training_of

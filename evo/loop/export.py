@@ -1,0 +1,165 @@
+"""The winner of a run as a file that trains it again, and its trained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evo.errors import ConfigurationError, SearchError
+from evo.files import output as written
+from evo.individual import Genome
+from evo.loop.execution import Execution
+from evo.loop.finished import is_finished
+from evo.loop.listed import space_of
+from evo.loop.replay import replay_individual
+from evo.loop.search_loop import Observer, SilentObserver
+from evo.models import MODELS
+from evo.names import check_name
+from evo.numbers import mean, number_text
+from evo.record.folder import check_output_file
+from evo.record.history import on_new_seeds
+from evo.record.run import Run
+from evo.record.settings import LISTED
+from evo.space import SearchSpace
+from evo.space.chosen import chosen, unread
+from evo.space.file import space_from_dict
+from evo.space.problems import is_reference
+from evo.space.text import json_text, space_values, toml_text
+from evo.space.training_settings import TRAINING_GENES
+
+FORMATS = ("toml", "json")
+
+
+def export(
+    path: str | Path,
+    *,
+    format: str = "toml",
+    output: str | Path | None = None,
+    weights: str | Path | None = None,
+    overwrite: bool = False,
+    model: str | None = None,
+    data_dir: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    observer: Observer | None = None,
+) -> str:
+    """Return a run's winner as a space file whose known configuration it is; `evo train --config` trains it again.
+
+    Without a winner it is the best so far.
+
+    Args:
+        path: The run folder.
+        format: "toml", or "json" for the same values.
+        output: Also write it to this file.
+        weights: Train the winner again, as `evo replay` does, and write its weights to this file (safetensors).
+        overwrite: Replace the files `output` and `weights`.
+        model: For the weights: the same reference as before, where the run has a user-defined model.
+        data_dir: For the weights: where the dataset is, if it has moved.
+        device: For the weights: another device than the run's.
+        workers: For the weights: processes to train in.
+        observer: Is told what to know, and of the training.
+
+    Raises:
+        RunError: The folder holds no run, or one in which nothing is complete.
+        ConfigurationError: No such format, or a file that may not be written, or weights of an objective.
+        SearchError: There are no weights that bring the network back.
+    """
+    observer = observer or SilentObserver()
+    check_name("--format", format, FORMATS)
+    run = Run.load(path)
+    for option, file in (("--output", output), ("--weights", weights)):
+        if file is not None:
+            check_output_file(Path(file), option, overwrite=overwrite)
+    if weights is not None and run.settings.objective is not None:
+        raise ConfigurationError(f"--weights: run {run.shown_path} has an objective; evo has trained no network")
+    if output is not None and weights is not None and Path(output).resolve() == Path(weights).resolve():
+        raise ConfigurationError(f"--weights {weights}: is the file of --output, too; choose another")
+    text = winner_text(run, format)
+    if run.winner is None and run.settings.strategy != LISTED and not is_finished(run):
+        observer.warn(f"note: run {run.shown_path} is not finished: this is the best so far, individual {run.best.id}")
+    if output is not None:
+        with written(Path(output)) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    if weights is not None:
+        execution = Execution(model=model, data_dir=data_dir, device=device, workers=workers, overwrite=overwrite)
+        _save_weights(run, Path(weights), execution, observer)
+    return text
+
+
+def winner_text(run: Run, format: str = "toml") -> str:
+    """Return the winner of a run, or its best so far, as the text of a space file.
+
+    Raises:
+        RunError: Nothing of it is complete.
+    """
+    values = winner_values(run)
+    return json_text(values) if format == "json" else toml_text(values, _comments(run))
+
+
+def winner_values(run: Run) -> dict[str, Any]:
+    """Return the values of that file.
+
+    It has the space of the search, so that a search can begin with the winner. Where the winner has left the space, or
+    an older version searched what nothing reads, it has the smallest space that holds the winner.
+    """
+    config = run.best.config
+    dataset = (run.settings.dataset or {}).get("name", run.space.dataset)
+    head = {"description": _description(run), "dataset": dataset}
+    space = run.space
+    try:
+        if space.problems(config):
+            space = chosen(space, config, name=space.name, model=run.settings.model)
+        values = space_values(space, config, **head)
+        found = space_from_dict(values, name=space.name)
+        if run.settings.model is not None:
+            chosen(found, name=space.name, model=run.settings.model)
+    except ConfigurationError:
+        space, config = _smallest(run, config)
+        values = space_values(space, config, **head)
+    return values
+
+
+def _smallest(run: Run, config: Genome) -> tuple[SearchSpace, Genome]:
+    """Return the smallest space that holds what is read of a configuration, and that part of it."""
+    training, model = run.space.training, MODELS.get(run.settings.model or "")
+    known = {*config} if model is None else {*model.genes, *TRAINING_GENES}
+    usual = model.defaults if model is not None else {}
+    idle = unread({**usual, **training.model_dump(), **config}, run.settings.model)
+    read = {name: value for name, value in config.items() if name in known - idle}
+    fixed = training.model_dump(exclude_unset=True, exclude_none=True)
+    fixed = {name: value for name, value in fixed.items() if name not in {*read, *idle}}
+    return space_of([read], name=run.space.name, model=run.settings.model, training=fixed), read
+
+
+def _description(run: Run) -> str:
+    best, settings = run.best, run.settings
+    what = "winner" if run.winner is not None else "best"
+    label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
+    where = "" if settings.strategy == LISTED else " in the search"
+    parts = [f"The {what} of {run.name}, individual {best.id}: {label} {number_text(best.fitness)}{where}"]
+    tests = on_new_seeds(run, best.id).test_accuracy
+    if tests and settings.fitness != "test":
+        parts.append(f"test accuracy {number_text(mean(tests))} (n = {len(tests)})")
+    again = f" Its model is {settings.model}: give it again by --model." if is_reference(settings.model) else ""
+    return f"{', '.join(parts)}.{again}"
+
+
+def _comments(run: Run) -> list[str]:
+    """Return what the file is for."""
+    settings = run.settings
+    if settings.objective is not None:
+        return [f"The objective is the function {settings.objective}, which no file can hold."]
+    words = [f"--model {settings.model}"] if is_reference(settings.model) else []
+    words += [f"--seed {settings.seed}", *(["--fitness test"] if settings.fitness == "test" else [])]
+    searched = [] if settings.strategy == LISTED else ["evo search THIS_FILE begins with this configuration."]
+    return [f"evo train --config THIS_FILE {' '.join(words)}", *searched]
+
+
+def _save_weights(run: Run, weights: Path, execution: Execution, observer: Observer) -> None:
+    replayed = replay_individual(run.folder, run.best.id, execution, save=weights, observer=observer)
+    if replayed.saved is None:
+        raise SearchError(f"--weights {weights}: nothing was written: {replayed.not_saved}")
+    if not replayed.came_back:
+        recorded, again = replayed.recorded.fitness, replayed.again.fitness
+        changed = f" ({'; '.join(replayed.changed)})" if replayed.changed else ""
+        observer.warn(f"note: the weights are of a training whose fitness is {again}; it was {recorded}{changed}")

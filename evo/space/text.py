@@ -1,0 +1,77 @@
+"""Search spaces as the text of a space file: TOML, or the same values as JSON. `evo.space.file` reads both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evo.individual import GeneValue
+from evo.space.search_space import SearchSpace
+from evo.space.training_settings import TrainingSettings
+
+ALWAYS_WRITTEN = ("optimiser", "preprocess")
+"""Fixed settings that a reader of the file wants to see, also where they are the defaults."""
+
+
+def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: Any) -> dict[str, Any]:
+    """Return the values of a space file whose only known configuration is this one.
+
+    Args:
+        space: Where the configuration is from.
+        config: Gene values by name.
+        head: More texts of the top level, or others than the space's; None for those that are to be left out.
+    """
+    values = space.to_dict() | head
+    fixed, usual = values["training"], TrainingSettings().model_dump()
+    values["training"] = {
+        name: value
+        for name, value in fixed.items()
+        if value != usual[name] or (name in ALWAYS_WRITTEN and name not in space.genes)
+    }
+    values["initial"] = [{name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}]
+    order = ("description", "model", "dataset", "initial", "training", "search", "genes")
+    return {name: values[name] for name in order if values.get(name) not in (None, {}, [])}
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """Return the values of a space file as JSON."""
+    return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def toml_text(values: Mapping[str, Any], comments: Sequence[str] = ()) -> str:
+    """Return the values of a space file as TOML: known configurations first, then the fixed settings and the genes.
+
+    Args:
+        values: The values.
+        comments: Lines above them.
+    """
+    lines = [f"# {line}" for line in comments]
+    lines += [_pair(name, value) for name, value in values.items() if not isinstance(value, Mapping | list)]
+    for configuration in values.get("initial", ()):
+        lines += ["", "[[initial]]", *_pairs(configuration)]
+    for name in ("training", "search"):
+        if values.get(name):
+            lines += ["", f"[{name}]", *_pairs(values[name])]
+    for name, gene in values.get("genes", {}).items():
+        lines += ["", f"[genes.{name}]", *_pairs({"type": gene["type"], **gene})]
+    return "\n".join(lines) + "\n"
+
+
+def _pairs(values: Mapping[str, Any]) -> list[str]:
+    return [_pair(name, value) for name, value in values.items()]
+
+
+def _pair(name: str, value: Any) -> str:
+    return f"{name} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML writes it; every digit of a number is there."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(_pairs(value))} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):  # JSON's escapes are TOML's
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else repr(value)
