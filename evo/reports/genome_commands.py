@@ -13,7 +13,10 @@ from evo.record.run import Run
 from evo.space.training_settings import TrainingSettings
 from evo.space.typed import typed
 
-MODEL_OPTIONS = ("hidden_layers", "channels", "activation", "dropout", "batch_norm_kind")
+MODEL_OPTIONS = (
+    *("hidden_layers", "channels", "block", "convolutions", "kernel_size", "residual", "activation", "dropout"),
+    *("batch_norm_place", "batch_norm_kind"),
+)
 """The genes of models that `evo train` has an option for; the others go through `--gene`."""
 NEEDED = ("learning_rate", "batch_size", "steps", "optimiser", "preprocess")
 """Fixed settings that are always written: their defaults depend on the model."""

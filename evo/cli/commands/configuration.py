@@ -23,7 +23,8 @@ from evo.space.typed import read_typed
 
 EVALUATE_EVERY = 100
 GENES = (
-    *("hidden_layers", "channels", "activation", "dropout", "batch_norm", "batch_norm_kind"),
+    *("hidden_layers", "channels", "block", "convolutions", "kernel_size", "residual", "activation", "dropout"),
+    *("batch_norm", "batch_norm_place", "batch_norm_kind"),
     *("learning_rate", "batch_size", "steps", "epochs", "weight_decay"),
 )
 """Options that are genes, in the order of the table's columns."""

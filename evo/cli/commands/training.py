@@ -21,7 +21,7 @@ Config = Annotated[
     Path | None,
     of_network(
         metavar="FILE",
-        help="Train the first complete [[initial]] of a space: of `evo export`, of your own, or shipped, as mlp. "
+        help="Train the first complete known configuration of a space: of `evo export`, of your own, or shipped, as mlp. "
         "Other options change it.",
     ),
 ]
@@ -50,9 +50,16 @@ def train(
     model: Annotated[str | None, of_network(help=f"{option.MODELS} Default: mlp.")] = None,
     hidden_layers: Annotated[str | None, of_network(help="Widths, as 1000,500 (mlp, numpy_mlp).")] = None,
     channels: Annotated[str | None, of_network(help="One number per block, as 32,64 (cnn).")] = None,
-    activation: Annotated[str | None, of_network(help="relu, gelu, silu or tanh (mlp).")] = None,
+    block: Annotated[str | None, of_network(help="classic, or pooled: pools before batch norm (cnn).")] = None,
+    convolutions: Annotated[int | None, of_network(help="Of a pooled block. Default: 2 (cnn).")] = None,
+    kernel_size: Annotated[int | None, of_network(help="Of a pooled block: 1, 3, 5 or 7. Default: 3 (cnn).")] = None,
+    residual: Annotated[bool | None, of_network("--residual/--no-residual", help="Add inputs (mlp, cnn).")] = None,
+    activation: Annotated[str | None, of_network(help="relu, gelu, silu or tanh (mlp, cnn).")] = None,
     dropout: Annotated[float | None, of_network(help="Rate (mlp, cnn).")] = None,
     batch_norm: Annotated[bool | None, of_network("--batch-norm/--no-batch-norm", help="(mlp, cnn)")] = None,
+    batch_norm_place: Annotated[
+        str | None, of_network(help="Before each linear layer or each activation: layer or activation (mlp).")
+    ] = None,
     batch_norm_kind: Annotated[str | None, of_network(help="torch, automatic or manual (mlp).")] = None,
     gene: Gene = None,
     learning_rate: Annotated[float | None, of_training()] = None,
