@@ -57,18 +57,21 @@ def _pooled(config: Mapping[str, Any], input_shape: tuple[int, int, int]) -> tup
     """Return the layers of a network that normalises a quarter of the numbers, and its last number of channels."""
     kernel_size, batch_norm = int(config.get("kernel_size", 3)), bool(config.get("batch_norm", True))
     activation = ACTIVATIONS[config.get("activation", "relu")]
-    layers: list[nn.Module] = [nn.Conv2d(input_shape[0], STEM_CHANNELS, STEM_SIZE), activation()]
-    width, side = STEM_CHANNELS, min(input_shape[1:]) - STEM_SIZE + 1
+    width, *sides = input_shape
+    stem = min(sides[0], STEM_SIZE), min(sides[1], STEM_SIZE)
+    layers: list[nn.Module] = [nn.Conv2d(width, STEM_CHANNELS, stem), activation()]
+    width, sides = STEM_CHANNELS, [side - size + 1 for side, size in zip(sides, stem, strict=True)]
     for channels in config["channels"]:
         layers += _convolution(width, channels, kernel_size, batch_norm)
-        layers += [nn.MaxPool2d(2)] * (side > 1)
+        pool = min(sides[0], 2), min(sides[1], 2)
+        layers += [nn.MaxPool2d(pool)] * (max(pool) > 1)
         layers += [*([nn.BatchNorm2d(channels)] * batch_norm), activation()]
         further: list[nn.Module] = []
         for _ in range(int(config.get("convolutions", 2)) - 1):
             further += _convolution(channels, channels, kernel_size, batch_norm)
             further += [*([nn.BatchNorm2d(channels)] * batch_norm), activation()]
         layers += [Residual(*further)] if further and config.get("residual", False) else further
-        width, side = channels, max(1, side // 2)
+        width, sides = channels, [side // size for side, size in zip(sides, pool, strict=True)]
     return [*layers, MaxPool()], width
 
 

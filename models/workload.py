@@ -68,8 +68,8 @@ class _Convolutions:
         self.parameters = self.calls = 0
         self.activations = prod(input_shape)
 
-    def convolution(self, channels: int, kernel_size: int, *, bias: bool) -> None:
-        weights = kernel_size**2 * self.width * channels
+    def convolution(self, channels: int, kernel_size: tuple[int, int], *, bias: bool) -> None:
+        weights = prod(kernel_size) * self.width * channels
         self.operations.append(2 * weights * self.height * self.side)
         self.parameters += weights + bias * channels
         self.width = channels
@@ -111,7 +111,7 @@ def cnn(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Workload
 
 
 def _count_layer(count: _Convolutions, channels: int, kernel_size: int, norm: bool, *, pooled: bool = False) -> None:
-    count.convolution(channels, kernel_size, bias=not norm)
+    count.convolution(channels, (kernel_size, kernel_size), bias=not norm)
     if pooled:
         count.resize(max(1, count.height // 2), max(1, count.side // 2))
         count.elementwise()
@@ -122,11 +122,12 @@ def _count_layer(count: _Convolutions, channels: int, kernel_size: int, norm: bo
 
 def _count_pooled(count: _Convolutions, config: Mapping[str, Any], norm: bool) -> None:
     kernel_size = int(config.get("kernel_size", 3))
-    count.resize(count.height - STEM_SIZE + 1, count.side - STEM_SIZE + 1)
-    count.convolution(STEM_CHANNELS, STEM_SIZE, bias=True)
+    stem = min(count.height, STEM_SIZE), min(count.side, STEM_SIZE)
+    count.resize(count.height - stem[0] + 1, count.side - stem[1] + 1)
+    count.convolution(STEM_CHANNELS, stem, bias=True)
     count.elementwise()
     for channels in config["channels"]:
-        _count_layer(count, channels, kernel_size, norm, pooled=min(count.height, count.side) > 1)
+        _count_layer(count, channels, kernel_size, norm, pooled=max(count.height, count.side) > 1)
         further = int(config.get("convolutions", 2)) - 1
         for _ in range(further):
             _count_layer(count, channels, kernel_size, norm)

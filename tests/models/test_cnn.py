@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from evo.models.cnn import build
+from evo.models.cnn import Residual, build
 
 SHAPE = (3, 32, 32)
 REPORT = {"channels": (64, 128, 256, 512, 512), "single_blocks": 2, "batch_norm": True}
@@ -64,3 +64,27 @@ def test_the_memory_format_changes_no_value() -> None:
     model = build({"channels": (4, 6)}, SHAPE, 10).eval()
     images = torch.rand(3, *SHAPE)
     assert torch.equal(model(images), model(images.contiguous(memory_format=torch.channels_last)))
+
+
+def test_a_pooled_block_pools_before_batch_norm_and_activation() -> None:
+    config = {"channels": (4, 6), "block": "pooled", "convolutions": 2, "activation": "gelu"}
+    kinds = [type(layer).__name__ for layer in build(config, SHAPE, 10)]
+    first, second = ["Conv2d", "MaxPool2d", "BatchNorm2d", "GELU"], ["Conv2d", "BatchNorm2d", "GELU"]
+    assert kinds == ["ChannelsLast", "Conv2d", "GELU", *(first + second) * 2, "MaxPool", "Flatten", "Linear"]
+
+
+def test_a_residual_connection_adds_what_comes_in() -> None:
+    model = build({"channels": (4,), "block": "pooled", "convolutions": 3, "residual": True}, SHAPE, 10).eval()
+    [residual] = [layer for layer in model if isinstance(layer, Residual)]
+    images = torch.rand(2, 4, 5, 5)
+    assert torch.equal(residual(images), torch.nn.Sequential(*residual)(images) + images)
+    assert len([layer for layer in residual if isinstance(layer, nn.Conv2d)]) == 2
+
+
+def test_the_reports_network_draws_the_weights_that_it_always_drew() -> None:
+    torch.manual_seed(1)
+    weights = list(build({"channels": (4, 6), "single_blocks": 1}, SHAPE, 10).parameters())
+    assert sum(weight.double().abs().sum().item() for weight in weights) == pytest.approx(CLASSIC_SUM, abs=1e-9)
+
+
+CLASSIC_SUM = 81.99437192251207

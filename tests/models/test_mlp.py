@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from evo.models.mlp import build
+from evo.models.mlp import Residual, build
 
 SHAPE = (3, 32, 32)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -60,3 +60,20 @@ def test_the_global_generator_decides_the_weights() -> None:
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+def test_batch_norm_can_stand_before_every_activation() -> None:
+    config = {"hidden_layers": (7, 5), "batch_norm": True, "batch_norm_place": "activation"}
+    block = ["Linear", "BatchNorm1d", "ReLU"]
+    assert kinds(config) == ["Flatten", *block, *block, "Linear"]
+
+
+def test_every_layer_but_the_first_adds_its_input_filled_with_zeros_or_cut_off() -> None:
+    model = build({"hidden_layers": (7, 9, 4), "residual": True}, SHAPE, 10)
+    wider, narrower = [layer for layer in model if isinstance(layer, Residual)]
+    images = torch.rand(2, 7)
+    expected = nn.Sequential(*wider)(images)
+    expected[:, :7] += images
+    assert torch.equal(wider(images), expected)
+    hidden = torch.rand(2, 9)
+    assert torch.equal(narrower(hidden), nn.Sequential(*narrower)(hidden) + hidden[:, :4])

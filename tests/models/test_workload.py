@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from evo.models import BATCH_NORM_KINDS, MODELS, cnn, mlp, numpy_mlp
+from evo.models import BATCH_NORM_KINDS, BATCH_NORM_PLACES, BLOCKS, KERNEL_SIZES, MODELS, cnn, mlp, numpy_mlp
 
 BUILDERS: dict[str, Callable[..., nn.Sequential]] = {"mlp": mlp.build, "cnn": cnn.build}
 BATCH = 2
@@ -26,6 +27,8 @@ MLP_CONFIGS = st.fixed_dictionaries(
         "batch_norm_kind": st.sampled_from(BATCH_NORM_KINDS),
         "dropout": st.sampled_from([0.0, 0.4]),
         "activation": st.just("tanh"),
+        "batch_norm_place": st.sampled_from(BATCH_NORM_PLACES),
+        "residual": st.booleans(),
     },
 )
 CNN_CONFIGS = st.fixed_dictionaries(
@@ -34,6 +37,10 @@ CNN_CONFIGS = st.fixed_dictionaries(
         "batch_norm": st.booleans(),
         "dropout": st.sampled_from([0.0, 0.4]),
         "single_blocks": st.integers(0, 4),
+        "block": st.sampled_from(BLOCKS),
+        "convolutions": st.integers(1, 3),
+        "kernel_size": st.sampled_from(KERNEL_SIZES),
+        "residual": st.booleans(),
     },
 )
 CONFIGS = st.tuples(st.just("mlp"), MLP_CONFIGS) | st.tuples(st.just("cnn"), CNN_CONFIGS)
@@ -47,6 +54,17 @@ def operations(model: nn.Module, shape: tuple[int, int, int], classes: int, *, b
         if backward:
             functional.cross_entropy(logits, torch.zeros(BATCH, dtype=torch.int64)).backward()
     return int(counter.get_total_flops())
+
+
+def outputs(model: nn.Sequential, shape: tuple[int, int, int]) -> list[int]:
+    """Return how many numbers each operator of a forward pass makes of one image; a residual connection is a sum."""
+    sizes: list[int] = []
+    for module in model.modules():
+        is_sum = isinstance(module, mlp.Residual | cnn.Residual)
+        if is_sum or not (isinstance(module, nn.Sequential | nn.Flatten | cnn.ChannelsLast)):
+            module.register_forward_hook(lambda module, inputs, output: sizes.append(output.numel()))
+    model.eval()(torch.rand(1, *shape))
+    return sizes
 
 
 @settings(max_examples=25)
@@ -68,9 +86,8 @@ def test_every_operator_of_a_forward_pass_is_called_once(
     model_and_config: tuple[str, dict[str, Any]], shape: tuple[int, int, int], classes: int
 ) -> None:
     name, config = model_and_config
-    layers = BUILDERS[name](config, shape, classes)
-    free = (nn.Flatten, cnn.ChannelsLast)
-    assert MODELS[name].workload(config, shape, classes).calls == sum(not isinstance(layer, free) for layer in layers)
+    called = outputs(BUILDERS[name](config, shape, classes), shape)
+    assert MODELS[name].workload(config, shape, classes).calls == len(called)
 
 
 @settings(max_examples=40)
@@ -79,12 +96,7 @@ def test_activations_are_what_every_layer_leaves(
     model_and_config: tuple[str, dict[str, Any]], shape: tuple[int, int, int], classes: int
 ) -> None:
     name, config = model_and_config
-    images = torch.rand(1, *shape)
-    left = images.numel()
-    model = BUILDERS[name](config, shape, classes).eval()
-    for layer in model:
-        images = layer(images)
-        left += images.numel() * (not isinstance(layer, nn.Flatten | cnn.ChannelsLast))
+    left = prod(shape) + sum(outputs(BUILDERS[name](config, shape, classes), shape))
     assert MODELS[name].workload(config, shape, classes).activations == left
 
 

@@ -35,7 +35,9 @@ def search(
     ] = False,
     finalists: option.Finalists = None,
     initial_from: Annotated[Path | None, of_search(help="A run whose best genomes enter the first population.")] = None,
-    no_initial: Annotated[bool, of_search("--no-initial", help="Leave out the known configurations of the space.")] = False,
+    no_initial: Annotated[
+        bool, of_search("--no-initial", help="Leave out the known configurations of the space.")
+    ] = False,
     fitness: option.Fitness = "validation",
     dataset: option.Dataset = None,
     data_dir: option.DataDir = None,

@@ -21,7 +21,7 @@ Config = Annotated[
     Path | None,
     of_network(
         metavar="FILE",
-        help="Train the first complete known configuration of a space: of `evo export`, of your own, or shipped, as mlp. "
+        help="Train the first complete known configuration of a space: of evo export, your own, or shipped, as mlp. "
         "Other options change it.",
     ),
 ]
