@@ -54,6 +54,14 @@ def test_what_is_loaded_is_what_was_saved_behind_its_preprocessing(saved: Path) 
     assert facts["classes"] == ["no", "yes"]
 
 
+def test_a_network_that_was_measured_with_mirror_images_is_used_with_them(tmp_path: Path) -> None:
+    path, preprocessing = tmp_path / "model.safetensors", Preprocessing(torch.zeros(1, 1, 1), None)
+    save_model(path, network().state_dict(), preprocessing, FACTS_OF_TWO_LAYERS | {"training": {"test_flip": True}})
+    images, plain = torch.randint(0, 256, (9, 1, 4, 4), dtype=torch.uint8), network().eval()
+    wanted = (plain(images.float()) + plain(images.flip(3).float())) / 2
+    assert torch.equal(load_model(path)[0](images), wanted)
+
+
 def test_loading_leaves_other_random_numbers_as_they_are(saved: Path) -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)

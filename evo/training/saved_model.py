@@ -18,6 +18,7 @@ from evo.models import MODELS, ModelBuilder, builder_of
 from evo.plain_text import reason_of
 from evo.training.model_state import restore_tensors
 from evo.training.tensor_file import DamagedFileError, read_tensors, write_tensors
+from evo.training.workbench import mirrored
 
 FORMAT = 1
 FACTS = "evo"
@@ -32,14 +33,15 @@ class SavedModel(nn.Module):
     Args:
         network: From normalised images, (batch, channels, height, width), to logits, (batch, classes).
         preprocessing: What the network was trained behind.
+        test_flip: Whether it was measured on an image and its mirror image together; then it is used so, too.
     """
 
     shift: torch.Tensor
     scale: torch.Tensor | None
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing):
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, *, test_flip: bool = False):
         super().__init__()
-        self.network = network
+        self.network, self.test_flip = network, test_flip
         self.register_buffer("shift", preprocessing.shift)
         self.register_buffer("scale", preprocessing.scale)
 
@@ -47,8 +49,7 @@ class SavedModel(nn.Module):
         """Return logits, (batch, classes), for images of pixels from 0 to 255, (batch, channels, height, width)."""
         # A copy: the preprocessing works in place.
         pixels = images.to(torch.float32, copy=True)
-        logits: torch.Tensor = self.network(Preprocessing(self.shift, self.scale)(pixels))
-        return logits
+        return mirrored(self.network, Preprocessing(self.shift, self.scale)(pixels), test_flip=self.test_flip)
 
 
 def save_model(
@@ -96,6 +97,7 @@ def load_model(path: str | Path, build: ModelBuilder | None = None) -> tuple[Sav
         found = facts["format"]
         config, (channels, height, width) = genome_from_json(facts["config"]), map(int, facts["input_shape"])
         model, classes = str(facts["model"]), len(facts["classes"])
+        test_flip = facts.get("training", {}).get("test_flip") is True
         preprocessing = Preprocessing(tensors.pop(SHIFT), tensors.pop(SCALE, None))
     except (DamagedFileError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"{path}: is damaged, or was not written by evo replay --save ({error})") from None
@@ -115,7 +117,7 @@ def load_model(path: str | Path, build: ModelBuilder | None = None) -> tuple[Sav
     except ValueError as error:
         problem = f"its weights do not fit the network that {model} builds"
         raise ConfigurationError(f"{path}: {problem}: {reason_of(error)}") from None
-    return SavedModel(network, preprocessing).eval(), facts
+    return SavedModel(network, preprocessing, test_flip=test_flip).eval(), facts
 
 
 def loading_code(path: Path, model: str) -> str:

@@ -82,7 +82,8 @@ class Workbench:
         said: list[torch.Tensor] = []
         for indices in torch.split(part.indices, chunk or EVALUATION_BATCH.get(self.device.type, 1000)):
             with self.autocast():
-                logits = self._outputs(model, self.preprocess(part.images.index_select(0, indices)))
+                images = self.preprocess(part.images.index_select(0, indices))
+                logits = mirrored(model, images, test_flip=self.settings.test_flip and not training_mode)
             labels = part.labels.index_select(0, indices)
             said.append(logits.argmax(dim=1))
             totals[0] += (said[-1] == labels).sum()
@@ -92,12 +93,6 @@ class Workbench:
         accuracy, loss = (totals / len(part)).tolist()
         counts = _confusion(part.labels.index_select(0, part.indices), torch.cat(said)) if confusion else ()
         return Metrics(accuracy, loss, counts)
-
-    def _outputs(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(images)
-        if self.settings.test_flip and not model.training:
-            logits = (logits.float() + model(images.flip(3)).float()) / 2
-        return logits
 
     def train_sample(self, count: int | None) -> Part:
         """Return so many images of the training part, always the same; all of them for None."""
@@ -138,3 +133,9 @@ def _confusion(labels: torch.Tensor, said: torch.Tensor) -> Confusion:
     width = int(torch.stack([labels.max(), said.max()]).max()) + 1
     counts = torch.bincount(labels * width + said).tolist()
     return tuple((place // width, place % width, images) for place, images in enumerate(counts) if images)
+
+
+def mirrored(model: nn.Module, images: torch.Tensor, *, test_flip: bool) -> torch.Tensor:
+    """Return a network's outputs; with `test_flip`, the mean of those for the images and for their mirror images."""
+    logits: torch.Tensor = model(images)
+    return (logits.float() + model(images.flip(3)).float()) / 2 if test_flip else logits
