@@ -19,7 +19,8 @@ if (_checkout := Path(__file__).resolve().parent.parent).joinpath("models", "mlp
 if TYPE_CHECKING:
     from evo.api import Stop, finish, load, make_strategy, resume, search, strategy_names
     from evo.errors import ConfigurationError, EvoError, RunError, SearchError
-    from evo.individual import Evaluation, Individual
+    from evo.evaluation import Evaluation
+    from evo.individual import Individual
     from evo.loop.export import export
     from evo.record.run import Run
     from evo.space import SearchSpace

@@ -17,7 +17,7 @@ import evo
 from evo.confusion import class_name, confusion_from_json
 from evo.data import PreparedDataset
 from evo.errors import RunError
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.record.journal import CONFUSION, FORMAT, Journal
 from evo.record.run import Run
 from evo.space.training_settings import TrainingSettings

@@ -16,11 +16,12 @@ from torch import nn
 import evo
 from evo.data import PreparedDataset
 from evo.errors import RunError
+from evo.evaluation import CurvePoint, Evaluation, Status
 from evo.evaluators import Evaluator, InProcessEvaluator, Task
 from evo.evaluators.base import Evaluate, Setup, StopRequest
 from evo.evaluators.planner import Planner
 from evo.evaluators.training_task import TrainingTask
-from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
+from evo.individual import Genome, Individual, training_seed
 from evo.loop.cost import CostModel, known_speed, speed_name_of
 from evo.loop.deadline import Stop
 from evo.loop.dispatch import Dispatch, Twins, cost_of

@@ -15,7 +15,8 @@ import pytest
 
 import evo
 from evo.errors import ConfigurationError, RunError
-from evo.individual import DURATION, Evaluation
+from evo.evaluation import Evaluation
+from evo.individual import DURATION
 from evo.loop.cost import CostModel, guessed_cost
 from evo.loop.finished import is_finished
 from evo.loop.plan import Plan, makespan, plan_of

@@ -18,7 +18,8 @@ import evo
 from evo.cli.app import app
 from evo.cli.commands import configuration
 from evo.errors import ConfigurationError, RunError, SearchError
-from evo.individual import Evaluation, Individual
+from evo.evaluation import Evaluation
+from evo.individual import Individual
 from evo.loop.export import winner_text
 from evo.record.run import Run
 from evo.space import SearchSpace

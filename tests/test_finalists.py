@@ -14,7 +14,7 @@ import pytest
 import evo
 from evo.data import PreparedDataset
 from evo.errors import EvoError, RunError
-from evo.individual import replicate_number
+from evo.evaluation import replicate_number
 from evo.loop.deadline import Stop
 from evo.record.journal import Journal
 from evo.record.run import Run

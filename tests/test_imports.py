@@ -25,6 +25,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("files", "names", "numbers", "places"),
     ("confusion",),
     ("individual",),
+    ("evaluation",),
+    ("ranking",),
     ("space",),
     ("strategies", "data", "record"),
     ("training",),

@@ -12,21 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo.individual import (
-    MEASURES,
-    CurvePoint,
-    Evaluation,
-    Individual,
-    Phase,
-    genome_from_json,
-    genome_key,
-    phase_of,
-    place_of,
-    replicate_number,
-    standing,
-    training_seed,
-)
+from evo.evaluation import MEASURES, CurvePoint, Evaluation, Phase, phase_of, place_of, replicate_number
+from evo.individual import Individual, genome_from_json, genome_key, training_seed
 from evo.plain_text import read_json
+from evo.ranking import standing
 from evo.space import SearchSpace
 from tests.spaces import spaces
 

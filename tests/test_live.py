@@ -18,7 +18,7 @@ from rich.console import Console
 import evo
 from evo.cli.live import LiveTable, TerminalObserver, facts_of, print_progress
 from evo.cli.progress import Progress, genome_text, line_of, printable
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.loop.search_loop import SilentObserver, Stage
 from evo.record.run import Run
 from tests.screen import Screen

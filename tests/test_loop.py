@@ -10,8 +10,8 @@ import pytest
 
 import evo
 from evo.errors import SearchError
+from evo.evaluation import Evaluation
 from evo.evaluators import InProcessEvaluator, ObjectiveSetup
-from evo.individual import Evaluation
 from evo.loop.deadline import Stop
 from evo.loop.search_loop import SilentObserver, run_search
 from evo.record.run import Run

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 import evo
 from evo.cli.app import app
 from evo.errors import ConfigurationError
-from evo.individual import Evaluation, replicate_number, training_seed
+from evo.evaluation import Evaluation, replicate_number
+from evo.individual import training_seed
 from evo.loop.replay import Replay, replay_individual
 from evo.record.run import Run
 

@@ -12,7 +12,9 @@ import pytest
 
 import evo
 from evo.errors import ConfigurationError, RunError
-from evo.individual import CurvePoint, Evaluation, Individual, ranking
+from evo.evaluation import CurvePoint, Evaluation
+from evo.individual import Individual
+from evo.ranking import ranking
 from evo.record.folder import check_output, free_output, prune_states
 from evo.record.journal import _encode
 from evo.record.run import Run

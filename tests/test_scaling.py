@@ -11,7 +11,7 @@ import pytest
 from benchmarks.scaling import rows as rows_module
 from benchmarks.scaling.rows import RealRow, Row, gaps_of, real_row_of, row_of, save
 from benchmarks.scaling.searches import Sleeper, sleeping
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 
 # Two workers: a is busy from 0 to 4 and from 4.5 to 6, b from 0 to 2 and from 3 to 4.
 EVALUATIONS = [

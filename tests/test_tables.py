@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 import evo
-from evo.individual import CurvePoint, Evaluation, Individual
+from evo.evaluation import CurvePoint, Evaluation
+from evo.individual import Individual
 from evo.record.folder import TABLES
 from evo.record.run import Run
 from evo.record.tables import BUILDERS, write_csv

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import evo
-from evo.individual import CurvePoint, Evaluation, Genome, Individual, Status, training_seed
+from evo.evaluation import CurvePoint, Evaluation, Status
+from evo.individual import Genome, Individual, training_seed
 from evo.loop.dispatch import Twins
 from evo.record.run import Run
 from tests.test_run import make_settings

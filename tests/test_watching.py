@@ -21,7 +21,7 @@ from evo.cli.app import app
 from evo.cli.progress import Progress
 from evo.cli.watching import Follower, follow, now
 from evo.errors import RunError
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.loop.finished import is_finished
 from evo.record import journal
 from evo.record.journal import is_written

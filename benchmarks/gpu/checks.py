@@ -24,8 +24,9 @@ from benchmarks.gpu.prototypes import (
     begin,
 )
 from evo.errors import Interrupted
+from evo.evaluation import Evaluation
 from evo.evaluators import ProcessPoolEvaluator, Task, TrainingSetup
-from evo.individual import Evaluation, Genome
+from evo.individual import Genome
 from evo.training.batches import batches
 from evo.training.engines.eager import step
 from evo.training.jobs import TrainingResult

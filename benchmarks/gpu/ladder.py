@@ -31,8 +31,9 @@ from benchmarks.gpu.checks import outcome, ready_pool, run_tasks
 from benchmarks.gpu.prototypes import (
     begin,
 )
+from evo.evaluation import Evaluation
 from evo.evaluators import Task
-from evo.individual import Evaluation, Genome
+from evo.individual import Genome
 from evo.training.batches import batches
 from evo.training.engines import eager
 from evo.training.trainer import Trainer

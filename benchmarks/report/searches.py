@@ -20,8 +20,8 @@ import typer
 import evo
 from benchmarks.throughput.machine import step_operations
 from evo.errors import ConfigurationError
+from evo.evaluation import Evaluation
 from evo.files import write_json
-from evo.individual import Evaluation
 from evo.loop.search_loop import SilentObserver
 from evo.record.run import Run
 from evo.record.tables import write_csv

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.markdown import table
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.training.hardware import processor_name
 
 

@@ -11,7 +11,8 @@ from benchmarks.search_quality.encoding import decode, encode, parameters_of
 from benchmarks.search_quality.places import Adapter, Places
 from benchmarks.search_quality.tasks import Function, Task
 from evo.errors import ConfigurationError, did_you_mean
-from evo.individual import STEPS, Genome, Individual, raced, standing
+from evo.individual import STEPS, Genome, Individual
+from evo.ranking import raced, standing
 from evo.space import SearchSpace
 from evo.strategies import STRATEGIES, make_strategy, strategy_names
 from evo.strategies.base import Strategy

@@ -19,9 +19,9 @@ from benchmarks.throughput.populations import Population
 from benchmarks.throughput.rungs import EvoSetup, LoopSetup, Measured, OptunaSetup, Precision, RungSetup
 from evo.data import PreparedDataset, split_train
 from evo.errors import SearchError
+from evo.evaluation import Evaluation
 from evo.evaluators import Evaluator, ProcessPoolEvaluator
 from evo.evaluators.base import Task
-from evo.individual import Evaluation
 
 REFERENCE = "resident"
 """The rung with whose mean loss the others are compared."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.throughput.populations import Population
 from benchmarks.throughput.rungs import PATIENCE, Barrier, Measured
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, one_by_one
 from evo.evaluators.training_task import load_builder
-from evo.individual import Evaluation
 from evo.training.hardware import processor_name, resolve_device, resolve_precision
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evo.data import PreparedDataset
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, one_by_one
 from evo.evaluators.training_task import TrainingSetup, TrainingTask, load_builder
-from evo.individual import STEPS, Evaluation
+from evo.individual import STEPS
 from evo.plain_text import reason_of
 from evo.space.training_settings import TrainingSettings
 from evo.training.jobs import Job

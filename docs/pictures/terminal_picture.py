@@ -20,7 +20,7 @@ from rich.terminal_theme import TerminalTheme
 import evo
 from evo.cli.live import LiveTable, TerminalObserver
 from evo.cli.result import print_result
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.record.run import Run
 
 PICTURE = Path(__file__).resolve().with_name("terminal.svg")

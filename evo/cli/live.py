@@ -21,7 +21,7 @@ from rich.text import Text
 
 from evo.cli import progress as texts
 from evo.cli.progress import Progress, duration, seconds_text, stage_of, title_of
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.loop.search_loop import Stage
 from evo.numbers import number_text
 from evo.plain_text import made_plain

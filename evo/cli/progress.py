@@ -7,10 +7,12 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from evo.individual import Evaluation, GeneValue, phase_of, place_of, raced, standing
+from evo.evaluation import Evaluation, phase_of, place_of
+from evo.individual import GeneValue
 from evo.loop.search_loop import Stage
 from evo.numbers import deviation, mean, number_text
 from evo.plain_text import made_plain
+from evo.ranking import raced, standing
 from evo.record.run import Run
 from evo.record.settings import LISTED
 from evo.space.genes import Gene

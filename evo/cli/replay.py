@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.loop.replay import Replay
 from evo.numbers import deviation, number_text
 from evo.reports.statistics import mean_estimate

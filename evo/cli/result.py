@@ -16,7 +16,8 @@ from rich.text import Text
 
 from evo.cli.progress import duration, genome_text, noun_of, printable, short
 from evo.cli.terminal import SELECTED_ON_TEST, check_complete, output_console
-from evo.individual import Evaluation, genome_key, replicate_number
+from evo.evaluation import Evaluation, replicate_number
+from evo.individual import genome_key
 from evo.loop.finished import total_of
 from evo.numbers import number_text
 from evo.record.history import fitness_bounds, on_new_seeds

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evo.cli.live import TerminalObserver
 from evo.cli.progress import Progress
-from evo.individual import Evaluation, replicate_number
+from evo.evaluation import Evaluation, replicate_number
 from evo.loop.deadline import StopCheck
 from evo.loop.dispatch import Twins, cost_of, predicted_seconds
 from evo.loop.finished import is_finished, total_of

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from evo.errors import Interrupted
-from evo.individual import Evaluation, Genome, Phase, Status
+from evo.evaluation import Evaluation, Phase, Status
+from evo.individual import Genome
 
 TaskKey: TypeAlias = tuple[int, int, str]
 

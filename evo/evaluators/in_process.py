@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Evaluator, Setup, StopRequest, Task
-from evo.individual import Evaluation
 
 
 class InProcessEvaluator(Evaluator):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search, one_by_one
-from evo.individual import Evaluation
 from evo.plain_text import cell_text, reason_of, shown, text_of
 
 Objective = Callable[..., Any]

@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, ends_the_search
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
-from evo.individual import Evaluation
 from evo.plain_text import reason_of
 from evo.processes import (
     deaf_to_interrupts,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, StorageError
+from evo.evaluation import Evaluation, Status
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search
 from evo.files import remove_file
-from evo.individual import Evaluation, Status
 from evo.models import MODELS, ModelBuilder, builder_of
 from evo.names import AUTO, check_name, load
 from evo.plain_text import cell_text, reason_of, text_of

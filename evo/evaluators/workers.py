@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluator, Setup, Task, TaskKey, failure
 from evo.evaluators.planner import Planner
-from evo.individual import Evaluation
 
 LOOK_AHEAD = 32
 """How many tasks per worker an evaluator wants: the longest can only start first among those it has."""

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from evo.evaluation import Evaluation, phase_of
 from evo.evaluators.base import Evaluator, Task
-from evo.individual import STEPS, Evaluation, Genome, Individual, phase_of, training_seed
+from evo.individual import STEPS, Genome, Individual, training_seed
 from evo.loop.cost import CostModel, cost_model, keep_speed, training_images
 from evo.record.run import Run
 

@@ -7,9 +7,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from evo.evaluation import replicate_number
 from evo.evaluators.base import Evaluator, Task
 from evo.files import remove_file
-from evo.individual import replicate_number
 from evo.loop.deadline import Deadline
 from evo.loop.dispatch import Twins, cost_of, task_of
 from evo.loop.ending import plan_in, seconds_of_test

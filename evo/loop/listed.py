@@ -7,8 +7,9 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from evo.errors import ConfigurationError, listed
+from evo.evaluation import replicate_number
 from evo.evaluators import Evaluator
-from evo.individual import GeneValue, Genome, Individual, replicate_number
+from evo.individual import GeneValue, Genome, Individual
 from evo.loop.deadline import StopCheck
 from evo.loop.dispatch import task_of
 from evo.loop.execution import Execution

@@ -6,7 +6,8 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from evo.individual import STEPS, Evaluation, genome_key, replicate_number, without_duration
+from evo.evaluation import Evaluation, replicate_number
+from evo.individual import STEPS, genome_key, without_duration
 from evo.loop.cost import CostModel, guessed_cost
 from evo.record.history import RankedIndividual
 from evo.record.run import Run

@@ -12,10 +12,11 @@ from typing import Any
 
 from evo.data.splits import validation_count
 from evo.errors import ConfigurationError
+from evo.evaluation import Evaluation, phase_of, replicate_number
 from evo.evaluators import Evaluator, ProcessPoolEvaluator, Task, TrainingSetup
 from evo.evaluators.training_task import load_builder
 from evo.files import output
-from evo.individual import Evaluation, phase_of, replicate_number, training_seed
+from evo.individual import training_seed
 from evo.loop.execution import Execution, default_workers, setup_of_run
 from evo.loop.search_loop import Observer, SilentObserver, completed
 from evo.numbers import number_text
@@ -106,7 +107,7 @@ def replay_individual(
         path: The run folder.
         individual: Its id.
         execution: Where and how: `data_dir`, `model`, `device` and `workers`; `overwrite` replaces the file `save`.
-        replicate: Which of its trainings; see `evo.individual.phase_of`.
+        replicate: Which of its trainings; see `evo.evaluation.phase_of`.
         seeds: Further trainings, on seeds that neither the search nor the finalists had.
         save: Where to write the trained weights.
         observer: Is told of every training.

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
 from evo.errors import SearchError, listed
+from evo.evaluation import Evaluation, Phase
 from evo.evaluators.base import Evaluator
-from evo.individual import Evaluation, Phase
 from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
 from evo.loop.dispatch import Dispatch
 from evo.loop.ending import SearchShare

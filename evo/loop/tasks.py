@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluator, Task
-from evo.individual import Evaluation
 from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
 from evo.loop.dispatch import Twins, cost_of
 from evo.loop.search_loop import Observer, completed

@@ -10,20 +10,11 @@ from typing import Any
 
 from evo.confusion import Confusion, confusion_from_json
 from evo.errors import ConfigurationError, RunError
-from evo.individual import (
-    DURATION,
-    STEPS,
-    Evaluation,
-    Genome,
-    Individual,
-    Phase,
-    phase_of,
-    ranking,
-    reach,
-    replicate_number,
-)
+from evo.evaluation import Evaluation, Phase, phase_of, replicate_number
+from evo.individual import DURATION, STEPS, Genome, Individual
 from evo.models import MODELS
 from evo.numbers import mean
+from evo.ranking import ranking, reach
 from evo.record.journal import Event
 from evo.record.settings import LISTED, Settings
 from evo.space import SearchSpace
@@ -348,7 +339,7 @@ class RankedIndividual:
 
     @property
     def reach(self) -> tuple[bool, int]:
-        """How far its training went: see `evo.individual.reach`."""
+        """How far its training went: see `evo.ranking.reach`."""
         return reach(self.individual, paused=self.evaluation.paused)
 
     @property

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from evo.errors import RunError, StorageError
+from evo.evaluation import Evaluation
 from evo.files import own_folder, remove_file
-from evo.individual import Evaluation, Individual
+from evo.individual import Individual
 from evo.places import as_typed, entered
 from evo.plain_text import escaped
 from evo.record.commands import command_on

@@ -11,8 +11,9 @@ from typing import Any, TextIO
 import pandas as pd
 
 from evo.confusion import class_name
+from evo.evaluation import Evaluation
 from evo.files import replacing
-from evo.individual import RUNG, Evaluation
+from evo.individual import RUNG
 from evo.numbers import deviation, mean
 from evo.plain_text import inert
 from evo.record.history import HALL_OF_FAME, History

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from pydantic_core import to_jsonable_python
 
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.numbers import deviation, number_text
 from evo.record.history import RankedIndividual, fitness_bounds, on_new_seeds
 from evo.record.run import Run

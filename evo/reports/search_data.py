@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evo.individual import SUCCESSES
+from evo.evaluation import SUCCESSES
 from evo.record.run import Run
 from evo.reports.features import Feature, Floats, features_of, floats
 from evo.reports.importance import Importance, importance_of

@@ -13,7 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evo.individual import CurvePoint, Evaluation, Genome, Individual
+from evo.evaluation import CurvePoint, Evaluation
+from evo.individual import Genome, Individual
 from evo.models import MODELS
 from evo.numbers import deviation
 from evo.record.run import Run

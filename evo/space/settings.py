@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from evo import names
 from evo.errors import ConfigurationError, did_you_mean
-from evo.individual import MEASURES
+from evo.evaluation import MEASURES
 
 Section = TypeVar("Section", bound=BaseModel)
 

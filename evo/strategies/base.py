@@ -20,8 +20,10 @@ from typing import Any, ClassVar
 from deap import base
 
 from evo.errors import ConfigurationError, RunError, listed
-from evo.individual import MEASURES, Evaluation, GeneValue, Genome, Individual, Status, genome_key, ranking
+from evo.evaluation import MEASURES, Evaluation, Status
+from evo.individual import GeneValue, Genome, Individual, genome_key
 from evo.numbers import whole_number
+from evo.ranking import ranking
 from evo.space import SearchSpace
 from evo.space.search_space import configurations
 from evo.strategies.variation import make_toolbox
@@ -206,7 +208,7 @@ class Strategy(ABC):
             evaluation: The evaluation; or what `ask` returned, or its id, followed by the other arguments.
             fitness: Higher is better; None, NaN and infinities stand for a failed training.
             replicate: With an id: which of the individual's evaluations it is.
-            measures: What else was measured, by name (`evo.individual.MEASURES`), for strategies with several
+            measures: What else was measured, by name (`evo.evaluation.MEASURES`), for strategies with several
                 objectives.
 
         Raises:

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Literal, TypeAlias
 
 from evo.errors import ConfigurationError
+from evo.evaluation import Evaluation
 from evo.extras import install_command
-from evo.individual import Evaluation
 from evo.loop.deadline import Stop
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.plain_text import reason_of

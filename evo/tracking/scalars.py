@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
-from evo.individual import Evaluation, reach
+from evo.evaluation import Evaluation
+from evo.ranking import reach
 from evo.record.run import Run
 from evo.record.tables import population_figures
 

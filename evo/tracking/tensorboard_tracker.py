@@ -7,8 +7,8 @@ import shlex
 import shutil
 from typing import Any
 
+from evo.evaluation import Evaluation
 from evo.files import own_folder
-from evo.individual import Evaluation
 from evo.record.run import Run
 from evo.tracking.base import Outcome, Tracker
 from evo.tracking.scalars import Scalars

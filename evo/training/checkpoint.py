@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from evo.evaluation import CurvePoint
 from evo.files import STATES_BYTES
-from evo.individual import CurvePoint
 from evo.training.jobs import Job
 from evo.training.model_state import Recall, restore_tensors, tensors_of
 from evo.training.optimiser import Optimiser

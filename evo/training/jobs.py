@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evo.confusion import Confusion
-from evo.individual import CurvePoint, Status
+from evo.evaluation import CurvePoint, Status
 
 
 @dataclass(frozen=True)

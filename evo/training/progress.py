@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 
 from evo.data.augmentation import Augmentation
-from evo.individual import CurvePoint, Status
+from evo.evaluation import CurvePoint, Status
 from evo.space.training_settings import Recipe
 from evo.training.batches import batches
 from evo.training.checkpoint import Keeper, TrainingState

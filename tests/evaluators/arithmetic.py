@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, one_by_one
-from evo.individual import Evaluation
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from evo.errors import Interrupted
+from evo.evaluation import Evaluation
 from evo.evaluators import Evaluator, ProcessPoolEvaluator, Setup, Task
 from evo.evaluators.base import Evaluate, StopRequest
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.planner import Planner
-from evo.individual import Evaluation
 from evo.loop.search_loop import SilentObserver
 from evo.loop.tasks import evaluate_tasks
 from evo.record.run import Run

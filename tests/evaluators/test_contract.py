@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from evo.errors import ConfigurationError
+from evo.evaluation import Evaluation
 from evo.evaluators import Evaluator, InProcessEvaluator, ProcessPoolEvaluator, Setup, Task
 from evo.evaluators.dask.cluster import DaskEvaluator
-from evo.individual import Evaluation
 from tests.evaluators.arithmetic import Arithmetic
 from tests.evaluators.clusters import own_cluster
 

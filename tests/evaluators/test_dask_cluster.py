@@ -13,12 +13,12 @@ import pytest
 from distributed import Client, get_worker
 
 from evo.errors import ClusterLost, ConfigurationError, SearchError
+from evo.evaluation import Evaluation
 from evo.evaluators import ObjectiveSetup, Task
 from evo.evaluators.base import Evaluate, StopRequest
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.dask.connection import Connection, _warn_if_open, connect, is_loopback
-from evo.individual import Evaluation
 from tests.command import alive, wait_until
 from tests.evaluators.arithmetic import Arithmetic
 from tests.evaluators.clusters import ProcessCluster, client_of, own_cluster

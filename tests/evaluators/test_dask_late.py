@@ -13,12 +13,12 @@ import pytest
 from distributed import Client, Future, Status, Worker
 
 from evo.errors import ConfigurationError, Interrupted
+from evo.evaluation import Evaluation
 from evo.evaluators import ObjectiveSetup, Task
 from evo.evaluators.base import Evaluate, Setup, StopRequest, one_by_one
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.dask.connection import connect
 from evo.evaluators.dask.members import Member
-from evo.individual import Evaluation
 from tests.command import wait_until
 from tests.evaluators.arithmetic import Arithmetic
 from tests.evaluators.clusters import client_of

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 import evo
+from evo.evaluation import Evaluation
 from evo.evaluators import ObjectiveSetup, Task, takes_seed
 from evo.evaluators.base import StopRequest
-from evo.individual import Evaluation
 from evo.plain_text import is_plain
 
 CONFIG = {"x": 2.0, "layers": (3, 4)}

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from evo.errors import ConfigurationError, SearchError
+from evo.evaluation import Evaluation
 from evo.evaluators import ObjectiveSetup, ProcessPoolEvaluator, Task
 from evo.evaluators.base import Evaluate, StopRequest
 from evo.evaluators.planner import MEMORY_SHARE
-from evo.individual import Evaluation
 from evo.processes import private_memory
 from tests.command import alive, children, wait_until
 from tests.evaluators.arithmetic import Arithmetic

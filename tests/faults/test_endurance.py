@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import evo
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.loop.search_loop import SilentObserver
 from evo.record.run import Run
 from tests.faults.conftest import times

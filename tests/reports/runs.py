@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import evo
-from evo.individual import CurvePoint, Evaluation, Individual, training_seed
+from evo.evaluation import CurvePoint, Evaluation
+from evo.individual import Individual, training_seed
 from evo.record.run import Run
 from evo.record.settings import Settings
 

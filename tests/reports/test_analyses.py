@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import evo
-from evo.individual import Evaluation, Individual
+from evo.evaluation import Evaluation
+from evo.individual import Individual
 from evo.record.run import Run
 from evo.reports.features import features_of
 from evo.reports.gene_figures import genes_figure, genes_over_time_figure, parallel_figure

@@ -11,7 +11,8 @@ from rich.console import Console
 
 import evo
 from evo.cli.result import print_result
-from evo.individual import Evaluation, Individual
+from evo.evaluation import Evaluation
+from evo.individual import Individual
 from evo.record.run import Run
 from evo.reports.bounds import at_bounds, bounds_text
 from evo.reports.html import write_report

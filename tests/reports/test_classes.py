@@ -13,7 +13,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from evo.confusion import Confusion
-from evo.individual import CurvePoint, Evaluation, Individual
+from evo.evaluation import CurvePoint, Evaluation
+from evo.individual import Individual
 from evo.record.run import Run
 from evo.reports.classes import Classes, classes_of, matrix_figure, sentence
 from evo.reports.html import write_report

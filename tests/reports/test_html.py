@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 import evo
 from evo.errors import StorageError
-from evo.individual import Evaluation, Individual
+from evo.evaluation import Evaluation
+from evo.individual import Individual
 from evo.record.run import Run
 from evo.reports import html
 from evo.reports.figures import PLOTS, figures_of

@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 
 import evo
 from evo.errors import RunError
-from evo.individual import CurvePoint, Evaluation, Individual, Status
+from evo.evaluation import CurvePoint, Evaluation, Status
+from evo.individual import Individual
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
 from evo.report2019.figures import table1_figures

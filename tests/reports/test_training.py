@@ -12,7 +12,8 @@ from matplotlib.collections import PolyCollection
 
 import evo
 from evo.errors import RunError
-from evo.individual import CurvePoint, Evaluation, Genome, Individual
+from evo.evaluation import CurvePoint, Evaluation
+from evo.individual import Genome, Individual
 from evo.loop.listed import space_of
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from evo.individual import Evaluation, Individual, Status, genome_key
+from evo.evaluation import Evaluation, Status
+from evo.individual import Individual, genome_key
 from evo.space import SearchSpace
 from evo.space.file import load_space
 from evo.strategies import Strategy, make_strategy

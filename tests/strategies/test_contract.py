@@ -15,7 +15,9 @@ import pytest
 
 from evo import names
 from evo.errors import ConfigurationError
-from evo.individual import CurvePoint, Individual, genome_key, standing
+from evo.evaluation import CurvePoint
+from evo.individual import Individual, genome_key
+from evo.ranking import standing
 from evo.space import SearchSpace
 from evo.space.genes import Boolean, Float, Integer
 from evo.strategies import STRATEGIES as CLASSES

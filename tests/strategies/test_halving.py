@@ -378,7 +378,7 @@ def test_trainings_pause_continue_and_are_ranked_by_how_far_they_came(undisturbe
     run = undisturbed
     assert len(run.proposals) == len(run.results) - 3 == 16
     assert len(run.table) == len(run.individuals) < 16
-    parts: dict[int, list[evo.individual.Evaluation]] = {}
+    parts: dict[int, list[evo.evaluation.Evaluation]] = {}
     for result in run.results[:16]:
         parts.setdefault(result.individual, []).append(result)
     for number, (*paused, last) in parts.items():

@@ -13,7 +13,7 @@ from evo.cli.commands import options as option
 from evo.cli.commands.options import of_output
 from evo.cli.commands.shell import execution_of, guarded
 from evo.errors import ConfigurationError
-from evo.individual import replicate_number
+from evo.evaluation import replicate_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

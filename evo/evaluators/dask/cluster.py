@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from evo.data.cache import Notify
 from evo.errors import ClusterLost, StorageError
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Setup, Task, TaskKey, failure
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.connection import Connection
@@ -20,7 +21,6 @@ from evo.evaluators.dask.link import Link
 from evo.evaluators.dask.members import Member, MembersEvaluator
 from evo.evaluators.workers import Worker, tasks_of
 from evo.files import replacing
-from evo.individual import Evaluation
 from evo.plain_text import reason_of
 
 if TYPE_CHECKING:

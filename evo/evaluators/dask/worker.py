@@ -22,10 +22,10 @@ import evo
 from evo.data import PreparedDataset, prepare_dataset
 from evo.data.cache import checksum_of
 from evo.errors import ConfigurationError, Interrupted
+from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task
 from evo.evaluators.objective import ObjectiveSetup
 from evo.evaluators.training_task import TrainingSetup
-from evo.individual import Evaluation
 from evo.training.hardware import resolve_device, resolve_precision
 
 if TYPE_CHECKING:

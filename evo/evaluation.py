@@ -1,0 +1,240 @@
+"""An evaluation: the result of one training, and what it was for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from typing import Any, Literal, TypeAlias, get_args
+
+from evo.confusion import Confusion, confusion_from_json
+from evo.individual import whole_count
+from evo.numbers import LARGEST
+from evo.plain_text import made_plain
+
+Status: TypeAlias = Literal["complete", "partial", "diverged", "out_of_memory", "timeout", "failed"]
+
+Phase: TypeAlias = Literal["search", "finalist", "weights", "replay"]
+"""What a training is for: the search, the choice of a winner, only its weights, or a comparison with the record."""
+
+_FIRST_REPLICATES: dict[Phase, int] = {"search": 0, "finalist": 101, "weights": 1000, "replay": 1001}
+"""The first replicate number of each phase, in ascending order. Journals, tables and seeds hold these numbers."""
+
+MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
+"""What an evaluation may report besides its fitness, and what a search with several objectives may optimise."""
+
+SUCCESSES = ("complete", "partial")
+"""The statuses of evaluations that did not fail."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a learning curve: a step, and what was measured there.
+
+    Attributes:
+        step: Optimiser steps done.
+        values: What was measured, by name; what was not is absent. Trainings measure `train_loss` and `train_accuracy`
+            (means over the minibatches since the point before, as seen in training), and on the held-out part in
+            evaluation mode `validation_accuracy` or `test_accuracy` (with `--fitness test`) and `loss`. Accuracies are
+            fractions in [0, 1], losses cross-entropies.
+    """
+
+    step: int
+    values: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; `from_dict` is the inverse."""
+        return {"step": self.step, **self.values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CurvePoint:
+        """Build a point from what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        measured = {name: value for name, value in values.items() if name != "step" and value is not None}
+        for name, value in measured.items():
+            if not name.isidentifier() or name in ("individual", "replicate"):
+                raise ValueError(f"{name!r} cannot be the name of a measure")
+            if not _is_number(value):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+        return cls(whole_count(values["step"], "step"), measured)
+
+
+_COUNTS = ("individual", "replicate", "seed", "parameters", "steps_trained", "shared_with")
+END_OF_TIME = 2.5e11
+"""Seconds since 1970 in the year 9892: tables and calendars end soon after."""
+_TIMES = ("started", "seconds", "seconds_before")
+_TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve", "confusion")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of one training (or of one call of the user's objective).
+
+    A measure that is not finite becomes None, here and in the curve, and `error` says so: JSON has no such numbers.
+
+    Attributes:
+        individual: Id of the individual.
+        replicate: 0 for its evaluation in the search; others are trainings of the same genome on other seeds.
+        seed: Seed of the training.
+        status: How it ended; "partial" is a training that was paused before its last step.
+        fitness: Higher is better; of a paused training the last value. None if the training failed.
+        loss: Cross-entropy on the part that `fitness` was measured on.
+        parameters: Trainable parameters of the network.
+        seconds: Wall-clock time of the training, of all its parts if it was interrupted or paused.
+        started: When its last part began, in seconds since the epoch.
+        error: The reason, if the training failed or a measure was not finite.
+        shared_with: The individual whose learning curve this row was read from: nothing was trained for it.
+        seconds_before: The part of `seconds` that was spent before `started`.
+        confusion: Of the images that `fitness` or `test_accuracy` was measured on; empty where it was not counted.
+        unread: Genes that the model did not look up, where this is the first training of a worker; not kept.
+    """
+
+    individual: int
+    replicate: int
+    seed: int
+    status: Status
+    fitness: float | None = None
+    validation_accuracy: float | None = None
+    train_accuracy: float | None = None
+    test_accuracy: float | None = None
+    loss: float | None = None
+    parameters: int | None = None
+    steps_trained: int | None = None
+    seconds: float = 0.0
+    worker: str = ""
+    started: float = 0.0
+    engine: str = ""
+    precision: str = ""
+    error: str = ""
+    phase: Phase = "search"
+    shared_with: int | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    seconds_before: float = 0.0
+    confusion: Confusion = ()
+    unread: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        strange = _not_finite(vars(self))
+        reasons = [f"{name} was {value}" for name, value in strange.items()]
+        self._keep_readable()
+        curve: list[CurvePoint] = []
+        for point in self.curve:
+            missing = _not_finite(point.values)
+            reasons += [f"{name} was {value} at step {point.step}" for name, value in missing.items()]
+            known = {name: value for name, value in point.values.items() if name not in missing}
+            curve += [replace(point, values=known)] if known else []
+        if not reasons:
+            return
+        more = f", and {len(reasons) - 1} more like it" if len(reasons) > 1 else ""
+        status = "failed" if "fitness" in strange and self.succeeded else self.status
+        values = {"curve": tuple(curve), "status": status, "error": self.error or f"{reasons[0]}{more}"}
+        for name, value in {**dict.fromkeys(strange.keys() - _TIMES), **values}.items():
+            object.__setattr__(self, name, value)
+
+    def _keep_readable(self) -> None:
+        """Replace what a machine says of itself and `from_dict` does not take: a clock before 1970, a strange name."""
+        values: dict[str, Any] = {name: made_plain(str(getattr(self, name))) for name in ("worker", "engine", "error")}
+        values |= {name: value if 0 <= (value := getattr(self, name)) < END_OF_TIME else 0.0 for name in _TIMES}
+        values["seconds_before"] = min(values["seconds_before"], values["seconds"])
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def ended(self) -> float:
+        """When the training ended, in seconds since the epoch."""
+        return self.started + self.seconds - self.seconds_before
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """What else was measured, by name: see `MEASURES`."""
+        values = {name: getattr(self, name) for name in MEASURES}
+        return {name: float(value) for name, value in values.items() if value is not None}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the training has a fitness and is whole."""
+        return self.status == "complete" and self.fitness is not None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the training has a fitness, whole or paused."""
+        return self.status in SUCCESSES and self.fitness is not None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the training paused before its end."""
+        return self.status == "partial"
+
+    @property
+    def paused_at(self) -> int | None:
+        """The step at which the training paused; None if it did not."""
+        return (self.steps_trained or 0) if self.paused else None
+
+    def after(self, earlier: Evaluation | None) -> Evaluation:
+        """Return the evaluation with the seconds of the earlier part, if that part paused."""
+        if earlier is None or earlier.status != "partial":
+            return self
+        before = earlier.seconds
+        return replace(self, seconds=before + self.seconds, seconds_before=before + self.seconds_before)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; `from_dict` is the inverse."""
+        values = asdict(replace(self, curve=(), confusion=()))
+        values["curve"] = [point.to_dict() for point in self.curve]
+        values["confusion"] = [list(entry) for entry in self.confusion]
+        # Of a training that counts nothing, as in format 2 of the journal.
+        for name in ("unread", *(() if self.confusion else ("confusion",))):
+            del values[name]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
+        """Build an evaluation from what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: `values` is something else.
+        """
+        fields = dict(values)
+        for name, value in values.items():
+            if name in _COUNTS and value is not None:
+                whole_count(value, name)
+            elif name not in _TEXTS and not (value is None or _is_number(value)):
+                raise TypeError(f"{name} must be a number, got {value!r}")
+        if not (0 <= values["started"] < END_OF_TIME and 0 <= values["seconds"] < END_OF_TIME):
+            raise ValueError(f"a time out of all bounds: started {values['started']}, seconds {values['seconds']}")
+        if not 0 <= values.get("seconds_before", 0) <= values["seconds"]:
+            raise ValueError(f"seconds_before {values['seconds_before']} is not within seconds {values['seconds']}")
+        if values["status"] not in get_args(Status):
+            raise ValueError(f"unknown status {values['status']!r}")
+        fields["curve"] = tuple(map(CurvePoint.from_dict, fields["curve"]))
+        fields["confusion"] = confusion_from_json(values.get("confusion", ()))
+        return cls(**fields)
+
+
+def _not_finite(measured: Mapping[str, Any]) -> dict[str, float]:
+    """Return the measures that are infinite or not a number."""
+    return {name: value for name, value in measured.items() if isinstance(value, float) and not math.isfinite(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) <= LARGEST
+
+
+def replicate_number(phase: Phase, place: int = 0) -> int:
+    """Return the replicate number of a phase's evaluations of a genome, counted from 0."""
+    return _FIRST_REPLICATES[phase] + place
+
+
+@cache
+def phase_of(replicate: int) -> Phase:
+    """Return the phase that a replicate number belongs to; `replicate_number` is the inverse."""
+    return [phase for phase, first in _FIRST_REPLICATES.items() if first <= replicate][-1]
+
+
+def place_of(replicate: int) -> int:
+    """Return which of its phase's evaluations of a genome a replicate number stands for, counted from 0."""
+    return replicate - _FIRST_REPLICATES[phase_of(replicate)]
