@@ -33,7 +33,8 @@ _HOMES = {
     for module, names in {
         "evo.api": ("search", "resume", "finish", "load", "make_strategy", "strategy_names", "Stop"),
         "evo.errors": ("EvoError", "ConfigurationError", "RunError", "SearchError"),
-        "evo.individual": ("Individual", "Evaluation"),
+        "evo.evaluation": ("Evaluation",),
+        "evo.individual": ("Individual",),
         "evo.loop.export": ("export",),
         "evo.record.run": ("Run",),
         "evo.space": ("SearchSpace",),
