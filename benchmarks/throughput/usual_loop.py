@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,13 +46,16 @@ class LoopTraining:
     def _with_loader(
         self, model: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe
     ) -> tuple[float, int, int]:
+        workers = self.setup.loader_workers
         loader = DataLoader(
             TensorDataset(self.images, self.labels),
             recipe.batch_size,
             shuffle=True,
             drop_last=True,
-            num_workers=self.setup.loader_workers,
-            persistent_workers=self.setup.loader_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            # As in a script on Linux: this process was spawned, and so would be its children, with copies of the images.
+            multiprocessing_context="fork" if workers and "fork" in get_all_start_methods() else None,
             collate_fn=AugmentedBatch(augmentation_of(recipe, self.images.shape[-1])),
         )
         total, done, seen = 0.0, 0, 0

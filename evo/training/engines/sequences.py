@@ -2,8 +2,8 @@
 
 - A ReLU before a max pooling is applied after it, to a quarter of the numbers. Output and gradients stay the same to
   the last bit: the larger of two numbers stays the larger, and where a whole window is negative, no gradient passes.
-- torch's batch norm and max pooling take 8 or 16 channels at once, and those that are left one by one: 14 channels
-  cost several times as much as 16. So channels are filled up with zeros from one convolution to the next.
+- torch's batch norm and max pooling take 16 channels at once, and those that are left one by one: 14 channels cost
+  several times as much as 16. So channels are filled up with zeros from one convolution to the next.
 - In evaluation mode, without gradients, a batch norm is part of the weights of the convolution before it.
 """
 
@@ -18,8 +18,10 @@ from torch.nn import functional
 
 from evo.training.engines.convolutions import OneDnnConv2d
 
-AT_ONCE, AT_LEAST = 8, 16
-"""Channels are filled up to a multiple of the first, and to the second."""
+AT_ONCE = 16
+"""Channels that torch's operators take at once."""
+CHEAP = (0, 1, 2, 8)
+"""Channels beyond a multiple of that which cost no more than 16: half of it at once, or two one by one."""
 KEEPS_ZEROS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.MaxPool2d)
 """What works on each channel by itself, makes zeros of zeros, and draws no random numbers."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -99,7 +101,8 @@ def _is_costly(following: list[nn.Module]) -> bool:
 
 
 def _filled(channels: int) -> int:
-    return max(AT_LEAST, -(-channels // AT_ONCE) * AT_ONCE)
+    beyond = channels % AT_ONCE
+    return channels if beyond in CHEAP else channels + AT_ONCE - beyond
 
 
 def _convolution(
