@@ -54,7 +54,7 @@ class LoopTraining:
             drop_last=True,
             num_workers=workers,
             persistent_workers=workers > 0,
-            # As in a script on Linux: this process was spawned, and so would be its children, with copies of the images.
+            # As in a script on Linux: this process was spawned, and so would be its children, with copies of the data.
             multiprocessing_context="fork" if workers and "fork" in get_all_start_methods() else None,
             collate_fn=AugmentedBatch(augmentation_of(recipe, self.images.shape[-1])),
         )
