@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 import evo
 from benchmarks.throughput import __main__ as throughput
-from benchmarks.throughput import ladder
+from benchmarks.throughput import ladder, usual_loop
 from benchmarks.throughput.analysis import (
     evaluations_of_search,
     interleaved,
@@ -193,7 +194,7 @@ def test_the_whole_program_runs_on_the_digits(
     digits: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(throughput, "evaluations_of_search", lambda folder: SEARCH)
-    words = ["--dataset", "digits", "--populations", "small,cnn", "--members", "2", "--steps", "2", "--quick"]
+    words = ["--dataset", "digits", "--populations", "small,cnn,pooled", "--members", "2", "--steps", "2", "--quick"]
     words += ["--workers", "1", "--device", "cpu", "--precision", "bf16", "--output", str(tmp_path / "out")]
     assert throughput.main([*words, "--search-run", "a-run"]) == 0, capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -210,6 +211,33 @@ def test_the_whole_program_runs_on_the_digits(
     assert str(tmp_path) not in hardware["command"]
     assert throughput.main(words) == 2
     assert "not empty" in capsys.readouterr().err
+
+
+def test_the_usual_loop_gets_the_fastest_number_of_loader_workers(
+    digits: PreparedDataset, without_processes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paces = iter([0.3, 0.1, 0.2])
+    monkeypatch.setattr(ladder, "pace_of", lambda *given, **more: next(paces))
+    plan = ladder.Plan(digits, "cpu", "fp32", ("eager",), 1, 1.0, 1, None, lambda line: None, {"small": [1.0]})
+    usual = ladder.with_best_loader(plan, make_population("small", 1), ladder.Rung("usual", "usual", "fp32"))
+    assert usual.loader_workers == ladder.LOADER_WORKERS[1]
+    resident = ladder.Rung("resident", "resident", "fp32")
+    assert ladder.with_best_loader(plan, make_population("small", 1), resident) == resident
+
+
+def test_the_usual_loop_of_pooled_networks_has_their_whole_recipe() -> None:
+    population = make_population("pooled", 2)
+    recipe = population.training.recipe(population.members[0] | {"steps": 5}, 1000)
+    [group] = usual_loop.optimiser_of(recipe, torch.nn.Linear(2, 2)).param_groups
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.85, True, 5e-4)
+    assert group["lr"] == recipe.learning_rate
+    images = torch.arange(32.0 * 32.0).view(1, 1, 32, 32).expand(4, 3, 32, 32)
+    augment = usual_loop.augmentation_of(recipe, 32)
+    torch.manual_seed(0)
+    changed = [augment(images) for _ in range(20)]
+    assert all(image.shape == images.shape for image in changed)
+    assert len({float(image[0, 0, 16, 16]) for image in changed}) > 10
+    assert all(member["block"] == "pooled" for member in population.members)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="Optuna is not installed")

@@ -251,10 +251,13 @@ def test_weights_that_were_saved_give_the_same_metrics(
     assert result == trainer.train(config, seed=3)
     model = build(config, digits.image_shape, 10)
     model.load_state_dict(load_file(path))
-    assert trainer.measure(model, trainer.held_out_part) == result.held_out
-    test = trainer.test(config, path)
-    assert test == trainer.measure(model, load_part(digits, "test", CPU))
-    assert test.accuracy > 0.2
+    test = load_part(digits, "test", CPU)
+    assert result.held_out is not None
+    for part, expected in ((trainer.held_out_part, result.held_out), (test, trainer.test(config, path))):
+        measured = trainer.measure(model, part)
+        assert measured.accuracy == expected.accuracy
+        assert measured.loss == pytest.approx(expected.loss, rel=1e-6)  # the engine rounds CNNs in another order
+    assert expected.accuracy > 0.2
 
 
 def test_a_divergence_saves_no_weights(digits: PreparedDataset, tmp_path: Path) -> None:

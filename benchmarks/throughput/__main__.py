@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import time
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ def _measure(options: argparse.Namespace, parts: list[str], names: list[str], re
     if options.data_dir is None and options.dataset is None:
         raise ConfigurationError("--data-dir: needed, unless --dataset digits is given")
     dataset = prepare_dataset(options.dataset, options.data_dir, notify=say)
-    populations = [make_population(name, options.members, gpu=options.device.startswith("cuda")) for name in names]
+    populations = _populations(options, names, results)
     largest = min(GROWTH[-1], options.members or GROWTH[-1])
     growth = replace(make_population("small", largest), name="growth")
     scaled = replace(make_population("report", options.members), name="workers")
@@ -87,6 +88,20 @@ def _measure(options: argparse.Namespace, parts: list[str], names: list[str], re
     if "workers" in parts:
         known = [row["steps"] for row in results.timings if row["population"] == "report"]
         results.workers = scale_workers(plan, scaled, known[0] if known else None)
+
+
+def _populations(options: argparse.Namespace, names: list[str], results: Results) -> list[Population]:
+    """Return the populations that this machine can train on every rung; a note says what is left out."""
+    made = [make_population(name, options.members, gpu=options.device.startswith("cuda")) for name in names]
+    if importlib.util.find_spec("torchvision") is not None:
+        return made
+    augmented = [population for population in made if population.training.augment != "none"]
+    results.notes += [
+        f"population {population.name} left out: torchvision, which augments for the usual loop, is not installed "
+        "(pip install torchvision)"
+        for population in augmented
+    ]
+    return [population for population in made if population not in augmented]
 
 
 def _plan(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +23,13 @@ from evo.errors import SearchError
 from evo.evaluation import Evaluation
 from evo.evaluators import Evaluator, ProcessPoolEvaluator
 from evo.evaluators.base import Task
+from evo.training.hardware import resolve_engine
 
 REFERENCE = "resident"
 """The rung with whose mean loss the others are compared."""
 PROBE_STEPS = 2
+LOADER_WORKERS = (0, 1, 2)
+"""Processes of the DataLoader that are tried for "usual"."""
 SETTLE_SECONDS = 0.5
 GROWTH = (1, 2, 4, 8, 16, 32, 64)
 
@@ -40,6 +44,7 @@ class Rung:
         precision: What it computes in.
         workers: Its processes.
         engine: evo's.
+        loader_workers: Of the DataLoader of "usual".
     """
 
     name: str
@@ -47,6 +52,7 @@ class Rung:
     precision: Precision
     workers: int = 1
     engine: Literal["auto", "eager", "onednn"] = "eager"
+    loader_workers: int = 0
 
 
 @dataclass
@@ -160,13 +166,15 @@ def rungs_of(plan: Plan) -> tuple[list[Rung], list[str]]:
     if "onednn" not in plan.engines:
         notes.append("rung evo-onednn left out: evo does not offer that engine on this device")
     if plan.precision == "bf16":
-        rungs.append(Rung("evo-eager-bf16", "evo", "bf16", plan.workers))
+        chosen = resolve_engine("auto", plan.device, "bf16")
+        engines = [engine for engine in plan.engines if engine in ("eager", chosen)]
+        rungs += [Rung(f"evo-{engine}-bf16", "evo", "bf16", plan.workers, engine) for engine in engines]
     return rungs, notes
 
 
 def climb(plan: Plan, population: Population) -> list[dict[str, Any]]:
     """Time a population on all rungs, interleaved; return one row per rung and repeat."""
-    rungs, _ = rungs_of(plan)
+    rungs = [with_best_loader(plan, population, rung) for rung in rungs_of(plan)[0]]
     steps = plan.steps or calibrate(plan, population, rungs)
     rows: list[dict[str, Any]] = []
     for repeat, order in enumerate(interleaved(rungs, plan.repeats), start=1):
@@ -176,6 +184,22 @@ def climb(plan: Plan, population: Population) -> list[dict[str, Any]]:
             plan.say(f"{population.name}, repeat {repeat}, {rung.name}: {row['wall_seconds']:.2f} s")
         void_wrong_losses(rows[-len(rungs) :])
     return rows
+
+
+def with_best_loader(plan: Plan, population: Population, rung: Rung) -> Rung:
+    """Return the rung with as many workers of its DataLoader as make it fastest; others as they are."""
+    if rung.kind != "usual" or plan.steps is not None:
+        return rung
+    paces = {}
+    for count in LOADER_WORKERS:
+        tried = replace(rung, loader_workers=count)
+        with rig_of(plan, population, tried) as rig:
+            tasks = partial(population.tasks, order=plan.order(population.name))
+            paces[count] = pace_of(rig, tasks, plan.seconds, probe=plan.seconds / len(LOADER_WORKERS))
+    best = min(paces, key=lambda count: paces[count])
+    times = ", ".join(f"{count}: {1000 * pace:.0f} ms" for count, pace in paces.items())
+    plan.say(f"{population.name}: a step of all members with a DataLoader of so many workers: {times}")
+    return replace(rung, loader_workers=best)
 
 
 def void_wrong_losses(rows: Sequence[dict[str, Any]]) -> None:
@@ -196,10 +220,10 @@ def calibrate(plan: Plan, population: Population, rungs: Sequence[Rung]) -> int:
     return steps
 
 
-def pace_of(rig: Rig, tasks: Callable[[int], list[Task]], seconds: float) -> float:
+def pace_of(rig: Rig, tasks: Callable[[int], list[Task]], seconds: float, probe: float = 2.0) -> float:
     """Return the seconds that one step of all members takes; measured again where the first time was short."""
     wall, _ = rig.run(tasks(PROBE_STEPS))
-    steps = int(PROBE_STEPS * min(seconds, 2.0) / wall)
+    steps = int(PROBE_STEPS * min(seconds, probe) / wall)
     if steps > 2 * PROBE_STEPS:
         return rig.run(tasks(steps))[0] / steps
     return wall / PROBE_STEPS
@@ -284,6 +308,7 @@ def work_row(plan: Plan, population: Population, rung: Rung, steps: int, done: S
     return {
         "precision": rung.precision,
         "processes": rung.workers,
+        "loader_workers": rung.loader_workers if rung.kind == "usual" else None,
         "members": len(done),
         "member_steps": sum(result.steps_trained or 0 for result in done),
         "images": sum(result.images for result in done),
@@ -313,7 +338,7 @@ def rig_of(plan: Plan, population: Population, rung: Rung, steps: int = 1) -> It
             tasks = tuple(population.tasks(steps, order))
             setup = OptunaSetup(**common, threads=1, tasks=tasks, folder=Path(folder))
         else:
-            setup = LoopSetup(**common, loader=rung.kind == "usual")
+            setup = LoopSetup(**common, loader=rung.kind == "usual", loader_workers=rung.loader_workers)
         with running(setup, rung.workers) as rig:
             yield rig
 

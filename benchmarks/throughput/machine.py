@@ -110,7 +110,7 @@ class PeakSetup(Setup):
             torch.set_num_threads(self.threads)
         if self.barrier is not None:
             self.barrier.wait(PATIENCE)
-        return one_by_one(self.measure), {"threads": torch.get_num_threads()}
+        return one_by_one(self.measure), {"device": self.device, "threads": torch.get_num_threads()}
 
     def measure(self, task: Task) -> Evaluation:
         """Return the best of the repetitions as the fitness, in GFLOP/s."""

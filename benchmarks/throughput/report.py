@@ -17,18 +17,20 @@ from evo.record.tables import write_csv
 
 BASES = ("usual", "resident", "resident-bf16", "optuna")
 RUNGS = {
-    "usual": "DataLoader, Adam, loss read at every step, all threads",
-    "resident": "standardised images resident in memory, rows taken by index, Adam, all threads",
+    "usual": "DataLoader (the best of 0, 1 and 2 workers) over standardised float32 images in memory, torch's "
+    "optimiser, loss read at every step, all threads; augmentation of whole batches by torchvision.transforms.v2",
+    "resident": "standardised images resident in memory, rows taken by index, otherwise as `usual`",
     "resident-bf16": "`resident` under autocast to bfloat16",
     "optuna": "an Optuna study (journal file) over `resident`, one process per worker, one thread each",
     "evo-eager": "evo's worker processes, one thread each, torch's operators",
     "evo-onednn": "the same, linear layers through oneDNN",
     "evo-eager-bf16": "`evo-eager` under autocast to bfloat16",
+    "evo-onednn-bf16": "`evo-onednn` under autocast to bfloat16, what evo chooses on processors with AMX",
 }
 QUIET = 0.1
 """Cores that other processes may use while a rung is timed."""
-GREYS = ("#ffffff", "#f2f2f2", "#cccccc", "#cccccc", "#8c8c8c", "#8c8c8c", "#555555")
-HATCHES = ("", "///", "", "...", "", "xxx", "")
+GREYS = ("#ffffff", "#f2f2f2", "#cccccc", "#cccccc", "#8c8c8c", "#8c8c8c", "#555555", "#555555")
+HATCHES = ("", "///", "", "...", "", "xxx", "", "///")
 
 
 @dataclass

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evo.data import PreparedDataset
 from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, one_by_one
-from evo.evaluators.training_task import TrainingSetup, TrainingTask, load_builder
+from evo.evaluators.training_task import TrainingSetup, TrainingTask
 from evo.individual import STEPS
 from evo.plain_text import reason_of
 from evo.space.training_settings import TrainingSettings
@@ -22,8 +22,6 @@ from evo.training.jobs import Job
 
 if TYPE_CHECKING:
     import optuna
-    import torch
-    from torch import nn
 
     from evo.training.trainer import Trainer
 
@@ -58,7 +56,7 @@ class RungSetup(Setup):
 
     Attributes:
         dataset: The images.
-        training: What the population's trainings share: preprocessing, weight decay.
+        training: What the population's trainings share: preprocessing, optimiser, augmentation.
         model: A shipped model's name.
         device: "cpu" or "cuda:N".
         precision: "fp32", or "bf16" for automatic mixed precision.
@@ -111,23 +109,27 @@ class EvoSetup(RungSetup):
 
 @dataclass(frozen=True)
 class LoopSetup(RungSetup):
-    """What users write themselves: standardised float32 images, torch's Adam, one network after another.
+    """What users write themselves: standardised float32 images, torch's optimisers, one network after another.
 
     Attributes:
         loader: Whether batches come from a DataLoader and the loss is read at every step, or rows are taken from the
             resident images.
+        loader_workers: Processes of the DataLoader; 0 loads in the training's own.
         threads: Threads of the process; None leaves torch's default.
     """
 
     loader: bool = False
+    loader_workers: int = 0
     threads: int | None = None
 
     def make(self, stop: StopRequest) -> tuple[EvaluateOne, dict[str, Any]]:
         import torch
 
+        from benchmarks.throughput.usual_loop import LoopTraining, standardised
+
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        training = _LoopTraining(self, *standardised(self.dataset, self.training, self.resident_on))
+        training = LoopTraining(self, *standardised(self.dataset, self.training, self.resident_on))
         facts = {"device": self.device, "precision": self.precision, "threads": torch.get_num_threads()}
         return Measure(training, "torch", self.precision), facts
 
@@ -251,91 +253,6 @@ class _EvoTraining:
             step(training)
         state = training.state
         return float(state.sums[0]), state.step, state.step * training.recipe.batch_size
-
-
-@dataclass
-class _LoopTraining:
-    setup: LoopSetup
-    images: torch.Tensor
-    labels: torch.Tensor
-
-    def __call__(self, task: Task) -> tuple[float, int, int]:
-        import torch
-
-        build, classes = load_builder(self.setup.model), len(self.setup.dataset.classes)
-        model = build(task.config, self.setup.dataset.image_shape, classes).to(self.setup.device)
-        optimiser = torch.optim.Adam(model.parameters(), lr=float(_setting(self.setup, task.config, "learning_rate")))
-        batch_size = min(int(_setting(self.setup, task.config, "batch_size")), len(self.images))
-        train = self._with_loader if self.setup.loader else self._resident
-        return train(model, optimiser, batch_size, int(_setting(self.setup, task.config, STEPS)))
-
-    def _with_loader(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, batch_size: int, steps: int
-    ) -> tuple[float, int, int]:
-        from torch.nn import functional
-        from torch.utils.data import DataLoader, TensorDataset
-
-        data = TensorDataset(self.images, self.labels)
-        loader = DataLoader(data, batch_size, shuffle=True, num_workers=0, drop_last=True)
-        total, done, seen = 0.0, 0, 0
-        while True:
-            for images, labels in loader:
-                optimiser.zero_grad()
-                loss = functional.cross_entropy(model(images.to(self.setup.device)), labels.to(self.setup.device))
-                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-                optimiser.step()
-                total, done, seen = total + loss.item(), done + 1, seen + len(images)
-                if done == steps:
-                    return total, done, seen
-
-    def _resident(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, batch_size: int, steps: int
-    ) -> tuple[float, int, int]:
-        import torch
-        from torch.nn import functional
-
-        kind, half = self.images.device.type, self.setup.precision == "bf16"
-        total, done, seen = torch.zeros((), dtype=torch.float64, device=self.images.device), 0, 0
-        for index in self._indices(batch_size):
-            images, labels = self.images[index], self.labels[index]
-            optimiser.zero_grad()
-            with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
-                loss = functional.cross_entropy(model(images), labels)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            optimiser.step()
-            total += loss.detach()
-            done, seen = done + 1, seen + len(images)
-            if done == steps:
-                break
-        return float(total), done, seen
-
-    def _indices(self, batch_size: int) -> Iterator[torch.Tensor]:
-        import torch
-
-        while True:
-            order = torch.randperm(len(self.images), device=self.images.device)
-            for start in range(0, len(order) - batch_size + 1, batch_size):
-                yield order[start : start + batch_size]
-
-
-def standardised(
-    dataset: PreparedDataset, training: TrainingSettings, device: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the training part as preprocessed float32 images and its labels, on a device."""
-    import torch
-
-    from evo.data.tensors import fit_preprocessing, load_part
-
-    part = load_part(dataset, "train", torch.device("cpu"))
-    preprocess = fit_preprocessing(training.preprocess, part)
-    images = torch.empty((len(part), *part.images.shape[1:]), dtype=torch.float32, device=device)
-    for rows in torch.split(torch.arange(len(part)), 1000):  # a second copy in float32 would count as the rung's memory
-        images[rows[0] : rows[-1] + 1] = preprocess(part.images.index_select(0, part.indices[rows]))
-    return images, part.labels.index_select(0, part.indices).to(device)
-
-
-def _setting(setup: RungSetup, config: Mapping[str, Any], name: str) -> Any:
-    return config.get(name, getattr(setup.training, name))
 
 
 def _is_first(path: Path) -> bool:

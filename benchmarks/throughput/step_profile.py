@@ -1,6 +1,6 @@
 """Where the time of evo's training steps goes, on one core: products, data, optimiser, loss, and the rest.
 
-    python -m benchmarks.throughput.step_profile --data-dir DIR [--population small] [--steps 200]
+    python -m benchmarks.throughput.step_profile --data-dir DIR [--population small] [--steps 200] [--precision bf16]
 
 Torch's profiler sums up what each operator takes itself; what no operator accounts for is Python and torch's dispatch.
 The profiler slows small operators, so the shares are of its own total; the time of a step is measured without it.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.throughput.populations import make_population
+from benchmarks.throughput.populations import MEMBERS, make_population
 from evo.data import prepare_dataset
 from evo.evaluators import TrainingSetup
 from evo.evaluators.base import StopRequest
@@ -27,7 +27,16 @@ from evo.training.progress import Training
 GROUPS = {
     "matrix products and convolutions": ("mm", "addmm", "mkldnn_convolution", "convolution_backward"),
     "optimiser": ("_fused_adam_", "_fused_adamw_", "_fused_sgd_", "_foreach_add_"),
-    "data: gather, convert, normalise": ("index_select", "_to_copy", "copy_", "sub_", "mul_", "slice", "narrow"),
+    "data: gather, convert, normalise": (
+        "index_select",
+        "gather",
+        "_to_copy",
+        "copy_",
+        "sub_",
+        "mul_",
+        "slice",
+        "narrow",
+    ),
     "loss and accuracy": (
         "_log_softmax",
         "nll_loss_forward",
@@ -37,6 +46,10 @@ GROUPS = {
     ),
     "activations, normalisation, pooling": (
         "relu",
+        "gelu",
+        "gelu_backward",
+        "silu",
+        "silu_backward",
         "clamp_min",
         "threshold_backward",
         "native_batch_norm",
@@ -73,12 +86,13 @@ def main() -> None:
     """Profile every member of a population and print the shares, weighted by the time of a step."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput.step_profile", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--population", default="small", choices=("report", "homogeneous", "small", "cnn"))
+    parser.add_argument("--population", default="small", choices=tuple(MEMBERS))
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     options = parser.parse_args()
     population = make_population(options.population)
     dataset = prepare_dataset(None, options.data_dir)
-    setup = TrainingSetup(dataset, population.training, population.model, "cpu", "fp32")
+    setup = TrainingSetup(dataset, population.training, population.model, "cpu", options.precision)
     task, facts = setup.build(StopRequest())
     assert isinstance(task, TrainingTask)
     times: dict[str, float] = defaultdict(float)

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from evo.training.engines.convolutions import use_wide_images
 from evo.training.engines.eager import EagerEngine
 
 TOLERANCE = 1e-5
@@ -25,10 +26,12 @@ TOLERANCE = 1e-5
 
 
 class OneDnnEngine(EagerEngine):
-    """Computes the linear layers of a network with oneDNN, on a CPU."""
+    """Computes the linear layers of a network with oneDNN, on a CPU; in bfloat16, convolutions over small images."""
 
     def prepare(self, model: nn.Module) -> None:
+        super().prepare(model)
         use_onednn(model)
+        use_wide_images(model)
 
 
 class OneDnnLinear(nn.Linear):
