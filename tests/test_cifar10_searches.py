@@ -1,150 +1,442 @@
-"""The benchmark of whole searches on CIFAR-10: what it keeps, that it resumes exactly, and the page it writes."""
+"""The benchmark of trainings and searches on CIFAR-10: how it goes on after a stop, its peer, its clock, its page."""
 
 from __future__ import annotations
 
+import json
 import math
-import statistics
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from benchmarks.cifar10_searches.__main__ import report
-from benchmarks.cifar10_searches.report import draw, operations, paired_searches, summary
-from benchmarks.cifar10_searches.searches import ANCHOR, TASK, TESTED_AFTER, Job, Row, Trainings, keep, search
-from benchmarks.search_quality.methods import Adapters, Method, Searcher, make_searcher
-from benchmarks.search_quality.places import Places
+import evo
+from benchmarks.cifar10_searches import clock as clock_module
+from benchmarks.cifar10_searches import peer as peer_module
+from benchmarks.cifar10_searches.__main__ import app
+from benchmarks.cifar10_searches.clock import Clock, Times, WorkerProcessors, whole_lines
+from benchmarks.cifar10_searches.peer import CHANCE, OptunaTPE, add_peer
+from benchmarks.cifar10_searches.report import (
+    best_found,
+    median_estimate,
+    paired,
+    probability_above,
+    random_rows,
+    speed,
+    summary,
+)
+from benchmarks.cifar10_searches.rows import Kept, Row, operations, read_all
+from benchmarks.cifar10_searches.runs import PAIR, SEARCH, Bench, Search, search, train, train_at_random
+from benchmarks.search_quality.encoding import decode, encode
 from evo.errors import ConfigurationError
-from evo.individual import Genome, training_seed
+from evo.individual import Evaluation
+from evo.loop.deadline import Stop
+from evo.strategies import STRATEGIES
+from tests.conftest import TINY_SPACE
 
-SEED, BUDGET = 3, 12
-
-
-def searcher(method: str = "random") -> Searcher:
-    return make_searcher(Method(method), TASK, SEED, BUDGET, Adapters(Places.default()))
-
-
-def accuracy(genome: Genome, seed: int, test: bool) -> float:
-    return 0.5 - 0.1 * abs(math.log10(genome["learning_rate"]) + 3) + (seed % 101) / 1e4 - 0.01 * test
-
-
-class Counted:
-    """Trains by a formula; notes what was asked of it, and breaks off where it is told to."""
-
-    def __init__(self, stops_at: float = math.inf):
-        self.seeds: list[tuple[int, bool]] = []
-        self.stops_at = stops_at
-
-    def __call__(self, genome: Genome, seed: int, test: bool) -> tuple[float, float]:
-        if len(self.seeds) >= self.stops_at:
-            raise KeyboardInterrupt
-        self.seeds.append((seed, test))
-        return accuracy(genome, seed, test), 2.5
+INITIAL = """
+[[initial]]
+hidden_layers = [8]
+learning_rate = 1e-2
+steps = 20
+"""
 
 
-@pytest.mark.parametrize(("method", "stops_at"), [("random", 1), ("random", 11), ("surrogate", 7)])
-def test_a_search_that_was_stopped_resumes_with_nothing_trained_twice(
-    method: str, stops_at: int, tmp_path: Path
+@pytest.fixture
+def space(tmp_path: Path) -> str:
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY_SPACE + INITIAL)
+    return str(file)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, in_process: None) -> Bench:
+    return Bench(tmp_path / "rows", tmp_path / "runs", workers=1, command="as asked", say=lambda line: None)
+
+
+def kept_of(bench: Bench, name: str) -> Kept:
+    [one] = read_all(bench.output, name)
+    return one
+
+
+def stopping_after(bench: Bench, trainings: int) -> Bench:
+    """Return it with a person who stops it after so many trainings."""
+    lines: list[str] = []
+
+    def check() -> None:
+        if sum("#" in line for line in lines) >= trainings:
+            raise Stop("interrupted", 130)
+
+    return replace(bench, stop_check=check, say=lines.append)
+
+
+# Runs.
+
+
+def test_a_training_is_that_of_the_initial_configuration_on_all_images_and_gets_more_seeds(
+    bench: Bench, space: str
 ) -> None:
-    whole = Counted()
-    undisturbed = search(searcher(method), Trainings(tmp_path / "whole.jsonl", whole), SEED, BUDGET)
-    with pytest.raises(KeyboardInterrupt):
-        search(searcher(method), Trainings(tmp_path / "parts.jsonl", Counted(stops_at)), SEED, BUDGET)
-    rest = Counted()
-    resumed = search(searcher(method), Trainings(tmp_path / "parts.jsonl", rest), SEED, BUDGET)
-    assert resumed == undisturbed
-    assert rest.seeds == whole.seeds[stops_at:]
-    assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    train(bench, space, 1)
+    [row] = kept_of(bench, "training-tiny").trainings
+    assert row["genome"] == {"hidden_layers": (8,), "learning_rate": 1e-2, "steps": 20}
+    assert row["fitness"] == row["test"]
+    train(bench, space, 2)
+    one = kept_of(bench, "training-tiny")
+    assert len(one.tests) == 2
+    assert one.trainings[0] == row
+    # Six operations a weight and image, four in the first layer; each image of both parts is measured at two points …
+    steps = (4 * 64 * 8 + 6 * 8 * 10) * 64 * 20
+    settings = evo.load(bench.runs / "training-tiny").settings
+    assert settings.dataset is not None
+    # … of the curve, those of the training part only at the end.
+    measured = settings.dataset["train_count"] + 2 * settings.dataset["test_count"]
+    assert row["operations"] == steps + 2 * (64 * 8 + 8 * 10) * measured
 
 
-def test_a_line_that_a_kill_has_torn_is_trained_again(tmp_path: Path) -> None:
-    kept = tmp_path / "kept.jsonl"
-    undisturbed = search(searcher(), Trainings(kept, Counted()), SEED, BUDGET)
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:-20])
-    again = Counted()
-    assert search(searcher(), Trainings(kept, again), SEED, BUDGET) == undisturbed
-    assert len(again.seeds) == 1
-    assert kept.read_bytes() == whole
+def asked_for(space: str, strategy: str = "surrogate", **more: Any) -> Search:
+    return Search(PAIR, space, strategy, 1, **({"minutes": 5, "budget": 6, "finalists": 1} | more))
 
 
-def test_a_method_begins_with_the_known_genome_and_is_judged_by_seeds_of_its_own(tmp_path: Path) -> None:
-    train = Counted()
-    rows = search(searcher(), Trainings(tmp_path / "kept.jsonl", train), SEED, BUDGET)
-    assert rows[0]["recommended"] == ANCHOR
-    assert [row["number"] for row in rows] == list(range(1, BUDGET + 1))
-    assert [row["number"] for row in rows if "test" in row] == [TESTED_AFTER[0]]
-    seeds = {test: {seed for seed, was in train.seeds if was == test} for test in (False, True)}
-    assert len(seeds[False]) == BUDGET
-    assert len(seeds[True]) == 3
-    assert not seeds[False] & seeds[True]
-    judged = rows[TESTED_AFTER[0] - 1]
-    own = [training_seed(-1, judged["recommended"], number) for number in range(3)]
-    assert judged["test"] == [accuracy(judged["recommended"], seed, True) for seed in own]
+def test_a_search_that_was_stopped_goes_on_where_it_was_and_ends_with_its_winner_tested(
+    bench: Bench, space: str, tmp_path: Path
+) -> None:
+    search(bench, asked_for(space))
+    whole = kept_of(bench, "pair-tiny-surrogate-1")
+    parts = replace(bench, output=tmp_path / "other-rows", runs=tmp_path / "other-runs")
+    for stops_at in (2, 3):
+        with pytest.raises(Stop):
+            search(stopping_after(parts, stops_at), asked_for(space))
+    assert len(kept_of(parts, whole.name).trainings) == 5, "what there is by then is kept"
+    search(parts, asked_for(space))
+    resumed = kept_of(parts, whole.name)
+    assert [reached(row) for row in resumed.trainings] == [reached(row) for row in whole.trainings]
+    assert len(resumed.tests) == 3
+    assert len(resumed.of("search")) == 6
+    run = evo.load(parts.runs / whole.name)
+    run.settings.train_images = 10
+    in_search, again = (run.evaluations[run.finalists[0], replicate] for replicate in (0, 101))
+    assert operations(run, again) > operations(run, in_search), "finalists are measured on all training images"
+    assert not any(
+        row["genome"] == {"hidden_layers": (8,), "learning_rate": 1e-2, "steps": 20} for row in whole.trainings
+    )
+    before = (parts.output / f"{whole.name}.jsonl").read_text()
+    search(parts, asked_for(space))
+    assert (parts.output / f"{whole.name}.jsonl").read_text() == before, "a finished one is left alone"
 
 
-def two_searches(folder: Path) -> list[Row]:
-    many: list[Row] = []
-    for seed in (1, 2):
-        one = make_searcher(Method("random"), TASK, seed, 40, Adapters(Places.default()))
-        rows = search(one, Trainings(folder / f"{seed}.jsonl", Counted()), seed, 40)
-        many += [{"method": "random", "seed": seed, **row} for row in rows]
-    tested: list[Row] = [row for row in many if "test" in row]
-    assert [row["number"] for row in tested] == 2 * list(TESTED_AFTER)
-    return many
+def reached(row: Row) -> Any:
+    return row["phase"], row["individual"], row["replicate"], row["fitness"], row["test"], row["operations"]
 
 
-def test_the_page_says_the_means_of_the_test_accuracies(tmp_path: Path) -> None:
-    rows = two_searches(tmp_path)
-    lines = summary(rows)
-    cells = [cell.strip() for cell in next(line for line in lines if line.startswith("| random |")).split("|")[2:-1]]
-    for number, cell in zip(TESTED_AFTER, cells, strict=False):
-        means = [statistics.fmean(row["test"]) for row in rows if row["number"] == number]
-        assert cell == f"{statistics.fmean(means):.4f} ± {statistics.stdev(means):.4f}"
-    assert cells[-2] == f"{40 * 2.5 / 3600:.2f}"
-    assert cells[-1] == f"{sum(operations(row['genome']) for row in rows) / 2e15:.2f}"
-    assert len([line for line in lines if line.startswith(("| random | 1 |", "| random | 2 |"))]) == 2
+def test_a_search_has_only_the_rest_of_its_time_after_a_stop(bench: Bench, space: str) -> None:
+    with pytest.raises(Stop):
+        search(stopping_after(bench, 2), asked_for(space, budget=10_000))
+    name = asked_for(space).name
+    with bench.clock(name).open("a") as file:
+        file.write(json.dumps({"stage": SEARCH, "elapsed": 300.5, "cores": 0.0}) + "\n")
+    search(stopping_after(bench, 4), asked_for(space, budget=10_000))  # three trainings of its best
+    one = kept_of(bench, name)
+    assert len(one.of("search")) == 2
+    assert len(one.tests) == 3
 
 
-def test_the_arithmetic_is_that_of_the_steps_and_of_measuring_the_curve() -> None:
-    genome: Genome = {"hidden_layers": (100,), "learning_rate": 1e-3, "batch_size": 200, "steps": 1500}
-    # Six operations a weight and image, but four in the first layer: nothing wants the gradient of the images.
-    steps = (4 * 3072 * 100 + 6 * 100 * 10) * 200 * 1500
-    points = -(-1500 // TASK.space().training.evaluate_every)
-    measuring = 2 * (3072 * 100 + 100 * 10) * (45_000 + 5_000 * points)
-    assert operations(genome) == steps + measuring
+def test_random_trainings_are_those_of_the_pairs_and_new_ones(bench: Bench, space: str) -> None:
+    search(bench, asked_for(space, "random", budget=3))
+    train_at_random(bench, space, 5)
+    kept = read_all(bench.output)
+    rows = random_rows(kept, "tiny")
+    assert len(rows) == 5
+    assert len({json.dumps(row["genome"]) for row in rows}) == 5
+    files = {file.name: file.read_bytes() for file in bench.output.iterdir()}
+    train_at_random(bench, space, 5)
+    assert {file.name: file.read_bytes() for file in bench.output.iterdir()} == files
 
 
-def job(method: str, seed: int, output: Path) -> Job:
-    return Job(method, seed, 40, output, output, Places.default())
+def test_what_is_kept_names_no_folder(bench: Bench, space: str, tmp_path: Path) -> None:
+    search(bench, asked_for(space, "random", budget=2))
+    train(bench, space, 1)
+    for file in bench.output.iterdir():
+        assert str(tmp_path) not in file.read_text()
 
 
-def test_the_page_and_the_figure_are_made_from_the_searches_that_are_kept(tmp_path: Path) -> None:
-    rows = two_searches(tmp_path)
-    for seed in (1, 2):
-        own = [
-            {name: row[name] for name in row if name not in ("method", "seed")} for row in rows if row["seed"] == seed
-        ]
-        keep(job("random", seed, tmp_path), own)
-    report(tmp_path)
-    assert (tmp_path / "summary.md").read_text() == "\n".join(summary(rows))
-    drawn = (tmp_path / "curves.png").read_bytes()
-    assert drawn.startswith(b"\x89PNG")
-    draw(rows, tmp_path / "again.png")
-    assert (tmp_path / "again.png").read_bytes() == drawn
+# The peer.
 
 
-def test_only_seeds_that_every_method_has_are_reported(tmp_path: Path) -> None:
-    row = {"number": 1, "genome": ANCHOR, "recommended": ANCHOR}
-    for method, seed in (("random", 3), ("surrogate", 1), ("random", 1), ("surrogate", 2)):
-        keep(job(method, seed, tmp_path), [row])
-    found = [(row["method"], row["seed"], row["recommended"]) for row in paired_searches(tmp_path)]
-    assert found == [("surrogate", 1, ANCHOR), ("random", 1, ANCHOR)]
+class FakeStudy:
+    """In place of a peer's process: draws at random and notes what it is told."""
+
+    def __init__(self, *_: object) -> None:
+        self.messages: list[Mapping[str, Any]] = []
+        self.asked = 0
+        studies.append(self)
+
+    def exchange(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        self.messages.append(message)
+        if "ask" not in message:
+            return {}
+        self.asked += 1
+        return {"config": encode(SPACE, {"hidden_layers": (4 + self.asked,), "learning_rate": 0.01, "steps": 30})}
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
-def test_no_finished_searches_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="use run first"):
-        paired_searches(tmp_path)
-    for method, seed in (("random", 2), ("surrogate", 1)):
-        keep(job(method, seed, tmp_path), [{"number": 1, "genome": ANCHOR, "recommended": ANCHOR}])
-    with pytest.raises(ConfigurationError, match="no seed for which every method has finished"):
-        paired_searches(tmp_path)
+studies: list[FakeStudy] = []
+SPACE = evo.SearchSpace(
+    {"hidden_layers": evo.Layers(depth=(1, 2), width=(4, 64)), "learning_rate": evo.Float(1e-3, 1e-1, log=True)}
+    | {"steps": evo.Integer(20, 40)},
+    name="tiny",
+)
+
+
+@pytest.fixture
+def peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    studies.clear()
+    monkeypatch.setattr(peer_module, "Adapter", FakeStudy)
+    monkeypatch.setitem(STRATEGIES, OptunaTPE.name, OptunaTPE)
+
+
+def test_the_peer_proposes_for_every_free_worker_and_is_told_which_result_it_is(peer: None) -> None:
+    strategy = OptunaTPE(SPACE, seed=3, budget=4)
+    first, second = strategy.ask(2)
+    strategy.tell(second, 0.8)
+    strategy.tell(first, None)  # it diverged
+    [study] = studies
+    assert study.messages[0]["start"]["seed"] == 3
+    assert study.messages[0]["start"]["anchor"] is None
+    assert study.messages[3:] == [{"tell": 0.8, "of": 1}, {"tell": CHANCE, "of": 0}]
+    assert [len(strategy.ask(8)), len(strategy.ask(8))] == [2, 0]
+
+
+def test_a_peer_that_continues_tells_a_new_study_of_all_that_was_proposed(peer: None) -> None:
+    before = OptunaTPE(SPACE, seed=3, budget=9)
+    proposals = before.ask(3)
+    results = [Evaluation(1, 0, seed=0, status="complete", fitness=0.7)]
+    after = OptunaTPE(SPACE, seed=3, budget=9)
+    after.replay(proposals, results)
+    [fourth] = after.ask(1)
+    assert fourth.id == 3
+    start, *told = studies[-1].messages
+    assert start["start"]["seed"] != 3
+    seen = [decode(SPACE, message["seen"]) for message in told if "seen" in message]
+    assert seen == [proposal.genome for proposal in proposals]
+    assert [message for message in told if "tell" in message] == [{"tell": 0.7, "of": 1}]
+    after.tell(proposals[2], 0.4)
+    assert studies[-1].messages[-1] == {"tell": 0.4, "of": 2}
+
+
+def test_the_peer_searches_with_evos_trainings_and_goes_on_after_a_stop(
+    peer: None, bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "plain.toml").write_text(TINY_SPACE)
+    asked = asked_for(str(tmp_path / "plain.toml"), OptunaTPE.name, budget=4)
+    with pytest.raises(Stop):
+        search(stopping_after(bench, 2), asked)
+    search(replace(bench, peer="5.0.0"), asked)
+    one = kept_of(bench, asked.name)
+    assert len(one.of("search")) == 4
+    assert len(one.tests) == 3
+    assert one.head["peer"] == "5.0.0"
+
+
+def test_a_peer_without_its_environment_is_an_error_with_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="setup --peers optuna"):
+        add_peer(tmp_path)
+    assert OptunaTPE.name not in STRATEGIES
+
+
+# The clock.
+
+
+def test_the_time_of_a_stage_is_that_of_all_commands_that_worked_on_it() -> None:
+    rows = [
+        {"stage": "search", "began": 1000.0, "offset": 0.0},
+        {"stage": "search", "individual": 0, "replicate": 0, "core_seconds": 7.5},
+        {"stage": "search", "elapsed": 60.0, "cores": 90.0, "other_load": 0.5},
+        {"stage": "search", "began": 5000.0, "offset": 60.0},
+        {"stage": "search", "elapsed": 61.0, "cores": 1.0},
+        {"stage": "search", "elapsed": 70.0, "cores": 15.0, "other_load": 0.1},
+        {"stage": "finish", "began": 6000.0, "offset": 0.0},
+        {"stage": "finish", "elapsed": 5.0, "cores": 8.0},
+    ]
+    times = Times(rows)
+    assert (times.used("search"), times.used("finish"), times.used("training")) == (70.0, 5.0, 0.0)
+    assert (times.cores("search"), times.cores("finish")) == (105.0, 8.0)
+    assert (times.elapsed("search", 1030.0), times.elapsed("search", 5004.0)) == (30.0, 64.0)
+    assert times.core_seconds == {(0, 0): 7.5}
+    assert times.other_load == 0.5
+
+
+def test_a_clock_continues_and_a_line_that_a_kill_has_torn_is_cut_off(tmp_path: Path) -> None:
+    file = tmp_path / "clock.jsonl"
+    file.write_text(
+        '{"stage": "search", "began": 1, "offset": 0}\n{"stage": "search", "elapsed": 40, "cores": 3}\n{"sta'
+    )
+    with Clock(file, "search") as clock:
+        assert 40 <= clock.elapsed < 60
+    assert Times(whole_lines(file)).used("search") >= 40
+    assert Times(whole_lines(file)).cores("search") == 3
+
+
+def test_a_training_has_the_processor_time_of_its_worker_while_it_lasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, used = [0.0], {11: 0.0, 12: 0.0}
+    children = [SimpleNamespace(name="worker-0", pid=11), SimpleNamespace(name="worker-1", pid=12)]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    monkeypatch.setattr("multiprocessing.active_children", lambda: children)
+    monkeypatch.setattr(clock_module, "processor_seconds", used.__getitem__)
+    processors = WorkerProcessors()
+
+    def look(at: float, first: float, second: float) -> None:
+        now[0], used[11], used[12] = at, first, second
+        processors.look()
+
+    def ended(worker: str, started: float, seconds: float, before: float = 0.0) -> float | None:
+        evaluation = Evaluation(0, 0, 0, "complete", worker=worker, started=started, seconds=seconds)
+        return processors.of(replace(evaluation, seconds_before=before))
+
+    look(1, 5, 5)  # imports
+    look(2, 6, 6)
+    look(10, 11, 12)
+    assert ended("worker-0", 2, 8) == 5
+    look(14, 13, 15)
+    assert ended("worker-0", 10, 4) == 2
+    assert ended("worker-1", 2, 24, before=12) == 18, "half of it was before a stop"
+    children[0] = SimpleNamespace(name="worker-0", pid=13)  # a new process
+    used[13] = 1.0
+    look(20, 13, 15)
+    now[0], used[13] = 25, 4.0
+    assert ended("worker-0", 20, 5) == 3
+    assert processors.total == 13 + 15 + 4
+    assert ended("elsewhere", 0, 1) is None
+
+
+# The page.
+
+
+def kept(kind: str, strategy: str, seed: int, accuracies: list[float], tests: list[float], **head: Any) -> Kept:
+    """Return a search of two-minute trainings; its winner is the best."""
+    best = max(range(len(accuracies)), key=lambda number: accuracies[number], default=None)
+    common = {"replicate": 0, "status": "complete", "seconds": 120.0, "core_seconds": 100.0, "operations": 10**13}
+    common |= {"genome": {"learning_rate": 0.1}, "error": ""}
+    rows = [
+        {
+            **common,
+            "phase": "search",
+            "individual": number,
+            "fitness": value,
+            "test": None,
+            "elapsed": 60.0 * (number + 1),
+        }
+        for number, value in enumerate(accuracies)
+    ]
+    rows += [
+        {
+            **common,
+            "phase": "finalist",
+            "individual": best,
+            "replicate": 101,
+            "fitness": value,
+            "test": value,
+            "elapsed": 9.0,
+        }
+        for value in tests
+    ]
+    machine = {"processor": "P", "cores": 2, "memory_gib": 8.0, "precision": "bf16", "engine": "onednn", "threads": 1}
+    machine |= {"dataset": "images", "versions": {"evo": "1"}, "workers": 2, "other_load": 0.1}
+    stages: dict[str, float] = {"training": 0.0, "search": 1200.0, "finish": 60.0}
+    about = {"kind": kind, "strategy": strategy, "seed": seed, "minutes": 20, "space": "mlp", "command": "as asked"}
+    about |= {"winner": best, "seconds": stages, "core_seconds": stages, "used_up": False, "machine": machine}
+    return Kept(f"{kind}-mlp-{strategy}-{seed}", about | head, tuple(rows))
+
+
+def pair(seed: int, ours: float, others: float) -> list[Kept]:
+    methods = {"surrogate": ours, "random": others, OptunaTPE.name: others + 0.01}
+    return [kept(PAIR, method, seed, [0.1, value], [value] * 3) for method, value in methods.items()]
+
+
+def test_best_so_far_is_what_had_ended_by_then() -> None:
+    one = kept(PAIR, "random", 1, [0.3, 0.5, 0.4, 0.6], [])
+    lucky = one.trainings[1] | {"replicate": 1, "fitness": 0.9}  # another seed of a known genome
+    one = replace(one, trainings=(*one.trainings, lucky))
+    assert one.curve() == [(60.0, 0.3), (120.0, 0.5), (240.0, 0.6)]
+    assert [one.best_until(when) for when in (59, 60, 200, 900)] == [None, 0.3, 0.5, 0.6]
+
+
+def test_pairs_are_of_seeds_that_all_methods_have_on_one_machine() -> None:
+    third = pair(3, 0.6, 0.4)
+    machine = third[-1].head["machine"] | {"processor": "another"}
+    third[-1] = replace(third[-1], head=third[-1].head | {"machine": machine})
+    found = paired([*pair(1, 0.6, 0.5), *pair(2, 0.7, 0.5)[:2], *third], "mlp")
+    assert list(found) == ["surrogate", "random", OptunaTPE.name]
+    assert all([one.head["seed"] for one in own] == [1] for own in found.values())
+    assert paired(third, "mlp") == {}
+
+
+def test_the_page_says_by_how_much_evo_is_ahead_and_how_sure_that_is() -> None:
+    searches = [*pair(1, 0.6, 0.5), *pair(2, 0.7, 0.5), *pair(3, 0.6, 0.53)]
+    lines = summary(searches)
+    [row] = [line for line in lines if "| `surrogate` − `random` | test |" in line]
+    # Differences of 10, 20 and 7 points: mean 12.33, standard error 3.93, Student's t of 2 degrees of freedom.
+    assert "**+12.33** [-4.58, +29.24] | +10.00, +20.00, +7.00 | 3 of 3 | 0.956 |" in row
+    [own] = [line for line in lines if line.startswith("| `surrogate` |")]
+    assert "60.00, 70.00, 60.00" in own
+
+
+def test_random_trainings_behind_the_first_that_was_cut_off_do_not_count() -> None:
+    one = kept(PAIR, "random", 1, [0.3, 0.5, 0.4], [])
+    cut = replace(one, trainings=tuple(row for row in one.trainings if row["individual"] != 1))
+    assert [row["fitness"] for row in random_rows([cut], "mlp")] == [0.3]
+    own = kept("random", "random", 1000, [0.2, 0.1], [])
+    assert sorted(row["fitness"] for row in random_rows([cut, own], "mlp")) == [0.1, 0.2, 0.3]
+
+
+def test_the_best_found_is_what_a_winner_reached_again_not_its_luckiest_training() -> None:
+    assert best_found([kept(SEARCH, "surrogate", 1, [0.9], [0.6, 0.7]), *pair(1, 0.5, 0.5)], "mlp") == pytest.approx(
+        0.65
+    )
+
+
+def test_the_page_says_how_many_hours_it_would_be_on_this_machine() -> None:
+    here = [kept("training", "listed", 0, [], [0.5])]
+    assert speed(here, "mlp") == 1e11
+    lines = summary(here, [kept(SEARCH, "surrogate", 1, [0.5] * 144, [])])
+    # 144 trainings of 10 TFLOP, on two workers of 100 GFLOP/s each.
+    assert any("| search-mlp-surrogate-1 | P; bf16; onednn | 1.44 | 0.35 | 2.00 |" in line for line in lines)
+
+
+def test_probability_and_median_say_when_they_know_nothing() -> None:
+    assert math.isnan(probability_above([1.0]))
+    assert probability_above([0.1, 0.1]) == 1
+    assert probability_above([0.0, 0.0]) == 0.5
+    assert probability_above([-1.0, 1.0]) == pytest.approx(0.5)
+    assert math.isnan(median_estimate([1.0, 2.0, 3.0]).low)
+    wide = median_estimate([float(number) for number in range(1, 101)])
+    # The order statistics 40 and 61 of 100 hold the median with 96.5 %.
+    assert (wide.value, wide.low, wide.high) == (50.5, 40.0, 61.0)
+
+
+def test_the_report_is_written_from_what_is_kept(
+    cli: CliRunner, bench: Bench, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = cli.invoke(app, ["report", "--output", str(bench.output)])
+    assert isinstance(missing.exception, ConfigurationError)
+    common = ["--spaces", space, "--dataset", "digits", "--workers", "1"]
+    common += ["--output", str(bench.output), "--runs", str(bench.runs)]
+    assert cli.invoke(app, ["trainings", *common, "--seeds", "2"]).exit_code == 0
+    more = ["--methods", "surrogate,random", "--seeds", "1", "--budget", "3", "--minutes", "5"]
+    assert cli.invoke(app, ["pairs", *common, *more]).exit_code == 0
+    assert cli.invoke(app, ["search", *common, "--budget", "3", "--minutes", "5"]).exit_code == 0
+    shown = cli.invoke(app, ["report", "--output", str(bench.output)])
+    assert shown.exit_code == 0
+    for heading in ("Single trainings", "Searches", "Pairs", "Random trainings", "Machines and commands"):
+        assert f"## {heading}" in shown.stdout
+    assert (bench.output / "summary.md").read_text() in shown.stdout
+    assert (bench.output / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_unknown_method_is_refused(cli: CliRunner, tmp_path: Path) -> None:
+    refused = cli.invoke(app, ["pairs", "--methods", "optuna-tp", "--output", str(tmp_path)])
+    assert 'Did you mean "optuna-tpe"' in str(refused.exception)

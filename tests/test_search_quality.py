@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import random
 import sys
@@ -470,6 +471,40 @@ def places(tmp_path: Path) -> Places:
     python.symlink_to(sys.executable)
     (tmp_path / "peer.py").write_text(PEER)
     return Places(tmp_path / "environments", tmp_path / "cache")
+
+
+PARALLEL = f"""
+import sys
+sys.path.insert(0, {str(PEERS)!r})
+import protocol
+
+class Search:
+    def __init__(self, start):
+        self.asked, self.known = 0, []
+    def ask(self):
+        self.asked += 1
+        return {{"asked": self.asked, "known": self.known}}
+    def tell_of(self, number, value):
+        self.known.append([number, value])
+    def see(self, config):
+        self.asked += config["as many as"]
+
+protocol.serve(Search, [])
+"""
+
+
+def test_a_peer_may_propose_while_results_are_awaited_and_take_what_was_proposed_elsewhere(
+    places: Places, tmp_path: Path
+) -> None:
+    (tmp_path / "parallel.py").write_text(PARALLEL)
+    adapter = Adapter(places, "stub", str(tmp_path / "parallel.py"))
+    adapter.exchange({"start": {}})
+    assert os.getpgid(adapter._process.pid) != os.getpgid(0), "Ctrl-C in a terminal ends all of its process group"
+    assert adapter.exchange({"seen": {"as many as": 4}}) == {"seen": True}
+    adapter.exchange({"ask": True})
+    assert adapter.exchange({"tell": 0.5, "of": 4}) == {"told": True}
+    assert adapter.exchange({"ask": True})["config"] == {"asked": 6, "known": [[4, 0.5]]}
+    adapter.close()
 
 
 def test_a_peer_speaks_lines_of_json_and_its_own_prints_do_no_harm(places: Places, tmp_path: Path) -> None:

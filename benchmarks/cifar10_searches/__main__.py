@@ -1,78 +1,180 @@
-"""Whole searches on CIFAR-10, evo's default and its peers: space `mlp`, the same trainings, start and budget for all.
+"""What evo reaches on CIFAR-10 with the whole recipe: single trainings, searches of an hour, pairs with random and TPE.
 
-    python -m benchmarks.search_quality setup --peers optuna --environments DIR
-    python -m benchmarks.cifar10_searches run --data-dir cifar10 --environments DIR
+    python -m benchmarks.search_quality setup --peers optuna --environments peers
+    python -m benchmarks.cifar10_searches trainings --data-dir cifar10
+    python -m benchmarks.cifar10_searches search --data-dir cifar10
+    python -m benchmarks.cifar10_searches pairs --data-dir cifar10 --environments peers
+    python -m benchmarks.cifar10_searches random --data-dir cifar10
     python -m benchmarks.cifar10_searches report
 
-A method proposes one genome at a time with all results known. What a search recommends after 10, 20 and 40 trainings is
-trained on three new seeds and measured on the test set. Every training is kept, so `run` resumes where it stopped. The
-report covers the seeds for which every method has finished. It has the seconds of the trainings, which depend on the
-machines that made them, and their arithmetic, which does not.
+Each command goes on where it was stopped: give it again. Its runs are runs of evo (`evo compare` reads them) in --runs;
+what is kept of them, without weights and paths, goes to --output as one JSONL file per run.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import statistics
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.cifar10_searches.report import METHODS, draw, paired_searches, summary
-from benchmarks.cifar10_searches.searches import Job, Row, keep, run_job
+from benchmarks.cifar10_searches.runs import METHODS, PAIR, SEARCH, Bench, Search, search, train, train_at_random
 from benchmarks.command_line import start
-from benchmarks.search_quality.methods import check_method
-from benchmarks.search_quality.places import Places, single_threaded
+from evo.cli.signals import StopOnSignals
+from evo.errors import ConfigurationError, did_you_mean
+from evo.loop.deadline import Stop
+from evo.names import DEFAULT_STRATEGY
 
-OUTPUT = Path("benchmarks/cifar10_searches/results")
+RESULTS = Path("benchmarks/cifar10_searches/results/recipe")
+RUNS = Path("results/cifar10-searches")
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+Spaces = Annotated[str, typer.Option(help="Names or files of spaces, separated by commas.")]
+DataDir = Annotated[Path | None, typer.Option(help="CIFAR-10 as an image folder.")]
+Dataset = Annotated[str | None, typer.Option(help="Another dataset than the space's, such as digits for a try.")]
+Workers = Annotated[int, typer.Option(min=1, help="Trainings at a time.")]
+Output = Annotated[Path, typer.Option(help="Folder of the results.")]
+Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Environments = Annotated[Path | None, typer.Option(help="Folder of the peers' environments.")]
+Budget = Annotated[int | None, typer.Option(min=1, help="Most trainings of a search. Default: the space's.")]
+Seeds = Annotated[int, typer.Option(min=1)]
+Minutes = Annotated[float, typer.Option(min=0.01, help="Of each search; its finalists come after them.")]
 
 
 @app.command()
-def run(
-    data_dir: Annotated[Path, typer.Option(help="CIFAR-10 as an image folder.")],
-    methods: Annotated[str, typer.Option(help="Names, separated by commas.")] = METHODS,
-    seeds: Annotated[int, typer.Option(min=1, help="Paired seeds, from 1.")] = 3,
-    budget: Annotated[int, typer.Option(min=1, help="Trainings of a search.")] = 40,
-    workers: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 2,
-    output: Annotated[Path, typer.Option(help="Folder of the results.")] = OUTPUT,
-    environments: Annotated[Path | None, typer.Option(help="Folder of the peers' environments.")] = None,
+def trainings(
+    data_dir: DataDir = None,
+    spaces: Spaces = "mlp,cnn",
+    seeds: Seeds = 3,
+    dataset: Dataset = None,
+    workers: Workers = 2,
+    output: Output = RESULTS,
+    runs: Runs = RUNS,
 ) -> None:
-    """Make the searches, or resume them."""
-    names = [name for name in methods.split(",") if name]
-    for name in names:
-        check_method(name)
-    default = Places.default()
-    places = Places(environments.resolve() if environments else default.environments, default.cache)
-    jobs = [Job(name, seed, budget, data_dir, output, places) for seed in range(1, seeds + 1) for name in names]
-    os.environ.update(single_threaded())
-    # Spawned, so that the variables above hold before NumPy is loaded.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(run_job, job): job for job in jobs}
-        for future in as_completed(futures):
-            job = futures[future]
-            found = future.result()
-            keep(job, found)
-            typer.echo(f"{job.method}, seed {job.seed}: {len(found)} trainings, {_tested(found[-1])}")
+    """Train the initial configurations on all training images: `evo train --config SPACE --fitness test --seeds 3`."""
+    with _bench(Bench(output, runs, dataset, data_dir, workers)) as bench:
+        for space in _listed(spaces):
+            train(bench, space, seeds)
+
+
+@app.command("search")
+def search_long(
+    data_dir: DataDir = None,
+    spaces: Spaces = "mlp,cnn",
+    minutes: Minutes = 60,
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 1,
+    budget: Budget = None,
+    dataset: Dataset = None,
+    workers: Workers = 2,
+    output: Output = RESULTS,
+    runs: Runs = RUNS,
+) -> None:
+    """Search with evo's defaults but --no-initial and --no-finish, then `evo finish`."""
+    with _bench(Bench(output, runs, dataset, data_dir, workers)) as bench:
+        for space in _listed(spaces):
+            search(bench, Search(SEARCH, space, DEFAULT_STRATEGY, seed, minutes, budget))
 
 
 @app.command()
-def report(output: Annotated[Path, typer.Option(help="Folder of the results.")] = OUTPUT) -> None:
-    """Write the tables and the figure of the searches that have ended."""
-    rows = paired_searches(output)
-    (output / "summary.md").write_text("\n".join(summary(rows)), encoding="utf-8")
-    draw(rows, output / "curves.png")
-    typer.echo((output / "summary.md").read_text(encoding="utf-8"))
+def pairs(
+    data_dir: DataDir = None,
+    spaces: Spaces = "mlp,cnn",
+    minutes: Minutes = 20,
+    seeds: Seeds = 3,
+    methods: Annotated[str, typer.Option(help="Names, separated by commas.")] = ",".join(METHODS),
+    budget: Budget = None,
+    dataset: Dataset = None,
+    workers: Workers = 2,
+    environments: Environments = None,
+    output: Output = RESULTS,
+    runs: Runs = RUNS,
+) -> None:
+    """Search with evo's default, random search and Optuna's TPE, one after another on this machine, on paired seeds.
+
+    The best genome of each search is then trained again on three new seeds and tested.
+    """
+    names = _listed(methods)
+    for name in names:
+        if name not in METHODS:
+            known = ", ".join(METHODS)
+            raise ConfigurationError(f'--methods: unknown method "{name}".{did_you_mean(name, METHODS)} Known: {known}')
+    peer = _peer(environments) if METHODS[-1] in names else ""
+    with _bench(Bench(output, runs, dataset, data_dir, workers, peer)) as bench:
+        for space in _listed(spaces):
+            for seed in range(1, seeds + 1):
+                # Another first with each seed, so that a drift of the machine affects all alike.
+                for place in range(len(names)):
+                    name = names[(place + seed - 1) % len(names)]
+                    search(bench, Search(PAIR, space, name, seed, minutes, budget, finalists=1))
 
 
-def _tested(row: Row) -> str:
-    if "test" not in row:
-        return f"validation {row['recommended_accuracy']:.4f}"
-    return f"validation {row['recommended_accuracy']:.4f}, test {statistics.fmean(row['test']):.4f}"
+@app.command("random")
+def random_trainings(
+    data_dir: DataDir = None,
+    spaces: Spaces = "mlp,cnn",
+    count: Annotated[int, typer.Option(min=1, help="Of each space, with those of the pairs' random searches.")] = 100,
+    dataset: Dataset = None,
+    workers: Workers = 2,
+    output: Output = RESULTS,
+    runs: Runs = RUNS,
+) -> None:
+    """Train random genomes in full: their median says how easy a space is."""
+    with _bench(Bench(output, runs, dataset, data_dir, workers)) as bench:
+        for space in _listed(spaces):
+            train_at_random(bench, space, count)
+
+
+@app.command()
+def report(
+    output: Output = RESULTS,
+    reference: Annotated[
+        Path | None, typer.Option(help="Results of another machine: says how many hours they would take on this one.")
+    ] = None,
+) -> None:
+    """Write the tables and the figure of what is there."""
+    from benchmarks.cifar10_searches.figure import draw
+    from benchmarks.cifar10_searches.report import summary
+    from benchmarks.cifar10_searches.rows import read_all
+
+    kept = read_all(output)
+    if not kept:
+        raise ConfigurationError(f"{output}: has no results yet; make some with trainings, search, pairs or random")
+    text = "\n".join(summary(kept, read_all(reference) if reference else ()))
+    (output / "summary.md").write_text(text, encoding="utf-8")
+    draw(kept, output / "curves.png")
+    typer.echo(text)
+
+
+def _listed(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _peer(environments: Path | None) -> str:
+    from benchmarks.cifar10_searches.peer import add_peer
+
+    return add_peer(environments)
+
+
+@contextmanager
+def _bench(bench: Bench) -> Iterator[Bench]:
+    """Yield it ready to run: the data are decoded, and signals end it in order."""
+    from evo.data.prepared import prepare_dataset
+
+    # No search's clock is to see the images being decoded.
+    prepare_dataset(bench.dataset or "cifar10" if bench.data_dir is None else bench.dataset, bench.data_dir)
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    command = f"python -m benchmarks.cifar10_searches {shlex.join(words)}"
+    try:
+        with StopOnSignals() as signals:
+            yield replace(bench, command=command, stop_check=signals.check)
+    except (Stop, KeyboardInterrupt) as stop:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(stop.exit_code if isinstance(stop, Stop) else 130) from None
 
 
 if __name__ == "__main__":

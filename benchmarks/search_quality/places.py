@@ -91,6 +91,7 @@ class Adapter:
             bufsize=1,
             env=single_threaded(),
             cwd=tempfile.gettempdir(),
+            start_new_session=True,  # Ctrl-C in the terminal is for this process, which still has to tell results
         )
 
     def exchange(self, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,12 +122,18 @@ def guessed_cost(settings: Settings, training: TrainingSettings) -> CostModel:
 def _model_of(settings: Settings, training: TrainingSettings, known: float = 1.0, known_from: int = 0) -> CostModel:
     if settings.model is None or settings.dataset is None:
         return CostModel(lambda config: Count((1.0,)), (1.0,))
+    return CostModel(counter_of(settings, training), guessed_rates(settings.model), known, known_from)
+
+
+def counter_of(settings: Settings, training: TrainingSettings) -> Counter:
+    """Return what counts a training of a run's search; see `counter`."""
+    assert settings.model is not None  # it trains networks
+    assert settings.dataset is not None
     shape, classes = tuple(settings.dataset["image_shape"]), len(settings.dataset["classes"])
     images = training_images(settings)
     held_out = int(settings.dataset["test_count" if settings.fitness == "test" else "train_count"])
     held_out -= images if settings.fitness != "test" else 0
-    count = counter(settings.model, training, shape, classes, images, held_out, settings.train_images)
-    return CostModel(count, guessed_rates(settings.model), known, known_from)
+    return counter(settings.model, training, shape, classes, images, held_out, settings.train_images)
 
 
 def training_images(settings: Settings) -> int:

@@ -11,7 +11,7 @@ import protocol
 warnings.filterwarnings("ignore")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-CONDITIONAL = ("tpe", "tpe-independent", "tpe-multivariate")
+CONDITIONAL = ("tpe", "tpe-independent", "tpe-multivariate", "tpe-multivariate-parallel")
 """Variants that see conditions. GPSampler and CMA-ES model only parameters that every trial has; drawing the others at
 random would hold them back, so they get the encoding of fixed length."""
 
@@ -25,8 +25,12 @@ def make_sampler(start: dict[str, Any]) -> optuna.samplers.BaseSampler:
     if variant == "tpe-independent":
         # The default until Optuna 4.
         return optuna.samplers.TPESampler(seed=seed, multivariate=False)
-    if variant == "tpe-multivariate":
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, warn_independent_sampling=False)
+    if variant in ("tpe-multivariate", "tpe-multivariate-parallel"):
+        # With trainings in flight, as Optuna recommends: these count as bad, so that others are proposed.
+        liar = {"constant_liar": True} if variant.endswith("-parallel") else {}
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, warn_independent_sampling=False, **liar
+        )
     if variant == "gp":
         import torch
 
@@ -51,27 +55,36 @@ def make_sampler(start: dict[str, Any]) -> optuna.samplers.BaseSampler:
 
 
 class OptunaSearch:
-    """A study that is asked and told."""
+    """A study that is asked and told; its trials have the numbers of their configurations."""
 
     def __init__(self, start: dict[str, Any]):
         self.parameters = start["parameters"]
         self.conditional = start["variant"] in CONDITIONAL
         self.study = optuna.create_study(direction="maximize", sampler=make_sampler(start))
-        anchor = start["anchor"]
-        self.study.enqueue_trial(protocol.active_only(self.parameters, anchor) if self.conditional else anchor)
-        self.trial: optuna.Trial | None = None
+        self.trials: list[optuna.Trial] = []
+        if (anchor := start["anchor"]) is not None:
+            self._enqueue(anchor)
 
     def ask(self) -> protocol.Config:
-        self.trial = self.study.ask()
+        self.trials.append(self.study.ask())
         config: protocol.Config = {}
         for parameter in self.parameters:
             if not self.conditional or protocol.is_active(parameter, config):
-                config[parameter["name"]] = suggest(self.trial, parameter)
+                config[parameter["name"]] = suggest(self.trials[-1], parameter)
         return config
 
     def tell(self, value: float) -> None:
-        assert self.trial is not None
-        self.study.tell(self.trial, value)
+        self.tell_of(len(self.trials) - 1, value)
+
+    def tell_of(self, number: int, value: float) -> None:
+        self.study.tell(self.trials[number], value)
+
+    def see(self, config: protocol.Config) -> None:
+        self._enqueue(config)
+        self.ask()
+
+    def _enqueue(self, config: protocol.Config) -> None:
+        self.study.enqueue_trial(protocol.active_only(self.parameters, config) if self.conditional else config)
 
 
 def suggest(trial: optuna.Trial, parameter: dict[str, Any]) -> Any:

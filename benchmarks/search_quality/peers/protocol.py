@@ -3,9 +3,11 @@
 A line in is one of
     {"start": {"parameters": [...], "anchor": {...}, "seed": 0, "budget": 100, "variant": "...", "fidelity": null}}
     {"ask": true}
-    {"tell": value}                     higher is better
-and each is answered by one line: {"ready": {versions}}, {"config": {...}}, {"told": true} or {"error": "..."}.
-A new "start" begins a new search in the same process, so that the peer is imported once.
+    {"tell": value}                     of the last configuration; higher is better
+    {"tell": value, "of": number}       of that configuration, counted from 0 (a `ParallelSearch`)
+    {"seen": {...}}                     a configuration that was asked for elsewhere takes the next number (likewise)
+and each is answered by one line: {"ready": {versions}}, {"config": {...}}, {"told": true}, {"seen": true} or
+{"error": "..."}. A new "start" begins a new search in the same process, so that the peer is imported once.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 Config = dict[str, Any]
 
@@ -29,6 +31,16 @@ class Search(Protocol):
 
     def tell(self, value: float) -> None:
         """Report the value of the last configuration; higher is better."""
+
+
+class ParallelSearch(Search, Protocol):
+    """One that proposes while results of earlier proposals are awaited; these have numbers, from 0."""
+
+    def tell_of(self, number: int, value: float) -> None:
+        """Report the value of a configuration; higher is better."""
+
+    def see(self, config: Config) -> None:
+        """Take a configuration that was asked for elsewhere as the next one; its value is told later."""
 
 
 def is_active(parameter: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
@@ -68,6 +80,12 @@ def serve(begin: Callable[[dict[str, Any]], Search], packages: list[str]) -> Non
                 answer = {"error": "no search was started"}
             elif "ask" in message:
                 answer = {"config": search.ask()}
+            elif "seen" in message:
+                cast(ParallelSearch, search).see(message["seen"])
+                answer = {"seen": True}
+            elif "of" in message:
+                cast(ParallelSearch, search).tell_of(int(message["of"]), float(message["tell"]))
+                answer = {"told": True}
             else:
                 search.tell(float(message["tell"]))
                 answer = {"told": True}
