@@ -32,7 +32,7 @@ from benchmarks.cifar10_searches.rows import Kept, Row, operations, read_all
 from benchmarks.cifar10_searches.runs import PAIR, SEARCH, Bench, Search, search, train, train_at_random
 from benchmarks.search_quality.encoding import decode, encode
 from evo.errors import ConfigurationError
-from evo.individual import Evaluation
+from evo.evaluation import Evaluation
 from evo.loop.deadline import Stop
 from evo.strategies import STRATEGIES
 from tests.conftest import TINY_SPACE

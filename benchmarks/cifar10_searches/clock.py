@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from benchmarks.throughput.machine import OtherLoad
+from evo.evaluation import Evaluation
 from evo.files import write_text
-from evo.individual import Evaluation
 from evo.loop.search_loop import SilentObserver, Stage
 from evo.record.run import Run
 

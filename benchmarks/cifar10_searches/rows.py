@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import evo
 from benchmarks.cifar10_searches.clock import Times
 from benchmarks.throughput.machine import cores
+from evo.evaluation import Evaluation
 from evo.files import write_text
-from evo.individual import STEPS, Evaluation, genome_from_json, without_duration
+from evo.individual import STEPS, genome_from_json, without_duration
 from evo.loop.cost import counter_of
 from evo.loop.finished import limit_of
 from evo.record.run import Run
