@@ -9,7 +9,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # In a checkout, models/ and search_spaces/ lie beside this package; in a wheel they lie inside it. Without this line a
 # checkout that hides an installed wheel (Python puts the current folder first) would find no evo.models.

@@ -22,6 +22,7 @@ class Workload:
         parameters: Trainable parameters.
         activations: Numbers that the backward pass needs, an image, the image's own included.
         calls: Operators of a forward pass.
+        matrices: Shapes of the weights that are matrices, or filters as one row per output.
     """
 
     operations: int
@@ -29,6 +30,13 @@ class Workload:
     parameters: int
     activations: int
     calls: int
+    matrices: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def muon_operations(self) -> int:
+        """Operations of the products of a step of Muon: five Newton-Schulz iterations for each matrix."""
+        sides = [(min(shape), max(shape)) for shape in self.matrices]
+        return sum(5 * (4 * short**2 * long + 2 * short**3) for short, long in sides)
 
     @property
     def training_operations(self) -> int:
@@ -52,6 +60,7 @@ def mlp(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Workload
         parameters=sum(products) + sum(widths[1:]) + 2 * normalised,
         activations=pixels + (2 + dropout) * sum(hidden) + classes + normalised + sum(shortcuts),
         calls=(2 + norm + dropout) * len(hidden) + 1 + before_layers + len(shortcuts),
+        matrices=tuple((outputs, inputs) for inputs, outputs in pairwise(widths)),
     )
 
 
@@ -65,12 +74,14 @@ class _Convolutions:
     def __init__(self, input_shape: Shape):
         self.width, self.height, self.side = input_shape
         self.operations: list[int] = []
+        self.matrices: list[tuple[int, int]] = []
         self.parameters = self.calls = 0
         self.activations = prod(input_shape)
 
     def convolution(self, channels: int, kernel_size: tuple[int, int], *, bias: bool) -> None:
         weights = prod(kernel_size) * self.width * channels
         self.operations.append(2 * weights * self.height * self.side)
+        self.matrices.append((channels, weights // channels))
         self.parameters += weights + bias * channels
         self.width = channels
         self.elementwise()
@@ -93,6 +104,7 @@ class _Convolutions:
             parameters=self.parameters + (self.width + 1) * classes,
             activations=self.activations + (1 + dropout) * self.width + classes,
             calls=self.calls + 2 + dropout,
+            matrices=(*self.matrices, (classes, self.width)),
         )
 
 

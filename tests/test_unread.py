@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 import evo
+from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
 from evo.loop.search_loop import SilentObserver
+from evo.models import mlp
 from evo.space import SearchSpace
 from evo.space.file import load_space, shipped_spaces
+from evo.space.training_settings import TrainingSettings
 from evo.training.lookups import Lookups
+from evo.training.trainer import Trainer
 
 BASE: dict[str, Any] = {
     "hidden_layers": evo.Layers(depth=(1, 2), width=(4, 8)),
@@ -109,6 +113,16 @@ def test_what_nothing_reads_is_refused_with_its_remedy(make: Callable[[], Search
     [
         {"optimiser": OPTIMISER, "momentum": MOMENTUM},
         {"schedule": SCHEDULE, "warmup": evo.Float(0.0, 0.2, when={"schedule": ["cosine", "trapezoid"]})},
+        {
+            "optimiser": OPTIMISER,
+            "use_momentum": evo.Boolean(when={"optimiser": "sgd"}),
+            "momentum": evo.Float(0.1, 0.9, when={"use_momentum": True}),
+        },
+        {
+            "schedule": SCHEDULE,
+            "warmup": evo.Float(0.0, 0.9, when={"schedule": "cosine"}),
+            "cooldown": evo.Float(0.1, 0.9, when={"schedule": "trapezoid"}),
+        },
         {"use_dropout": evo.Boolean(), "dropout": evo.Float(0.1, 0.5, when={"use_dropout": True})},
         {
             "batch_norm": evo.Boolean(),
@@ -133,6 +147,18 @@ def test_an_optimiser_that_others_depend_on_is_the_one_that_trains(tmp_path: Pat
     for individual in run.individuals:
         fixed = {name: individual.config[name] for name in ("optimiser", "momentum") if name in individual.config}
         assert ("momentum" in fixed) == (fixed["optimiser"] == "sgd")
+
+
+def test_in_runs_from_before_there_was_a_recipe_its_genes_stay_unread(digits: PreparedDataset) -> None:
+    genes = BASE | STEPS | {"optimiser": evo.Categorical(("a", "b")), "rate": evo.Float(0, 1, when={"optimiser": "a"})}
+    with pytest.raises(ConfigurationError, match="unknown optimiser"):
+        SearchSpace(genes, model="mine:build")
+    assert SearchSpace(genes, model="mine:build", older=True).older
+    config = {"hidden_layers": (8,), "learning_rate": 0.01, "batch_size": 32, "steps": 10}
+    ignoring = Trainer(digits, TrainingSettings(), mlp.build, ignored=frozenset({"optimiser"}))
+    assert ignoring.train(config | {"optimiser": "a"}, 1) == Trainer(digits, TrainingSettings(), mlp.build).train(
+        config, 1
+    )
 
 
 class Warnings(SilentObserver):
@@ -166,8 +192,9 @@ def test_genes_that_a_user_defined_model_never_looks_up_are_named_after_the_firs
         strategy="random",
     )
     assert len(run.table) == 4
-    warned = [text for text in watching.texts if "never looked up" in text]
-    assert warned == ["warning: the model's function never looked up width, odd: these genes change nothing"]
+    warned = [text for text in watching.texts if "did not look up" in text]
+    [text] = warned
+    assert text.startswith("warning: the model's function did not look up width, odd in its first training;")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +39,7 @@ class Augmentation:
         if self.kind == "none" and not self.cutout:
             return images
         # Drawn on the CPU, so that it is the same on every device.
-        generator = torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)
+        generator = torch.Generator().manual_seed(_mixed(seed, step))
         count, _, height, width = images.shape
         draws = torch.rand(5, count, generator=generator, dtype=torch.float64).to(images.device)
         if self.kind in FLIPS:
@@ -58,6 +59,11 @@ class Augmentation:
         pixels = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None]
         count, channels = images.shape[:2]
         return images.flatten(2).gather(2, pixels.expand(count, channels, -1)).view_as(images)
+
+
+def _mixed(seed: int, step: int) -> int:
+    """Return a seed of 32 bits, which is all that torch's generator on the CPU uses."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}|{step}".encode(), digest_size=4).digest())
 
 
 def _reflected(draws: torch.Tensor, size: int, padding: int) -> torch.Tensor:

@@ -269,7 +269,10 @@ class Twins:
             self._ids[training_seed(run.settings.seed, other.genome, replicate=0)].append(other.id)
         self._seen = len(run.individuals)
         seed = training_seed(run.settings.seed, individual.genome, replicate=0)
-        return [number for number in self._ids[seed] if number < individual.id]
+        twins = [number for number in self._ids[seed] if number < individual.id]
+        if run.shares_curves(individual.genome):
+            return twins
+        return [number for number in twins if run.individuals[number].genome == individual.genome]
 
 
 def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evaluation | None:

@@ -12,6 +12,7 @@ from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
 from evo.evaluators.dask.connection import LOCAL, Where, connect, name_of_cluster
 from evo.evaluators.objective import Objective, name_of
+from evo.individual import EPOCHS
 from evo.loop.deadline import StopCheck
 from evo.loop.search_loop import Observer
 from evo.names import AUTO
@@ -155,10 +156,10 @@ def setup_of_run(
     _check_same_objective(run, objective, execution.model, observer)
     if objective is not None:
         return _objective_setup(objective, run.settings, execution, observer)
-    if run.space.older and (read_now := sorted(RECIPE_GENES & run.space.genes.keys())):
+    if run.space.older and EPOCHS in run.space.genes:  # its seeds would differ
         raise ConfigurationError(
-            f"run {run.shown_path}: began when no training read the gene(s) {', '.join(read_now)}; now every training "
-            "does, so its results would differ: start a new search"
+            f"run {run.shown_path}: began when no training read the gene epochs; now every training does, so its "
+            "results would differ: start a new search"
         )
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
@@ -214,6 +215,7 @@ def _training_setup(
         threads=settings.threads or 1,
         free_steps=settings.free_steps,
         train_images=settings.train_images,
+        ignored=frozenset(RECIPE_GENES) if space.older else frozenset(),
         switches=frozenset(parent for gene in space.genes.values() for parent in gene.when or {}),
         data_dir=str(folder.resolve()) if folder else None,
     )

@@ -98,7 +98,8 @@ def completed(
             if new := [name for name in evaluation.unread if name not in unread]:
                 unread |= {*new}
                 observer.warn(
-                    f"warning: the model's function never looked up {', '.join(new)}: these genes change nothing"
+                    f"warning: the model's function did not look up {', '.join(new)} in its first training; "
+                    "a gene that it never looks up changes nothing"
                 )
             yield evaluation
 

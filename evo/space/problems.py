@@ -21,7 +21,7 @@ from evo.space.training_settings import (
     WARMUP,
     TrainingSettings,
 )
-from evo.space.unread import unread_problems
+from evo.space.unread import conditions_of, unread_problems
 
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
 IMAGE_SIDES = {"cifar10": 32, "digits": 8}
@@ -230,13 +230,18 @@ def _schedule_problems(genes: Mapping[str, Gene], training: TrainingSettings) ->
     schedules = _texts("schedule", genes, training)
     if "trapezoid" not in schedules:
         return []
-    warmup = _largest("warmup", genes, training, WARMUP.get("trapezoid", 0.0))
-    cooldown = _largest("cooldown", genes, training, COOLDOWN)
+    with_trapezoid = {
+        name: gene
+        for name, gene in genes.items()
+        if "schedule" not in (asked := conditions_of(name, genes)) or "trapezoid" in asked["schedule"]
+    }
+    warmup = _largest("warmup", with_trapezoid, training, WARMUP.get("trapezoid", 0.0))
+    cooldown = _largest("cooldown", with_trapezoid, training, COOLDOWN)
     if warmup + cooldown <= 1:
         return []
     place = "genes" if {"warmup", "cooldown"} & genes.keys() else "training"
     return [
-        f"{place}.warmup and cooldown: fractions of one training, must not add up to more than 1, "
+        f"{place}.warmup and cooldown: these fractions of one training must not add up to more than 1, "
         f"got up to {warmup:g} + {cooldown:g}; lower one of them"
     ]
 

@@ -36,7 +36,7 @@ def unread_problems(
     for name, rule in rules.items():
         for parent, wanted in rule.reads:
             if name in genes:
-                bad = _others(_possible(parent, genes, fixed, genes[name].when or {}), wanted)
+                bad = _others(_possible(parent, genes, fixed, conditions_of(name, genes)), wanted)
                 problems += [f"genes.{name}: {_remedy(name, parent, bad, wanted, parent in genes)}"] if bad else []
             elif getattr(training, name, None) is not None:
                 possible = _possible(parent, genes, fixed, {})
@@ -64,6 +64,18 @@ def _unread_by_shipped(genes: Mapping[str, Gene], rules: Mapping[str, GeneRule])
                 f"genes.{name}: only conditions read it, and none tells {_shown(same, 'and')} apart; keep one of them"
             )
     return problems
+
+
+def conditions_of(name: str, genes: Mapping[str, Gene]) -> dict[str, list[Any]]:
+    """Return what holds wherever a gene is active: its own conditions, and those of the genes that these ask."""
+    found: dict[str, list[Any]] = {}
+    left = [name]
+    while left:
+        for parent, wanted in (genes[left.pop()].when or {}).items():
+            if parent in genes and parent not in found:
+                found[parent] = _listed(wanted)
+                left.append(parent)
+    return found
 
 
 def _possible(name: str, genes: Mapping[str, Gene], fixed: Mapping[str, Any], given: Mapping[str, Any]) -> list[Any]:

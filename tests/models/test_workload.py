@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from evo.models import BATCH_NORM_KINDS, BATCH_NORM_PLACES, BLOCKS, KERNEL_SIZES, MODELS, cnn, mlp, numpy_mlp
+from evo.training.optimiser import Optimiser
 
 BUILDERS: dict[str, Callable[..., nn.Sequential]] = {"mlp": mlp.build, "cnn": cnn.build}
 BATCH = 2
@@ -78,6 +79,21 @@ def test_parameters_and_operations_are_torchs(
     model.eval()  # batch norm does not train on one value a channel; its products are the same
     assert BATCH * work.operations == operations(model, shape, classes, backward=False)
     assert BATCH * work.training_operations == operations(model, shape, classes, backward=True)
+
+
+@settings(max_examples=25)
+@given(model_and_config=CONFIGS, shape=SHAPES, classes=CLASSES)
+def test_the_products_of_muon_are_torchs(
+    model_and_config: tuple[str, dict[str, Any]], shape: tuple[int, int, int], classes: int
+) -> None:
+    name, config = model_and_config
+    weights = list(BUILDERS[name](config, shape, classes).parameters())
+    for weight in weights:
+        weight.grad = torch.rand_like(weight)
+    optimiser = Optimiser("muon", weights, momentum=0.9)
+    with FlopCounterMode(display=False) as counter:
+        optimiser.step(0.1)
+    assert MODELS[name].workload(config, shape, classes).muon_operations == counter.get_total_flops()
 
 
 @settings(max_examples=40)
