@@ -151,9 +151,10 @@ def test_an_optimiser_that_others_depend_on_is_the_one_that_trains(tmp_path: Pat
 
 def test_in_runs_from_before_there_was_a_recipe_its_genes_stay_unread(digits: PreparedDataset) -> None:
     genes = BASE | STEPS | {"optimiser": evo.Categorical(("a", "b")), "rate": evo.Float(0, 1, when={"optimiser": "a"})}
+    training = {"evaluate_every": 10}
     with pytest.raises(ConfigurationError, match="unknown optimiser"):
-        SearchSpace(genes, model="mine:build")
-    assert SearchSpace(genes, model="mine:build", older=True).older
+        SearchSpace(genes, model="mine:build", training=training)
+    assert SearchSpace(genes, model="mine:build", training=training, older=True).older
     config = {"hidden_layers": (8,), "learning_rate": 0.01, "batch_size": 32, "steps": 10}
     ignoring = Trainer(digits, TrainingSettings(), mlp.build, ignored=frozenset({"optimiser"}))
     assert ignoring.train(config | {"optimiser": "a"}, 1) == Trainer(digits, TrainingSettings(), mlp.build).train(

@@ -197,7 +197,8 @@ def _training_problems(
             problems.append(Absent(f"genes.{name}: needed unconditionally (a gene{place})", name))
     for name, rule in rules.items():
         problems += _rule_problems(name, genes[name], rule) if name in genes else []
-    problems += _duration_problems(genes, training) + _schedule_problems(genes, training)
+    problems += _duration_problems({name: genes[name] for name in genes if name in rules}, training)
+    problems += _schedule_problems(genes, training)
     steps, every = genes.get(STEPS), training.evaluate_every or EVALUATE_EVERY
     if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):
         problems.append(
