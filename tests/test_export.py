@@ -383,21 +383,21 @@ REFUSED: dict[str, tuple[str, list[str], list[str]]] = {
     "not TOML": ("model = ", [], ["mine.toml: not a TOML file"]),
     "not JSON": ('{"model": "mlp",}', [], ["mine.toml: not a JSON file"]),
     "a missing gene": (
-        FILE.replace("momentum = 0.9\n", ""),
+        FILE.replace("steps = 60\n", ""),
         [],
-        ["no complete [[initial]]", "initial[0] lacks hidden_layers", "initial[1] lacks momentum", "--gene NAME=VALUE"],
+        ["no complete [[initial]]", "initial[0] lacks hidden_layers", "initial[1] lacks steps", "--gene NAME=VALUE"],
     ),
     "no configuration": (
         FILE[: FILE.index("[[initial]]")] + FILE[FILE.index("[genes") :],
         ["--steps", "20"],
-        ["no complete [[initial]]", "without one it lacks hidden_layers, learning_rate, optimiser"],
+        ["no complete [[initial]]", "what is given lacks hidden_layers, learning_rate"],
     ),
     "a value that no gene can have": (FILE, ["--learning-rate", "-1"], ["--learning-rate: must lie in"]),
     "an option that the model does not read": (FILE, ["--channels", "8"], ["--channels: neither the training nor"]),
     "an option that is read only elsewhere": (
         FILE,
         ["--dropout", "0.2"],
-        ["--dropout: is read only where {'use_dropout': True}"],
+        ["--dropout: nothing reads it: it needs --use-dropout True"],
     ),
     "a value of another type": (FILE, ["--gene", "use_dropout=7"], ["--use-dropout: 7 is not in true | false"]),
     "another model": (FILE, ["--model", "cnn"], ["genes.hidden_layers: neither", "genes.channels: needed"]),
@@ -465,3 +465,12 @@ def test_the_command_leaves_them_out_too(
     monkeypatch.setattr(evo, "search", search)
     cli.invoke(app, ["search", str(file), "--no-initial"])
     assert seen["no_initial"] is True
+
+
+def test_an_option_is_read_wherever_its_rule_says_so_and_recipe_genes_have_defaults() -> None:
+    space = load_space("mlp")
+    found = chosen(space, {"schedule": "trapezoid", "warmup": 0.1, "optimiser": "sgd"}, name="mine")
+    [genome] = found.initial
+    assert (genome["schedule"], genome["warmup"], genome["optimiser"]) == ("trapezoid", 0.1, "sgd")
+    assert "momentum" not in found.genes, "it has its default"
+    assert found.training.recipe(genome, 1000).momentum == 0

@@ -8,12 +8,15 @@ from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.individual import DURATION, STEPS, GeneValue, Genome
-from evo.models import MODELS
+from evo.models import MODELS, GeneRule
 from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers, Number
 from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
 from evo.space.search_space import SearchSpace
 from evo.space.training_settings import TRAINING_GENES, TrainingSettings
+
+OPTIONAL = TRAINING_GENES.keys() - {"learning_rate", "batch_size", *DURATION}
+"""Genes that have a default where a configuration leaves them out."""
 
 
 def chosen(
@@ -43,14 +46,18 @@ def chosen(
     fixed |= {key: changes[key] for key in of_training}
     given = {key: _whole(genes.get(key), value) for key, value in changes.items() if key not in of_training}
     genes |= _fitted(genes, given, name)
+    rules = _rules(model or space.model)
+    genes |= {key: _where_read(genes[key], rules[key], genes) for key in given if key in rules and genes[key].when}
     if isinstance(steps := genes.get(STEPS), Integer):
         genes[STEPS] = replace(steps, step=1)  # the grid of a search: a change of `evaluate_every` may not be on it
     parts: dict[str, Any] = {"model": model or space.model, "dataset": space.dataset, "training": fixed}
     whole = SearchSpace(genes, name=name, **parts)
     candidates = {f"initial[{number}]": {**values, **given} for number, values in enumerate(space.initial)}
-    genome = _first_complete(whole, candidates or {"without one it": given}, space.name)
+    genome = _first_complete(whole, candidates or {"what is given": given}, space.name)
     if idle := [key for key in given if key not in genome]:
-        raise SpaceError(name, [f"genes.{key}: is read only where {genes[key].when}" for key in idle])
+        raise SpaceError(name, [f"genes.{key}: nothing reads it: it needs {_words(genes[key].when)}" for key in idle])
+    left_out = {key for key, gene in genes.items() if key not in genome and gene.is_active(genome)}
+    genes = {key: gene for key, gene in genes.items() if key not in left_out and not left_out & {*(gene.when or {})}}
     return SearchSpace(genes, name=name, initial=[genome], **parts)
 
 
@@ -69,12 +76,33 @@ def fixed_gene(values: Iterable[GeneValue]) -> Gene:
 
 def unread(values: Mapping[str, Any], model: str | None) -> set[str]:
     """Return the names of genes and settings that nothing reads beside values of others, as momentum beside adam."""
-    rules = {**TRAINING_GENES, **(MODELS[model].genes if model in MODELS else {})}
     return {
         name
-        for name, rule in rules.items()
+        for name, rule in _rules(model).items()
         if any(parent in values and values[parent] not in wanted for parent, wanted in rule.reads)
     }
+
+
+def _rules(model: str | None) -> dict[str, GeneRule]:
+    return {**TRAINING_GENES, **(MODELS[model].genes if model in MODELS else {})}
+
+
+def _where_read(gene: Gene, rule: GeneRule, genes: Mapping[str, Gene]) -> Gene:
+    """Return a gene that is active for all values of other genes for which it is read."""
+    when = dict(gene.when or {})
+    for parent, wanted in rule.reads:
+        if parent in genes:
+            when[parent] = [value for value in wanted if genes[parent].contains(value)]
+    return replace(gene, when=when)  # type: ignore[type-var]  # mypy takes Gene for no dataclass; its kinds are
+
+
+def _words(conditions: Mapping[str, Any] | None) -> str:
+    """Return conditions as options: --schedule cosine or one_cycle."""
+    texts = [
+        f"--{parent.replace('_', '-')} {' or '.join(map(str, wanted if isinstance(wanted, list) else [wanted]))}"
+        for parent, wanted in (conditions or {}).items()
+    ]
+    return " and ".join(texts)
 
 
 def _fitted(genes: Mapping[str, Gene], given: Mapping[str, Any], name: str) -> dict[str, Gene]:
@@ -124,7 +152,7 @@ def _first_complete(space: SearchSpace, candidates: Mapping[str, Mapping[str, Ge
                 continue
             if name in values:
                 genome[name] = values[name]
-            else:
+            elif name not in OPTIONAL:
                 missing.append(name)
         if not missing:
             return {name: genome[name] for name in space.genes if name in genome}

@@ -37,11 +37,13 @@ def unread_problems(
         for parent, wanted in rule.reads:
             if name in genes:
                 bad = _others(_possible(parent, genes, fixed, conditions_of(name, genes)), wanted)
-                problems += [f"genes.{name}: {_remedy(name, parent, bad, wanted, parent in genes)}"] if bad else []
+                problems += (
+                    [f"genes.{name}: {_remedy(name, parent, bad, wanted, is_gene=parent in genes)}"] if bad else []
+                )
             elif getattr(training, name, None) is not None:
                 possible = _possible(parent, genes, fixed, {})
                 bad = [] if set(possible) & set(wanted) else possible
-                problems += [f"training.{name}: {_remedy(name, parent, bad, wanted, parent in genes)}"] if bad else []
+                problems += [f"training.{name}: {_remedy(name, parent, bad, wanted, is_gene=False)}"] if bad else []
     if shipped is not None:
         problems += _unread_by_shipped(genes, rules)
     return problems
@@ -107,7 +109,7 @@ def _others(values: Iterable[Any], wanted: Iterable[Any]) -> list[Any]:
     return [value for value in dict.fromkeys(values) if value not in known]
 
 
-def _remedy(name: str, parent: str, bad: list[Any], wanted: tuple[object, ...], is_gene: bool) -> str:
+def _remedy(name: str, parent: str, bad: list[Any], wanted: tuple[object, ...], *, is_gene: bool) -> str:
     unread = f"nothing reads it where {parent} is {_shown(bad, 'or')}"
     if is_gene:
         texts = [_text(value) for value in wanted]
