@@ -68,7 +68,7 @@ KERNEL_SIZES = (1, 3, 5, 7)
 _LAYERS = GeneRule(("layers",))
 _DROPOUT = GeneRule(("float", "categorical"), low=0.0, high=1.0)
 _ACTIVATION = GeneRule(("categorical",), known=ACTIVATIONS)
-_BOOLEAN = GeneRule(("boolean",))
+_BOOLEAN = GeneRule(("boolean", "categorical"), known=(True, False))
 _WITH_BATCH_NORM = (("batch_norm", (True,)),)
 _POOLED = ("block", ("pooled",))
 
@@ -95,7 +95,9 @@ MODELS: dict[str, Model] = {
             "convolutions": GeneRule(("integer", "categorical"), low=1, high=MOST_CONVOLUTIONS, reads=(_POOLED,)),
             "kernel_size": GeneRule(("categorical",), known=KERNEL_SIZES, reads=(_POOLED,)),
             "residual": GeneRule(
-                ("boolean",), reads=(_POOLED, ("convolutions", tuple(range(2, MOST_CONVOLUTIONS + 1))))
+                *_BOOLEAN[:1],
+                known=_BOOLEAN.known,
+                reads=(_POOLED, ("convolutions", tuple(range(2, MOST_CONVOLUTIONS + 1)))),
             ),
             "activation": _ACTIVATION,
             "batch_norm": _BOOLEAN,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evo.models.activations import ACTIVATIONS
+from evo.models.layers import ACTIVATIONS, Residual
 from evo.models.workload import STEM_CHANNELS, STEM_SIZE
 
 
@@ -77,17 +77,6 @@ def _pooled(config: Mapping[str, Any], input_shape: tuple[int, int, int]) -> tup
 
 def _convolution(width: int, channels: int, kernel_size: int, batch_norm: bool) -> list[nn.Module]:
     return [nn.Conv2d(width, channels, kernel_size, padding=kernel_size // 2, bias=not batch_norm)]
-
-
-class Residual(nn.Sequential):
-    """Adds the input of some layers to their output (He et al., 2016)."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Return (batch, channels, height, width) for the same shape."""
-        output = input
-        for layer in self:
-            output = layer(output)
-        return output + input
 
 
 class AveragePool(nn.Module):

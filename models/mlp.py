@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-import torch
 from torch import nn
-from torch.nn import functional
 
-from evo.models.activations import ACTIVATIONS
 from evo.models.batch_norm import KINDS
+from evo.models.layers import ACTIVATIONS, Residual
 
 
 def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
@@ -46,19 +44,3 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes:
     layers += [normalisation(width)] * (place == "layer")
     layers.append(nn.Linear(width, classes))
     return nn.Sequential(*layers)
-
-
-class Residual(nn.Sequential):
-    """Adds the input of some layers to their output; where the widths differ, the narrower is filled with zeros.
-
-    He et al. (2016), with the shortcut of their option A, which has no weights.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Return (batch, outputs) for (batch, inputs)."""
-        output = input
-        for layer in self:
-            output = layer(output)
-        missing = output.shape[1] - input.shape[1]
-        shortcut = functional.pad(input, (0, missing)) if missing else input  # a negative number cuts off
-        return output + shortcut

@@ -1,4 +1,4 @@
-"""A model of one's own whose module remembers what training has changed, which no file of the network keeps."""
+"""A user-defined model whose module remembers what training has changed, outside the files of the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of one's own that notes when its training has made a step, for tests that stop a training in its middle."""
+"""A user-defined model that notes when its training has made a step, for tests that stop a training in its middle."""
 
 from __future__ import annotations
 

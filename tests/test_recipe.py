@@ -127,10 +127,9 @@ def test_a_recipe_is_the_same_as_genes_and_as_settings_and_changes_the_training(
     config = CONFIG | {"steps": 30}
     found = trainer(digits, **recipe).train(config, 1)
     assert found == trainer(digits).train(config | recipe, 1)
-    assert found.curve != trainer(digits, optimiser=recipe.get("optimiser", "adam")).train(
-        config, 1
-    ).curve or recipe == {"optimiser": "muon"}
-    assert found == trainer(digits, **recipe).train(config, 1)
+    *others, last = recipe
+    without_last = {name: recipe[name] for name in others}
+    assert found.curve != trainer(digits, **without_last).train(config, 1).curve, f"{last} changes something"
 
 
 def test_measuring_with_mirror_images_averages_both_outputs(digits: PreparedDataset) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from evo.data.splits import validation_count
 from evo.individual import GeneValue
+from evo.loop.cost import training_images
 from evo.record.run import Run
 from evo.reports import style
 from evo.reports.page import Block, Facts
@@ -87,8 +87,7 @@ def rates_of(recipe: Recipe) -> tuple[list[int], list[float]]:
 
 def _training_images(run: Run) -> int:
     """Return how many images a training of the run takes its batches from; 0 where that is not known."""
-    count = int((run.settings.dataset or {}).get("train_count", 0))
-    return count - validation_count(count) if count > 1 and run.settings.fitness == "validation" else count
+    return training_images(run.settings) if (run.settings.dataset or {}).get("train_count") else 0
 
 
 def _epochs(epochs: float) -> str:

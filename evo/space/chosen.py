@@ -71,7 +71,7 @@ def fixed_gene(values: Iterable[GeneValue]) -> Gene:
     if layers := tuple(choice for choice in choices if isinstance(choice, tuple)):
         return Layers(choices=layers)
     scalars = tuple(choice for choice in choices if not isinstance(choice, tuple))
-    return Boolean() if isinstance(scalars[0], bool) else Categorical(choices=scalars)
+    return Boolean() if set(scalars) == {True, False} else Categorical(choices=scalars)
 
 
 def unread(values: Mapping[str, Any], model: str | None) -> set[str]:
@@ -159,5 +159,5 @@ def _first_complete(space: SearchSpace, candidates: Mapping[str, Mapping[str, Ge
         problems.append(f"{place} lacks {', '.join(missing)}")
     raise ConfigurationError(
         f"search space {where}: has no complete [[initial]] configuration to train ({'; '.join(problems)}); add what "
-        "is missing, or give it by options (--gene NAME=VALUE where there is no other)"
+        "is missing, or give it by options (--gene NAME=VALUE for genes without an option)"
     )

@@ -147,6 +147,7 @@ def space_from_dict(
     except SpaceError as error:
         given = values.get("genes")
         unread = set(given if isinstance(given, Mapping) else []) - set(genes) | ({""} if gene_problems else set())
+        unread |= set(values["training"]) if wrong and isinstance(values["training"], Mapping) else set()
         problems += [text for text in error.problems if not (isinstance(text, Absent) and text.gene in unread)]
     if problems:
         raise ConfigurationError(listed(problems, f"{where}: {len(problems)} mistake{'s' * (len(problems) != 1)}"))

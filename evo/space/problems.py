@@ -21,7 +21,7 @@ from evo.space.training_settings import (
     WARMUP,
     TrainingSettings,
 )
-from evo.space.unread import conditions_of, unread_problems
+from evo.space.unread import FIXED_ONLY, conditions_of, unread_problems
 
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
 IMAGE_SIDES = {"cifar10": 32, "digits": 8}
@@ -174,7 +174,7 @@ def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSet
         f'genes.{name}: neither the training nor the model "{model}" reads it.{did_you_mean(name, readable)} '
         f"Known: {', '.join(sorted(readable))}"
         for name in genes
-        if name not in readable | conditions
+        if name not in readable | conditions | FIXED_ONLY
     ]
     required = [*REQUIRED_FOR_TRAINING, *MODELS[model].required]
     rules = TRAINING_GENES | {**MODELS[model].genes}

@@ -66,7 +66,7 @@ RECORDED = "recorded"
 def read_section(
     section: type[Section], values: Any, path: str, *, recorded: bool = False
 ) -> tuple[Section, list[str]]:
-    """Return a section of a space file, and what is wrong with it; a section with mistakes is replaced by its defaults.
+    """Return a section of a space file, and what is wrong with it; what is wrong has its default instead.
 
     Args:
         section: `TrainingSettings` or `SearchDefaults`.
@@ -74,11 +74,15 @@ def read_section(
         path: The section's name, for messages.
         recorded: Whether a run has kept it, perhaps of an older version.
     """
+    context = RECORDED if recorded else None
+    given = dict(values) if isinstance(values, Mapping) else values
     try:
-        given = dict(values) if isinstance(values, Mapping) else values
-        return section.model_validate(given, context=RECORDED if recorded else None), []
+        return section.model_validate(given, context=context), []
     except ValidationError as error:
-        return section(), reworded(error, path, list(section.model_fields))
+        problems = reworded(error, path, list(section.model_fields))
+        wrong = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
+    rest = {key: value for key, value in given.items() if key not in wrong} if isinstance(given, dict) else {}
+    return section.model_validate(rest, context=context), problems
 
 
 def reworded(error: ValidationError, path: str, fields: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from evo.space.settings import PositiveCount, PositiveNumber, one_of
 EVALUATE_EVERY = 100
 """Steps between two points of a learning curve by default; a training in epochs has a point after each."""
 CROP_PADDING = 2
+MOST_STEPS, MOST_EPOCHS = 2**53, 10**6
 WARMUP = {"one_cycle": 0.25}
 """The warm-up of a schedule by default, a fraction of the steps; 0 for the others."""
 COOLDOWN = 0.25
@@ -61,8 +62,8 @@ class TrainingSettings(BaseModel):
     evaluate_every: PositiveCount | None = None
     learning_rate: PositiveNumber | None = None
     batch_size: PositiveCount | None = None
-    steps: PositiveCount | None = None
-    epochs: PositiveNumber | None = None
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
+    epochs: Annotated[float, Field(gt=0, le=MOST_EPOCHS)] | None = None
     weight_decay: NotNegative = 0.0
     momentum: BelowOne | None = None
     schedule: Annotated[str, one_of(names.SCHEDULES)] = "constant"
@@ -176,7 +177,7 @@ TRAINING_GENES: dict[str, GeneRule] = {
     "learning_rate": GeneRule(("float", "categorical"), low=0.0),
     "batch_size": GeneRule(("integer", "categorical"), low=1),
     STEPS: GeneRule(("integer", "categorical"), low=1),
-    EPOCHS: GeneRule(("float", "integer", "categorical"), low=1e-3),
+    EPOCHS: GeneRule(("float", "integer", "categorical"), low=1e-3, high=MOST_EPOCHS),
     "weight_decay": GeneRule(("float", "categorical"), low=0.0),
     "optimiser": GeneRule(("categorical",), known=names.OPTIMISERS),
     "momentum": GeneRule(("float", "categorical"), low=0.0, below=1.0, reads=(("optimiser", SGD_AND_MUON),)),

@@ -34,19 +34,33 @@ def unread_problems(
         if getattr(training, name) != TrainingSettings.model_fields[name].default
     ]
     for name, rule in rules.items():
-        for parent, wanted in rule.reads:
-            if name in genes:
-                bad = _others(_possible(parent, genes, fixed, conditions_of(name, genes)), wanted)
-                problems += (
-                    [f"genes.{name}: {_remedy(name, parent, bad, wanted, is_gene=parent in genes)}"] if bad else []
-                )
-            elif getattr(training, name, None) is not None:
-                possible = _possible(parent, genes, fixed, {})
-                bad = [] if set(possible) & set(wanted) else possible
-                problems += [f"training.{name}: {_remedy(name, parent, bad, wanted, is_gene=False)}"] if bad else []
+        problems += _problems_of(name, rule, genes, training, fixed, rules)
     if shipped is not None:
         problems += _unread_by_shipped(genes, rules)
     return problems
+
+
+def _problems_of(
+    name: str,
+    rule: GeneRule,
+    genes: Mapping[str, Gene],
+    training: TrainingSettings,
+    fixed: Mapping[str, Any],
+    rules: Mapping[str, GeneRule],
+) -> list[str]:
+    """Return where nothing reads a gene or a fixed value that was given; one problem, whose remedy is whole."""
+    is_given = getattr(training, name, None) is not None
+    for parent, wanted in rule.reads if name in genes or is_given else ():
+        possible = _possible(parent, genes, fixed, conditions_of(name, genes) if name in genes else {})
+        bad = _others(possible, wanted)
+        if name in genes:  # a value that does not exist is another mistake
+            bad = [value for value in bad if value in (rules[parent].known or possible)]
+        elif len(bad) < len(possible):
+            continue
+        if bad:
+            place = "genes" if name in genes else "training"
+            return [f"{place}.{name}: {_remedy(name, parent, bad, rule, genes if name in genes else {})}"]
+    return []
 
 
 def _unread_by_shipped(genes: Mapping[str, Gene], rules: Mapping[str, GeneRule]) -> list[str]:
@@ -109,13 +123,22 @@ def _others(values: Iterable[Any], wanted: Iterable[Any]) -> list[Any]:
     return [value for value in dict.fromkeys(values) if value not in known]
 
 
-def _remedy(name: str, parent: str, bad: list[Any], wanted: tuple[object, ...], *, is_gene: bool) -> str:
+def _remedy(name: str, parent: str, bad: list[Any], rule: GeneRule, genes: Mapping[str, Gene]) -> str:
+    """Return where nothing reads a gene or setting, and the whole condition, or the value, with which it is read."""
     unread = f"nothing reads it where {parent} is {_shown(bad, 'or')}"
-    if is_gene:
-        texts = [_text(value) for value in wanted]
-        condition = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-        return f"{unread}; add when = {{ {parent} = {condition} }}"
-    return f"{unread}; set {parent} to {_shown(wanted, 'or')}, or leave {name} out"
+    conditions = dict(genes[name].when or {}) if name in genes else {}
+    for other, wanted in rule.reads:
+        if other in genes and len(_values(genes[other])) > 1:
+            conditions[other] = [value for value in _values(genes[other]) if value in wanted]
+    if conditions.get(parent):
+        words = [f"{other} = {_condition(_listed(values))}" for other, values in conditions.items()]
+        return f"{unread}; set when = {{ {', '.join(words)} }}"
+    return f"{unread}; set {parent} to {_shown(dict(rule.reads)[parent], 'or')}, or leave {name} out"
+
+
+def _condition(values: list[Any]) -> str:
+    texts = [_text(value) for value in values]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 
 def _text(value: object) -> str:

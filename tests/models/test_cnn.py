@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from evo.models.cnn import Residual, build
+from evo.models.cnn import build
+from evo.models.layers import Residual
 
 SHAPE = (3, 32, 32)
 REPORT = {"channels": (64, 128, 256, 512, 512), "single_blocks": 2, "batch_norm": True}

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from evo.models.mlp import Residual, build
+from evo.models.layers import Residual
+from evo.models.mlp import build
 
 SHAPE = (3, 32, 32)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from evo.models import BATCH_NORM_KINDS, BATCH_NORM_PLACES, BLOCKS, KERNEL_SIZES, MODELS, cnn, mlp, numpy_mlp
+from evo.models.layers import Residual
 from evo.training.optimiser import Optimiser
 
 BUILDERS: dict[str, Callable[..., nn.Sequential]] = {"mlp": mlp.build, "cnn": cnn.build}
@@ -61,7 +62,7 @@ def outputs(model: nn.Sequential, shape: tuple[int, int, int]) -> list[int]:
     """Return how many numbers each operator of a forward pass makes of one image; a residual connection is a sum."""
     sizes: list[int] = []
     for module in model.modules():
-        is_sum = isinstance(module, mlp.Residual | cnn.Residual)
+        is_sum = isinstance(module, Residual)
         if is_sum or not (isinstance(module, nn.Sequential | nn.Flatten | cnn.ChannelsLast)):
             module.register_forward_hook(lambda module, inputs, output: sizes.append(output.numel()))
     model.eval()(torch.rand(1, *shape))

@@ -19,9 +19,9 @@ from evo.space import SearchSpace
 from evo.space.chosen import chosen
 from evo.space.file import load_space
 from evo.space.problems import SpaceError
+from evo.space.training_settings import EVALUATE_EVERY
 from evo.space.typed import read_typed
 
-EVALUATE_EVERY = 100
 GENES = (
     *("hidden_layers", "channels", "block", "convolutions", "kernel_size", "residual", "activation", "dropout"),
     *("batch_norm", "batch_norm_place", "batch_norm_kind"),
