@@ -119,6 +119,7 @@ def search(
         Stop: The time budget is used up and no winner is named; `resume` continues.
     """
     observer = observer or SilentObserver()
+    _check_finish(finish, time_budget)
     execution = Execution(
         dataset, data_dir, model, device, precision, engine, workers, timeout, time_budget, output, overwrite, dask
     )
@@ -217,6 +218,7 @@ def resume(
         Stop: The time budget is used up and no winner is named, or the cluster's scheduler does not answer.
     """
     observer = observer or SilentObserver()
+    _check_finish(finish, time_budget)
     execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
     check_seeds(seeds)
     asked = {"budget": budget, "generations": generations, "finalists": finalists, "seeds": seeds}
@@ -253,7 +255,7 @@ def finish(
     Args:
         path: The run folder.
         objective: The same function as before, where the run has one.
-        finalists: A new number of finalists.
+        finalists: A new number of finalists, at least 1. Default: the run's, or three where it was to have none.
         time_budget: Seconds for this call: fewer finalists are trained, or on fewer seeds, if there is no time for all.
         model: As for `resume`; so are all that follow.
         data_dir: See `resume`.
@@ -279,7 +281,8 @@ def finish(
         settings = replace(run.settings)
         if settings.strategy == LISTED:
             raise ConfigurationError(
-                f"run {run.shown_path}: searches nothing and has no winner; continue it with:  {run.command('resume')}"
+                f"run {run.shown_path}: searches nothing and has no winner; "
+                f"{run.command('resume', seeds=settings.seeds + 2)} trains on more seeds"
             )
         if not run.ranked():
             raise RunError(
@@ -287,8 +290,13 @@ def finish(
                 f"{run.command('resume')}"
             )
         _warn_of_other_versions(settings, observer)
+        if finalists is not None:
+            whole_number("--finalists", finalists, 1)  # what finish is for is a winner
+        elif not settings.finalists:
+            settings.finalists, settings.finalists_by_cost = FINALISTS, True
         ask_for_finalists(settings, finalists)
-        if finalists is None and is_finished(run) and has_planned_finalists(run):
+        has_winner = bool(run.settings.finalists) and is_finished(run) and has_planned_finalists(run)
+        if finalists is None and has_winner:
             observer.notify("the search has its winner already; evo resume continues it")
         work = partial(finish_search, finished=is_searched(run))
         return resume_run(run, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
@@ -301,6 +309,14 @@ def load(path: str | Path) -> Run:
         RunError: The folder holds no run, or a damaged one.
     """
     return Run.load(path)
+
+
+def _check_finish(finish: bool, time_budget: float | None) -> None:
+    if not finish and time_budget is None:
+        raise ConfigurationError(
+            "--no-finish: says what happens at the end of a time budget; give --time-budget, or leave it out "
+            "(--finalists 0 trains no finalists)"
+        )
 
 
 def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:

@@ -366,6 +366,22 @@ def test_finish_of_a_search_that_is_done_names_its_winner(tmp_path: Path) -> Non
     assert (run.finalists, run.winner, run.ended_early) == (whole.finalists, whole.winner, False)
 
 
+def test_finish_names_a_winner_also_where_the_search_was_to_have_none(tmp_path: Path) -> None:
+    stopped(tmp_path / "run", after=9, budget=40, finalists=0)
+    with pytest.raises(ConfigurationError, match="--finalists: must be"):
+        evo.finish(tmp_path / "run", noisy, finalists=0)
+    run = evo.finish(tmp_path / "run", noisy)
+    assert run.winner in run.finalists
+    with pytest.raises(ConfigurationError, match="--finalists: must be"):
+        evo.finish(tmp_path / "run", noisy, finalists=0)
+    assert evo.load(tmp_path / "run").winner == run.winner
+
+
+def test_not_to_finish_needs_a_time(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"--no-finish: .* give --time-budget"):
+        search(finish=False)
+
+
 # A smaller budget.
 
 

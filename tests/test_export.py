@@ -208,6 +208,33 @@ def test_a_model_of_ones_own_is_named_and_must_be_given_again(
     assert seen["space"].model == "my_model:build"
 
 
+def test_the_command_that_is_printed_trains_what_was_written(tmp_path: Path, cli: CliRunner) -> None:
+    space = SearchSpace({"width": evo.Integer(4, 64)}, training={"batch_size": 50, "steps": 60, "learning_rate": 0.1})
+    run = run_of(space, {"width": 9}, tmp_path / "run", model="my_model:build", fitness="test")
+    result = cli.invoke(app, ["export", str(run.folder), "-o", str(tmp_path / "own.toml")])
+    command = f"evo train --config {tmp_path / 'own.toml'} --model my_model:build --seed 0 --fitness test"
+    assert f"wrote {tmp_path / 'own.toml'}; {command} trains it" in result.stderr
+    evo.search(SearchSpace({"x": evo.Float(0.0, 1.0)}), lambda config: config["x"], budget=3, output=tmp_path / "f")
+    result = cli.invoke(app, ["export", str(tmp_path / "f"), "-o", str(tmp_path / "f.toml")])
+    assert result.stderr.strip() == f"wrote {tmp_path / 'f.toml'}", "evo cannot train an objective"
+    assert "training" not in tomllib.loads((tmp_path / "f.toml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--steps", "20", "--gene", "steps=30"], "steps"),
+        (["--optimiser", "adam", "--gene", "optimiser=sgd"], "optimiser"),
+        (["--config", "mlp", "--dropout", "0.5", "--gene", "dropout=0.1"], "dropout"),
+        (["--hidden-layers", "8", "--gene", "hidden_layers=16"], "hidden-layers"),
+    ],
+)
+def test_a_value_is_given_once(options: list[str], name: str, cli: CliRunner, tmp_path: Path) -> None:
+    result = cli.invoke(app, ["train", "--dataset", "digits", "-o", str(tmp_path / "run"), *options])
+    assert result.exit_code == 2
+    assert f"--{name} gives this value, too; leave one of them out" in result.stderr
+
+
 def test_a_winner_outside_its_space_is_exported_all_the_same(file: Path, tmp_path: Path) -> None:
     run = run_of(load_space(file), CONFIG, tmp_path / "run")
     run.individuals[0].genome.update(steps=990, learning_rate=0.5)  # as report2019 does

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from evo.cli.signals import StopOnSignals
+from evo.cli.signals import StopOnSignals, end_before_work, ignore_warnings
 from evo.loop.deadline import Stop
 
 
@@ -45,3 +45,18 @@ def test_a_second_ctrl_c_ends_everything() -> None:
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_outside_of_the_work_sigusr1_is_no_crash() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        end_before_work()
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(signal.SIGUSR1)
+        assert ended.value.code == 75
+        with StopOnSignals() as signals:
+            signals.check()
+        ignore_warnings()
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)

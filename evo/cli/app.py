@@ -10,6 +10,7 @@ import typer
 from evo.cli.commands.results import compare, export, replay, report, watch
 from evo.cli.commands.searching import check, demo, finish, resume, search, spaces
 from evo.cli.commands.training import table1, train
+from evo.cli.signals import end_before_work
 from evo.cli.streams import take_every_text
 
 app = typer.Typer(
@@ -41,4 +42,5 @@ def main() -> None:
     """Run the command line."""
     take_every_text()
     os.environ["MPLBACKEND"] = "agg"  # no command opens a window, and matplotlib refuses to load with a wrong name
+    end_before_work()
     app()

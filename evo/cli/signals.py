@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,16 @@ STOPS = {
 
 class _StopNow(KeyboardInterrupt):
     """A signal that ends the work in the middle of anything: no `Exception`, so nothing takes it for a failure."""
+
+
+def end_before_work() -> None:
+    """Let SIGUSR1 end a command that has nothing to save yet with the code that says so; its usual end is a crash."""
+    signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(STOPS[signal.SIGUSR1][1]))
+
+
+def ignore_warnings() -> None:
+    """Ignore SIGUSR1, which warns of an end that is near: the work is done, and only its result is to be shown."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 class StopOnSignals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ def winner_values(run: Run) -> dict[str, Any]:
     """
     config = run.best.config
     dataset = (run.settings.dataset or {}).get("name", run.space.dataset)
-    head = {"description": _description(run), "dataset": dataset}
+    head: dict[str, Any] = {"description": _description(run), "dataset": dataset}
+    if run.settings.objective is not None:  # which reads no settings of trainings
+        head["training"] = {}
     space = run.space
     try:
         if space.problems(config):
@@ -149,10 +152,18 @@ def _comments(run: Run) -> list[str]:
     settings = run.settings
     if settings.objective is not None:
         return [f"The objective is the function {settings.objective}, which no file can hold."]
-    words = [f"--model {settings.model}"] if is_reference(settings.model) else []
-    words += [f"--seed {settings.seed}", *(["--fitness test"] if settings.fitness == "test" else [])]
     searched = [] if settings.strategy == LISTED else ["evo search THIS_FILE begins with this configuration."]
-    return [f"evo train --config THIS_FILE {' '.join(words)}", *searched]
+    return [training_command(run, "THIS_FILE"), *searched]
+
+
+def training_command(run: Run, file: str) -> str:
+    """Return the command that trains what was exported to a file; empty for an objective, which evo cannot train."""
+    settings = run.settings
+    if settings.objective is not None:
+        return ""
+    words = ["--model", str(settings.model)] if is_reference(settings.model) else []
+    words += ["--seed", str(settings.seed), *(["--fitness", "test"] if settings.fitness == "test" else [])]
+    return shlex.join(["evo", "train", "--config", file, *words])
 
 
 def _save_weights(run: Run, weights: Path, execution: Execution, observer: Observer) -> None:

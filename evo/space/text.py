@@ -20,7 +20,7 @@ def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: An
     Args:
         space: Where the configuration is from.
         config: Gene values by name.
-        head: More texts of the top level, or others than the space's; None for those that are to be left out.
+        head: More values of the top level, or others than the space's; None for those that are to be left out.
     """
     values = space.to_dict() | head
     fixed, usual = values["training"], TrainingSettings().model_dump()

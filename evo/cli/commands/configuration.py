@@ -33,6 +33,7 @@ SETTINGS = (
     *("label_smoothing", "test_flip", "preprocess", "training_mode", "evaluate_every"),
 )
 """Options that are fixed settings of the space."""
+LAYERS = ("hidden_layers", "channels")
 KNOWN = {
     "optimiser": OPTIMISERS,
     "schedule": SCHEDULES,
@@ -62,9 +63,19 @@ def training_of(options: Mapping[str, Any]) -> Callable[..., Run]:
     Raises:
         ConfigurationError: An option does not fit the model, or a text is not what its option takes.
     """
+    _check_given_once(options)
     space = _space_of_options(options) if options["config"] is None else _space_of_file(options["config"], options)
     how = {"keep_weights": options["save"], **{name: options[name] for name in ("seeds", "seed", "fitness")}}
     return functools.partial(train_configurations, space, list(space.initial), execution_of(options), **how)
+
+
+def _check_given_once(options: Mapping[str, Any]) -> None:
+    """Raise if --gene and an option give the same value."""
+    for text in options["gene"] or ():
+        name = text.partition("=")[0]
+        if name in (*GENES, *SETTINGS) and options[name] is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigurationError(f"--gene {text}: {option} gives this value, too; leave one of them out")
 
 
 def _space_of_options(options: Mapping[str, Any]) -> SearchSpace:
@@ -130,7 +141,7 @@ def configuration_of(
 def _given(options: Mapping[str, Any], extra: Sequence[str] = ()) -> dict[str, Any]:
     """Return the values of the options that were given, and of more genes as "name=value"."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for name in ("hidden_layers", "channels"):
+    for name in LAYERS:
         if name in given:
             given[name] = _layers(name, given[name])
     for name in filter(given.__contains__, KNOWN):
@@ -139,7 +150,7 @@ def _given(options: Mapping[str, Any], extra: Sequence[str] = ()) -> dict[str, A
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigurationError(f'--gene: must be NAME=VALUE, got "{text}"')
-        given[name] = read_typed(value)
+        given[name] = _layers(name, value) if name in LAYERS else read_typed(value)
     return given
 
 

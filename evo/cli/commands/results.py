@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -273,8 +272,11 @@ def export(
     if output is None:
         typer.echo(text.encode(), nl=False)  # data are UTF-8, whatever the terminal takes
     else:
-        again = shlex.join(["evo", "train", "--config", str(output)])
-        typer.echo(f"wrote {output}; {again} trains it", err=True)
+        from evo.loop.export import training_command
+        from evo.record.run import Run
+
+        again = training_command(Run.load(run), str(output))
+        typer.echo(f"wrote {output}{f'; {again} trains it' if again else ''}", err=True)
     if weights is not None:
         from evo.record.settings import Settings
         from evo.training.saved_model import loading_code

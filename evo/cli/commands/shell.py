@@ -78,7 +78,7 @@ def watched(
     """
     from evo.cli.any_report import show_result
     from evo.cli.live import TerminalObserver
-    from evo.cli.signals import StopOnSignals
+    from evo.cli.signals import StopOnSignals, ignore_warnings
     from evo.cli.terminal import error_console
     from evo.loop.deadline import Stop
     from evo.tracking import MLflow, TensorBoard, Tracking
@@ -101,6 +101,7 @@ def watched(
             raise
         remedy = f"What was recorded is safe. Once that is fixed, continue with:  {command_again}"
         raise StorageError(f"{error}\n{remedy}") from error
+    ignore_warnings()
     show_result(run, write_figures=True)
 
 
