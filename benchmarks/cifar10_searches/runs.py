@@ -171,7 +171,7 @@ def begin(bench: Bench, asked: Search, space: SearchSpace, folder: Path, seconds
         strategy=asked.strategy,
         budget=asked.budget,
         time_budget=seconds,
-        finish=False,
+        finish=seconds is None,
         seed=asked.seed,
         finalists=asked.finalists,
         no_initial=True,
