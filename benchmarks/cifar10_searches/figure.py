@@ -65,5 +65,5 @@ def _draw_methods(axes: Axes, searches: dict[str, list[Kept]]) -> None:
         if len(curves) > 1:
             for curve in curves:
                 axes.plot(moments / 60, curve, linewidth=0.8, alpha=0.5, drawstyle="steps-post", **look)
-        # Where a search has no result yet there is no mean.
+        # The mean begins where every search has a result.
         axes.plot(moments / 60, np.mean(curves, axis=0), linewidth=2.2, drawstyle="steps-post", label=method, **look)

@@ -37,8 +37,8 @@ class Deadline:
         seconds: How long the work may take; None for no bound.
 
     Attributes:
-        stop_check: The same; what may take a little longer is stopped by it alone.
-        seconds: The same; infinite without a bound.
+        stop_check: As given. Work that may take a little longer than the deadline calls it instead of the deadline.
+        seconds: As given; infinite without a bound.
     """
 
     def __init__(self, stop_check: StopCheck, seconds: float | None):

@@ -139,7 +139,7 @@ def replay_individual(
         if save is not None and weights is not None and weights.is_file():
             kept = Path(folder) / "model.safetensors"
             _save(kept, weights, run, setup, of_weights, facts)
-            problem = _problem_here(kept, setup, of_weights)
+            problem = _problem_here(kept, setup, of_weights, facts)
             if not problem:
                 with output(save) as file:
                     shutil.copyfile(kept, file)
@@ -231,20 +231,22 @@ def _changed(settings: Settings, recorded: Evaluation, facts: dict[str, Any]) ->
     return tuple(changed)
 
 
-def _problem_here(path: Path, setup: TrainingSetup, evaluation: Evaluation) -> str:
+def _problem_here(path: Path, setup: TrainingSetup, evaluation: Evaluation, facts: dict[str, Any]) -> str:
     """Return why a saved network does not give its result in this process, which has not trained it."""
     from evo.training.model_state import Recall, RecallError
     from evo.training.saved_model import load_model
     from evo.training.workbench import ROUNDING, Workbench
 
-    bench = Workbench(setup.dataset, setup.training, fitness=setup.fitness)
+    # In the same precision, as large losses differ by much more than rounding in another one.
+    precision = facts["precision"] if facts["device"] == "cpu" else "fp32"
+    bench = Workbench(setup.dataset, setup.training, precision=precision, fitness=setup.fitness)
     accuracy, loss = evaluation.fitness, evaluation.loss
     assert accuracy is not None  # its training is complete
     assert loss is not None
     try:
         model, _ = load_model(path, load_builder(setup.model))
         images = len(bench.held_out_part)
-        # Trained in bfloat16 or on a GPU, measured here in float32.
+        # Trained on a GPU, or with another engine; measured here without one.
         recorded = Recall(accuracy, loss, images, ROUNDING["bf16"])
         recorded.check(bench.recall(model.network, bench.held_out_part), "in a new process, the file of its weights")
     except (RecallError, ConfigurationError) as problem:

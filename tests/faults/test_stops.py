@@ -120,7 +120,7 @@ def test_a_chain_of_jobs_with_a_time_limit_is_one_long_job(folder: Path, figure:
     jobs = times(long=10, short=2)
     space, chain, whole = folder / "long.toml", folder / "chain", folder / "one job"
     space.write_text(LONG_TRAINING.format(steps=times(long=20_000, short=8_000)))
-    search = ("search", space, "--strategy", "random", "--finalists", "0", "--workers", "1", "--quiet", "--no-finish")
+    search = ("search", space, "--strategy", "random", "--finalists", "0", "--workers", "1", "--quiet")
     budget = ("--budget", str(times(long=3, short=1)))
     began = time.monotonic()
     finished = run_command(*search, *budget, "-o", whole)
@@ -128,7 +128,7 @@ def test_a_chain_of_jobs_with_a_time_limit_is_one_long_job(folder: Path, figure:
     assert finished.returncode == 0, finished.stderr
     seconds = sum(float(row["seconds"]) for row in read_rows(whole))
     # The start of a job takes a part of its limit, which depends on the machine and on what else it does.
-    limit, count, command = (wall - seconds) / 2 + seconds / jobs / 2, 0, [*search, *budget, "-o", chain]
+    limit, count, command = (wall - seconds) / 2 + seconds / jobs / 2, 0, [*search, *budget, "-o", chain, "--no-finish"]
     while (finished := run_command(*command, "--time-budget", f"{limit:.1f}s")).returncode == 75:
         command = ["resume", chain, "--workers", "1", "--quiet", "--no-finish"]
         before, count = whole_lines(chain), count + 1

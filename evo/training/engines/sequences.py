@@ -3,7 +3,7 @@
 - A ReLU before a max pooling is applied after it, to a quarter of the numbers. Output and gradients stay the same to
   the last bit: the larger of two numbers stays the larger, and where a whole window is negative, no gradient passes.
 - torch's batch norm and max pooling take 16 channels at once, and those that are left one by one: 14 channels cost
-  several times as much as 16. So channels are filled up with zeros from one convolution to the next.
+  several times as much as 16. So channels are padded with zeros from one convolution to the next.
 - In evaluation mode, without gradients, a batch norm is part of the weights of the convolution before it.
 """
 
@@ -29,7 +29,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 class FastSequential(nn.Sequential):
-    """Calls its layers one after another, some of them in another order, on filled channels, or two at once."""
+    """Calls its layers one after another, some of them in another order, on padded channels, or two at once."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return what `nn.Sequential` returns, up to rounding."""
@@ -38,10 +38,10 @@ class FastSequential(nn.Sequential):
             following = layers[place + 1 :]
             if _is_convolution(layer):
                 norm = next((other for other in following[:1] if _is_fixed_norm(other)), None)
-                filled = _filled(layer.out_channels) if _is_costly(following) else layer.out_channels
+                padded = _padded(layer.out_channels) if _is_costly(following) else layer.out_channels
                 inputs = layer.in_channels if channels is None else images.shape[1]
-                images = _convolution(layer, norm, images, inputs, filled)
-                channels = None if filled == layer.out_channels else layer.out_channels
+                images = _convolution(layer, norm, images, inputs, padded)
+                channels = None if padded == layer.out_channels else layer.out_channels
             elif _is_fixed_norm(layer) and place and _is_convolution(layers[place - 1]):
                 continue  # it was done with the convolution
             elif channels is None or _is(layer, KEEPS_ZEROS):
@@ -100,7 +100,7 @@ def _is_costly(following: list[nn.Module]) -> bool:
     return False
 
 
-def _filled(channels: int) -> int:
+def _padded(channels: int) -> int:
     beyond = channels % AT_ONCE
     return channels if beyond in CHEAP else channels + AT_ONCE - beyond
 
@@ -108,7 +108,7 @@ def _filled(channels: int) -> int:
 def _convolution(
     layer: nn.Conv2d, norm: nn.BatchNorm2d | None, images: torch.Tensor, inputs: int, outputs: int
 ) -> torch.Tensor:
-    """Return a convolution, normalised if there is a norm, whose weights are filled up with zeros.
+    """Return a convolution, normalised if there is a norm, whose weights are padded with zeros.
 
     Args:
         layer: The convolution.
@@ -133,7 +133,7 @@ def _convolution(
 
 
 def _batch_norm(norm: nn.BatchNorm2d, images: torch.Tensor) -> torch.Tensor:
-    """Return a batch norm of filled channels; it leaves the zeros as they are."""
+    """Return a batch norm of padded channels; it leaves the zeros as they are."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     more = (0, images.shape[1] - norm.num_features)
