@@ -21,6 +21,10 @@ class Residual(nn.Sequential):
         output = input
         for layer in self:
             output = layer(output)
+        return self.add(input, output)
+
+    def add(self, input: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the first layer's input and the last layer's output."""
         missing = output.shape[1] - input.shape[1]
         shortcut = functional.pad(input, (0, missing)) if missing else input  # a negative number cuts off
         return output + shortcut

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from evo.models.layers import Residual
 from evo.training.engines.convolutions import OneDnnConv2d
 
 AT_ONCE = 16
@@ -33,24 +34,40 @@ class FastSequential(nn.Sequential):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return what `nn.Sequential` returns, up to rounding."""
-        layers, channels, images = _rectified_last(self), None, input
-        for place, layer in enumerate(layers):
-            following = layers[place + 1 :]
-            if _is_convolution(layer):
-                norm = next((other for other in following[:1] if _is_fixed_norm(other)), None)
-                padded = _padded(layer.out_channels) if _is_costly(following) else layer.out_channels
-                inputs = layer.in_channels if channels is None else images.shape[1]
-                images = _convolution(layer, norm, images, inputs, padded)
-                channels = None if padded == layer.out_channels else layer.out_channels
-            elif _is_fixed_norm(layer) and place and _is_convolution(layers[place - 1]):
-                continue  # it was done with the convolution
-            elif channels is None or _is(layer, KEEPS_ZEROS):
-                images = layer(images)
-            elif _is_norm(layer):
-                images = _batch_norm(layer, images)
-            else:
-                images, channels = layer(images[:, :channels]), None
+        images, channels = _applied(self, input, None)
         return images if channels is None else images[:, :channels]
+
+
+def _applied(
+    sequence: Iterable[nn.Module], images: torch.Tensor, channels: int | None
+) -> tuple[torch.Tensor, int | None]:
+    """Return what layers make of images, and how many of its channels are not padding; None for all of them.
+
+    Args:
+        sequence: The layers.
+        images: (batch, channels and padding, height, width).
+        channels: Their number without padding; None where nothing is padded.
+    """
+    layers = _rectified_last(sequence)
+    for place, layer in enumerate(layers):
+        following = layers[place + 1 :]
+        if _is_convolution(layer):
+            norm = next((other for other in following[:1] if _is_fixed_norm(other)), None)
+            padded = _padded(layer.out_channels) if _is_costly(following) else layer.out_channels
+            inputs = layer.in_channels if channels is None else images.shape[1]
+            images = _convolution(layer, norm, images, inputs, padded)
+            channels = None if padded == layer.out_channels else layer.out_channels
+        elif _is_fixed_norm(layer) and place and _is_convolution(layers[place - 1]):
+            continue  # it was done with the convolution
+        elif channels is None or _is(layer, KEEPS_ZEROS):
+            images = layer(images)
+        elif _is_norm(layer):
+            images = _batch_norm(layer, images)
+        elif _is_residual(layer):
+            images, channels = _residual(layer, images, channels)
+        else:
+            images, channels = layer(images[:, :channels]), None
+    return images, channels
 
 
 def use_fast_sequences(model: nn.Module) -> None:
@@ -84,6 +101,10 @@ def _is_norm(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
     return _is(layer, (nn.BatchNorm2d,)) and all(
         getattr(layer, name) is not None for name in ("weight", "bias", "running_mean", "running_var", "momentum")
     )
+
+
+def _is_residual(layer: nn.Module) -> TypeGuard[Residual]:
+    return _is(layer, (Residual,))
 
 
 def _is_fixed_norm(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
@@ -130,6 +151,14 @@ def _convolution(
         bias = None if bias is None else functional.pad(bias, (0, more_outputs))
     output: torch.Tensor = layer._conv_forward(images, weight, bias)
     return output
+
+
+def _residual(layer: Residual, images: torch.Tensor, channels: int) -> tuple[torch.Tensor, int | None]:
+    """Return what `_applied` returns, for padded images."""
+    output, left = _applied(layer, images, channels)
+    if output.shape[1] == images.shape[1] and left == channels:
+        return layer.add(images, output), channels
+    return layer.add(images[:, :channels], output[:, :left]), None
 
 
 def _batch_norm(norm: nn.BatchNorm2d, images: torch.Tensor) -> torch.Tensor:
