@@ -19,6 +19,7 @@ from evo.loop.search_loop import SilentObserver
 from evo.models import mlp
 from evo.space import SearchSpace
 from evo.space.file import load_space, shipped_spaces, space_from_text
+from evo.space.problems import image_problems
 from evo.space.training_settings import TrainingSettings
 from evo.training.lookups import Lookups
 from evo.training.trainer import Trainer
@@ -289,3 +290,16 @@ def test_a_configuration_remembers_what_was_asked_for(read: Callable[[Lookups], 
     read(config)
     assert config.names == names
     assert config == {"a": 1, "b": 2}
+
+
+def test_what_changes_images_is_refused_for_tables() -> None:
+    training = TrainingSettings(augment="flip", cutout=4, test_flip=True)
+    assert image_problems({}, training, 32, 32) == []
+    assert image_problems({}, TrainingSettings(), 1, 20) == []
+    refused = image_problems({}, training, 1, 20)
+    assert [problem.split(":")[0] for problem in refused] == [
+        "training.augment",
+        "training.cutout",
+        "training.test_flip",
+    ]
+    assert refused[2].endswith("a table of 20 numbers per row has no images; set test_flip = false")

@@ -26,6 +26,8 @@ from evo.space.unread import FIXED_ONLY, conditions_of, unread_problems
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
 IMAGE_SIDES = {"cifar10": 32, "digits": 8}
 """Of the datasets whose images have one size."""
+NO_IMAGES = {"augment": '"none"', "cutout": "0", "test_flip": "false"}
+"""What to set where the data are no images."""
 
 RESERVED = frozenset(
     {
@@ -252,11 +254,10 @@ def image_problems(genes: Mapping[str, Gene], training: TrainingSettings, height
     kinds = _texts("augment", genes, training)
     cutout = _largest("cutout", genes, training, 0)
     problems: list[str] = []
-    if min(height, width) < 2 and (kinds != {"none"} or cutout):
-        numbers = max(height, width)
-        return [
-            f'training.augment: a table of {numbers} numbers per row has no images; set augment = "none", cutout = 0'
-        ]
+    if min(height, width) < 2:
+        found = {"augment": kinds != {"none"}, "cutout": cutout > 0, "test_flip": training.test_flip}
+        what = f"a table of {max(height, width)} numbers per row has no images"
+        return [f"{_place(name, genes)}: {what}; set {name} = {NO_IMAGES[name]}" for name, on in found.items() if on]
     padding = _largest("crop_padding", genes, training, CROP_PADDING)
     if "flip_crop" in kinds and padding >= min(height, width):
         problems.append(
