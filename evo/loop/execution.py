@@ -232,7 +232,7 @@ def _check_same_objective(run: Run, objective: Objective | None, model: str | No
     if settings.objective is not None and objective is None:
         raise ConfigurationError(
             f'run {run.shown_path}: was made with the objective "{settings.objective}", which is not kept in the '
-            f"folder; resume it from Python: {run.command('resume')}"
+            f"folder; give it to evo.resume or evo.finish in Python, as in: {run.command('resume')}"
         )
     if objective is not None and settings.objective not in (None, name_of(objective)):
         observer.warn(
