@@ -199,6 +199,15 @@ def test_a_run_counts_its_own_parts(cache: Path) -> None:
     assert found.seconds(config) == pytest.approx(CostModel(on_test, GUESSED_RATES["mlp"]).seconds(config))
 
 
+def test_a_finalist_costs_the_measurement_of_all_training_images(cache: Path) -> None:
+    config = configs(1)[0]
+    found = cost_model(of_a_network(train_images=100), TrainingSettings())
+    assert found.seconds(config, "finalist") == pytest.approx(exact(config, GUESSED_RATES["mlp"]))
+    assert found.seconds(config) < found.seconds(config, "finalist")
+    found.learn(config, 2 * found.seconds(config, "finalist"), "finalist")
+    assert found.factor == pytest.approx(2.0)
+
+
 def test_an_objective_costs_the_mean_of_its_calls(cache: Path) -> None:
     found = cost_model(make_settings(), TrainingSettings())
     for seconds in (0.2, 0.4):

@@ -71,7 +71,7 @@ def work_of(run: Run) -> tuple[float, float]:
     """Return the counted work of the search of a run whose trainings share nothing, and of its finalists."""
     cost = guessed_cost(run.settings, run.space.training)
     works = [cost.seconds(run.individuals[e.individual].config) for e in run.search_evaluations]
-    return sum(works), sum(cost.seconds(run.config_of(e.individual)) for e in run.finalist_evaluations)
+    return sum(works), sum(cost.seconds(run.config_of(e.individual), "finalist") for e in run.finalist_evaluations)
 
 
 @pytest.mark.parametrize(("budget", "plan"), [(12, (3, 3)), (8, (2, 3)), (5, (1, 3)), (2, (1, 2)), (1, (1, 1))])
@@ -109,10 +109,10 @@ def test_the_cost_is_counted_not_measured(tmp_path: Path, monkeypatch: pytest.Mo
     assert others == [first, first]
 
 
-def learning_of_a_machine(factor: float) -> Callable[[CostModel, Any, float], None]:
+def learning_of_a_machine(factor: float) -> Callable[..., None]:
     """Return what a cost model learns where trainings take so many times as long as here."""
     learn = CostModel.learn
-    return lambda self, config, seconds: learn(self, config, seconds * factor)
+    return lambda self, config, seconds, *phase: learn(self, config, seconds * factor, *phase)
 
 
 def test_a_run_of_before_keeps_its_finalists(tmp_path: Path) -> None:

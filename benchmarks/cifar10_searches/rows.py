@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -161,13 +161,11 @@ def operations(run: Run, evaluation: Evaluation) -> int:
     What was read from another training's curve counts as if it had been trained.
     """
     settings, config = run.settings, dict(run.individuals[evaluation.individual].config)
-    if evaluation.phase != "search":
-        settings = replace(settings, train_images=None)
     if evaluation.status != "complete":
         if not evaluation.steps_trained:
             return 0
         config = without_duration(config) | {STEPS: evaluation.steps_trained}
-    return round(counter_of(settings, run.space.training)(config).amounts[0])
+    return round(counter_of(settings, run.space.training, evaluation.phase)(config).amounts[0])
 
 
 def read_all(output: Path, names: str = "*") -> list[Kept]:

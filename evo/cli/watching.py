@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evo.cli.live import TerminalObserver
 from evo.cli.progress import Progress
-from evo.evaluation import Evaluation, replicate_number
+from evo.evaluation import Evaluation, Phase, replicate_number
 from evo.loop.deadline import StopCheck
 from evo.loop.dispatch import Twins, cost_of, predicted_seconds
 from evo.loop.finished import is_finished, total_of
@@ -123,7 +123,8 @@ class Follower:
             return None
         if self.progress.stage == "search" and not self.progress.listed:
             return predicted_seconds(run, cost, run.unevaluated(), self.progress.total, workers)
-        return sum(cost.seconds(run.config_of(number)) for number in self._waiting()) / workers
+        phase: Phase = "search" if self.progress.listed else "finalist"
+        return sum(cost.seconds(run.config_of(number), phase) for number in self._waiting()) / workers
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int]:

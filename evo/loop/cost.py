@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from evo.data.cache import cache_root
 from evo.data.splits import validation_count
+from evo.evaluation import Phase
 from evo.files import read_file, write_json
 from evo.individual import DURATION
 from evo.models import MODELS
@@ -67,10 +68,18 @@ class CostModel:
         rates: Guessed seconds per unit of each amount.
         known: The factor that earlier runs on this machine have left, if there were any.
         known_from: From how many trainings.
+        of_finalists: Counts what a finalist's training does, where that is more.
     """
 
-    def __init__(self, count: Counter, rates: Sequence[float], known: float = 1.0, known_from: int = 0):
-        self._count, self._rates = count, tuple(rates)
+    def __init__(
+        self,
+        count: Counter,
+        rates: Sequence[float],
+        known: float = 1.0,
+        known_from: int = 0,
+        of_finalists: Counter | None = None,
+    ):
+        self._count, self._of_finalists, self._rates = count, of_finalists or count, tuple(rates)
         self._known, self.known_from = known, known_from
         self._rows: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
         self._factor: float | None = known
@@ -90,23 +99,24 @@ class CostModel:
             self._factor = (taken + earlier * self._known) / (guessed + earlier)
         return self._factor
 
-    def seconds(self, config: Mapping[str, Any]) -> float:
+    def seconds(self, config: Mapping[str, Any], phase: Phase = "search") -> float:
         """Return how long a training takes, by what is known now."""
-        return self.factor * self._guess(config)
+        return self.factor * self._guess(config, phase)
 
     def memory(self, config: Mapping[str, Any]) -> float:
         """Return the bytes that a training needs beside the data: weights, gradients, optimiser, activations."""
         return self._count(config).memory
 
-    def learn(self, config: Mapping[str, Any], seconds: float) -> None:
+    def learn(self, config: Mapping[str, Any], seconds: float, phase: Phase = "search") -> None:
         """Learn from how long a training took."""
         if SHORTEST < seconds < LONGEST:
-            self._rows.append((self._guess(config), seconds))
+            self._rows.append((self._guess(config, phase), seconds))
             self._factor = None
             self.trainings += 1
 
-    def _guess(self, config: Mapping[str, Any]) -> float:
-        return sum(amount * rate for amount, rate in zip(self._count(config).amounts, self._rates, strict=True))
+    def _guess(self, config: Mapping[str, Any], phase: Phase) -> float:
+        count = self._count if phase == "search" else self._of_finalists
+        return sum(amount * rate for amount, rate in zip(count(config).amounts, self._rates, strict=True))
 
 
 def cost_model(settings: Settings, training: TrainingSettings) -> CostModel:
@@ -122,18 +132,20 @@ def guessed_cost(settings: Settings, training: TrainingSettings) -> CostModel:
 def _model_of(settings: Settings, training: TrainingSettings, known: float = 1.0, known_from: int = 0) -> CostModel:
     if settings.model is None or settings.dataset is None:
         return CostModel(lambda config: Count((1.0,)), (1.0,))
-    return CostModel(counter_of(settings, training), guessed_rates(settings.model), known, known_from)
+    search, finalists = (counter_of(settings, training, phase) for phase in ("search", "finalist"))
+    return CostModel(search, guessed_rates(settings.model), known, known_from, finalists)
 
 
-def counter_of(settings: Settings, training: TrainingSettings) -> Counter:
-    """Return what counts a training of a run's search; see `counter`."""
+def counter_of(settings: Settings, training: TrainingSettings, phase: Phase = "search") -> Counter:
+    """Return what counts a training of a run; see `counter`. After the search, all training images are measured."""
     assert settings.model is not None  # it trains networks
     assert settings.dataset is not None
     shape, classes = tuple(settings.dataset["image_shape"]), len(settings.dataset["classes"])
     images = training_images(settings)
     held_out = int(settings.dataset["test_count" if settings.fitness == "test" else "train_count"])
     held_out -= images if settings.fitness != "test" else 0
-    return counter(settings.model, training, shape, classes, images, held_out, settings.train_images)
+    train_images = settings.train_images if phase == "search" else None
+    return counter(settings.model, training, shape, classes, images, held_out, train_images)
 
 
 def training_images(settings: Settings) -> int:

@@ -217,7 +217,7 @@ def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> 
         return
     individual = run.individuals[evaluation.individual]
     if evaluation.phase != "search":
-        model.learn(run.config_of(individual.id), evaluation.seconds)
+        model.learn(run.config_of(individual.id), evaluation.seconds, evaluation.phase)
     elif individual.until is None and not twins.has_begun(individual):
         model.learn(individual.config, evaluation.seconds)
     elif individual.until is not None and evaluation.status == "partial" and not evaluation.seconds_before:

@@ -64,14 +64,14 @@ def plan_of(run: Run, *, by_cost: bool = True) -> Plan:
         return asked
     cost = guessed_cost(settings, run.space.training)
     allowed = _work_of_search(run, cost)
-    each = {number: cost.seconds(run.config_of(number)) for number in asked.individuals}
+    each = {number: cost.seconds(run.config_of(number), "finalist") for number in asked.individuals}
     return asked.first_that(lambda plan: plan.seeds * sum(each[number] for number in plan.individuals) <= allowed)
 
 
 def seconds_of(run: Run, plan: Plan, cost: CostModel, workers: int) -> float:
     """Return how long those trainings of a plan take that are not recorded yet."""
     missing = [number for number, replicate in plan.trainings() if (number, replicate) not in run.evaluations]
-    return makespan([cost.seconds(run.config_of(number)) for number in missing], workers)
+    return makespan([cost.seconds(run.config_of(number), "finalist") for number in missing], workers)
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:

@@ -38,7 +38,7 @@ def evaluate_tasks(
     """
     cost = cost_of(run, Twins(run))
     missing = [task for task in tasks if (task.individual, task.replicate) not in run.evaluations]
-    missing.sort(key=lambda task: (task.replicate if by_replicate else 0, -cost.seconds(task.config)))
+    missing.sort(key=lambda task: (task.replicate if by_replicate else 0, -cost.seconds(task.config, task.phase)))
     left = {(task.individual, task.replicate): task for task in missing}
     # The evaluator starts the costliest first: as costs, negative places keep this order.
     waiting = deque(replace(task, cost=-n, memory=cost.memory(task.config)) for n, task in enumerate(missing))
@@ -50,8 +50,8 @@ def evaluate_tasks(
         run.record(evaluation)
         task = left.pop((evaluation.individual, evaluation.replicate))
         if evaluation.complete:
-            cost.learn(task.config, evaluation.seconds)
-        seconds = sum(cost.seconds(task.config) for task in left.values())
+            cost.learn(task.config, evaluation.seconds, task.phase)
+        seconds = sum(cost.seconds(task.config, task.phase) for task in left.values())
         observer.evaluated(run, evaluation, seconds / max(1, evaluator.workers))
 
     def is_left() -> bool:
