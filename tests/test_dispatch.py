@@ -574,7 +574,7 @@ def test_finalists_of_a_search_of_free_steps_cost_what_the_best_checkpoint_takes
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learned: list[Any] = []
-    monkeypatch.setattr(CostModel, "learn", lambda self, config, seconds: learned.append(config["steps"]))
+    monkeypatch.setattr(CostModel, "learn", lambda self, config, *_: learned.append(config["steps"]))
     run = make_run(genome(60), free_steps=True, dataset=DATASET)
     found = replace(outcome(Task(0, 0, 1, genome(60))), status="complete", fitness=0.5, steps_trained=20)
     run.record(found)

@@ -37,8 +37,8 @@ Overwrite = Annotated[bool, of_output("--overwrite", help="Replace the run in --
 TensorBoard = Annotated[bool, of_output("--tensorboard", help="Also write for TensorBoard, to RUN/tensorboard.")]
 MLflow = Annotated[bool, of_output("--mlflow", help="Also write to MLflow, to MLFLOW_TRACKING_URI or RUN/mlflow.")]
 Seed = Annotated[int, of_search(help="Decides everything that is drawn: same seed, same table.")]
-Budget = Annotated[int | None, of_search(help="Most trainings.")]
-Generations = Annotated[int | None, of_search(help="Most generations.")]
+Budget = Annotated[int | None, of_search(help="Maximum number of trainings in the search.")]
+Generations = Annotated[int | None, of_search(help="Maximum number of generations.")]
 Strategy = Annotated[str | None, of_search(help=f"{one_of(*names.STRATEGIES)}. Default: {names.DEFAULT_STRATEGY}.")]
 Fitness = Annotated[
     str, of_search(help=f"{one_of(*names.FITNESS_PARTS)}; test: select on the test set, as the 2019 report did.")
@@ -46,7 +46,7 @@ Fitness = Annotated[
 TIME: dict[str, Any] = {"parser": seconds_of, "metavar": "time"}
 TimeBudget = Annotated[
     float | None,
-    of_search(help="Be done after this, as 90s, 30m or 8h, finalists and test included.", **TIME),
+    of_search(help="Finish within this time, such as 90s, 30m or 8h, including finalists and test.", **TIME),
 ]
 Finish = Annotated[
     bool,
@@ -58,7 +58,10 @@ Finish = Annotated[
 ]
 Finalists = Annotated[
     int | None,
-    of_search(help="Genomes to retrain on three new seeds and test. Default: 3, or what costs as much as the search."),
+    of_search(
+        help="Genomes to retrain on new seeds and test. Default: 3 on three seeds each, or fewer where these would "
+        "cost more than the search."
+    ),
 ]
 Workers = Annotated[
     int | None, of_training(help="Trainings at a time; changes no result. Default: one per core; on a GPU, one.")
@@ -79,5 +82,5 @@ OtherDevice = Annotated[str | None, of_training("--device", help="Use another de
 PRECISIONS = one_of(names.AUTO, *names.PRECISIONS)
 Precision = Annotated[str, of_training(help=f"{PRECISIONS}; auto: bf16 where the hardware computes in it.")]
 ENGINES = one_of(names.AUTO, *names.ENGINES)
-Engine = Annotated[str, of_training(help=f"{ENGINES}: how a CPU multiplies in fp32; auto: by the processor.")]
+Engine = Annotated[str, of_training(help=f"{ENGINES}: how a CPU multiplies; auto: by the processor and the precision.")]
 OtherEngine = Annotated[str | None, of_training("--engine", help=f"{ENGINES}, if not the engine of the run.")]

@@ -182,7 +182,7 @@ def replay(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     individual: Annotated[int, typer.Argument(help="Id of an individual, as in evaluations.csv.")],
     replicate: Annotated[int, typer.Option(min=0, help=f"Which training: 0, the search's; {FINALISTS}.")] = 0,
-    seeds: Annotated[int, typer.Option(min=0, help="Also train on so many new seeds, and show the spread.")] = 0,
+    seeds: Annotated[int, typer.Option(min=0, help="Also train on this many new seeds, and show the spread.")] = 0,
     save: Annotated[Path | None, of_output(help="Write the trained weights to this file (safetensors).")] = None,
     overwrite: Annotated[bool, of_output("--overwrite", help="Replace the file that --save names.")] = False,
     data_dir: option.MovedData = None,
@@ -193,8 +193,8 @@ def replay(
 ) -> None:
     """Train a recorded individual again and say whether the result came back. Exit code 1 if it did not.
 
-    On the versions and the processor of the recording every bit must come back. Where one of them has changed, fitness
-    must lie within two standard errors of an accuracy on so many images.
+    With the same versions and processor, every bit must match. Otherwise fitness must lie within two standard errors of
+    an accuracy on that many images.
 
     Examples:
 

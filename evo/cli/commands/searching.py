@@ -15,7 +15,9 @@ from evo.cli.commands.shell import guarded, watched
 
 @guarded
 def search(
-    space: Annotated[str, typer.Argument(help="A shipped space (see `evo spaces`) or a TOML file.")] = "mlp",
+    space: Annotated[
+        str, typer.Argument(help="A shipped space (see `evo spaces`) or a space file (TOML or JSON).")
+    ] = "mlp",
     strategy: option.Strategy = None,
     budget: option.Budget = None,
     generations: option.Generations = None,
@@ -25,13 +27,19 @@ def search(
     seed: option.Seed = 0,
     pending: Annotated[
         int | None,
-        of_search(help="Proposals that the next one does not wait for; bounds the busy workers. Default: 4."),
+        of_search(
+            help="Trainings whose results the next proposal does not wait for; at most this many workers are busy. "
+            "Default: 4."
+        ),
     ] = None,
     asynchronous: Annotated[
         bool, of_search("--asynchronous", help="Wait for no result; not reproducible with several workers.")
     ] = False,
     free_steps: Annotated[
-        bool, of_search("--free-steps", help="Train to the most steps of the space; a genome's best checkpoint counts.")
+        bool,
+        of_search(
+            "--free-steps", help="Train every genome for the most steps of the space; its best checkpoint counts."
+        ),
     ] = False,
     finalists: option.Finalists = None,
     initial_from: Annotated[Path | None, of_search(help="A run whose best genomes enter the first population.")] = None,
@@ -59,6 +67,7 @@ def search(
     With --time-budget the search ends early enough for that. Exit code 75: stopped, and `evo resume` continues it.
 
     Examples:
+
       evo search digits
 
       evo search mlp --data-dir ~/cifar10 --budget 100 --seed 1
@@ -145,7 +154,9 @@ def finish(
 
 @guarded
 def spaces(
-    show: Annotated[str | None, typer.Option(metavar="NAME", help="Print the file of one, to be changed.")] = None,
+    show: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print the file of this space, as a starting point for your own.")
+    ] = None,
 ) -> None:
     """List the shipped search spaces, or print the TOML file of one.
 
@@ -166,7 +177,7 @@ def spaces(
 
 
 @guarded
-def check(space: Annotated[str, typer.Argument(help="A shipped space or a TOML file.")]) -> None:
+def check(space: Annotated[str, typer.Argument(help="A shipped space or a space file (TOML or JSON).")]) -> None:
     """Validate a search space: every mistake at once, or its genes and what a search of it does by default.
 
     Examples:

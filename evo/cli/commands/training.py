@@ -21,8 +21,8 @@ Config = Annotated[
     Path | None,
     of_network(
         metavar="FILE",
-        help="Train the first complete known configuration of a space: of evo export, your own, or shipped, as mlp. "
-        "Other options change it.",
+        help="Train the first complete known configuration of a space file: from evo export, your own, or a shipped "
+        "space such as mlp. Other options override it.",
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each on its own seed.")]
@@ -34,10 +34,13 @@ Preprocess = Annotated[
 ]
 EvaluateEvery = Annotated[
     int | None,
-    of_training(help="Steps between points of the curve. Default: 100, a twentieth of all, or an epoch."),
+    of_training(
+        help="Steps between points of the curve. Default: a twentieth of the steps, at most 100; with --epochs, an "
+        "epoch."
+    ),
 ]
-WARMUP_HELP = "Fraction of the steps in which the rate rises. Default: one_cycle 0.25, else 0."
-COOLDOWN_HELP = "Fraction of the steps in which it falls (trapezoid). Default: 0.25."
+WARMUP_HELP = "Fraction of the steps in which the rate rises (not with constant). Default: one_cycle 0.25, else 0."
+COOLDOWN_HELP = "Fraction of the steps in which the rate falls (trapezoid). Default: 0.25."
 TrainingMode = Annotated[
     str | None,
     of_training(help=f"{one_of(*TRAINING_MODES)}: also measure without leaving training mode, at once or in batches."),
@@ -53,14 +56,27 @@ def train(
     block: Annotated[str | None, of_network(help="classic, or pooled: pools before batch norm (cnn).")] = None,
     convolutions: Annotated[int | None, of_network(help="Of a pooled block. Default: 2 (cnn).")] = None,
     kernel_size: Annotated[int | None, of_network(help="Of a pooled block: 1, 3, 5 or 7. Default: 3 (cnn).")] = None,
-    residual: Annotated[bool | None, of_network("--residual/--no-residual", help="Add inputs (mlp, cnn).")] = None,
+    residual: Annotated[
+        bool | None,
+        of_network(
+            "--residual/--no-residual", help="Add the input of a layer to its output (mlp; cnn with --block pooled)."
+        ),
+    ] = None,
     activation: Annotated[str | None, of_network(help="relu, gelu, silu or tanh (mlp, cnn).")] = None,
     dropout: Annotated[float | None, of_network(help="Rate (mlp, cnn).")] = None,
-    batch_norm: Annotated[bool | None, of_network("--batch-norm/--no-batch-norm", help="(mlp, cnn)")] = None,
-    batch_norm_place: Annotated[
-        str | None, of_network(help="Before each linear layer or each activation: layer or activation (mlp).")
+    batch_norm: Annotated[
+        bool | None, of_network("--batch-norm/--no-batch-norm", help="Default: off for mlp, on for cnn.")
     ] = None,
-    batch_norm_kind: Annotated[str | None, of_network(help="torch, automatic or manual (mlp).")] = None,
+    batch_norm_place: Annotated[
+        str | None,
+        of_network(
+            help="With --batch-norm, before each linear layer or each activation: layer or activation (mlp). "
+            "Default: layer."
+        ),
+    ] = None,
+    batch_norm_kind: Annotated[
+        str | None, of_network(help="With --batch-norm: torch, automatic or manual (mlp).")
+    ] = None,
     gene: Gene = None,
     learning_rate: Annotated[float | None, of_training()] = None,
     batch_size: Annotated[int | None, of_training()] = None,
@@ -68,7 +84,9 @@ def train(
     epochs: Annotated[float | None, of_training(help="Instead of --steps: how often each image is taken.")] = None,
     weight_decay: Annotated[float | None, of_training(help="Decoupled (adam, muon), or added to the gradient.")] = None,
     optimiser: Annotated[str | None, of_training(help=f"{one_of(*OPTIMISERS)}. Default: adam; numpy_mlp: sgd.")] = None,
-    momentum: Annotated[float | None, of_training(help="After Nesterov (sgd, muon). Default: 0; muon: 0.95.")] = None,
+    momentum: Annotated[
+        float | None, of_training(help="Nesterov momentum (sgd, muon). Default: 0; muon: 0.95.")
+    ] = None,
     schedule: Annotated[str | None, of_training(help=f"{one_of(*SCHEDULES)}. Default: constant.")] = None,
     warmup: Annotated[float | None, of_training(help=WARMUP_HELP)] = None,
     cooldown: Annotated[float | None, of_training(help=COOLDOWN_HELP)] = None,
@@ -101,8 +119,8 @@ def train(
 ) -> None:
     """Train one network on one or several seeds; write its learning curves and figures.
 
-    What is not given has the default of the model, or is as --config has it. The run can be resumed, and extended by
-    `evo resume RUN --seeds N`.
+    Options that are not given have the model's default, or the value in the --config file. The run can be
+    resumed, and extended by `evo resume RUN --seeds N`.
 
     Examples:
 
