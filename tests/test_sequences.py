@@ -124,6 +124,25 @@ def test_channels_stay_padded_through_residual_connections() -> None:
     assert not images[:, channels:].any()
 
 
+def test_batch_norms_in_residual_connections_enter_the_weights_too() -> None:
+    network = cnn.build({"channels": (16,), "block": "pooled", "residual": True}, SHAPE, 10).eval()
+    use_fast_sequences(network)
+    called: list[nn.Module] = []
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(nn.BatchNorm2d, "forward", lambda norm, images: called.append(norm) or images)
+        network(torch.randn(2, *SHAPE))
+    inside = {norm for residual in network.modules() if isinstance(residual, Residual) for norm in residual.modules()}
+    assert inside
+    assert not inside & set(called)
+
+
+def test_a_pooling_that_returns_indices_gets_the_real_channels() -> None:
+    plain, fast = twins(nn.Sequential(nn.Conv2d(3, 20, 3), nn.MaxPool2d(2, return_indices=True)))
+    images = torch.randn(2, *SHAPE)
+    for found, expected in zip(fast(images), plain(images), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 class OwnSequential(nn.Sequential):
     """Someone's own sequence, which may do something else."""
 

@@ -23,8 +23,8 @@ AT_ONCE = 16
 """Channels that torch's operators take at once."""
 CHEAP = (0, 1, 2, 8)
 """Channels beyond a multiple of that which cost no more than 16: half of it at once, or two one by one."""
-KEEPS_ZEROS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.MaxPool2d)
-"""What works on each channel by itself, makes zeros of zeros, and draws no random numbers."""
+KEEP_ZEROS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh)
+"""Activations that make zeros of zeros, and draw no random numbers."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """What someone has asked a module to call."""
 
@@ -59,12 +59,12 @@ def _applied(
             channels = None if padded == layer.out_channels else layer.out_channels
         elif _is_fixed_norm(layer) and place and _is_convolution(layers[place - 1]):
             continue  # it was done with the convolution
-        elif channels is None or _is(layer, KEEPS_ZEROS):
+        elif _is_residual(layer):
+            images, channels = _residual(layer, images, channels)
+        elif channels is None or _keeps_zeros(layer):
             images = layer(images)
         elif _is_norm(layer):
             images = _batch_norm(layer, images)
-        elif _is_residual(layer):
-            images, channels = _residual(layer, images, channels)
         else:
             images, channels = layer(images[:, :channels]), None
     return images, channels
@@ -82,7 +82,7 @@ def _rectified_last(sequence: Iterable[nn.Module]) -> list[nn.Module]:
     layers = list(sequence)
     for place in range(len(layers) - 1):
         first, second = layers[place : place + 2]
-        if _is(first, (nn.ReLU,)) and _is(second, (nn.MaxPool2d,)) and not getattr(second, "return_indices", False):
+        if _is(first, (nn.ReLU,)) and _is_pooling(second):
             layers[place : place + 2] = second, first
     return layers
 
@@ -90,6 +90,15 @@ def _rectified_last(sequence: Iterable[nn.Module]) -> list[nn.Module]:
 def _is(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
     """Return whether a layer is of one of these types, not of one derived from it, and nothing is hooked to it."""
     return type(layer) in kinds and not any(getattr(layer, hooks) for hooks in HOOKS)
+
+
+def _is_pooling(layer: nn.Module) -> bool:
+    return _is(layer, (nn.MaxPool2d,)) and not getattr(layer, "return_indices", False)
+
+
+def _keeps_zeros(layer: nn.Module) -> bool:
+    """Return whether a layer works on each channel by itself and makes zeros of zeros."""
+    return _is(layer, KEEP_ZEROS) or _is_pooling(layer)
 
 
 def _is_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
@@ -114,9 +123,9 @@ def _is_fixed_norm(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
 def _is_costly(following: list[nn.Module]) -> bool:
     """Return whether a batch norm or max pooling comes before the next convolution."""
     for layer in following:
-        if _is(layer, (nn.MaxPool2d,)) or (_is_norm(layer) and not _is_fixed_norm(layer)):
+        if _is_pooling(layer) or (_is_norm(layer) and not _is_fixed_norm(layer)):
             return True
-        if not _is(layer, KEEPS_ZEROS):
+        if not _keeps_zeros(layer):
             return False
     return False
 
@@ -153,8 +162,8 @@ def _convolution(
     return output
 
 
-def _residual(layer: Residual, images: torch.Tensor, channels: int) -> tuple[torch.Tensor, int | None]:
-    """Return what `_applied` returns, for padded images."""
+def _residual(layer: Residual, images: torch.Tensor, channels: int | None) -> tuple[torch.Tensor, int | None]:
+    """Return what `_applied` returns for the layers of a residual connection, added to its input."""
     output, left = _applied(layer, images, channels)
     if output.shape[1] == images.shape[1] and left == channels:
         return layer.add(images, output), channels
