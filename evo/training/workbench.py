@@ -24,6 +24,8 @@ ROUNDING = {"fp32": 1e-4, "bf16": 1e-2}
 TRAIN_SAMPLE_SEED = 20191204
 EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images of a forward pass; on a CPU few enough for the activations of a small CNN to stay in the cache."""
+LINEAR_BATCH = 1000
+"""The same for an MLP, whose activations are small: its weights are rounded to bfloat16 at every forward pass."""
 
 
 class Workbench:
@@ -51,7 +53,7 @@ class Workbench:
         self.device, self.precision, self.fitness = torch.device(device), precision, fitness
         self.train_part = load_part(dataset, "all_train" if fitness == "test" else "train", self.device)
         self.held_out_part = load_part(dataset, fitness, self.device)
-        batch = EVALUATION_BATCH.get(self.device.type, 1000)
+        batch = EVALUATION_BATCH.get(self.device.type, LINEAR_BATCH)
         self.sample = replace(self.held_out_part, indices=self.held_out_part.indices[:batch])
         self.preprocess = fit_preprocessing(settings.preprocess, self.train_part)
         self.hidden_pixels = self.preprocess.shift.round().to(torch.uint8)
@@ -80,7 +82,7 @@ class Workbench:
         model.train(training_mode)
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         said: list[torch.Tensor] = []
-        for indices in torch.split(part.indices, chunk or EVALUATION_BATCH.get(self.device.type, 1000)):
+        for indices in torch.split(part.indices, chunk or self._images_at_once(model)):
             with self.autocast():
                 images = self.preprocess(part.images.index_select(0, indices))
                 logits = mirrored(model, images, test_flip=self.settings.test_flip and not training_mode)
@@ -93,6 +95,12 @@ class Workbench:
         accuracy, loss = (totals / len(part)).tolist()
         counts = _confusion(part.labels.index_select(0, part.indices), torch.cat(said)) if confusion else ()
         return Metrics(accuracy, loss, counts)
+
+    def _images_at_once(self, model: nn.Module) -> int:
+        weights = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
+        if all(isinstance(module, nn.Linear | nn.BatchNorm1d) for module in weights):
+            return LINEAR_BATCH
+        return EVALUATION_BATCH.get(self.device.type, LINEAR_BATCH)
 
     def train_sample(self, count: int | None) -> Part:
         """Return so many images of the training part, always the same; all of them for None."""
