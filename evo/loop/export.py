@@ -22,7 +22,7 @@ from evo.record.history import on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import LISTED
 from evo.space import SearchSpace
-from evo.space.chosen import chosen, unread
+from evo.space.chosen import chosen, unread_by
 from evo.space.file import space_from_dict
 from evo.space.problems import is_reference
 from evo.space.text import json_text, space_values, toml_text
@@ -126,8 +126,7 @@ def _smallest(run: Run, config: Genome) -> tuple[SearchSpace, Genome]:
     """Return the smallest space that holds what is read of a configuration, and that part of it."""
     training, model = run.space.training, MODELS.get(run.settings.model or "")
     known = {*config} if model is None else {*model.genes, *TRAINING_GENES}
-    usual = model.defaults if model is not None else {}
-    idle = unread({**usual, **training.model_dump(), **config}, run.settings.model)
+    idle = unread_by(run.settings.model, training, config)
     read = {name: value for name, value in config.items() if name in known - idle}
     fixed = training.model_dump(exclude_unset=True, exclude_none=True)
     fixed = {name: value for name, value in fixed.items() if name not in {*read, *idle}}

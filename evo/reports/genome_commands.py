@@ -10,6 +10,7 @@ from typing import Any
 from evo.individual import GeneValue, Genome
 from evo.models import MODELS
 from evo.record.run import Run
+from evo.space.chosen import unread_by
 from evo.space.training_settings import TrainingSettings
 from evo.space.typed import typed
 
@@ -25,7 +26,7 @@ NEEDED = ("learning_rate", "batch_size", "steps", "optimiser", "preprocess")
 def genome_text(run: Run, config: Genome) -> str:
     """Return the `evo train` command of a configuration, or its JSON where the run trained no network by evo.
 
-    Genes that the shipped model does not read, such as a switch that others depend on, are left out.
+    What its training does not read is left out: a switch that others depend on, a momentum that is fixed beside adam.
 
     Args:
         run: The run that it is from: its model, data and fixed settings.
@@ -39,9 +40,10 @@ def genome_text(run: Run, config: Genome) -> str:
     known = usual.keys() | (config if model is None else model.genes)
     setting = {name: value for name, value in fixed.items() if name in NEEDED or value != usual[name]}
     setting |= {name: value for name, value in config.items() if name in known}
+    idle = unread_by(run.settings.model, run.space.training, config)
     words = ["evo", "train", "--model", run.settings.model]
     for name, value in setting.items():
-        words += _option(name, value, name in usual or name in MODEL_OPTIONS)
+        words += _option(name, value, name in usual or name in MODEL_OPTIONS) if name not in idle else []
     return shlex.join([*words, *_data(run)])
 
 

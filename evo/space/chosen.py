@@ -83,6 +83,13 @@ def unread(values: Mapping[str, Any], model: str | None) -> set[str]:
     }
 
 
+def unread_by(model: str | None, training: TrainingSettings, config: Mapping[str, GeneValue]) -> set[str]:
+    """Return the names of genes and settings that the training of a configuration does not read."""
+    shipped = MODELS.get(model or "")
+    usual = shipped.defaults if shipped is not None else {}
+    return unread({**usual, **training.model_dump(exclude_none=True), **config}, model)
+
+
 def _rules(model: str | None) -> dict[str, GeneRule]:
     return {**TRAINING_GENES, **(MODELS[model].genes if model in MODELS else {})}
 
