@@ -371,6 +371,48 @@ def test_options_change_what_the_file_says(
     assert seen["space"].training.model_dump() == {**before, **fixed}
 
 
+SWITCHES = {
+    "learning_rate": evo.Float(1e-3, 1e-1),
+    "hidden_layers": evo.Layers(depth=(1, 2), width=(4, 8)),
+    "optimiser": evo.Categorical(("sgd", "adam")),
+    "tuned": evo.Boolean(when={"optimiser": "sgd"}),
+    "use_momentum": evo.Boolean(when={"tuned": True}),
+    "momentum": evo.Float(0.1, 0.9, when={"use_momentum": True}),
+    "schedule": evo.Categorical(("cosine", "constant")),
+    "use_warmup": evo.Boolean(when={"schedule": "cosine"}),
+    "warmup": evo.Float(0.1, 0.3, when={"use_warmup": True}),
+}
+SWITCHED = {
+    **{"learning_rate": 0.01, "hidden_layers": (4,), "optimiser": "sgd", "tuned": True, "use_momentum": True},
+    **{"momentum": 0.5, "schedule": "cosine", "use_warmup": True, "warmup": 0.2},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "gone"),
+    [
+        ({"optimiser": "adam"}, {"tuned", "use_momentum", "momentum"}),
+        ({"schedule": "constant"}, {"use_warmup", "warmup"}),
+        ({"tuned": False}, {"use_momentum", "momentum"}),
+        ({}, set()),
+    ],
+    ids=str,
+)
+def test_switches_go_with_what_they_switch(changes: dict[str, Any], gone: set[str]) -> None:
+    training = {"batch_size": 50, "steps": 60}
+    space = SearchSpace(SWITCHES, model="mlp", training=training, initial=[SWITCHED])
+    [genome] = chosen(space, changes, name="mine").initial
+    assert genome == {name: value for name, value in (SWITCHED | changes).items() if name not in gone}
+
+
+def test_a_switch_of_what_has_its_default_goes_too() -> None:
+    training = {"batch_size": 50, "steps": 60}
+    partial = {name: value for name, value in SWITCHED.items() if name != "momentum"}
+    space = SearchSpace(SWITCHES, model="mlp", training=training, initial=[partial])
+    [genome] = chosen(space, name="mine").initial
+    assert genome == {name: value for name, value in partial.items() if name not in ("tuned", "use_momentum")}
+
+
 EPOCHS = '[genes.epochs]\ntype = "float"\nlow = 1.0\nhigh = 9.0\n'
 STEPS = FILE[FILE.index("[genes.steps]") : FILE.index("[genes.optimiser]")]
 

@@ -25,7 +25,8 @@ def chosen(
     """Return a space whose only known configuration is the first complete one of another, with some values changed.
 
     What a change leaves without a reader goes: genes whose condition does not hold any more, settings that the new
-    value does not read (momentum beside `optimiser = "adam"`), epochs beside steps and steps beside epochs.
+    value does not read (momentum beside `optimiser = "adam"`), the switches of these, epochs beside steps and steps
+    beside epochs.
 
     Args:
         space: Where the configuration is from. A change may leave its bounds.
@@ -41,7 +42,7 @@ def chosen(
     gone = (unread(changes, model or space.model) | replaced) - changes.keys()
     fixed = space.training.model_dump(exclude_unset=True, exclude_none=True)
     fixed = {key: value for key, value in fixed.items() if key not in gone}
-    genes = {key: gene for key, gene in space.genes.items() if key not in gone}
+    genes = _without(gone, space.genes, model or space.model)
     of_training = {key for key in changes if key in TrainingSettings.model_fields and key not in genes}
     fixed |= {key: changes[key] for key in of_training}
     given = {key: _whole(genes.get(key), value) for key, value in changes.items() if key not in of_training}
@@ -57,7 +58,8 @@ def chosen(
     if idle := [key for key in given if key not in genome]:
         raise SpaceError(name, [f"genes.{key}: nothing reads it: it needs {_words(genes[key].when)}" for key in idle])
     left_out = {key for key, gene in genes.items() if key not in genome and gene.is_active(genome)}
-    genes = {key: gene for key, gene in genes.items() if key not in left_out and not left_out & {*(gene.when or {})}}
+    genes = _without(left_out, genes, model or space.model)
+    genome = {key: value for key, value in genome.items() if key in genes}
     return SearchSpace(genes, name=name, initial=[genome], **parts)
 
 
@@ -92,6 +94,22 @@ def unread_by(model: str | None, training: TrainingSettings, config: Mapping[str
 
 def _rules(model: str | None) -> dict[str, GeneRule]:
     return {**TRAINING_GENES, **(MODELS[model].genes if model in MODELS else {})}
+
+
+def _without(gone: set[str], genes: Mapping[str, Gene], model: str | None) -> dict[str, Gene]:
+    """Return genes without some, without those whose conditions ask these, and without what only they asked.
+
+    A user-defined model may itself read what others ask.
+    """
+    kept = {name: gene for name, gene in genes.items() if name not in gone}
+    while True:
+        asked = {parent for name in genes.keys() - kept.keys() for parent in genes[name].when or {}}
+        asked -= {parent for gene in kept.values() for parent in gene.when or {}}
+        idle = asked - _rules(model).keys() if model in MODELS else set()
+        left = {name: gene for name, gene in kept.items() if name not in idle and {*(gene.when or {})} <= kept.keys()}
+        if len(left) == len(kept):
+            return kept
+        kept = left
 
 
 def _where_read(gene: Gene, rule: GeneRule, genes: Mapping[str, Gene]) -> Gene:
