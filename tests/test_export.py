@@ -443,6 +443,26 @@ def test_epochs_that_are_searched_as_whole_numbers_may_be_any_number(
     assert (config["epochs"], type(config["epochs"])) == (epochs, type(epochs))
 
 
+BATCH_NORM = """
+[genes.batch_norm]
+type = "boolean"
+
+[genes.batch_norm_place]
+type = "categorical"
+choices = ["activation", "layer"]
+when = { batch_norm = true }
+"""
+SCHEDULES = """
+[genes.schedule]
+type = "categorical"
+choices = ["constant", "cosine", "one_cycle"]
+
+[genes.warmup]
+type = "float"
+low = 0.0
+high = 0.4
+when = { schedule = ["cosine", "one_cycle"] }
+"""
 REFUSED: dict[str, tuple[str, list[str], list[str]]] = {
     "an unknown key": (
         FILE.replace("[training]", "[training]\nepohcs = 3"),
@@ -466,7 +486,17 @@ REFUSED: dict[str, tuple[str, list[str], list[str]]] = {
     "an option that is read only elsewhere": (
         FILE,
         ["--dropout", "0.2"],
-        ["--dropout: nothing reads it: it needs --use-dropout True"],
+        ["--dropout: nothing reads it: it needs --gene use_dropout=true"],
+    ),
+    "an option that a flag of the model switches": (
+        FILE + BATCH_NORM,
+        ["--gene", "batch_norm=false", "--batch-norm-place", "layer"],
+        ["--batch-norm-place: nothing reads it: it needs --batch-norm"],
+    ),
+    "an option that several values of another read": (
+        FILE.replace('schedule = "trapezoid"\ncooldown = 0.5\n', "") + SCHEDULES,
+        ["--gene", "schedule=constant", "--warmup", "0.1"],
+        ["--warmup: nothing reads it: it needs --schedule cosine or --schedule one_cycle"],
     ),
     "a value of another type": (FILE, ["--gene", "use_dropout=7"], ["--use-dropout: 7 is not in true | false"]),
     "another model": (FILE, ["--model", "cnn"], ["genes.hidden_layers: neither", "genes.channels: needed"]),

@@ -7,18 +7,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from evo.individual import GeneValue, Genome
+from evo.individual import Genome
 from evo.models import MODELS
 from evo.record.run import Run
 from evo.space.chosen import unread_by
 from evo.space.training_settings import TrainingSettings
-from evo.space.typed import typed
+from evo.space.typed import option_words
 
-MODEL_OPTIONS = (
-    *("hidden_layers", "channels", "block", "convolutions", "kernel_size", "residual", "activation", "dropout"),
-    *("batch_norm_place", "batch_norm_kind"),
-)
-"""The genes of models that `evo train` has an option for; the others go through `--gene`."""
 NEEDED = ("learning_rate", "batch_size", "steps", "optimiser", "preprocess")
 """Fixed settings that are always written: their defaults depend on the model."""
 
@@ -43,18 +38,8 @@ def genome_text(run: Run, config: Genome) -> str:
     idle = unread_by(run.settings.model, run.space.training, config)
     words = ["evo", "train", "--model", run.settings.model]
     for name, value in setting.items():
-        words += _option(name, value, name in usual or name in MODEL_OPTIONS) if name not in idle else []
+        words += option_words(name, value) if name not in idle else []
     return shlex.join([*words, *_data(run)])
-
-
-def _option(name: str, value: GeneValue, own: bool) -> list[str]:
-    """Return the words that give a value; `own`: with an option of that name."""
-    if name == "batch_norm" or (own and isinstance(value, bool)):
-        return [f"--{'' if value else 'no-'}{name.replace('_', '-')}"]
-    if own:
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        return [f"--{name.replace('_', '-')}", text]
-    return ["--gene", f"{name}={typed(value)}"]
 
 
 def _data(run: Run) -> list[str]:

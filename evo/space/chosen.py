@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
 from evo.space.search_space import SearchSpace
 from evo.space.training_settings import TRAINING_GENES, TrainingSettings
+from evo.space.typed import option_words
 
 OPTIONAL = TRAINING_GENES.keys() - {"learning_rate", "batch_size", *DURATION}
 """Genes that have a default where a configuration leaves them out."""
@@ -122,9 +124,11 @@ def _where_read(gene: Gene, rule: GeneRule, genes: Mapping[str, Gene]) -> Gene:
 
 
 def _words(conditions: Mapping[str, Any] | None) -> str:
-    """Return conditions as options: --schedule cosine or one_cycle."""
+    """Return conditions as options: --schedule cosine or --schedule one_cycle."""
     texts = [
-        f"--{parent.replace('_', '-')} {' or '.join(map(str, wanted if isinstance(wanted, list) else [wanted]))}"
+        " or ".join(
+            shlex.join(option_words(parent, value)) for value in (wanted if isinstance(wanted, list) else [wanted])
+        )
         for parent, wanted in (conditions or {}).items()
     ]
     return " and ".join(texts)

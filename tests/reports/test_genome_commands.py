@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import evo
@@ -14,6 +15,7 @@ from evo.cli.commands import configuration
 from evo.individual import Genome
 from evo.record.run import Run
 from evo.reports.genome_commands import genome_text
+from evo.space.typed import FLAGS, OPTIONS, option_words
 from tests.reports.runs import written_by_hand
 
 DIGITS = {"name": "digits", "data_dir": None}
@@ -107,6 +109,18 @@ def test_fixed_settings_that_a_genome_does_not_read_are_left_out(
         assert given[name] == value
         for setting, number in fixed.items():
             assert given[setting] == (number if value == read else None)
+
+
+def test_what_is_written_as_an_option_is_one() -> None:
+    commands: Any = typer.main.get_command(app)
+    options = {parameter.name: parameter for parameter in commands.commands["train"].params}
+    assert options.keys() >= OPTIONS
+    assert {name for name in OPTIONS if options[name].secondary_opts} == {*FLAGS}
+    assert [option_words("residual", value) for value in (True, False, "add")] == [
+        ["--residual"],
+        ["--no-residual"],
+        ["--gene", "residual=add"],
+    ]
 
 
 def test_genes_of_a_model_of_the_users_own_are_given_by_name(tmp_path: Path) -> None:
