@@ -405,6 +405,19 @@ def test_switches_go_with_what_they_switch(changes: dict[str, Any], gone: set[st
     assert genome == {name: value for name, value in (SWITCHED | changes).items() if name not in gone}
 
 
+def test_genes_that_a_model_has_a_default_of_may_be_missing(asked: Callable[..., dict[str, Any]]) -> None:
+    before = load_space("cnn").initial[0]
+    [genome] = asked("--config", "cnn", "--block", "classic")["configurations"]
+    of_pooled = ("convolutions", "residual")
+    expected = {**before, "block": "classic"}
+    assert genome == {name: value for name, value in expected.items() if name not in of_pooled}
+    genes = {"activation": evo.Categorical(["relu"]), "own": evo.Boolean(), "optimiser": evo.Categorical(["sgd"])}
+    training = {"batch_size": 50, "steps": 60, "learning_rate": 0.1}
+    space = SearchSpace(genes, model="mine:build", training=training)
+    with pytest.raises(ConfigurationError, match="what is given lacks activation, own"):  # only the model knows
+        chosen(space, name="mine")
+
+
 def test_a_switch_of_what_has_its_default_goes_too() -> None:
     training = {"batch_size": 50, "steps": 60}
     partial = {name: value for name, value in SWITCHED.items() if name != "momentum"}

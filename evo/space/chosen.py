@@ -18,7 +18,7 @@ from evo.space.training_settings import TRAINING_GENES, TrainingSettings
 from evo.space.typed import option_words
 
 OPTIONAL = TRAINING_GENES.keys() - {"learning_rate", "batch_size", *DURATION}
-"""Genes that have a default where a configuration leaves them out."""
+"""Genes of a training that have a default where a configuration leaves them out."""
 
 
 def chosen(
@@ -171,7 +171,9 @@ def _widened(gene: Gene, value: Any) -> Gene:
 
 
 def _first_complete(space: SearchSpace, candidates: Mapping[str, Mapping[str, GeneValue]], where: str) -> Genome:
-    """Return the first of some configurations, by their places, that has a value of every active gene."""
+    """Return the first of some configurations, by place, that has every active gene without a default."""
+    model = MODELS.get(space.model or "")
+    optional = OPTIONAL | (model.genes.keys() - model.required if model is not None else set())
     problems = []
     for place, values in candidates.items():
         genome: Genome = {}
@@ -181,7 +183,7 @@ def _first_complete(space: SearchSpace, candidates: Mapping[str, Mapping[str, Ge
                 continue
             if name in values:
                 genome[name] = values[name]
-            elif name not in OPTIONAL:
+            elif name not in optional:
                 missing.append(name)
         if not missing:
             return {name: genome[name] for name in space.genes if name in genome}
