@@ -21,6 +21,7 @@ from evo.space import SearchSpace
 from evo.space.file import load_space, shipped_spaces, space_from_text
 from evo.space.problems import image_problems
 from evo.space.training_settings import TrainingSettings
+from evo.training.jobs import Job
 from evo.training.lookups import Lookups
 from evo.training.trainer import Trainer
 
@@ -230,10 +231,11 @@ def test_in_runs_from_before_there_was_a_recipe_its_genes_stay_unread(digits: Pr
         SearchSpace(genes, model="mine:build", training=training)
     assert SearchSpace(genes, model="mine:build", training=training, older=True).older
     config = {"hidden_layers": (8,), "learning_rate": 0.01, "batch_size": 32, "steps": 10}
-    ignoring = Trainer(digits, TrainingSettings(), mlp.build, ignored=frozenset({"optimiser"}))
-    assert ignoring.train(config | {"optimiser": "a"}, 1) == Trainer(digits, TrainingSettings(), mlp.build).train(
-        config, 1
-    )
+    ignoring = Trainer(digits, TrainingSettings().ignoring({"optimiser", "schedule"}), mlp.build)
+    namesakes = {"optimiser": "a", "schedule": "late"}
+    assert ignoring.train(config | namesakes, 1) == Trainer(digits, TrainingSettings(), mlp.build).train(config, 1)
+    job = Job(config | namesakes, 1)
+    assert ignoring.identity(job, 10) == ignoring.identity(job, 20), "a longer training continues a shorter one"
 
 
 class Warnings(SilentObserver):

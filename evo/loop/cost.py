@@ -184,7 +184,7 @@ def counter(
         if model not in MODELS:
             return Count((steps * batch + measured / 3, steps, 1.0))
         work = MODELS[model].workload(config, (channels, height, width), classes)
-        muon = work.muon_operations if config.get("optimiser", training.optimiser) == "muon" else 0
+        muon = work.muon_operations if training.read(config).get("optimiser", training.optimiser) == "muon" else 0
         amounts = (
             steps * (batch * work.training_operations + muon) + measured * work.operations,
             steps * work.parameters,

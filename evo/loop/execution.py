@@ -23,7 +23,6 @@ from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.space.problems import image_problems
-from evo.space.training_settings import RECIPE_GENES
 from evo.training.hardware import check_names, visible_gpus
 
 MOST_WORKERS = 4096
@@ -215,7 +214,6 @@ def _training_setup(
         threads=settings.threads or 1,
         free_steps=settings.free_steps,
         train_images=settings.train_images,
-        ignored=frozenset(RECIPE_GENES) if space.older else frozenset(),
         switches=frozenset(parent for gene in space.genes.values() for parent in gene.when or {}),
         data_dir=str(folder.resolve()) if folder else None,
     )

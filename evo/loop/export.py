@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,23 +104,33 @@ def winner_values(run: Run) -> dict[str, Any]:
     It has the space of the search, so that a search can begin with the winner. Where the winner has left the space, or
     an older version searched what nothing reads, it has the smallest space that holds the winner.
     """
-    config = run.best.config
     dataset = (run.settings.dataset or {}).get("name", run.space.dataset)
     head: dict[str, Any] = {"description": _description(run), "dataset": dataset}
     if run.settings.objective is not None:  # which reads no settings of trainings
         head["training"] = {}
-    space = run.space
+    space, config = _space_of_winner(run, head)
+    return space_values(space, config, **head)
+
+
+def _space_of_winner(run: Run, head: Mapping[str, Any]) -> tuple[SearchSpace, Genome]:
+    """Return the space of the file, and what it says of the configuration."""
+    space, config, model = run.space, run.best.config, run.settings.model
+    if namesakes := config.keys() - space.training.read(config).keys():
+        if is_reference(model):
+            raise ConfigurationError(
+                f"run {run.shown_path}: only the model read its genes {', '.join(sorted(namesakes))}; every "
+                "training reads genes of these names now, so no file can hold this winner: rename them, and search again"
+            )
+        return _smallest(run, config)
     try:
         if space.problems(config):
-            space = chosen(space, config, name=space.name, model=run.settings.model)
-        values = space_values(space, config, **head)
-        found = space_from_dict(values, name=space.name)
-        if run.settings.model is not None:
-            chosen(found, name=space.name, model=run.settings.model)
+            space = chosen(space, config, name=space.name, model=model)
+        found = space_from_dict(space_values(space, config, **head), name=space.name)
+        if model is not None:
+            chosen(found, name=space.name, model=model)
     except ConfigurationError:
-        space, config = _smallest(run, config)
-        values = space_values(space, config, **head)
-    return values
+        return _smallest(run, config)
+    return space, config
 
 
 def _smallest(run: Run, config: Genome) -> tuple[SearchSpace, Genome]:
@@ -127,7 +138,7 @@ def _smallest(run: Run, config: Genome) -> tuple[SearchSpace, Genome]:
     training, model = run.space.training, MODELS.get(run.settings.model or "")
     known = {*config} if model is None else {*model.genes, *TRAINING_GENES}
     idle = unread_by(run.settings.model, training, config)
-    read = {name: value for name, value in config.items() if name in known - idle}
+    read = {name: value for name, value in training.read(config).items() if name in known - idle}
     fixed = training.model_dump(exclude_unset=True, exclude_none=True)
     fixed = {name: value for name, value in fixed.items() if name not in {*read, *idle}}
     return space_of([read], name=run.space.name, model=run.settings.model, training=fixed), read

@@ -27,15 +27,15 @@ def genome_text(run: Run, config: Genome) -> str:
         run: The run that it is from: its model, data and fixed settings.
         config: Gene values by name.
     """
-    fixed = run.space.training.model_dump(exclude_none=True)
-    usual = TrainingSettings().model_dump()
-    if run.settings.model is None or fixed["image_size"] != usual["image_size"]:  # it has no option
+    training, model = run.space.training, MODELS.get(run.settings.model or "")
+    fixed, usual, read = training.model_dump(exclude_none=True), TrainingSettings().model_dump(), training.read(config)
+    only_of_model = model is None and read != config  # `evo train` would give it to the training, too
+    if run.settings.model is None or only_of_model or fixed["image_size"] != usual["image_size"]:  # it has no option
         return json.dumps(config)
-    model = MODELS.get(run.settings.model)
     known = usual.keys() | (config if model is None else model.genes)
     setting = {name: value for name, value in fixed.items() if name in NEEDED or value != usual[name]}
-    setting |= {name: value for name, value in config.items() if name in known}
-    idle = unread_by(run.settings.model, run.space.training, config)
+    setting |= {name: value for name, value in read.items() if name in known}
+    idle = unread_by(run.settings.model, training, config)
     words = ["evo", "train", "--model", run.settings.model]
     for name, value in setting.items():
         words += option_words(name, value) if name not in idle else []

@@ -204,7 +204,7 @@ def seeds_text(count: int) -> str:
 
 def setting_text(run: Run, genome: Genome) -> str:
     """Return how a network was trained: optimiser, learning rate, batch size, and the data."""
-    setting = {**run.space.training.model_dump(exclude_none=True), **genome}
+    setting = run.space.training.given(genome)
     optimiser = {"adam": "Adam", "sgd": "SGD"}.get(str(setting["optimiser"]), str(setting["optimiser"]))
     rate = f"learning rate {scientific(float(setting['learning_rate']))}" if "learning_rate" in setting else ""
     size = f"batch size {setting['batch_size']}" if "batch_size" in setting else ""

@@ -91,7 +91,7 @@ def unread_by(model: str | None, training: TrainingSettings, config: Mapping[str
     """Return the names of genes and settings that the training of a configuration does not read."""
     shipped = MODELS.get(model or "")
     usual = shipped.defaults if shipped is not None else {}
-    return unread({**usual, **training.model_dump(exclude_none=True), **config}, model)
+    return unread({**usual, **training.given(config)}, model)
 
 
 def _rules(model: str | None) -> dict[str, GeneRule]:
