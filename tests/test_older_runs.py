@@ -93,3 +93,29 @@ def test_what_only_a_model_of_the_users_own_reads_no_command_can_give(tmp_path: 
     assert json.loads(genome_text(run, run.best.config)) == json.loads(json.dumps(config))
     with pytest.raises(ConfigurationError, match="only the model read its genes schedule"):
         evo.export(run.folder)
+
+
+@pytest.mark.parametrize(
+    ("genes", "values"),
+    [
+        ({"cutout": evo.Integer(0, 16)}, {"cutout": 16}),
+        ({"augment": evo.Categorical(["flip_crop"]), "crop_padding": evo.Integer(8, 9)}, {"crop_padding": 9}),
+        (
+            {
+                "schedule": evo.Categorical(["trapezoid"]),
+                "warmup": evo.Float(0.5, 0.9),
+                "cooldown": evo.Float(0.5, 0.9),
+            },
+            {"warmup": 0.9},
+        ),
+    ],
+    ids=str,
+)
+def test_they_are_not_checked_as_parts_of_a_recipe(
+    genes: dict[str, Any], values: dict[str, Any], tmp_path: Path
+) -> None:
+    first = {name: gene.choices[0] for name, gene in genes.items() if isinstance(gene, evo.Categorical)}
+    numbers = {name: gene.low for name, gene in genes.items() if not isinstance(gene, evo.Categorical)}
+    config = CONFIG | first | numbers | values
+    run = older_run(tmp_path / "run", GENES | genes, config, model="mine:build")
+    assert evo.load(run.folder).best.config == config

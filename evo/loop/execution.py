@@ -123,7 +123,7 @@ def setup_of_search(
     if folder is not None and execution.dataset is None and space.dataset not in (None, prepared.name, "cifar10"):
         observer.warn(f"note: the space's dataset is {space.dataset}; trained on is {prepared.variant} in {folder}")
     _, height, width = prepared.image_shape
-    if problems := image_problems(space.genes, space.training, height, width):
+    if not space.older and (problems := image_problems(space.genes, space.training, height, width)):
         raise ConfigurationError(listed(problems, f"search space {space.name} and the images of {prepared.variant}:"))
     setup = _training_setup(space, settings, execution, prepared, folder)
     settings.dataset = prepared.to_dict() | {"data_dir": setup.data_dir}

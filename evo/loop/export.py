@@ -119,7 +119,7 @@ def _space_of_winner(run: Run, head: Mapping[str, Any]) -> tuple[SearchSpace, Ge
         if is_reference(model):
             raise ConfigurationError(
                 f"run {run.shown_path}: only the model read its genes {', '.join(sorted(namesakes))}; every "
-                "training reads genes of these names now, so no file can hold this winner: rename them, and search again"
+                "training reads genes of these names now, so no file holds this winner: rename them, and search again"
             )
         return _smallest(run, config)
     try:

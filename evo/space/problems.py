@@ -74,8 +74,8 @@ def space_problems(
         model: A shipped model's name, the reference of a user-defined one, or None for an objective.
         dataset: A dataset's name, or None.
         training: The fixed settings.
-        older: Whether a run has kept them since before there was a recipe: nothing reads its genes, and nothing is said
-            of that.
+        older: Whether a run has kept them since before there was a recipe: its trainings read no genes of that, and
+            nothing is said of them.
     """
     problems: list[str] = [] if genes else [Absent("genes: at least one [genes.NAME] is needed", "")]
     problems += [
@@ -88,7 +88,7 @@ def space_problems(
     if model is not None:
         problems += _model_problems(genes, model, training, older)
         side = training.image_size if dataset == "imagefolder" else IMAGE_SIDES.get(dataset or "")
-        problems += image_problems(genes, training, side, side) if side is not None else []
+        problems += image_problems(genes, training, side, side) if side is not None and not older else []
     if dataset is not None and dataset not in DATASETS:
         problems.append(f"dataset: {_unknown('dataset', dataset, DATASETS)}")
     return problems
@@ -200,7 +200,7 @@ def _training_problems(
     for name, rule in rules.items():
         problems += _rule_problems(name, genes[name], rule) if name in genes else []
     problems += _duration_problems({name: genes[name] for name in genes if name in rules}, training)
-    problems += _schedule_problems(genes, training)
+    problems += _schedule_problems(genes, training) if "schedule" in rules else []
     steps, every = genes.get(STEPS), training.evaluate_every or EVALUATE_EVERY
     if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):
         problems.append(
