@@ -119,3 +119,11 @@ def test_they_are_not_checked_as_parts_of_a_recipe(
     config = CONFIG | first | numbers | values
     run = older_run(tmp_path / "run", GENES | genes, config, model="mine:build")
     assert evo.load(run.folder).best.config == config
+
+
+def test_a_gene_epochs_had_a_part_in_the_seed_so_such_runs_are_not_resumed(tmp_path: Path) -> None:
+    genes = {"x": evo.Float(0.0, 1.0), "epochs": evo.Integer(1, 9)}
+    older_run(tmp_path / "run", genes, {"x": 0.5, "epochs": 3}, objective="f", model=None, dataset=None)
+    for go_on in (evo.resume, evo.finish):
+        with pytest.raises(ConfigurationError, match=r"gene epochs .* start a new search"):
+            go_on(tmp_path / "run", lambda config: config["x"])

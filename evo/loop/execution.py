@@ -153,13 +153,13 @@ def setup_of_run(
         ConfigurationError: They are not given again, or are not the same.
     """
     _check_same_objective(run, objective, execution.model, observer)
+    if run.space.older and EPOCHS in run.space.genes:
+        raise ConfigurationError(
+            f"run {run.shown_path}: began when the gene epochs had a part in the seed of an evaluation; now it says "
+            "how long to train, which has none, so the results would differ: start a new search"
+        )
     if objective is not None:
         return _objective_setup(objective, run.settings, execution, observer)
-    if run.space.older and EPOCHS in run.space.genes:  # its seeds would differ
-        raise ConfigurationError(
-            f"run {run.shown_path}: began when no training read the gene epochs; now every training does, so its "
-            "results would differ: start a new search"
-        )
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
     folder = with_home(Path(folder)) if folder else None
