@@ -22,6 +22,7 @@ from evo.evaluation import Evaluation
 from evo.individual import Individual
 from evo.loop.export import winner_text
 from evo.record.run import Run
+from evo.reports.genome_commands import genome_text
 from evo.space import SearchSpace
 from evo.space.chosen import chosen
 from evo.space.file import load_space, shipped_spaces, shipped_text, space_from_text
@@ -212,12 +213,19 @@ def test_the_command_that_is_printed_trains_what_was_written(tmp_path: Path, cli
     space = SearchSpace({"width": evo.Integer(4, 64)}, training={"batch_size": 50, "steps": 60, "learning_rate": 0.1})
     run = run_of(space, {"width": 9}, tmp_path / "run", model="my_model:build", fitness="test")
     result = cli.invoke(app, ["export", str(run.folder), "-o", str(tmp_path / "own.toml")])
-    command = f"evo train --config {tmp_path / 'own.toml'} --model my_model:build --seed 0 --fitness test"
+    command = f"evo train --config {tmp_path / 'own.toml'} --model my_model:build --fitness test --seed 0"
     assert f"wrote {tmp_path / 'own.toml'}; {command} trains it" in result.stderr
     evo.search(SearchSpace({"x": evo.Float(0.0, 1.0)}), lambda config: config["x"], budget=3, output=tmp_path / "f")
     result = cli.invoke(app, ["export", str(tmp_path / "f"), "-o", str(tmp_path / "f.toml")])
     assert result.stderr.strip() == f"wrote {tmp_path / 'f.toml'}", "evo cannot train an objective"
     assert "training" not in tomllib.loads((tmp_path / "f.toml").read_text())
+
+
+def test_the_command_names_the_users_own_folder_of_the_data(file: Path, tmp_path: Path) -> None:
+    own = {**DIGITS, "data_dir": "/my own/images"}
+    run = run_of(load_space(file), CONFIG, tmp_path / "run", dataset=own)
+    assert "# evo train --config THIS_FILE --data-dir '/my own/images' --seed 0\n" in winner_text(run)
+    assert "--dataset digits --data-dir '/my own/images' --seed 0" in genome_text(run, CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from evo.loop.search_loop import Observer, SilentObserver
 from evo.models import MODELS
 from evo.names import check_name
 from evo.numbers import mean, number_text
+from evo.record.commands import train_options
 from evo.record.folder import check_output_file
 from evo.record.history import on_new_seeds
 from evo.record.run import Run
@@ -172,8 +173,7 @@ def training_command(run: Run, file: str) -> str:
     if settings.objective is not None:
         return ""
     words = ["--model", str(settings.model)] if is_reference(settings.model) else []
-    words += ["--seed", str(settings.seed), *(["--fitness", "test"] if settings.fitness == "test" else [])]
-    return shlex.join(["evo", "train", "--config", file, *words])
+    return shlex.join(["evo", "train", "--config", file, *words, *train_options(settings)])
 
 
 def _save_weights(run: Run, weights: Path, execution: Execution, observer: Observer) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
 from evo.individual import Genome
 from evo.models import MODELS
+from evo.record.commands import train_options
 from evo.record.run import Run
 from evo.space.chosen import unread_by
 from evo.space.training_settings import TrainingSettings
@@ -39,13 +38,6 @@ def genome_text(run: Run, config: Genome) -> str:
     words = ["evo", "train", "--model", run.settings.model]
     for name, value in setting.items():
         words += option_words(name, value) if name not in idle else []
-    return shlex.join([*words, *_data(run)])
-
-
-def _data(run: Run) -> list[str]:
-    """Return the options that name the data, the part that is measured on, and the seed."""
-    dataset: Mapping[str, Any] = run.settings.dataset or {}
-    words = ["--dataset", str(dataset["name"])] if "name" in dataset else []
-    words += ["--data-dir", str(dataset["data_dir"])] if dataset.get("data_dir") else []
-    words += ["--fitness", "test"] if run.settings.fitness == "test" else []
-    return [*words, "--seed", str(run.settings.seed)]
+    dataset = (run.settings.dataset or {}).get("name")
+    words += ["--dataset", str(dataset)] if dataset else []
+    return shlex.join([*words, *train_options(run.settings)])
