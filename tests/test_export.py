@@ -454,6 +454,24 @@ def test_steps_replace_the_epochs_of_a_file(text: str, tmp_path: Path, asked: Ca
     assert (training.epochs, training.steps, training.evaluate_every) == (None, 30, 1)
 
 
+@pytest.mark.parametrize("given", ["evaluate_every = 20\n", "evaluate_every = 100\n", ""])
+def test_with_epochs_a_curve_has_the_points_that_the_file_asks_for_or_one_per_epoch(
+    given: str, tmp_path: Path, asked: Callable[..., dict[str, Any]]
+) -> None:
+    grid = STEPS.replace("step = 20", "step = 100").replace("= 400", "= 500").replace("= 20", "= 100")
+    text = FILE.replace("evaluate_every = 20\n", given).replace(STEPS, grid).replace("steps = 60", "steps = 100")
+    (tmp_path / "mine.toml").write_text(text)
+    space = load_space(tmp_path / "mine.toml")
+    assert space.training.evaluate_every == (20 if "20" in given else 100)
+    for file in (tmp_path / "mine.toml", tmp_path / "winner.toml"):
+        training = asked("--config", file, "--epochs", "3")["space"].training
+        in_steps = given and (file.stem == "mine" or "100" not in given)
+        assert training.evaluate_every == (space.training.evaluate_every if in_steps else None)
+        if file.stem == "mine":
+            evo.export(run_of(space, space.initial[1], tmp_path / "run").folder, output=tmp_path / "winner.toml")
+            assert load_space(tmp_path / "winner.toml").training == space.training
+
+
 @pytest.mark.parametrize(("option", "epochs"), [("7", 7), ("3.0", 3), ("2.5", 2.5)])
 def test_epochs_that_are_searched_as_whole_numbers_may_be_any_number(
     option: str, epochs: float, tmp_path: Path, asked: Callable[..., dict[str, Any]]

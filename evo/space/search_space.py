@@ -86,7 +86,7 @@ class SearchSpace:
                 f"genes {', '.join(strange)}: must be evo.Float, Integer, Categorical, Boolean or Layers"
             )
         if self.training.evaluate_every is None and self.training.epochs is None and EPOCHS not in self.genes:
-            self.training = self.training.model_copy(update={"evaluate_every": EVALUATE_EVERY})
+            self.training = self.training.with_default(evaluate_every=EVALUATE_EVERY)
         if older:
             self.training = self.training.ignoring(RECIPE_GENES)
         steps = self.genes.get(STEPS)

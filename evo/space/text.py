@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evo.individual import GeneValue
+from evo.individual import EPOCHS, GeneValue
 from evo.space.search_space import SearchSpace
-from evo.space.training_settings import TrainingSettings
+from evo.space.training_settings import EVALUATE_EVERY, TrainingSettings
 
 ALWAYS_WRITTEN = ("optimiser", "preprocess")
 """Fixed settings that a reader of the file wants to see, also where they are the defaults."""
@@ -24,10 +24,12 @@ def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: An
     """
     values = space.to_dict() | head
     fixed, usual = values["training"], TrainingSettings().model_dump()
+    in_epochs = EPOCHS in fixed or EPOCHS in space.genes
     values["training"] = {
         name: value
         for name, value in fixed.items()
         if value != usual[name] or (name in ALWAYS_WRITTEN and name not in space.genes)
+        if (name, value) != ("evaluate_every", EVALUATE_EVERY) or in_epochs
     }
     values["initial"] = [{name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}]
     order = ("description", "model", "dataset", "initial", "training", "search", "genes")

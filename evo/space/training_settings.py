@@ -84,6 +84,12 @@ class TrainingSettings(BaseModel):
         settings._ignored = frozenset(genes)
         return settings
 
+    def with_default(self, **values: Any) -> TrainingSettings:
+        """Return the same settings with values that nobody has given: `exclude_unset` leaves them out."""
+        settings = self.model_copy(update=values)
+        settings.model_fields_set.difference_update(values)
+        return settings
+
     def read(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the genes of a configuration that a training may read: all, but in runs older than the recipe."""
         return {name: value for name, value in config.items() if name not in self._ignored}
