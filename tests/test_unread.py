@@ -74,6 +74,10 @@ MISTAKES: dict[str, tuple[Callable[[], SearchSpace], str]] = {
         lambda: SearchSpace(BASE, model="mlp", training={"schedule": "cosine"}),
         "steps or epochs is needed unconditionally (a gene or in [training]); the schedule cosine needs to know it",
     ),
+    "schedules of an unknown number of steps": (
+        lambda: SearchSpace(BASE | {"schedule": SCHEDULE}, model="mlp"),
+        "steps or epochs is needed unconditionally (a gene or in [training]); the schedules cosine and trapezoid need",
+    ),
     "a padding as large as the image": (
         lambda: space({"crop_padding": evo.Integer(1, 8)}, augment="flip_crop"),
         "genes.crop_padding: must be less than the 8 pixels of an image's side, got 8",

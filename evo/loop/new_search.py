@@ -14,7 +14,7 @@ from evo.record.history import HALL_OF_FAME
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
-from evo.space.problems import SpaceError
+from evo.space.problems import SpaceError, schedules_by_length
 from evo.space.search_space import configurations
 from evo.strategies import STRATEGIES, Strategy
 
@@ -62,11 +62,10 @@ def with_free_steps(space: SearchSpace, strategy: str, objective: Objective | No
     """
     if objective is not None or space.model is None:
         raise ConfigurationError("--free-steps: reads learning curves, which only trainings of a model have")
-    schedule = space.genes.get("schedule", space.training.schedule)
-    if schedule != "constant":
+    if schedules := schedules_by_length(space.genes, space.training):
         raise ConfigurationError(
             "--free-steps: reads fewer steps from the curve of more, which is right only for a constant learning rate; "
-            "the space has schedules that need to know the number of steps: leave --free-steps out"
+            f"the rate of {' and '.join(schedules)} depends on the number of steps: leave --free-steps out"
         )
     if "continuations" in STRATEGIES[strategy].options:
         raise ConfigurationError(f"--free-steps: strategy {strategy} decides how long to train; leave one of them out")

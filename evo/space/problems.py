@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import DURATION, EPOCHS, STEPS
 from evo.models import MODELS, GeneRule
-from evo.names import DATASETS
+from evo.names import DATASETS, PREFIX_EXACT, SCHEDULES
 from evo.space.genes import Boolean, Categorical, Gene, Integer, Number
 from evo.space.training_settings import (
     COOLDOWN,
@@ -218,7 +218,9 @@ def _duration_problems(genes: Mapping[str, Gene], training: TrainingSettings) ->
     if len(places) > 1 and (len(known) != 1 or fixed != known or genes[known[0]].when is None):
         return [f"{' and '.join(places)}: both say how long to train; keep one of them"]
     if not places or (not fixed and genes[known[0]].when is not None):
-        schedule = "" if training.schedule == "constant" else f"; the schedule {training.schedule} needs to know it"
+        asking = schedules_by_length(genes, training)
+        need = "schedules {} need" if len(asking) > 1 else "schedule {} needs"
+        schedule = f"; the {need.format(' and '.join(asking))} to know it" if asking else ""
         return [
             Absent(
                 f"genes.{STEPS}: {STEPS} or {EPOCHS} is needed unconditionally (a gene or in [training]){schedule}",
@@ -226,6 +228,12 @@ def _duration_problems(genes: Mapping[str, Gene], training: TrainingSettings) ->
             )
         ]
     return []
+
+
+def schedules_by_length(genes: Mapping[str, Gene], training: TrainingSettings) -> list[str]:
+    """Return the schedules of a space whose rate depends on how many steps there are."""
+    possible = _texts("schedule", genes, training)
+    return [name for name in SCHEDULES if name in possible and name not in PREFIX_EXACT]
 
 
 def _schedule_problems(genes: Mapping[str, Gene], training: TrainingSettings) -> list[str]:
