@@ -159,7 +159,7 @@ def search(
     if objective is None and "train_accuracy" not in (settings.objectives or {}):
         settings.train_images = TRAIN_IMAGES
     check_measured(settings, loaded, observer)
-    note_what_is_left_out(settings, algorithm, observer)
+    note_what_is_left_out(settings, loaded, algorithm, observer)
     work = partial(search_and_judge, algorithm, finish)
     return begin(loaded, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 

@@ -111,8 +111,16 @@ def check_measured(settings: Settings, space: SearchSpace, observer: Observer) -
         )
 
 
-def note_what_is_left_out(settings: Settings, algorithm: Strategy, observer: Observer) -> None:
-    """Say so if the bounds leave no room for evolution or for known configurations."""
+def note_what_is_left_out(settings: Settings, space: SearchSpace, algorithm: Strategy, observer: Observer) -> None:
+    """Say so if the bounds leave no room for evolution or for known configurations, or if nothing reads [training].
+
+    Of a space that names a model, [training] is for that; an objective may stand in for it.
+    """
+    given = ", ".join(name for name in type(space.training).model_fields if name in space.training.model_fields_set)
+    if settings.objective is not None and space.model is None and given:
+        observer.warn(
+            f"note: the objective is given genes only, so nothing reads [training] {given} of the space {space.name}"
+        )
     first, known = getattr(algorithm, "first_size", settings.population), len(settings.initial)
     if algorithm.limit <= first and settings.strategy != "random":
         drawn = f"the first {first} genomes are drawn, and there are {algorithm.limit} trainings"
