@@ -10,11 +10,8 @@ from evo.models import MODELS
 from evo.record.commands import train_options
 from evo.record.run import Run
 from evo.space.chosen import unread_by
-from evo.space.training_settings import TrainingSettings
+from evo.space.training_settings import ALWAYS_SHOWN, TrainingSettings
 from evo.space.typed import option_words
-
-NEEDED = ("learning_rate", "batch_size", "steps", "optimiser", "preprocess")
-"""Fixed settings that are always written: their defaults depend on the model."""
 
 
 def genome_text(run: Run, config: Genome) -> str:
@@ -32,7 +29,7 @@ def genome_text(run: Run, config: Genome) -> str:
     if run.settings.model is None or only_of_model or fixed["image_size"] != usual["image_size"]:  # it has no option
         return json.dumps(config)
     known = usual.keys() | (config if model is None else model.genes)
-    setting = {name: value for name, value in fixed.items() if name in NEEDED or value != usual[name]}
+    setting = {name: value for name, value in fixed.items() if name in ALWAYS_SHOWN or value != usual[name]}
     setting |= {name: value for name, value in read.items() if name in known}
     idle = unread_by(run.settings.model, training, config)
     words = ["evo", "train", "--model", run.settings.model]

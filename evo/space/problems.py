@@ -24,8 +24,8 @@ from evo.space.training_settings import (
 from evo.space.unread import FIXED_ONLY, conditions_of, unread_problems
 
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
-IMAGE_SIDES = {"cifar10": 32, "digits": 8}
-"""Of the datasets whose images have one size."""
+IMAGES: dict[str, tuple[tuple[int, int, int], int]] = {"cifar10": ((3, 32, 32), 50_000), "digits": ((1, 8, 8), 1500)}
+"""Shape and number of the training images of a dataset, where they are known without reading it."""
 NO_IMAGES = {"augment": '"none"', "cutout": "0", "test_flip": "false"}
 """What to set where the data are no images."""
 
@@ -87,8 +87,9 @@ def space_problems(
     problems += _condition_problems(genes)
     if model is not None:
         problems += _model_problems(genes, model, training, older)
-        side = training.image_size if dataset == "imagefolder" else IMAGE_SIDES.get(dataset or "")
-        problems += image_problems(genes, training, side, side) if side is not None and not older else []
+        size = training.image_size
+        sides = IMAGES[dataset][0][1:] if dataset in IMAGES else (size, size) if dataset == "imagefolder" else None
+        problems += image_problems(genes, training, *sides) if sides is not None and not older else []
     if dataset is not None and dataset not in DATASETS:
         problems.append(f"dataset: {_unknown('dataset', dataset, DATASETS)}")
     return problems

@@ -8,10 +8,7 @@ from typing import Any
 
 from evo.individual import EPOCHS, GeneValue
 from evo.space.search_space import SearchSpace
-from evo.space.training_settings import EVALUATE_EVERY, TrainingSettings
-
-ALWAYS_WRITTEN = ("optimiser", "preprocess")
-"""Fixed settings that a reader of the file wants to see, also where they are the defaults."""
+from evo.space.training_settings import ALWAYS_SHOWN, EVALUATE_EVERY, TrainingSettings
 
 
 def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: Any) -> dict[str, Any]:
@@ -28,7 +25,7 @@ def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: An
     values["training"] = {
         name: value
         for name, value in fixed.items()
-        if value != usual[name] or (name in ALWAYS_WRITTEN and name not in space.genes)
+        if value != usual[name] or (name in ALWAYS_SHOWN and name not in space.genes)
         if (name, value) != ("evaluate_every", EVALUATE_EVERY) or in_epochs
     }
     values["initial"] = [{name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}]

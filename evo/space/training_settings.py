@@ -16,6 +16,8 @@ from evo.space.settings import PositiveCount, PositiveNumber, one_of
 EVALUATE_EVERY = 100
 """Steps between two points of a learning curve by default; a training in epochs has a point after each."""
 CROP_PADDING = 2
+ALWAYS_SHOWN = ("preprocess", "optimiser")
+"""Settings that a reader wants to see, also where they are what they are by default."""
 MOST_STEPS, MOST_EPOCHS = 2**53, 10**6
 WARMUP = {"one_cycle": 0.25}
 """The warm-up of a schedule by default, a fraction of the steps; 0 for the others."""
