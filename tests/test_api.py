@@ -310,3 +310,17 @@ def test_an_objective_reads_no_settings_of_trainings(more: dict[str, Any], named
     told = [text for text in listener.warnings if "[training]" in text]
     note = f"note: the objective is given genes only, so nothing reads [training] {named} of the space custom"
     assert told == ([] if named is None else [note])
+
+
+def test_a_search_without_the_configurations_of_the_space(tmp_path: Path) -> None:
+    known = {"x": 0.123}
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, initial=[known])
+    runs = [
+        evo.search(space, lambda config: config["x"], budget=4, population=2, seed=1, no_initial=left_out, **more)
+        for left_out in (False, True)
+        for more in ({}, {"initial": [{"x": 0.5}]})  # the caller's own stay
+    ]
+    tried = [[individual.genome["x"] for individual in run.individuals] for run in runs]
+    assert [0.123 in values for values in tried] == [True, True, False, False]
+    assert [0.5 in values for values in tried] == [False, True, False, True]
+    assert runs[2].settings.digest != runs[0].settings.digest
