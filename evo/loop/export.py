@@ -64,19 +64,14 @@ def export(
 
     Raises:
         RunError: The folder holds no run, or one in which nothing is complete.
-        ConfigurationError: No such format, or a file that may not be written, or weights of an objective.
+        ConfigurationError: No such format, or a file that may not be written, or weights of an objective; or
+            the winner of an older run whose model reads a gene that trainings read now.
         SearchError: There are no weights that bring the network back.
     """
     observer = observer or SilentObserver()
     check_name("--format", format, FORMATS)
     run = Run.load(path)
-    for option, file in (("--output", output), ("--weights", weights)):
-        if file is not None:
-            check_output_file(Path(file), option, overwrite=overwrite)
-    if weights is not None and run.settings.objective is not None:
-        raise ConfigurationError(f"--weights: run {run.shown_path} has an objective; evo has trained no network")
-    if output is not None and weights is not None and Path(output).resolve() == Path(weights).resolve():
-        raise ConfigurationError(f"--weights {weights}: is the file of --output, too; choose another")
+    _check_files(run, output, weights, overwrite=overwrite)
     text = winner_text(run, format)
     if run.winner is None and run.settings.strategy != LISTED and not is_finished(run):
         observer.warn(f"note: run {run.shown_path} is not finished: this is the best so far, individual {run.best.id}")
@@ -87,6 +82,16 @@ def export(
         execution = Execution(model=model, data_dir=data_dir, device=device, workers=workers, overwrite=overwrite)
         _save_weights(run, Path(weights), execution, observer)
     return text
+
+
+def _check_files(run: Run, output: str | Path | None, weights: str | Path | None, *, overwrite: bool) -> None:
+    for option, file in (("--output", output), ("--weights", weights)):
+        if file is not None:
+            check_output_file(Path(file), option, overwrite=overwrite)
+    if weights is not None and run.settings.objective is not None:
+        raise ConfigurationError(f"--weights: run {run.shown_path} has an objective; evo has trained no network")
+    if output is not None and weights is not None and Path(output).resolve() == Path(weights).resolve():
+        raise ConfigurationError(f"--weights {weights}: is the file of --output, too; choose another")
 
 
 def winner_text(run: Run, format: str = "toml") -> str:
