@@ -17,7 +17,7 @@ def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: An
     Args:
         space: Where the configuration is from.
         config: Gene values by name.
-        head: More values of the top level, or others than the space's; None for those that are to be left out.
+        head: Top-level values that replace or extend those of the space; None leaves one out.
     """
     values = space.to_dict() | head
     fixed, usual = values["training"], TrainingSettings().model_dump()

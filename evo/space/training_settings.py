@@ -50,7 +50,7 @@ class TrainingSettings(BaseModel):
         augment: "none", "flip" (mirrors each image with probability one half), or "flip_crop" (also moves it).
         crop_padding: Most pixels that flip_crop moves an image in each direction; edges are reflected. 2.
         cutout: Side in pixels of a square that is hidden in each training image; 0 for none.
-        label_smoothing: Share of the probability that the loss wants spread over all classes.
+        label_smoothing: Fraction of the target probability that is shared equally among all classes.
         test_flip: When measuring, average the outputs for an image and its mirror image.
         image_size: Side in pixels that the images of an image folder are resized to.
         training_mode: Also measure as the 2019 report did, without leaving training mode: the last minibatch, and the

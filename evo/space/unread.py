@@ -69,7 +69,7 @@ def _problems_of(
 
 
 def _unread_by_shipped(genes: Mapping[str, Gene], rules: Mapping[str, GeneRule]) -> list[str]:
-    """Return what a space of a shipped model searches in vain: fixed settings, and choices that mean the same."""
+    """Return the genes of a shipped model that hold for a whole search, or that have choices of the same meaning."""
     problems = [
         f"genes.{name}: holds for a whole search and cannot be a gene; set it in [training]"
         for name in genes
