@@ -13,25 +13,22 @@ from evo.errors import ConfigurationError, RunError
 from evo.evaluators import takes_seed
 from evo.evaluators.dask.connection import Where
 from evo.evaluators.objective import Objective, name_of
-from evo.individual import Genome
 from evo.loop.deadline import Stop, StopCheck
 from evo.loop.execution import Execution
 from evo.loop.finished import has_planned_finalists, is_finished, is_searched
 from evo.loop.lifecycle import begin, resume_run
 from evo.loop.listed import check_seeds
-from evo.loop.search_loop import Observer, SilentObserver, algorithm_of
+from evo.loop.new_search import check_measured, known_configurations, note_what_is_left_out, resolve, with_free_steps
+from evo.loop.search_loop import Observer, SilentObserver
 from evo.loop.work import ask_for_finalists, finish_search, first_given, more_search, more_seeds, search_and_judge
 from evo.names import FITNESS_PARTS, check_name
 from evo.numbers import whole_number
-from evo.record.history import HALL_OF_FAME
 from evo.record.run import Run
 from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, TRAIN_IMAGES, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.file import load_space
-from evo.space.problems import SpaceError
-from evo.space.search_space import configurations
 from evo.space.settings import check_objectives
-from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, Strategy, make_strategy, strategy_names
+from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, make_strategy, strategy_names
 
 __all__ = ["Stop", "finish", "load", "make_strategy", "resume", "search", "strategy_names"]
 
@@ -133,7 +130,7 @@ def search(
     if objectives is not None:
         check_objectives(objectives)
     if free_steps:
-        loaded = _with_free_steps(loaded, name, objective)
+        loaded = with_free_steps(loaded, name, objective)
     settings = Settings(
         space=loaded.to_dict(),
         space_name=loaded.name,
@@ -155,14 +152,14 @@ def search(
         model=None if objective is not None else model or loaded.model,
         objective=name_of(objective) if objective is not None else None,
         retrainable=objective is None or takes_seed(objective),
-        initial=_known_configurations(loaded, () if no_initial else loaded.initial, initial, initial_from, observer),
+        initial=known_configurations(loaded, () if no_initial else loaded.initial, initial, initial_from, observer),
         versions=current_versions(),
     )
-    algorithm = _resolve(settings, loaded, population)
+    algorithm = resolve(settings, loaded, population)
     if objective is None and "train_accuracy" not in (settings.objectives or {}):
         settings.train_images = TRAIN_IMAGES
-    _check_objectives(settings, loaded, observer)
-    _note_what_is_left_out(settings, algorithm, observer)
+    check_measured(settings, loaded, observer)
+    note_what_is_left_out(settings, loaded, algorithm, observer)
     work = partial(search_and_judge, algorithm, finish)
     return begin(loaded, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
@@ -328,83 +325,3 @@ def _warn_of_other_versions(settings: Settings, observer: Observer) -> None:
         observer.warn(
             f"note: the run began with other versions ({', '.join(changed)}): results may differ in their last digits"
         )
-
-
-def _with_free_steps(space: SearchSpace, strategy: str, objective: Objective | None) -> SearchSpace:
-    """Return the space whose steps are all that there are: each training shows what fewer would have reached."""
-    if objective is not None or space.model is None:
-        raise ConfigurationError("--free-steps: reads learning curves, which only trainings of a model have")
-    schedule = space.genes.get("schedule", space.training.schedule)
-    if schedule != "constant":
-        raise ConfigurationError(
-            "--free-steps: reads fewer steps from the curve of more, which is right only for a constant learning rate; "
-            "the space has schedules that need to know the number of steps: leave --free-steps out"
-        )
-    if "continuations" in STRATEGIES[strategy].options:
-        raise ConfigurationError(f"--free-steps: strategy {strategy} decides how long to train; leave one of them out")
-    return space.with_most_steps()
-
-
-def _resolve(settings: Settings, space: SearchSpace, population: int | None) -> Strategy:
-    """Fill in what the space and the strategy decide where nothing was given; return the strategy."""
-    known = STRATEGIES[settings.strategy].options
-    if settings.pending is None and "pending" in known:
-        settings.pending = space.search.pending
-    if settings.objectives is None and "objectives" in known:
-        settings.objectives = dict(space.search.objectives or {}) or None
-    if settings.budget is None and settings.generations is None:
-        settings.budget, settings.generations = space.search.budget, space.search.generations
-    algorithm = algorithm_of(space, settings, population if population is not None else space.search.population)
-    settings.population = algorithm.population_size
-    settings.budget, settings.generations = algorithm.budget, algorithm.generations
-    settings.pending = getattr(algorithm, "pending", None)
-    settings.objectives = getattr(algorithm, "objectives", None)
-    return algorithm
-
-
-def _check_objectives(settings: Settings, space: SearchSpace, observer: Observer) -> None:
-    """Check that what a search of several objectives asks for is measured."""
-    if space.search.objectives and settings.objectives is None:
-        observer.notify(f"note: the space's objectives are for strategy pareto; {settings.strategy} uses only fitness")
-    if settings.free_steps and "train_accuracy" in (settings.objectives or {}):
-        raise ConfigurationError("--free-steps: a best checkpoint has no train_accuracy; leave that objective out")
-    unreported = [name for name in settings.objectives or {} if name not in ("fitness", "seconds")]
-    if settings.objective is not None and unreported:
-        raise ConfigurationError(
-            f"objectives: {', '.join(unreported)}: a user-defined function reports only fitness and seconds; "
-            'give objectives={"fitness": "maximise", "seconds": "minimise"}, or take another strategy'
-        )
-
-
-def _note_what_is_left_out(settings: Settings, algorithm: Strategy, observer: Observer) -> None:
-    """Say so if the bounds leave no room for evolution or for known configurations."""
-    first, known = getattr(algorithm, "first_size", settings.population), len(settings.initial)
-    if algorithm.limit <= first and settings.strategy != "random":
-        drawn = f"the first {first} genomes are drawn, and there are {algorithm.limit} trainings"
-        observer.notify(f"note: {drawn}: nothing evolves")
-    if known > settings.population:
-        observer.warn(f"note: of {known} known configurations the first {settings.population} are tried")
-
-
-def _known_configurations(
-    space: SearchSpace,
-    own: Sequence[Genome],
-    initial: Sequence[Mapping[str, Any]],
-    initial_from: str | Path | None,
-    observer: Observer,
-) -> list[Genome]:
-    """Return those of the space (`own`), the caller's, and those of another run, repaired to the space's bounds."""
-    given = configurations(initial)
-    problems = [f"initial[{n}].{p}" for n, values in enumerate(given) for p in space.problems(values, complete=False)]
-    if problems:
-        raise SpaceError(space.name, problems)
-    known = [dict(values) for values in (*own, *given)]
-    if initial_from is not None:
-        source = [entry.config for entry in Run.load(initial_from).ranked()[:HALL_OF_FAME]]
-        best = [space.repair(config) for config in source]
-        if best != source:
-            observer.notify(f"note: genomes of {initial_from} were fitted to this space (values moved, genes left out)")
-        if not any(best):
-            raise ConfigurationError(f'--initial-from {initial_from}: has no genome that fits the space "{space.name}"')
-        known += best
-    return known

@@ -5,16 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 import torch
 from hypothesis import settings
 from typer.testing import CliRunner
 
+from evo.cli.app import app
+from evo.cli.commands import configuration
 from evo.data import PreparedDataset, prepare_dataset
 from evo.evaluators import Evaluator, InProcessEvaluator, Setup
 from tests.command import run_command
@@ -54,6 +56,74 @@ type = "integer"
 low = 20
 high = 40
 """
+
+KNOWN_SPACE = """
+model = "mlp"
+dataset = "digits"
+
+[training]
+evaluate_every = 20
+batch_size = 64
+schedule = "trapezoid"
+cooldown = 0.5
+
+[[initial]]
+learning_rate = 1e-3
+
+[[initial]]
+hidden_layers = [16, 8]
+learning_rate = 0.012345678901234567
+steps = 60
+optimiser = "sgd"
+momentum = 0.9
+use_dropout = false
+
+[genes.hidden_layers]
+type = "layers"
+depth = [1, 3]
+width = [4, 64]
+
+[genes.learning_rate]
+type = "float"
+low = 1e-5
+high = 1e-1
+log = true
+
+[genes.steps]
+type = "integer"
+low = 20
+high = 400
+step = 20
+
+[genes.optimiser]
+type = "categorical"
+choices = ["adam", "sgd"]
+
+[genes.momentum]
+type = "float"
+low = 0.0
+high = 0.99
+when = { optimiser = "sgd" }
+
+[genes.use_dropout]
+type = "boolean"
+
+[genes.dropout]
+type = "float"
+low = 0.05
+high = 0.5
+when = { use_dropout = true }
+"""
+"""A space with a known configuration, after one that is not complete."""
+KNOWN_CONFIG: dict[str, Any] = {
+    "hidden_layers": (16, 8),
+    "learning_rate": 0.012345678901234567,
+    "steps": 60,
+    "optimiser": "sgd",
+    "momentum": 0.9,
+    "use_dropout": False,
+}
+
 
 LONGEST_FIRST = (
     *("test_interruption", "test_cli", "test_contract", "test_disk", "test_kills", "test_html", "test_strangers"),
@@ -189,3 +259,28 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def cli() -> CliRunner:
     return CliRunner()
+
+
+@pytest.fixture
+def known_space(tmp_path: Path) -> Path:
+    (tmp_path / "mine.toml").write_text(KNOWN_SPACE)
+    return tmp_path / "mine.toml"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, cli: CliRunner) -> Callable[..., dict[str, Any]]:
+    """Return what `evo train` would train with some options."""
+
+    def ask(*options: str | Path) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+
+        def trained(*asked: Any, **more: Any) -> None:
+            seen.update(zip(("space", "configurations", "execution"), asked, strict=True), **more)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(configuration, "train_configurations", trained)
+        result = cli.invoke(app, ["train", *map(str, options)])
+        assert result.exit_code == 130, result.output
+        return seen
+
+    return ask

@@ -289,3 +289,38 @@ def test_what_a_time_budget_raises_is_public(tmp_path: Path) -> None:
     with pytest.raises(evo.Stop, match=r"the time budget of 0\.1 s is used up") as caught:
         evo.search(SPACE, height, budget=100_000, time_budget=0.1, finish=False, output=tmp_path / "run")
     assert caught.value.exit_code == 75
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"training": {"batch_size": 32, "schedule": "cosine"}}, "batch_size, schedule"),
+        ({"training": {"batch_size": 32}, "model": "mlp"}, None),  # the space of a network, and a stand-in for it
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_an_objective_reads_no_settings_of_trainings(more: dict[str, Any], named: str | None) -> None:
+    listener = Listener()
+    genes: dict[str, Any] = {"learning_rate": evo.Float(1e-3, 0.1), "steps": evo.Integer(100, 300, step=100)}
+    fixed = {"batch_size": evo.Integer(8, 16)} if not more else {}
+    network = {"hidden_layers": evo.Layers(choices=[(4,)])} if "model" in more else {}
+    space = evo.SearchSpace(genes | fixed | network, **more)
+    evo.search(space, lambda config: config["learning_rate"], budget=4, finalists=0, observer=listener)
+    told = [text for text in listener.warnings if "[training]" in text]
+    note = f"note: the objective is given genes only, so nothing reads [training] {named} of the space custom"
+    assert told == ([] if named is None else [note])
+
+
+def test_a_search_without_the_configurations_of_the_space(tmp_path: Path) -> None:
+    known = {"x": 0.123}
+    space = evo.SearchSpace({"x": evo.Float(0.0, 1.0)}, initial=[known])
+    runs = [
+        evo.search(space, lambda config: config["x"], budget=4, population=2, seed=1, no_initial=left_out, **more)
+        for left_out in (False, True)
+        for more in ({}, {"initial": [{"x": 0.5}]})  # the caller's own stay
+    ]
+    tried = [[individual.genome["x"] for individual in run.individuals] for run in runs]
+    assert [0.123 in values for values in tried] == [True, True, False, False]
+    assert [0.5 in values for values in tried] == [False, True, False, True]
+    assert runs[2].settings.digest != runs[0].settings.digest

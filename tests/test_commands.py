@@ -6,6 +6,7 @@ import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +17,7 @@ from evo.cli.progress import short
 from evo.errors import ConfigurationError, SearchError
 from evo.extras import DISTRIBUTION, install_command
 from evo.record.commands import command_on, resume_command
+from evo.space.file import shipped_spaces, shipped_text
 from tests.command import run_command
 
 SPACE = evo.SearchSpace({"x": evo.Float(0, 1)})
@@ -135,3 +137,26 @@ def test_texts_that_look_like_numbers_are_shown_as_they_are() -> None:
     assert [short(gene, text) for text in texts] == texts
     assert short(evo.Float(0, 1), 0.123456) == "0.123"
     assert short(evo.Integer(1, 9), 7) == "7"
+
+
+def test_the_file_of_a_shipped_space_is_printed_as_it_is(cli: CliRunner) -> None:
+    for name in shipped_spaces():
+        result = cli.invoke(app, ["spaces", "--show", name])
+        assert (result.exit_code, result.stdout) == (0, shipped_text(name))
+    refused = cli.invoke(app, ["spaces", "--show", "mpl"])
+    assert refused.exit_code == 2
+    assert 'Did you mean "mlp"?' in refused.stderr
+
+
+def test_the_command_leaves_them_out_too(
+    tmp_path: Path, tiny_space: Path, cli: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def search(**asked: Any) -> None:
+        seen.update(asked)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evo, "search", search)
+    cli.invoke(app, ["search", str(tiny_space), "--no-initial"])
+    assert seen["no_initial"] is True

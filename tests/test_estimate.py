@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 import evo
 from evo.cli.app import app
 from evo.data import PreparedDataset
-from evo.loop.cost import CLASSES, IMAGES, CostModel, counter, estimate, guessed_rates, keep_speed
+from evo.loop.cost import CLASSES, CostModel, counter, estimate, guessed_rates, keep_speed
 from evo.space import SearchSpace
 from evo.space.file import load_space
+from evo.space.problems import IMAGES
 from evo.training.hardware import processor_name
 from tests.test_run import make_settings
 

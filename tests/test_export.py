@@ -1,4 +1,4 @@
-"""A winner is exported to a file, and the file trains it again; options change what a file says."""
+"""A winner is exported to a file, and the file trains it again to the last bit."""
 
 from __future__ import annotations
 
@@ -16,111 +16,22 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
-from evo.cli.commands import configuration
 from evo.errors import ConfigurationError, RunError, SearchError
 from evo.evaluation import Evaluation
 from evo.individual import Individual
 from evo.loop.export import winner_text
 from evo.record.run import Run
+from evo.reports.genome_commands import genome_text
 from evo.space import SearchSpace
 from evo.space.chosen import chosen
-from evo.space.file import load_space, shipped_spaces, shipped_text, space_from_text
+from evo.space.file import load_space, space_from_text
 from evo.space.text import json_text, space_values, toml_text
+from tests.conftest import KNOWN_CONFIG
 from tests.images import FACTS
 from tests.reports.runs import written_by_hand
 from tests.spaces import space_of_every_kind, spaces
 
 DIGITS = {**FACTS, "name": "digits", "data_dir": None}
-FILE = """
-model = "mlp"
-dataset = "digits"
-
-[training]
-evaluate_every = 20
-batch_size = 64
-schedule = "trapezoid"
-cooldown = 0.5
-
-[[initial]]
-learning_rate = 1e-3
-
-[[initial]]
-hidden_layers = [16, 8]
-learning_rate = 0.012345678901234567
-steps = 60
-optimiser = "sgd"
-momentum = 0.9
-use_dropout = false
-
-[genes.hidden_layers]
-type = "layers"
-depth = [1, 3]
-width = [4, 64]
-
-[genes.learning_rate]
-type = "float"
-low = 1e-5
-high = 1e-1
-log = true
-
-[genes.steps]
-type = "integer"
-low = 20
-high = 400
-step = 20
-
-[genes.optimiser]
-type = "categorical"
-choices = ["adam", "sgd"]
-
-[genes.momentum]
-type = "float"
-low = 0.0
-high = 0.99
-when = { optimiser = "sgd" }
-
-[genes.use_dropout]
-type = "boolean"
-
-[genes.dropout]
-type = "float"
-low = 0.05
-high = 0.5
-when = { use_dropout = true }
-"""
-CONFIG = {
-    "hidden_layers": (16, 8),
-    "learning_rate": 0.012345678901234567,
-    "steps": 60,
-    "optimiser": "sgd",
-    "momentum": 0.9,
-    "use_dropout": False,
-}
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    (tmp_path / "mine.toml").write_text(FILE)
-    return tmp_path / "mine.toml"
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, cli: CliRunner) -> Callable[..., dict[str, Any]]:
-    """Return what `evo train` would train with some options."""
-
-    def ask(*options: str | Path) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-
-        def trained(*asked: Any, **more: Any) -> None:
-            seen.update(zip(("space", "configurations", "execution"), asked, strict=True), **more)
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(configuration, "train_configurations", trained)
-        result = cli.invoke(app, ["train", *map(str, options)])
-        assert result.exit_code == 130, result.output
-        return seen
-
-    return ask
 
 
 def run_of(space: SearchSpace, config: dict[str, Any], output: Path, **more: Any) -> Run:
@@ -166,19 +77,19 @@ def test_an_exported_winner_is_trained_again_to_the_last_bit(
     assert json.dumps(again.space.training.model_dump()) == json.dumps(run.space.training.model_dump())
 
 
-def test_it_is_a_plain_space_file_that_can_be_searched(file: Path, tmp_path: Path) -> None:
-    space = load_space(file)
-    text = evo.export(run_of(space, CONFIG, tmp_path / "run").folder)
+def test_it_is_a_plain_space_file_that_can_be_searched(known_space: Path, tmp_path: Path) -> None:
+    space = load_space(known_space)
+    text = evo.export(run_of(space, KNOWN_CONFIG, tmp_path / "run").folder)
     read = space_from_text(text, name="mine")
     assert read.genes == space.genes
-    assert read.initial == (CONFIG,)
+    assert read.initial == (KNOWN_CONFIG,)
     assert (read.model, read.dataset) == ("mlp", "digits")
     assert read.training == space.training
     assert "The best of run, individual 0: validation accuracy 0.5000 in the search" in text
 
 
-def test_python_and_the_command_say_the_same(file: Path, tmp_path: Path, cli: CliRunner) -> None:
-    run = run_of(load_space(file), CONFIG, tmp_path / "run")
+def test_python_and_the_command_say_the_same(known_space: Path, tmp_path: Path, cli: CliRunner) -> None:
+    run = run_of(load_space(known_space), KNOWN_CONFIG, tmp_path / "run")
     for kind in ("toml", "json"):
         text = evo.export(run.folder, format=kind, output=tmp_path / kind)
         assert text == (tmp_path / kind).read_text() == winner_text(run, kind)
@@ -212,7 +123,7 @@ def test_the_command_that_is_printed_trains_what_was_written(tmp_path: Path, cli
     space = SearchSpace({"width": evo.Integer(4, 64)}, training={"batch_size": 50, "steps": 60, "learning_rate": 0.1})
     run = run_of(space, {"width": 9}, tmp_path / "run", model="my_model:build", fitness="test")
     result = cli.invoke(app, ["export", str(run.folder), "-o", str(tmp_path / "own.toml")])
-    command = f"evo train --config {tmp_path / 'own.toml'} --model my_model:build --seed 0 --fitness test"
+    command = f"evo train --config {tmp_path / 'own.toml'} --model my_model:build --fitness test --seed 0"
     assert f"wrote {tmp_path / 'own.toml'}; {command} trains it" in result.stderr
     evo.search(SearchSpace({"x": evo.Float(0.0, 1.0)}), lambda config: config["x"], budget=3, output=tmp_path / "f")
     result = cli.invoke(app, ["export", str(tmp_path / "f"), "-o", str(tmp_path / "f.toml")])
@@ -220,26 +131,18 @@ def test_the_command_that_is_printed_trains_what_was_written(tmp_path: Path, cli
     assert "training" not in tomllib.loads((tmp_path / "f.toml").read_text())
 
 
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        (["--steps", "20", "--gene", "steps=30"], "steps"),
-        (["--optimiser", "adam", "--gene", "optimiser=sgd"], "optimiser"),
-        (["--config", "mlp", "--dropout", "0.5", "--gene", "dropout=0.1"], "dropout"),
-        (["--hidden-layers", "8", "--gene", "hidden_layers=16"], "hidden-layers"),
-    ],
-)
-def test_a_value_is_given_once(options: list[str], name: str, cli: CliRunner, tmp_path: Path) -> None:
-    result = cli.invoke(app, ["train", "--dataset", "digits", "-o", str(tmp_path / "run"), *options])
-    assert result.exit_code == 2
-    assert f"--{name} gives this value, too; leave one of them out" in result.stderr
+def test_the_command_names_the_users_own_folder_of_the_data(known_space: Path, tmp_path: Path) -> None:
+    own = {**DIGITS, "data_dir": "/my own/images"}
+    run = run_of(load_space(known_space), KNOWN_CONFIG, tmp_path / "run", dataset=own)
+    assert "# evo train --config THIS_FILE --data-dir '/my own/images' --seed 0\n" in winner_text(run)
+    assert "--dataset digits --data-dir '/my own/images' --seed 0" in genome_text(run, KNOWN_CONFIG)
 
 
-def test_a_winner_outside_its_space_is_exported_all_the_same(file: Path, tmp_path: Path) -> None:
-    run = run_of(load_space(file), CONFIG, tmp_path / "run")
+def test_a_winner_outside_its_space_is_exported_all_the_same(known_space: Path, tmp_path: Path) -> None:
+    run = run_of(load_space(known_space), KNOWN_CONFIG, tmp_path / "run")
     run.individuals[0].genome.update(steps=990, learning_rate=0.5)  # as report2019 does
     read = space_from_text(winner_text(run), name="mine")
-    assert chosen(read, name="train").initial == ({**CONFIG, "steps": 990, "learning_rate": 0.5},)
+    assert chosen(read, name="train").initial == ({**KNOWN_CONFIG, "steps": 990, "learning_rate": 0.5},)
 
 
 def test_what_an_older_version_searched_in_vain_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,8 +182,10 @@ def test_without_a_complete_evaluation_there_is_nothing_to_export(tmp_path: Path
         evo.export(run.folder)
 
 
-def test_a_search_that_is_not_finished_exports_its_best_and_says_so(file: Path, tmp_path: Path, cli: CliRunner) -> None:
-    run = run_of(load_space(file), CONFIG, tmp_path / "run")
+def test_a_search_that_is_not_finished_exports_its_best_and_says_so(
+    known_space: Path, tmp_path: Path, cli: CliRunner
+) -> None:
+    run = run_of(load_space(known_space), KNOWN_CONFIG, tmp_path / "run")
     result = cli.invoke(app, ["export", str(run.folder)])
     assert "is not finished: this is the best so far, individual 0" in result.stderr
 
@@ -323,181 +228,3 @@ def test_weights_that_bring_nothing_back_are_an_error(
     with pytest.raises(SearchError, match="nothing was written: it is random"):
         evo.export(run.folder, weights=tmp_path / "winner.safetensors")
     assert not (tmp_path / "winner.safetensors").exists()
-
-
-def test_the_first_complete_configuration_of_a_file_is_trained(
-    file: Path, asked: Callable[..., dict[str, Any]]
-) -> None:
-    seen = asked("--config", file)
-    check_same(seen["configurations"][0], CONFIG)
-    assert seen["space"].training == load_space(file).training
-
-
-@pytest.mark.parametrize("name", [name for name in shipped_spaces() if load_space(name).initial])
-def test_a_shipped_space_is_trained_by_its_name(name: str, asked: Callable[..., dict[str, Any]]) -> None:
-    space = load_space(name)
-    first = next(values for values in space.initial if not space.problems(values))
-    assert asked("--config", name)["configurations"] == [first]
-
-
-CHANGES: dict[str, tuple[list[str], dict[str, Any], dict[str, Any]]] = {
-    "a gene": (["--learning-rate", "0.5"], {"learning_rate": 0.5}, {}),  # outside the bounds of the search
-    "layers": (["--hidden-layers", "999"], {"hidden_layers": (999,)}, {}),
-    "a gene by its name": (["--gene", "steps=33"], {"steps": 33}, {"evaluate_every": 1}),
-    "a setting": (["--batch-size", "32", "--label-smoothing", "0.1"], {}, {"batch_size": 32, "label_smoothing": 0.1}),
-    "a setting that others hang on": (["--schedule", "constant"], {}, {"schedule": "constant", "cooldown": None}),
-    "a gene that others hang on": (["--optimiser", "adam"], {"optimiser": "adam", "momentum": None}, {}),
-    "a choice that the search does not have": (["--optimiser", "muon"], {"optimiser": "muon", "momentum": None}, {}),
-    "a switch": (["--gene", "use_dropout=true", "--dropout", "0.2"], {"use_dropout": True, "dropout": 0.2}, {}),
-    "epochs for steps": (["--epochs", "2.5"], {"steps": None}, {"epochs": 2.5}),
-    "fewer steps": (["--steps", "40"], {"steps": 40}, {"evaluate_every": 2}),
-    "steps with a grid": (["--steps", "40", "--evaluate-every", "7"], {"steps": 40}, {"evaluate_every": 7}),
-    "a gene of the model": (["--activation", "gelu"], {"activation": "gelu"}, {}),
-}
-
-
-@pytest.mark.parametrize(("options", "genes", "fixed"), CHANGES.values(), ids=CHANGES)
-def test_options_change_what_the_file_says(
-    file: Path,
-    asked: Callable[..., dict[str, Any]],
-    options: list[str],
-    genes: dict[str, Any],
-    fixed: dict[str, Any],
-) -> None:
-    seen = asked("--config", file, *options)
-    without_none = {name: value for name, value in {**CONFIG, **genes}.items() if value is not None}
-    assert seen["configurations"] == [without_none]
-    before = load_space(file).training.model_dump()
-    assert seen["space"].training.model_dump() == {**before, **fixed}
-
-
-EPOCHS = '[genes.epochs]\ntype = "float"\nlow = 1.0\nhigh = 9.0\n'
-STEPS = FILE[FILE.index("[genes.steps]") : FILE.index("[genes.optimiser]")]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        FILE.replace("steps = 60", "epochs = 2.0").replace(STEPS, EPOCHS),
-        FILE.replace("steps = 60\n", "").replace(STEPS, "").replace("[training]", "[training]\nepochs = 2.0"),
-    ],
-    ids=["a gene", "a setting"],
-)
-def test_steps_replace_the_epochs_of_a_file(text: str, tmp_path: Path, asked: Callable[..., dict[str, Any]]) -> None:
-    (tmp_path / "epochs.toml").write_text(text)
-    seen = asked("--config", tmp_path / "epochs.toml", "--steps", "30")
-    training = seen["space"].training
-    assert "epochs" not in seen["configurations"][0]
-    assert (training.epochs, training.steps, training.evaluate_every) == (None, 30, 1)
-
-
-@pytest.mark.parametrize(("option", "epochs"), [("7", 7), ("3.0", 3), ("2.5", 2.5)])
-def test_epochs_that_are_searched_as_whole_numbers_may_be_any_number(
-    option: str, epochs: float, tmp_path: Path, asked: Callable[..., dict[str, Any]]
-) -> None:
-    whole = EPOCHS.replace("float", "integer").replace("1.0", "1").replace("9.0", "9")
-    (tmp_path / "epochs.toml").write_text(FILE.replace("steps = 60", "epochs = 2").replace(STEPS, whole))
-    [config] = asked("--config", tmp_path / "epochs.toml", "--epochs", option)["configurations"]
-    assert (config["epochs"], type(config["epochs"])) == (epochs, type(epochs))
-
-
-REFUSED: dict[str, tuple[str, list[str], list[str]]] = {
-    "an unknown key": (
-        FILE.replace("[training]", "[training]\nepohcs = 3"),
-        [],
-        ["training.epohcs: unknown key", "epochs"],
-    ),
-    "not TOML": ("model = ", [], ["mine.toml: not a TOML file"]),
-    "not JSON": ('{"model": "mlp",}', [], ["mine.toml: not a JSON file"]),
-    "a missing gene": (
-        FILE.replace("steps = 60\n", ""),
-        [],
-        ["no complete [[initial]]", "initial[0] lacks hidden_layers", "initial[1] lacks steps", "--gene NAME=VALUE"],
-    ),
-    "no configuration": (
-        FILE[: FILE.index("[[initial]]")] + FILE[FILE.index("[genes") :],
-        ["--steps", "20"],
-        ["no complete [[initial]]", "what is given lacks hidden_layers, learning_rate"],
-    ),
-    "a value that no gene can have": (FILE, ["--learning-rate", "-1"], ["--learning-rate: must lie in"]),
-    "an option that the model does not read": (FILE, ["--channels", "8"], ["--channels: neither the training nor"]),
-    "an option that is read only elsewhere": (
-        FILE,
-        ["--dropout", "0.2"],
-        ["--dropout: nothing reads it: it needs --use-dropout True"],
-    ),
-    "a value of another type": (FILE, ["--gene", "use_dropout=7"], ["--use-dropout: 7 is not in true | false"]),
-    "another model": (FILE, ["--model", "cnn"], ["genes.hidden_layers: neither", "genes.channels: needed"]),
-    "steps and epochs": (FILE, ["--steps", "20", "--epochs", "2"], ["both say how long to train"]),
-    "an unknown name": (FILE, ["--schedule", "cosin"], ["--schedule", 'Did you mean "cosine"']),
-}
-
-
-@pytest.mark.parametrize(("text", "options", "words"), REFUSED.values(), ids=REFUSED)
-def test_wrong_files_and_options_are_named_with_their_place(
-    text: str, options: list[str], words: list[str], tmp_path: Path, cli: CliRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text(text)
-    result = cli.invoke(app, ["train", "--config", "mine.toml", *options])
-    assert (result.exit_code, result.stdout) == (2, "")
-    message = " ".join(result.stderr.split())
-    for word in words:
-        assert word in message
-    assert not Path("results").exists()
-
-
-@pytest.mark.parametrize("name", ["", "settings.json", "journal.jsonl", "evaluations.csv"])
-def test_a_run_is_not_a_configuration_and_the_message_says_what_makes_one(
-    name: str, file: Path, tmp_path: Path, cli: CliRunner
-) -> None:
-    run = run_of(load_space(file), CONFIG, tmp_path / "run")
-    result = cli.invoke(app, ["train", "--config", str(run.folder / name)])
-    assert result.exit_code == 2
-    assert f"evo export {run.folder} -o winner.toml" in result.stderr
-
-
-def test_the_file_of_a_shipped_space_is_printed_as_it_is(cli: CliRunner) -> None:
-    for name in shipped_spaces():
-        result = cli.invoke(app, ["spaces", "--show", name])
-        assert (result.exit_code, result.stdout) == (0, shipped_text(name))
-    refused = cli.invoke(app, ["spaces", "--show", "mpl"])
-    assert refused.exit_code == 2
-    assert 'Did you mean "mlp"?' in refused.stderr
-
-
-def test_a_search_without_the_configurations_of_the_space(tmp_path: Path) -> None:
-    known = {"x": 0.123}
-    space = SearchSpace({"x": evo.Float(0.0, 1.0)}, initial=[known])
-    runs = [
-        evo.search(space, lambda config: config["x"], budget=4, population=2, seed=1, no_initial=left_out, **more)
-        for left_out in (False, True)
-        for more in ({}, {"initial": [{"x": 0.5}]})  # the caller's own stay
-    ]
-    tried = [[individual.genome["x"] for individual in run.individuals] for run in runs]
-    assert [0.123 in values for values in tried] == [True, True, False, False]
-    assert [0.5 in values for values in tried] == [False, True, False, True]
-    assert runs[2].settings.digest != runs[0].settings.digest
-
-
-def test_the_command_leaves_them_out_too(
-    tmp_path: Path, file: Path, cli: CliRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: dict[str, Any] = {}
-
-    def search(**asked: Any) -> None:
-        seen.update(asked)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(evo, "search", search)
-    cli.invoke(app, ["search", str(file), "--no-initial"])
-    assert seen["no_initial"] is True
-
-
-def test_an_option_is_read_wherever_its_rule_says_so_and_recipe_genes_have_defaults() -> None:
-    space = load_space("mlp")
-    found = chosen(space, {"schedule": "trapezoid", "warmup": 0.1, "optimiser": "sgd"}, name="mine")
-    [genome] = found.initial
-    assert (genome["schedule"], genome["warmup"], genome["optimiser"]) == ("trapezoid", 0.1, "sgd")
-    assert "momentum" not in found.genes, "it has its default"
-    assert found.training.recipe(genome, 1000).momentum == 0

@@ -12,6 +12,7 @@ import evo
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
 from evo.loop.deadline import Stop
+from evo.loop.new_search import with_free_steps
 from evo.loop.replay import replay_individual
 from evo.record.run import Run
 from evo.space.file import load_space
@@ -142,6 +143,24 @@ def test_halving_is_refused(space: Path) -> None:
     with pytest.raises(ConfigurationError, match="--free-steps: strategy halving decides how long to train"):
         search(space, strategy="halving")
     assert not (space.parent / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("schedules", "taken"), [(["constant"], True), (["constant", "cosine"], False), (["one_cycle"], False)]
+)
+def test_schedules_are_refused_that_need_to_know_the_steps(
+    schedules: list[str], taken: bool, space: Path, tmp_path: Path
+) -> None:
+    loaded = load_space(space)
+    gene = {"schedule": evo.Categorical(schedules)}
+    fixed = loaded.training.model_dump(exclude_unset=True)
+    for genes, more in ((gene, {}), ({}, {"schedule": schedules[-1]})):
+        searched = evo.SearchSpace(loaded.genes | genes, model="mlp", dataset="digits", training=fixed | more)
+        if taken:
+            with_free_steps(searched, "random", None)
+            continue
+        with pytest.raises(ConfigurationError, match=f"the rate of {schedules[-1]} depends on the number"):
+            with_free_steps(searched, "random", None)
 
 
 def test_an_objective_is_refused(space: Path) -> None:

@@ -21,6 +21,7 @@ from evo.space import SearchSpace
 from evo.space.file import load_space, shipped_spaces, space_from_text
 from evo.space.problems import image_problems
 from evo.space.training_settings import TrainingSettings
+from evo.training.jobs import Job
 from evo.training.lookups import Lookups
 from evo.training.trainer import Trainer
 
@@ -73,6 +74,10 @@ MISTAKES: dict[str, tuple[Callable[[], SearchSpace], str]] = {
         lambda: SearchSpace(BASE, model="mlp", training={"schedule": "cosine"}),
         "steps or epochs is needed unconditionally (a gene or in [training]); the schedule cosine needs to know it",
     ),
+    "schedules of an unknown number of steps": (
+        lambda: SearchSpace(BASE | {"schedule": SCHEDULE}, model="mlp"),
+        "steps or epochs is needed unconditionally (a gene or in [training]); the schedules cosine and trapezoid need",
+    ),
     "a padding as large as the image": (
         lambda: space({"crop_padding": evo.Integer(1, 8)}, augment="flip_crop"),
         "genes.crop_padding: must be less than the 8 pixels of an image's side, got 8",
@@ -83,7 +88,29 @@ MISTAKES: dict[str, tuple[Callable[[], SearchSpace], str]] = {
     ),
     "a value beside a gene that is always active": (
         lambda: space({"weight_decay": evo.Float(0.0, 0.1)}, weight_decay=0.2),
-        "training.weight_decay: the gene of that name is always active",
+        "training.weight_decay: the gene of that name is active wherever this value would be read",
+    ),
+    "a value beside a gene that is active wherever it is read": (
+        lambda: space(
+            {
+                "optimiser": evo.Categorical(("adam", "sgd", "muon")),
+                "momentum": evo.Float(0.0, 0.9, when={"optimiser": ["sgd", "muon"]}),
+            },
+            momentum=0.9,
+        ),
+        "training.momentum: the gene of that name is active wherever this value would be read",
+    ),
+    "a value beside a gene whose switch is on wherever it is read": (
+        lambda: space(
+            {
+                "optimiser": OPTIMISER,
+                "tuned": evo.Boolean(when={"optimiser": "sgd"}),
+                "momentum": evo.Float(0.0, 0.9, when={"tuned": [True, False]}),
+                "dropout": evo.Float(0.1, 0.5, when={"tuned": True}),
+            },
+            momentum=0.9,
+        ),
+        "training.momentum: the gene of that name is active wherever this value would be read",
     ),
     "a setting that holds for a whole search": (
         lambda: space(
@@ -97,6 +124,12 @@ MISTAKES: dict[str, tuple[Callable[[], SearchSpace], str]] = {
     "choices that no condition tells apart": (
         lambda: space({"kind": evo.Categorical(("a", "b", "c")), "dropout": evo.Float(0, 0.5, when={"kind": "a"})}),
         'genes.kind: only conditions read it, and none tells "b" and "c" apart; keep one of them',
+    ),
+    "choices that mean the same although a condition names both": (
+        lambda: space(
+            {"kind": evo.Categorical(("a", "b", "c")), "dropout": evo.Float(0, 0.5, when={"kind": ["a", "b"]})}
+        ),
+        'genes.kind: only conditions read it, and none tells "a" and "b" apart; keep one of them',
     ),
     "a kind of batch norm without batch norm": (
         lambda: space({"batch_norm_kind": evo.Categorical(("torch", "manual"))}),
@@ -128,6 +161,11 @@ def test_what_nothing_reads_is_refused_with_its_remedy(make: Callable[[], Search
             "warmup": evo.Float(0.0, 0.9, when={"schedule": "cosine"}),
             "cooldown": evo.Float(0.1, 0.9, when={"schedule": "trapezoid"}),
         },
+        {
+            "kind": evo.Categorical(("a", "b", "c", "d")),
+            "dropout": evo.Float(0.1, 0.5, when={"kind": ["a", "b"]}),
+            "label_smoothing": evo.Float(0.1, 0.5, when={"kind": ["b", "c"]}),
+        },
         {"use_dropout": evo.Boolean(), "dropout": evo.Float(0.1, 0.5, when={"use_dropout": True})},
         {
             "batch_norm": evo.Boolean(),
@@ -138,6 +176,16 @@ def test_what_nothing_reads_is_refused_with_its_remedy(make: Callable[[], Search
 )
 def test_what_is_read_under_a_condition_is_accepted(genes: dict[str, Any]) -> None:
     assert set(genes) < set(space(genes).genes)
+
+
+def test_a_value_is_read_where_a_gene_of_that_name_is_not_active() -> None:
+    """Muon has the fixed momentum, SGD the searched one; weight decay is read everywhere."""
+    optimiser = evo.Categorical(("adam", "sgd", "muon"))
+    assert space({"optimiser": optimiser, "momentum": MOMENTUM}, momentum=0.9).training.momentum == 0.9
+    decay = {"weight_decay": evo.Float(0.0, 0.1, when={"optimiser": "sgd"})}
+    assert space({"optimiser": optimiser, **decay}, weight_decay=0.2).training.weight_decay == 0.2
+    with pytest.raises(ConfigurationError, match=r"training\.weight_decay: the gene of that name is active wherever"):
+        space({"optimiser": evo.Categorical(("sgd",)), **decay}, weight_decay=0.2)
 
 
 CNN = {
@@ -230,10 +278,11 @@ def test_in_runs_from_before_there_was_a_recipe_its_genes_stay_unread(digits: Pr
         SearchSpace(genes, model="mine:build", training=training)
     assert SearchSpace(genes, model="mine:build", training=training, older=True).older
     config = {"hidden_layers": (8,), "learning_rate": 0.01, "batch_size": 32, "steps": 10}
-    ignoring = Trainer(digits, TrainingSettings(), mlp.build, ignored=frozenset({"optimiser"}))
-    assert ignoring.train(config | {"optimiser": "a"}, 1) == Trainer(digits, TrainingSettings(), mlp.build).train(
-        config, 1
-    )
+    ignoring = Trainer(digits, TrainingSettings().ignoring({"optimiser", "schedule"}), mlp.build)
+    namesakes = {"optimiser": "a", "schedule": "late"}
+    assert ignoring.train(config | namesakes, 1) == Trainer(digits, TrainingSettings(), mlp.build).train(config, 1)
+    job = Job(config | namesakes, 1)
+    assert ignoring.identity(job, 10) == ignoring.identity(job, 20), "a longer training continues a shorter one"
 
 
 class Warnings(SilentObserver):

@@ -15,14 +15,11 @@ from evo.errors import SearchError, listed
 from evo.record.run import Run
 from evo.record.settings import FINALIST_SEEDS, FINALISTS
 from evo.space import SearchSpace
+from evo.space.training_settings import ALWAYS_SHOWN
 
 WIDE = 200
 """Columns of a table that is not printed on a terminal: wide enough for everything."""
 SELECTED_ON_TEST = "Fitness is TEST accuracy (--fitness test): the test set chose these genomes and cannot judge them."
-
-
-BASIC = ("preprocess", "optimiser")
-"""Settings of a training that are always shown, unless they are genes."""
 
 
 def output_console() -> Console:
@@ -123,13 +120,13 @@ def print_space(space: SearchSpace) -> None:
 
 
 def _training_text(space: SearchSpace) -> str:
-    """Return the settings that no gene decides: the basic ones, and those that are not what they are by default."""
+    """Return the settings that no gene decides: two that are always shown, and those that are no defaults."""
     usual = type(space.training)()
     decided = {name for name, gene in space.genes.items() if gene.when is None}
     fixed = {
         name: value
         for name, value in space.training.model_dump(exclude_none=True).items()
-        if name not in decided and (name in BASIC or value != getattr(usual, name))
+        if name not in decided and (name in ALWAYS_SHOWN or value != getattr(usual, name))
     }
     return ", ".join(f"{name} {value}" for name, value in fixed.items())
 

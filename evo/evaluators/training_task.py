@@ -52,7 +52,6 @@ class TrainingSetup(Setup):
         threads: Threads a training on a CPU; part of what makes its result.
         free_steps: Whether the best checkpoint of a search's training is its result.
         train_images: See `Settings`; finalists are measured on all images.
-        ignored: Genes that the training does not read: the run is older than that (see `RECIPE_GENES`).
         switches: The genes that the conditions of others read.
         data_dir: Where the dataset was asked for, for workers on other machines; None for its own place.
     """
@@ -67,7 +66,6 @@ class TrainingSetup(Setup):
     threads: int = 1
     free_steps: bool = False
     train_images: int | None = None
-    ignored: frozenset[str] = frozenset()
     switches: frozenset[str] = frozenset()
     data_dir: str | None = None
 
@@ -104,7 +102,6 @@ class TrainingSetup(Setup):
             precision=precision,
             engine=engine,
             fitness=self.fitness,
-            ignored=self.ignored,
         )
         facts = {
             "device": device,

@@ -26,6 +26,7 @@ from evo.models import MODELS
 from evo.processes import usable_cores
 from evo.record.settings import TRAIN_IMAGES, Settings
 from evo.space import SearchSpace
+from evo.space.problems import IMAGES
 from evo.space.training_settings import TrainingSettings
 from evo.training.hardware import processor_name, resolve_engine, resolve_precision
 
@@ -184,7 +185,7 @@ def counter(
         if model not in MODELS:
             return Count((steps * batch + measured / 3, steps, 1.0))
         work = MODELS[model].workload(config, (channels, height, width), classes)
-        muon = work.muon_operations if config.get("optimiser", training.optimiser) == "muon" else 0
+        muon = work.muon_operations if training.read(config).get("optimiser", training.optimiser) == "muon" else 0
         amounts = (
             steps * (batch * work.training_operations + muon) + measured * work.operations,
             steps * work.parameters,
@@ -245,8 +246,6 @@ def _calibration_file() -> Path:
 
 
 DRAWS = 200
-IMAGES: dict[str, tuple[tuple[int, int, int], int]] = {"cifar10": ((3, 32, 32), 50_000), "digits": ((1, 8, 8), 1500)}
-"""Shape and number of the training images, where it is known without reading them."""
 CLASSES = 10
 
 

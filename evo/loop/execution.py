@@ -23,7 +23,6 @@ from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.space.problems import image_problems
-from evo.space.training_settings import RECIPE_GENES
 from evo.training.hardware import check_names, visible_gpus
 
 MOST_WORKERS = 4096
@@ -124,7 +123,7 @@ def setup_of_search(
     if folder is not None and execution.dataset is None and space.dataset not in (None, prepared.name, "cifar10"):
         observer.warn(f"note: the space's dataset is {space.dataset}; trained on is {prepared.variant} in {folder}")
     _, height, width = prepared.image_shape
-    if problems := image_problems(space.genes, space.training, height, width):
+    if not space.older and (problems := image_problems(space.genes, space.training, height, width)):
         raise ConfigurationError(listed(problems, f"search space {space.name} and the images of {prepared.variant}:"))
     setup = _training_setup(space, settings, execution, prepared, folder)
     settings.dataset = prepared.to_dict() | {"data_dir": setup.data_dir}
@@ -154,13 +153,13 @@ def setup_of_run(
         ConfigurationError: They are not given again, or are not the same.
     """
     _check_same_objective(run, objective, execution.model, observer)
+    if run.space.older and EPOCHS in run.space.genes:
+        raise ConfigurationError(
+            f"run {run.shown_path}: began when the gene epochs had a part in the seed of an evaluation; now it says "
+            "how long to train, which has none, so the results would differ: start a new search"
+        )
     if objective is not None:
         return _objective_setup(objective, run.settings, execution, observer)
-    if run.space.older and EPOCHS in run.space.genes:  # its seeds would differ
-        raise ConfigurationError(
-            f"run {run.shown_path}: began when no training read the gene epochs; now every training does, so its "
-            "results would differ: start a new search"
-        )
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
     folder = with_home(Path(folder)) if folder else None
@@ -215,7 +214,6 @@ def _training_setup(
         threads=settings.threads or 1,
         free_steps=settings.free_steps,
         train_images=settings.train_images,
-        ignored=frozenset(RECIPE_GENES) if space.older else frozenset(),
         switches=frozenset(parent for gene in space.genes.values() for parent in gene.when or {}),
         data_dir=str(folder.resolve()) if folder else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from evo.loop.search_loop import Observer, SilentObserver
 from evo.models import MODELS
 from evo.names import check_name
 from evo.numbers import mean, number_text
+from evo.record.commands import train_options
 from evo.record.folder import check_output_file
 from evo.record.history import on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import LISTED
 from evo.space import SearchSpace
-from evo.space.chosen import chosen, unread
+from evo.space.chosen import chosen, unread_by
 from evo.space.file import space_from_dict
 from evo.space.problems import is_reference
 from evo.space.text import json_text, space_values, toml_text
@@ -62,19 +64,14 @@ def export(
 
     Raises:
         RunError: The folder holds no run, or one in which nothing is complete.
-        ConfigurationError: No such format, or a file that may not be written, or weights of an objective.
+        ConfigurationError: No such format, or a file that may not be written, or weights of an objective; or
+            the winner of an older run whose model reads a gene that trainings read now.
         SearchError: There are no weights that bring the network back.
     """
     observer = observer or SilentObserver()
     check_name("--format", format, FORMATS)
     run = Run.load(path)
-    for option, file in (("--output", output), ("--weights", weights)):
-        if file is not None:
-            check_output_file(Path(file), option, overwrite=overwrite)
-    if weights is not None and run.settings.objective is not None:
-        raise ConfigurationError(f"--weights: run {run.shown_path} has an objective; evo has trained no network")
-    if output is not None and weights is not None and Path(output).resolve() == Path(weights).resolve():
-        raise ConfigurationError(f"--weights {weights}: is the file of --output, too; choose another")
+    _check_files(run, output, weights, overwrite=overwrite)
     text = winner_text(run, format)
     if run.winner is None and run.settings.strategy != LISTED and not is_finished(run):
         observer.warn(f"note: run {run.shown_path} is not finished: this is the best so far, individual {run.best.id}")
@@ -85,6 +82,16 @@ def export(
         execution = Execution(model=model, data_dir=data_dir, device=device, workers=workers, overwrite=overwrite)
         _save_weights(run, Path(weights), execution, observer)
     return text
+
+
+def _check_files(run: Run, output: str | Path | None, weights: str | Path | None, *, overwrite: bool) -> None:
+    for option, file in (("--output", output), ("--weights", weights)):
+        if file is not None:
+            check_output_file(Path(file), option, overwrite=overwrite)
+    if weights is not None and run.settings.objective is not None:
+        raise ConfigurationError(f"--weights: run {run.shown_path} has an objective; evo has trained no network")
+    if output is not None and weights is not None and Path(output).resolve() == Path(weights).resolve():
+        raise ConfigurationError(f"--weights {weights}: is the file of --output, too; choose another")
 
 
 def winner_text(run: Run, format: str = "toml") -> str:
@@ -103,32 +110,41 @@ def winner_values(run: Run) -> dict[str, Any]:
     It has the space of the search, so that a search can begin with the winner. Where the winner has left the space, or
     an older version searched what nothing reads, it has the smallest space that holds the winner.
     """
-    config = run.best.config
     dataset = (run.settings.dataset or {}).get("name", run.space.dataset)
     head: dict[str, Any] = {"description": _description(run), "dataset": dataset}
     if run.settings.objective is not None:  # which reads no settings of trainings
         head["training"] = {}
-    space = run.space
+    space, config = _space_of_winner(run, head)
+    return space_values(space, config, **head)
+
+
+def _space_of_winner(run: Run, head: Mapping[str, Any]) -> tuple[SearchSpace, Genome]:
+    """Return the space of the file, and what it says of the configuration."""
+    space, config, model = run.space, run.best.config, run.settings.model
+    if namesakes := config.keys() - space.training.read(config).keys():
+        if is_reference(model):
+            raise ConfigurationError(
+                f"run {run.shown_path}: only the model read its genes {', '.join(sorted(namesakes))}; every "
+                "training reads genes of these names now, so no file holds this winner: rename them, and search again"
+            )
+        return _smallest(run, config)
     try:
         if space.problems(config):
-            space = chosen(space, config, name=space.name, model=run.settings.model)
-        values = space_values(space, config, **head)
-        found = space_from_dict(values, name=space.name)
-        if run.settings.model is not None:
-            chosen(found, name=space.name, model=run.settings.model)
+            space = chosen(space, config, name=space.name, model=model)
+        found = space_from_dict(space_values(space, config, **head), name=space.name)
+        if model is not None:
+            chosen(found, name=space.name, model=model)
     except ConfigurationError:
-        space, config = _smallest(run, config)
-        values = space_values(space, config, **head)
-    return values
+        return _smallest(run, config)
+    return space, config
 
 
 def _smallest(run: Run, config: Genome) -> tuple[SearchSpace, Genome]:
     """Return the smallest space that holds what is read of a configuration, and that part of it."""
     training, model = run.space.training, MODELS.get(run.settings.model or "")
     known = {*config} if model is None else {*model.genes, *TRAINING_GENES}
-    usual = model.defaults if model is not None else {}
-    idle = unread({**usual, **training.model_dump(), **config}, run.settings.model)
-    read = {name: value for name, value in config.items() if name in known - idle}
+    idle = unread_by(run.settings.model, training, config)
+    read = {name: value for name, value in training.read(config).items() if name in known - idle}
     fixed = training.model_dump(exclude_unset=True, exclude_none=True)
     fixed = {name: value for name, value in fixed.items() if name not in {*read, *idle}}
     return space_of([read], name=run.space.name, model=run.settings.model, training=fixed), read
@@ -162,8 +178,7 @@ def training_command(run: Run, file: str) -> str:
     if settings.objective is not None:
         return ""
     words = ["--model", str(settings.model)] if is_reference(settings.model) else []
-    words += ["--seed", str(settings.seed), *(["--fitness", "test"] if settings.fitness == "test" else [])]
-    return shlex.join(["evo", "train", "--config", file, *words])
+    return shlex.join(["evo", "train", "--config", file, *words, *train_options(settings)])
 
 
 def _save_weights(run: Run, weights: Path, execution: Execution, observer: Observer) -> None:

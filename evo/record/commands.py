@@ -45,5 +45,16 @@ def resume_command(path: Path, **options: Any) -> str:
         return ""
 
 
+def train_options(settings: Settings) -> list[str]:
+    """Return the options with which `evo train` has a run's data, the part that is measured on, and its seed.
+
+    The name of the dataset is not among them: a space file may have it.
+    """
+    folder = (settings.dataset or {}).get("data_dir")
+    words = ["--data-dir", str(folder)] if folder else []
+    words += ["--fitness", settings.fitness] if settings.fitness != "validation" else []
+    return [*words, "--seed", str(settings.seed)]
+
+
 def _name_in_python(objective: str) -> str:
     return objective if objective.isidentifier() else "…"

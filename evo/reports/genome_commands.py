@@ -4,61 +4,37 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
-from evo.individual import GeneValue, Genome
+from evo.individual import Genome
 from evo.models import MODELS
+from evo.record.commands import train_options
 from evo.record.run import Run
-from evo.space.training_settings import TrainingSettings
-from evo.space.typed import typed
-
-MODEL_OPTIONS = (
-    *("hidden_layers", "channels", "block", "convolutions", "kernel_size", "residual", "activation", "dropout"),
-    *("batch_norm_place", "batch_norm_kind"),
-)
-"""The genes of models that `evo train` has an option for; the others go through `--gene`."""
-NEEDED = ("learning_rate", "batch_size", "steps", "optimiser", "preprocess")
-"""Fixed settings that are always written: their defaults depend on the model."""
+from evo.space.chosen import unread_by
+from evo.space.training_settings import ALWAYS_SHOWN, TrainingSettings
+from evo.space.typed import option_words
 
 
 def genome_text(run: Run, config: Genome) -> str:
     """Return the `evo train` command of a configuration, or its JSON where the run trained no network by evo.
 
-    Genes that the shipped model does not read, such as a switch that others depend on, are left out.
+    What its training does not read is left out: a switch that others depend on, a momentum that is fixed beside adam.
 
     Args:
         run: The run that it is from: its model, data and fixed settings.
         config: Gene values by name.
     """
-    fixed = run.space.training.model_dump(exclude_none=True)
-    usual = TrainingSettings().model_dump()
-    if run.settings.model is None or fixed["image_size"] != usual["image_size"]:  # it has no option
+    training, model = run.space.training, MODELS.get(run.settings.model or "")
+    fixed, usual, read = training.model_dump(exclude_none=True), TrainingSettings().model_dump(), training.read(config)
+    only_of_model = model is None and read != config  # `evo train` would give it to the training, too
+    if run.settings.model is None or only_of_model or fixed["image_size"] != usual["image_size"]:  # it has no option
         return json.dumps(config)
-    model = MODELS.get(run.settings.model)
     known = usual.keys() | (config if model is None else model.genes)
-    setting = {name: value for name, value in fixed.items() if name in NEEDED or value != usual[name]}
-    setting |= {name: value for name, value in config.items() if name in known}
+    setting = {name: value for name, value in fixed.items() if name in ALWAYS_SHOWN or value != usual[name]}
+    setting |= {name: value for name, value in read.items() if name in known}
+    idle = unread_by(run.settings.model, training, config)
     words = ["evo", "train", "--model", run.settings.model]
     for name, value in setting.items():
-        words += _option(name, value, name in usual or name in MODEL_OPTIONS)
-    return shlex.join([*words, *_data(run)])
-
-
-def _option(name: str, value: GeneValue, own: bool) -> list[str]:
-    """Return the words that give a value; `own`: with an option of that name."""
-    if name == "batch_norm" or (own and isinstance(value, bool)):
-        return [f"--{'' if value else 'no-'}{name.replace('_', '-')}"]
-    if own:
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        return [f"--{name.replace('_', '-')}", text]
-    return ["--gene", f"{name}={typed(value)}"]
-
-
-def _data(run: Run) -> list[str]:
-    """Return the options that name the data, the part that is measured on, and the seed."""
-    dataset: Mapping[str, Any] = run.settings.dataset or {}
-    words = ["--dataset", str(dataset["name"])] if "name" in dataset else []
-    words += ["--data-dir", str(dataset["data_dir"])] if dataset.get("data_dir") else []
-    words += ["--fitness", "test"] if run.settings.fitness == "test" else []
-    return [*words, "--seed", str(run.settings.seed)]
+        words += option_words(name, value) if name not in idle else []
+    dataset = (run.settings.dataset or {}).get("name")
+    words += ["--dataset", str(dataset)] if dataset else []
+    return shlex.join([*words, *train_options(run.settings)])

@@ -95,12 +95,15 @@ def _epochs(epochs: float) -> str:
     return f"{text} epoch{'' if text == '1' else 's'}"
 
 
+def optimiser_name(optimiser: str, weight_decay: float) -> str:
+    """Return what an optimiser is called."""
+    return {"adam": "AdamW" if weight_decay else "Adam", "sgd": "SGD", "muon": "Muon"}.get(optimiser, optimiser)
+
+
 def _optimiser(recipe: Recipe) -> str:
-    momentum = f"Nesterov momentum {recipe.momentum:g}"
-    name = {"adam": "Adam", "sgd": "SGD", "muon": "Muon"}.get(recipe.optimiser, recipe.optimiser)
-    if recipe.optimiser == "adam":
-        return f"{name}W" if recipe.weight_decay else name
-    return f"{name}, {momentum if recipe.momentum else 'no momentum'}"
+    name = optimiser_name(recipe.optimiser, recipe.weight_decay)
+    momentum = f"Nesterov momentum {recipe.momentum:g}" if recipe.momentum else "no momentum"
+    return name if recipe.optimiser == "adam" else f"{name}, {momentum}"
 
 
 def _rate(recipe: Recipe) -> str:

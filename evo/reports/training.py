@@ -22,7 +22,7 @@ from evo.reports.classes import classes_blocks, classes_of, confusion_figure, ma
 from evo.reports.genome_commands import genome_text
 from evo.reports.html import picture
 from evo.reports.page import Block, Commands, Facts, Section, Text, table_of, write_page
-from evo.reports.recipe import rates_figure, recipe_blocks
+from evo.reports.recipe import optimiser_name, rates_figure, recipe_blocks
 from evo.reports.search_data import SearchData
 from evo.reports.search_sections import facts_of
 from evo.reports.statistics import mean_estimate
@@ -204,8 +204,8 @@ def seeds_text(count: int) -> str:
 
 def setting_text(run: Run, genome: Genome) -> str:
     """Return how a network was trained: optimiser, learning rate, batch size, and the data."""
-    setting = {**run.space.training.model_dump(exclude_none=True), **genome}
-    optimiser = {"adam": "Adam", "sgd": "SGD"}.get(str(setting["optimiser"]), str(setting["optimiser"]))
+    setting = run.space.training.given(genome)
+    optimiser = optimiser_name(str(setting["optimiser"]), float(setting["weight_decay"]))
     rate = f"learning rate {scientific(float(setting['learning_rate']))}" if "learning_rate" in setting else ""
     size = f"batch size {setting['batch_size']}" if "batch_size" in setting else ""
     return ", ".join(filter(None, (optimiser, rate, size, str((run.settings.dataset or {}).get("variant", "")))))

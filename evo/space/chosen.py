@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,10 @@ from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
 from evo.space.search_space import SearchSpace
 from evo.space.training_settings import TRAINING_GENES, TrainingSettings
+from evo.space.typed import option_words
 
 OPTIONAL = TRAINING_GENES.keys() - {"learning_rate", "batch_size", *DURATION}
-"""Genes that have a default where a configuration leaves them out."""
+"""Genes of a training that have a default where a configuration leaves them out."""
 
 
 def chosen(
@@ -25,7 +27,8 @@ def chosen(
     """Return a space whose only known configuration is the first complete one of another, with some values changed.
 
     What a change leaves without a reader goes: genes whose condition does not hold any more, settings that the new
-    value does not read (momentum beside `optimiser = "adam"`), epochs beside steps and steps beside epochs.
+    value does not read (momentum beside `optimiser = "adam"`), the switches of these, epochs beside steps and steps
+    beside epochs.
 
     Args:
         space: Where the configuration is from. A change may leave its bounds.
@@ -41,7 +44,7 @@ def chosen(
     gone = (unread(changes, model or space.model) | replaced) - changes.keys()
     fixed = space.training.model_dump(exclude_unset=True, exclude_none=True)
     fixed = {key: value for key, value in fixed.items() if key not in gone}
-    genes = {key: gene for key, gene in space.genes.items() if key not in gone}
+    genes = _without(gone, space.genes, model or space.model)
     of_training = {key for key in changes if key in TrainingSettings.model_fields and key not in genes}
     fixed |= {key: changes[key] for key in of_training}
     given = {key: _whole(genes.get(key), value) for key, value in changes.items() if key not in of_training}
@@ -57,7 +60,8 @@ def chosen(
     if idle := [key for key in given if key not in genome]:
         raise SpaceError(name, [f"genes.{key}: nothing reads it: it needs {_words(genes[key].when)}" for key in idle])
     left_out = {key for key, gene in genes.items() if key not in genome and gene.is_active(genome)}
-    genes = {key: gene for key, gene in genes.items() if key not in left_out and not left_out & {*(gene.when or {})}}
+    genes = _without(left_out, genes, model or space.model)
+    genome = {key: value for key, value in genome.items() if key in genes}
     return SearchSpace(genes, name=name, initial=[genome], **parts)
 
 
@@ -83,8 +87,31 @@ def unread(values: Mapping[str, Any], model: str | None) -> set[str]:
     }
 
 
+def unread_by(model: str | None, training: TrainingSettings, config: Mapping[str, GeneValue]) -> set[str]:
+    """Return the names of genes and settings that the training of a configuration does not read."""
+    shipped = MODELS.get(model or "")
+    usual = shipped.defaults if shipped is not None else {}
+    return unread({**usual, **training.given(config)}, model)
+
+
 def _rules(model: str | None) -> dict[str, GeneRule]:
     return {**TRAINING_GENES, **(MODELS[model].genes if model in MODELS else {})}
+
+
+def _without(gone: set[str], genes: Mapping[str, Gene], model: str | None) -> dict[str, Gene]:
+    """Return genes without some, without those whose conditions ask these, and without what only they asked.
+
+    A user-defined model may itself read what others ask.
+    """
+    kept = {name: gene for name, gene in genes.items() if name not in gone}
+    while True:
+        asked = {parent for name in genes.keys() - kept.keys() for parent in genes[name].when or {}}
+        asked -= {parent for gene in kept.values() for parent in gene.when or {}}
+        idle = asked - _rules(model).keys() if model in MODELS else set()
+        left = {name: gene for name, gene in kept.items() if name not in idle and {*(gene.when or {})} <= kept.keys()}
+        if len(left) == len(kept):
+            return kept
+        kept = left
 
 
 def _where_read(gene: Gene, rule: GeneRule, genes: Mapping[str, Gene]) -> Gene:
@@ -97,9 +124,11 @@ def _where_read(gene: Gene, rule: GeneRule, genes: Mapping[str, Gene]) -> Gene:
 
 
 def _words(conditions: Mapping[str, Any] | None) -> str:
-    """Return conditions as options: --schedule cosine or one_cycle."""
+    """Return conditions as options: --schedule cosine or --schedule one_cycle."""
     texts = [
-        f"--{parent.replace('_', '-')} {' or '.join(map(str, wanted if isinstance(wanted, list) else [wanted]))}"
+        " or ".join(
+            shlex.join(option_words(parent, value)) for value in (wanted if isinstance(wanted, list) else [wanted])
+        )
         for parent, wanted in (conditions or {}).items()
     ]
     return " and ".join(texts)
@@ -142,7 +171,9 @@ def _widened(gene: Gene, value: Any) -> Gene:
 
 
 def _first_complete(space: SearchSpace, candidates: Mapping[str, Mapping[str, GeneValue]], where: str) -> Genome:
-    """Return the first of some configurations, by their places, that has a value of every active gene."""
+    """Return the first of some configurations, by place, that has every active gene without a default."""
+    model = MODELS.get(space.model or "")
+    optional = OPTIONAL | (model.genes.keys() - model.required if model is not None else set())
     problems = []
     for place, values in candidates.items():
         genome: Genome = {}
@@ -152,7 +183,7 @@ def _first_complete(space: SearchSpace, candidates: Mapping[str, Mapping[str, Ge
                 continue
             if name in values:
                 genome[name] = values[name]
-            elif name not in OPTIONAL:
+            elif name not in optional:
                 missing.append(name)
         if not missing:
             return {name: genome[name] for name in space.genes if name in genome}

@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import DURATION, EPOCHS, STEPS
 from evo.models import MODELS, GeneRule
-from evo.names import DATASETS
+from evo.names import DATASETS, PREFIX_EXACT, SCHEDULES
 from evo.space.genes import Boolean, Categorical, Gene, Integer, Number
 from evo.space.training_settings import (
     COOLDOWN,
@@ -24,8 +24,8 @@ from evo.space.training_settings import (
 from evo.space.unread import FIXED_ONLY, conditions_of, unread_problems
 
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
-IMAGE_SIDES = {"cifar10": 32, "digits": 8}
-"""Of the datasets whose images have one size."""
+IMAGES: dict[str, tuple[tuple[int, int, int], int]] = {"cifar10": ((3, 32, 32), 50_000), "digits": ((1, 8, 8), 1500)}
+"""Shape and number of the training images of a dataset, where they are known without reading it."""
 NO_IMAGES = {"augment": '"none"', "cutout": "0", "test_flip": "false"}
 """What to set where the data are no images."""
 
@@ -74,8 +74,8 @@ def space_problems(
         model: A shipped model's name, the reference of a user-defined one, or None for an objective.
         dataset: A dataset's name, or None.
         training: The fixed settings.
-        older: Whether a run has kept them since before there was a recipe: nothing reads its genes, and nothing is said
-            of that.
+        older: Whether a run has kept them since before there was a recipe: its trainings read no genes of that, and
+            nothing is said of them.
     """
     problems: list[str] = [] if genes else [Absent("genes: at least one [genes.NAME] is needed", "")]
     problems += [
@@ -87,8 +87,9 @@ def space_problems(
     problems += _condition_problems(genes)
     if model is not None:
         problems += _model_problems(genes, model, training, older)
-        side = training.image_size if dataset == "imagefolder" else IMAGE_SIDES.get(dataset or "")
-        problems += image_problems(genes, training, side, side) if side is not None else []
+        size = training.image_size
+        sides = IMAGES[dataset][0][1:] if dataset in IMAGES else (size, size) if dataset == "imagefolder" else None
+        problems += image_problems(genes, training, *sides) if sides is not None and not older else []
     if dataset is not None and dataset not in DATASETS:
         problems.append(f"dataset: {_unknown('dataset', dataset, DATASETS)}")
     return problems
@@ -200,7 +201,7 @@ def _training_problems(
     for name, rule in rules.items():
         problems += _rule_problems(name, genes[name], rule) if name in genes else []
     problems += _duration_problems({name: genes[name] for name in genes if name in rules}, training)
-    problems += _schedule_problems(genes, training)
+    problems += _schedule_problems(genes, training) if "schedule" in rules else []
     steps, every = genes.get(STEPS), training.evaluate_every or EVALUATE_EVERY
     if isinstance(steps, Integer) and steps.step != 1 and (steps.low % every or (steps.step or every) % every):
         problems.append(
@@ -218,7 +219,9 @@ def _duration_problems(genes: Mapping[str, Gene], training: TrainingSettings) ->
     if len(places) > 1 and (len(known) != 1 or fixed != known or genes[known[0]].when is None):
         return [f"{' and '.join(places)}: both say how long to train; keep one of them"]
     if not places or (not fixed and genes[known[0]].when is not None):
-        schedule = "" if training.schedule == "constant" else f"; the schedule {training.schedule} needs to know it"
+        asking = schedules_by_length(genes, training)
+        need = "schedules {} need" if len(asking) > 1 else "schedule {} needs"
+        schedule = f"; the {need.format(' and '.join(asking))} to know it" if asking else ""
         return [
             Absent(
                 f"genes.{STEPS}: {STEPS} or {EPOCHS} is needed unconditionally (a gene or in [training]){schedule}",
@@ -226,6 +229,12 @@ def _duration_problems(genes: Mapping[str, Gene], training: TrainingSettings) ->
             )
         ]
     return []
+
+
+def schedules_by_length(genes: Mapping[str, Gene], training: TrainingSettings) -> list[str]:
+    """Return the schedules of a space whose rate depends on how many steps there are."""
+    possible = _texts("schedule", genes, training)
+    return [name for name in SCHEDULES if name in possible and name not in PREFIX_EXACT]
 
 
 def _schedule_problems(genes: Mapping[str, Gene], training: TrainingSettings) -> list[str]:

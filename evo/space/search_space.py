@@ -20,7 +20,7 @@ from evo.space.genes import Gene, Integer
 from evo.space.genes.values import as_python, is_empty, ordered
 from evo.space.problems import Absent, SpaceError, is_reference, space_problems
 from evo.space.settings import SearchDefaults, read_section
-from evo.space.training_settings import EVALUATE_EVERY, TrainingSettings
+from evo.space.training_settings import EVALUATE_EVERY, RECIPE_GENES, TrainingSettings
 
 
 def configurations(initial: Any) -> list[Genome]:
@@ -86,7 +86,9 @@ class SearchSpace:
                 f"genes {', '.join(strange)}: must be evo.Float, Integer, Categorical, Boolean or Layers"
             )
         if self.training.evaluate_every is None and self.training.epochs is None and EPOCHS not in self.genes:
-            self.training = self.training.model_copy(update={"evaluate_every": EVALUATE_EVERY})
+            self.training = self.training.with_default(evaluate_every=EVALUATE_EVERY)
+        if older:
+            self.training = self.training.ignoring(RECIPE_GENES)
         steps = self.genes.get(STEPS)
         if model is not None and isinstance(steps, Integer) and steps.step is None:
             self.genes[STEPS] = replace(steps, step=self.training.evaluate_every)

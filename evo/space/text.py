@@ -6,12 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evo.individual import GeneValue
+from evo.individual import EPOCHS, GeneValue
 from evo.space.search_space import SearchSpace
-from evo.space.training_settings import TrainingSettings
-
-ALWAYS_WRITTEN = ("optimiser", "preprocess")
-"""Fixed settings that a reader of the file wants to see, also where they are the defaults."""
+from evo.space.training_settings import ALWAYS_SHOWN, EVALUATE_EVERY, TrainingSettings
 
 
 def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: Any) -> dict[str, Any]:
@@ -20,14 +17,16 @@ def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: An
     Args:
         space: Where the configuration is from.
         config: Gene values by name.
-        head: More values of the top level, or others than the space's; None for those that are to be left out.
+        head: Top-level values that replace or extend those of the space; None leaves one out.
     """
     values = space.to_dict() | head
     fixed, usual = values["training"], TrainingSettings().model_dump()
+    in_epochs = EPOCHS in fixed or EPOCHS in space.genes
     values["training"] = {
         name: value
         for name, value in fixed.items()
-        if value != usual[name] or (name in ALWAYS_WRITTEN and name not in space.genes)
+        if value != usual[name] or (name in ALWAYS_SHOWN and name not in space.genes)
+        if (name, value) != ("evaluate_every", EVALUATE_EVERY) or in_epochs
     }
     values["initial"] = [{name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}]
     order = ("description", "model", "dataset", "initial", "training", "search", "genes")

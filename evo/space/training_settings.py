@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from evo import names
 from evo.individual import EPOCHS, STEPS
@@ -16,6 +16,8 @@ from evo.space.settings import PositiveCount, PositiveNumber, one_of
 EVALUATE_EVERY = 100
 """Steps between two points of a learning curve by default; a training in epochs has a point after each."""
 CROP_PADDING = 2
+ALWAYS_SHOWN = ("preprocess", "optimiser")
+"""Settings that a reader wants to see, also where they are what they are by default."""
 MOST_STEPS, MOST_EPOCHS = 2**53, 10**6
 WARMUP = {"one_cycle": 0.25}
 """The warm-up of a schedule by default, a fraction of the steps; 0 for the others."""
@@ -48,7 +50,7 @@ class TrainingSettings(BaseModel):
         augment: "none", "flip" (mirrors each image with probability one half), or "flip_crop" (also moves it).
         crop_padding: Most pixels that flip_crop moves an image in each direction; edges are reflected. 2.
         cutout: Side in pixels of a square that is hidden in each training image; 0 for none.
-        label_smoothing: Share of the probability that the loss wants spread over all classes.
+        label_smoothing: Fraction of the target probability that is shared equally among all classes.
         test_flip: When measuring, average the outputs for an image and its mirror image.
         image_size: Side in pixels that the images of an image folder are resized to.
         training_mode: Also measure as the 2019 report did, without leaving training mode: the last minibatch, and the
@@ -76,6 +78,27 @@ class TrainingSettings(BaseModel):
     test_flip: bool = False
     image_size: PositiveCount = 32
     training_mode: Annotated[str, one_of(names.TRAINING_MODES)] | None = None
+    _ignored: frozenset[str] = PrivateAttr(default=frozenset())
+
+    def ignoring(self, genes: Iterable[str]) -> TrainingSettings:
+        """Return the same settings for trainings that do not read genes of these names: see `RECIPE_GENES`."""
+        settings = self.model_copy()
+        settings._ignored = frozenset(genes)
+        return settings
+
+    def with_default(self, **values: Any) -> TrainingSettings:
+        """Return the same settings with values that nobody has given: `exclude_unset` leaves them out."""
+        settings = self.model_copy(update=values)
+        settings.model_fields_set.difference_update(values)
+        return settings
+
+    def read(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the genes of a configuration that a training may read: all, but in runs older than the recipe."""
+        return {name: value for name, value in config.items() if name not in self._ignored}
+
+    def given(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a training is given: these settings, and the genes that it may read in their place."""
+        return {**self.model_dump(exclude_none=True), **self.read(config)}
 
     @property
     def curve_hooks(self) -> list[names.CurveHook]:
@@ -87,7 +110,7 @@ class TrainingSettings(BaseModel):
 
         It is not if the learning rate depends on the number of steps, or if a hook measures more at the last points.
         """
-        return config.get("schedule", self.schedule) in names.PREFIX_EXACT and not self.curve_hooks
+        return self.read(config).get("schedule", self.schedule) in names.PREFIX_EXACT and not self.curve_hooks
 
     def length(self, config: Mapping[str, Any], images: int) -> Length:
         """Return how long a configuration is trained.
@@ -99,10 +122,10 @@ class TrainingSettings(BaseModel):
         Raises:
             KeyError: Neither the genes nor the settings say how long, or in what batches.
         """
-        given = {**self.model_dump(exclude_none=True), **config}
+        read, given = self.read(config), self.given(config)
         batch_size = min(int(given["batch_size"]), images)
         epoch = images // batch_size
-        in_epochs = EPOCHS in config or (EPOCHS in given and STEPS not in config)
+        in_epochs = EPOCHS in read or (EPOCHS in given and STEPS not in read)
         return Length(
             batch_size=batch_size,
             steps=max(1, round(float(given[EPOCHS]) * epoch)) if in_epochs else int(given[STEPS]),
@@ -115,7 +138,7 @@ class TrainingSettings(BaseModel):
         Raises:
             KeyError: Neither the genes nor the settings say how long, at what rate, or in what batches.
         """
-        given = {**self.model_dump(exclude_none=True), **config}
+        given = self.given(config)
         schedule, optimiser = str(given["schedule"]), str(given["optimiser"])
         return Recipe(
             **self.length(config, images)._asdict(),
@@ -193,4 +216,7 @@ TRAINING_GENES: dict[str, GeneRule] = {
 }
 """The settings of a training that may be genes instead, whatever the model."""
 RECIPE_GENES = frozenset(TRAINING_GENES) - {"learning_rate", "batch_size", STEPS, "weight_decay"}
-"""Those that no training read before [training] had a `schedule`."""
+"""Those that no training read before [training] had a `schedule`.
+
+In a run from then, a gene of such a name is the model's own, or a switch.
+"""

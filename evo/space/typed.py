@@ -1,4 +1,4 @@
-"""Gene values as people type them, in `evo train --gene NAME=VALUE`, and as evo writes such a command."""
+"""Values as people type them for `evo train`, with an option or as `--gene NAME=VALUE`, and as evo writes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from contextlib import suppress
 
 from evo.individual import GeneValue
 from evo.space.genes.values import number_in
+from evo.space.training_settings import TrainingSettings
+
+MODEL_OPTIONS = (
+    *("hidden_layers", "channels", "block", "convolutions", "kernel_size", "residual", "activation", "dropout"),
+    *("batch_norm", "batch_norm_place", "batch_norm_kind"),
+)
+"""The genes of models that `evo train` has an option for, in the order of its table's columns."""
+OPTIONS = frozenset(MODEL_OPTIONS) | TrainingSettings.model_fields.keys() - {"image_size"}
+"""All that it has an option for; other genes are given by `--gene`."""
+FLAGS = ("batch_norm", "residual", "test_flip")
+"""Those of them that are switched on by --NAME and off by --no-NAME."""
 
 _LAYERS = re.compile(r"\d+(,\d+)+|\d+,", re.ASCII)
 
@@ -37,3 +48,13 @@ def typed(value: GeneValue) -> str:
     if isinstance(value, str):
         return value if read_typed(value) == value else json.dumps(value, ensure_ascii=False)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def option_words(name: str, value: GeneValue) -> list[str]:
+    """Return the words that give a gene or setting this value in `evo train`."""
+    if name not in OPTIONS or isinstance(value, bool) != (name in FLAGS):  # a user-defined model's gene of that name
+        return ["--gene", f"{name}={typed(value)}"]
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{'' if value else 'no-'}{option}"]
+    return [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]

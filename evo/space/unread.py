@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +14,8 @@ from evo.space.training_settings import TRAINING_GENES, TrainingSettings
 
 FIXED_ONLY = TrainingSettings.model_fields.keys() - TRAINING_GENES.keys()
 """Keys of [training] that hold for a whole search."""
+MOST_TRIED = 10_000
+"""Combinations of values that are tried to find one that reads something."""
 
 
 def unread_problems(
@@ -28,10 +32,11 @@ def unread_problems(
     shipped = MODELS.get(model)
     fixed = {**(shipped.defaults if shipped is not None else {}), **training.model_dump()}
     problems = [
-        f"training.{name}: the gene of that name is always active, so nothing reads this value; remove one of them"
-        for name, gene in genes.items()
-        if gene.when is None and name in TRAINING_GENES and name in training.model_fields_set and name not in DURATION
+        f"training.{name}: the gene of that name is active wherever this value would be read; remove one of them"
+        for name in genes
+        if name in TRAINING_GENES and name in training.model_fields_set and name not in DURATION
         if getattr(training, name) != TrainingSettings.model_fields[name].default
+        if not _is_read_beside_gene(name, rules[name], genes, fixed)
     ]
     for name, rule in rules.items():
         problems += _problems_of(name, rule, genes, training, fixed, rules)
@@ -64,22 +69,49 @@ def _problems_of(
 
 
 def _unread_by_shipped(genes: Mapping[str, Gene], rules: Mapping[str, GeneRule]) -> list[str]:
-    """Return what a space of a shipped model searches in vain: fixed settings, and choices that mean the same."""
+    """Return the genes of a shipped model that hold for a whole search, or that have choices of the same meaning."""
     problems = [
         f"genes.{name}: holds for a whole search and cannot be a gene; set it in [training]"
         for name in genes
         if name in FIXED_ONLY
     ]
     for name, gene in genes.items():
-        if name in rules or name in FIXED_ONLY or not isinstance(gene, Categorical | Integer):
+        if name in rules or name in FIXED_ONLY or not isinstance(gene, Boolean | Categorical | Integer):
             continue
-        told_apart = [value for child in genes.values() for value in _listed((child.when or {}).get(name))]
-        same = _others(_values(gene), told_apart)
-        if told_apart and len(same) > 1:
-            problems.append(
-                f"genes.{name}: only conditions read it, and none tells {_shown(same, 'and')} apart; keep one of them"
-            )
+        problems += [
+            f"genes.{name}: only conditions read it, and none tells {_shown(same, 'and')} apart; keep one of them"
+            for same in _not_told_apart(name, gene, genes)
+        ]
     return problems
+
+
+def _not_told_apart(name: str, gene: Gene, genes: Mapping[str, Gene]) -> list[list[Any]]:
+    """Return the values of a gene for which the same genes are active, all that mean one thing in a list."""
+    asked = [_listed(child.when[name]) for child in genes.values() if child.when and name in child.when]
+    same: dict[tuple[bool, ...], list[Any]] = {}
+    for value in dict.fromkeys(_values(gene)) if asked else ():
+        same.setdefault(tuple(value in wanted for wanted in asked), []).append(value)
+    return [values for values in same.values() if len(values) > 1]
+
+
+def _is_read_beside_gene(name: str, rule: GeneRule, genes: Mapping[str, Gene], fixed: Mapping[str, Any]) -> bool:
+    """Return whether a configuration in which a gene is not active reads the fixed value of that name.
+
+    Where the genes that decide this have too many values to try them all, it is taken to be read.
+    """
+    parents = [parent for parent, _ in rule.reads if parent in genes]
+    deciding = {*parents, *(other for gene in (name, *parents) for other in conditions_of(gene, genes))} - {name}
+    values = [_values(genes[other]) for other in deciding]
+    if not all(values) or math.prod(map(len, values)) > MOST_TRIED:
+        return True
+    for tried in itertools.product(*values):
+        genome = dict(zip(deciding, tried, strict=True))
+        while inactive := [other for other in genome if not genes[other].is_active(genome)]:
+            genome = {other: value for other, value in genome.items() if other not in inactive}
+        given = {**fixed, **genome}
+        if not genes[name].is_active(genome) and all(given.get(parent) in wanted for parent, wanted in rule.reads):
+            return True
+    return False
 
 
 def conditions_of(name: str, genes: Mapping[str, Gene]) -> dict[str, list[Any]]:

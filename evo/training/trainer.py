@@ -43,7 +43,6 @@ class Trainer(Workbench):
         settings: What all trainings share.
         build: Makes the network of a configuration.
         engine: Does the steps: a name of `evo.training.engines`.
-        ignored: Genes that only `build` reads, although they have the names of settings.
         shared: As for `Workbench`: device, precision and fitness.
 
     Attributes:
@@ -57,11 +56,10 @@ class Trainer(Workbench):
         build: ModelBuilder,
         *,
         engine: str = "eager",
-        ignored: frozenset[str] = frozenset(),
         **shared: str,
     ):
         super().__init__(dataset, settings, **shared)
-        self.build, self.engine, self._ignored = build, engine, ignored
+        self.build, self.engine = build, engine
         self.looked_up: set[str] = set()
         self._engine: Engine = load(ENGINES[engine].reference)(self)
 
@@ -107,8 +105,7 @@ class Trainer(Workbench):
         return training
 
     def _begin(self, job: Job) -> Training:
-        genes = {name: value for name, value in job.config.items() if name not in self._ignored}
-        recipe = self.settings.recipe(genes, len(self.train_part))
+        recipe = self.settings.recipe(job.config, len(self.train_part))
         model = self._build(job.config)
         model.train()
         weights = list(model.parameters())

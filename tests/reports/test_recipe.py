@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from evo.data import PreparedDataset
 from evo.evaluators.training_task import load_builder
-from evo.names import SCHEDULES
+from evo.names import OPTIMISERS, SCHEDULES
 from evo.reports.html import write_report
 from evo.reports.recipe import rates_figure, rates_of, recipe_facts, recipe_of
-from evo.reports.training import write_training_page
+from evo.reports.training import setting_text, write_training_page
 from evo.training.jobs import Job
 from evo.training.schedules import rate_factor
 from evo.training.trainer import Trainer
@@ -103,6 +103,17 @@ def test_a_recipe_is_said_in_words_with_every_default_filled_in() -> None:
     assert rich["measured"] == "the mean over an image and its mirror image"
     assert facts(optimiser="sgd")["optimiser"] == "SGD, no momentum"
     assert facts(weight_decay=0.1)["optimiser"] == "AdamW, weight decay 0.1"
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_titles_of_figures_call_an_optimiser_what_the_recipe_calls_it(optimiser: str, weight_decay: float) -> None:
+    training = {"optimiser": optimiser, "weight_decay": weight_decay}
+    run = listed_run(training=training)
+    title = setting_text(run, run.individuals[0].genome).split(",")[0]
+    assert facts(**training)["optimiser"].split(",")[0] == title
+    assert title.lower().startswith(optimiser)
+    assert title != optimiser
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

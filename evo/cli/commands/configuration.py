@@ -20,11 +20,10 @@ from evo.space.chosen import chosen
 from evo.space.file import load_space
 from evo.space.problems import SpaceError
 from evo.space.training_settings import EVALUATE_EVERY
-from evo.space.typed import read_typed
+from evo.space.typed import MODEL_OPTIONS, read_typed
 
 GENES = (
-    *("hidden_layers", "channels", "block", "convolutions", "kernel_size", "residual", "activation", "dropout"),
-    *("batch_norm", "batch_norm_place", "batch_norm_kind"),
+    *MODEL_OPTIONS,
     *("learning_rate", "batch_size", "steps", "epochs", "weight_decay"),
 )
 """Options that are genes, in the order of the table's columns."""
