@@ -57,9 +57,9 @@ class Dispatch:
         return max(1, self._evaluator.workers)
 
     @property
-    def interrupts(self) -> bool:
-        """Whether evaluations run in processes of their own, which a pause ends."""
-        return self._run.settings.objective is None or self._run.settings.workers > 1
+    def restarts(self) -> bool:
+        """Whether a pause ends worker processes, which take some time to start again."""
+        return self._evaluator.restarts
 
     @property
     def cost(self) -> CostModel:
