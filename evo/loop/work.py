@@ -24,17 +24,21 @@ def search_and_judge(
     algorithm: Strategy, finish: bool, run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline
 ) -> None:
     """Search, and judge the finalists; with a time budget, end the search in time for that."""
-    share = SearchShare(run, deadline) if finish and deadline.seconds < math.inf else None
-    done = run_search(algorithm, evaluator, run, observer, deadline, share)
+    done = run_search(algorithm, evaluator, run, observer, deadline, _share_of(run, finish, deadline))
     judge_finalists(run, evaluator, observer, deadline, ended_early=not done, in_time=finish)
 
 
 def close_search(
     limit: int, finish: bool, run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline
 ) -> None:
-    """Evaluate what is missing of the first proposals, and judge the finalists."""
-    evaluate_proposals(limit, evaluator, run, observer, deadline)
-    judge_finalists(run, evaluator, observer, deadline, in_time=finish)
+    """Evaluate what is missing of the first proposals, and judge the finalists, in time for both."""
+    done = evaluate_proposals(limit, evaluator, run, observer, deadline, _share_of(run, finish, deadline))
+    judge_finalists(run, evaluator, observer, deadline, ended_early=not done, in_time=finish)
+
+
+def _share_of(run: Run, finish: bool, deadline: Deadline) -> SearchShare | None:
+    """Return the share of a command's time that its search has; None where the end of the time is a stop."""
+    return SearchShare(run, deadline) if finish and deadline.seconds < math.inf else None
 
 
 def finish_search(run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline, *, finished: bool) -> None:
