@@ -199,10 +199,44 @@ def test_a_search_that_is_done_before_its_time_ends_as_without_one(tmp_path: Pat
     assert (run.finalists, run.winner) == (whole.finalists, whole.winner)
 
 
-def test_without_finalists_there_is_a_best_and_no_stop() -> None:
-    run = search(slowly, budget=100_000, time_budget=0.5, finalists=0)
+class Messages(SilentObserver):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def notify(self, message: str) -> None:
+        """Keep it."""
+        self.texts.append(message)
+
+
+def test_where_no_finalists_are_wanted_the_end_of_the_time_is_a_stop(tmp_path: Path) -> None:
+    """No winner is named, so the search is only interrupted: a resume continues it, `finish` ends it with a winner."""
+    messages, folder = Messages(), tmp_path / "run"
+    with pytest.raises(evo.Stop, match="time budget") as caught:
+        search(slowly, budget=100_000, time_budget=0.5, finalists=0, output=folder, observer=messages)
+    assert caught.value.exit_code == 75
+    assert not any("finalists" in text for text in messages.texts)
+    stopped_there = evo.load(folder)
+    assert stopped_there.best.id == stopped_there.ranked()[0].id
+    assert not is_finished(stopped_there)
+    assert evo.resume(folder, noisy, budget=stopped_there.trainings + 5).trainings == stopped_there.trainings + 5
+    assert evo.finish(folder, noisy).winner is not None
+
+
+def test_an_objective_without_a_seed_has_its_best_when_the_time_is_over(tmp_path: Path) -> None:
+    """There is nothing to train again: the best value is what it is, whenever the search ends."""
+
+    def exact(config: dict[str, float]) -> float:
+        time.sleep(0.02)
+        return config["x"]
+
+    messages = Messages()
+    run = search(exact, budget=100_000, time_budget=0.5, output=tmp_path / "run", observer=messages)
     assert run.ended_early
-    assert run.best.id == run.ranked()[0].id
+    assert run.best.fitness == max(run.table["fitness"])
+    assert messages.texts == ["the search ends here, because there is no time for more"]
+    assert is_finished(evo.load(tmp_path / "run"))
 
 
 def test_where_there_is_no_time_for_all_finalists_fewer_are_trained(tmp_path: Path) -> None:

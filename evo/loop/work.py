@@ -37,8 +37,13 @@ def close_search(
 
 
 def _share_of(run: Run, finish: bool, deadline: Deadline) -> SearchShare | None:
-    """Return the share of a command's time that its search has; None where the end of the time is a stop."""
-    return SearchShare(run, deadline) if finish and deadline.seconds < math.inf else None
+    """Return the share of a command's time that its search has; None where the end of the time is a stop.
+
+    That is so where no winner is to be named. An objective without a seed has no finalists either, but the best of its
+    values is the winner, whenever the search ends.
+    """
+    names_winner = finish and bool(run.settings.finalists or not run.settings.retrainable)
+    return SearchShare(run, deadline) if names_winner and deadline.seconds < math.inf else None
 
 
 def finish_search(run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline, *, finished: bool) -> None:
