@@ -9,11 +9,11 @@ import pytest
 
 import evo
 from evo.errors import ConfigurationError, RunError
-from evo.evaluation import Evaluation
+from evo.evaluation import Evaluation, replicate_number
 from evo.loop.finished import is_finished
 from evo.loop.plan import plan_of
 from evo.record.run import Run
-from tests.test_ending import SPACE, noisy, search, stopped
+from tests.test_ending import SPACE, Messages, noisy, search, stopped
 
 
 def test_finish_ends_a_stopped_search_with_a_winner(tmp_path: Path) -> None:
@@ -150,3 +150,32 @@ def test_a_smaller_budget_whose_race_would_have_begun_already_ends_the_search(tm
     assert ended.winner is not None
     assert is_finished(evo.load(tmp_path / "run"))
     assert evo.resume(tmp_path / "run", noisy, budget=60).trainings == 60
+
+
+def test_a_resume_says_that_the_search_is_finished_only_if_nothing_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    search(output=folder, finalists=1)
+    told = []
+    for finalists in (None, 3, None):
+        messages = Messages()
+        evo.resume(folder, noisy, finalists=finalists, observer=messages)
+        told.append([text.split(";")[0] for text in messages.texts])
+    finished = ["the search is finished"]
+    assert told == [finished, ["training 3 finalists on new seeds (6 trainings)"], finished]
+
+
+def test_a_resume_trains_the_finalists_that_the_clock_has_cut_off(tmp_path: Path) -> None:
+    """The search is done, but not all of its finalists were trained."""
+    run = Run.create(search(finalists=3).settings, tmp_path / "run")
+    strategy = evo.make_strategy("random", SPACE, seed=3, budget=12)
+    for one in strategy.ask(12):
+        run.record_proposal(one)
+        run.record(Evaluation(one.id, 0, 0, "complete", fitness=noisy(one.genome, 0)))  # type: ignore[arg-type]  # numbers
+    best = run.ranked()[0].id
+    run.record_finalists([best], 1, ended_early=True)
+    run.record(Evaluation(best, replicate_number("finalist"), 0, "complete", fitness=0.5, phase="finalist"))
+    run.record_winner(best)
+    run.close()
+    messages = Messages()
+    assert len(evo.resume(tmp_path / "run", noisy, observer=messages).finalist_evaluations) == 9
+    assert messages.texts == ["training 3 finalists on new seeds (8 trainings)"]

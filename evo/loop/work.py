@@ -11,7 +11,7 @@ from evo.evaluators import Evaluator
 from evo.loop.deadline import Deadline
 from evo.loop.ending import SearchShare
 from evo.loop.finalists import judge_finalists
-from evo.loop.finished import limit_of
+from evo.loop.finished import has_planned_finalists, limit_of
 from evo.loop.lifecycle import Work
 from evo.loop.listed import train_listed
 from evo.loop.search_loop import Observer, algorithm_of, evaluate_proposals, run_search
@@ -70,7 +70,7 @@ def more_search(
     else:
         algorithm.replay(run.proposals, run.results)
         done = algorithm.done()
-    if done and (run.winner is not None or not (settings.finalists and settings.retrainable)):
+    if done and _has_winner(run, settings):
         observer.notify("the search is finished; a larger --budget or --generations extends it")
     elif settings.closed:
         observer.notify(
@@ -80,6 +80,14 @@ def more_search(
     if settings.closed:
         return partial(close_search, algorithm.limit, finish)
     return partial(search_and_judge, algorithm, finish)
+
+
+def _has_winner(run: Run, settings: Settings) -> bool:
+    """Return whether nothing is left to do after a search that is done: no finalists are wanted, or it has them."""
+    if not (settings.finalists and settings.retrainable):
+        return True
+    asked, before = ((one.finalists, one.finalists_by_cost) for one in (settings, run.settings))
+    return run.winner is not None and asked == before and has_planned_finalists(run)
 
 
 def _closes(run: Run, settings: Settings) -> bool:
