@@ -12,6 +12,7 @@ from evo.errors import ConfigurationError, RunError
 from evo.evaluation import Evaluation, replicate_number
 from evo.loop.finished import is_finished
 from evo.loop.plan import plan_of
+from evo.record.journal import Journal
 from evo.record.run import Run
 from tests.test_ending import SPACE, Messages, noisy, search, stopped
 
@@ -27,6 +28,25 @@ def test_finish_ends_a_stopped_search_with_a_winner(tmp_path: Path) -> None:
     whole = search(budget=40)
     again = evo.resume(tmp_path / "run", noisy)
     assert (again.finalists, again.winner) == (whole.finalists, whole.winner)
+
+
+def test_a_version_that_does_not_know_how_a_search_ended_takes_it_for_unfinished(tmp_path: Path) -> None:
+    """Keys that an older version ignores raise no format number, so what it then sees must do no harm."""
+    stopped(tmp_path / "run", after=9, budget=40)
+    ended = evo.finish(tmp_path / "run", noisy, finalists=1, time_budget=60)
+    journal, older = tmp_path / "run" / "journal.jsonl", tmp_path / "older.jsonl"
+    first, *events = Journal.read(journal).events
+    written = Journal.create(older, settings=first["settings"])
+    for event in events:
+        ignored = ("number", "seeds", "ended_early") if event["kind"] == "finalists" else ("number",)
+        written.append({name: value for name, value in event.items() if name not in ignored})
+    written.close()
+    assert len(older.read_text()) < len(journal.read_text())
+    older.replace(journal)
+    seen = evo.load(tmp_path / "run")
+    assert (seen.finalists, seen.winner) == (ended.finalists, ended.winner)
+    assert not is_finished(seen)
+    assert evo.resume(tmp_path / "run", noisy).winner == search(budget=40, finalists=1).winner
 
 
 def test_finish_twice_changes_nothing(tmp_path: Path) -> None:
