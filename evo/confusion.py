@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from evo.numbers import whole_number
 
 Confusion: TypeAlias = tuple[tuple[int, int, int], ...]
-"""Label, what the network says, and how many images; pairs without an image are left out."""
+"""Label, predicted label, and how many images; pairs without an image are left out."""
 
 
 def confusion_from_json(entries: Any) -> Confusion:
@@ -18,8 +18,8 @@ def confusion_from_json(entries: Any) -> Confusion:
         TypeError, ValueError: It holds something else.
     """
     return tuple(
-        (whole_number("label", label), whole_number("prediction", said), whole_number("images", images, 1))
-        for label, said, images in entries
+        (whole_number("label", label), whole_number("prediction", predicted), whole_number("images", images, 1))
+        for label, predicted, images in entries
     )
 
 

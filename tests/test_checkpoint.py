@@ -229,6 +229,22 @@ def test_a_paused_training_continues_from_its_state_and_equals_one_that_never_pa
 
 
 @pytest.mark.usefixtures("every_state")
+@pytest.mark.parametrize("model", CONFIGS)
+def test_a_pause_between_two_points_of_the_curve_is_continued_and_leaves_no_point(
+    digits: PreparedDataset, tmp_path: Path, model: str
+) -> None:
+    """Rungs in epochs need not lie on the grid of `evaluate_every`: the pause measures one point more, for itself."""
+    config = CONFIGS[model] | {"steps": 40}
+    one, path = trainer(digits, model), tmp_path / "states" / "1.safetensors"
+    for until, done, steps in ((7, 7, [7]), (23, 16, [10, 20, 23]), (40, 17, [10, 20, 30, 40])):
+        result, steps_done = asked_for(one, config, last_state=path, until=until)
+        assert steps_done == done
+        assert [point.step for point in result.curve] == steps
+        assert result == one.train(config, 1, until=until)
+    assert result == one.train(config, 1)
+
+
+@pytest.mark.usefixtures("every_state")
 def test_where_a_hook_measures_more_at_the_last_points_no_shorter_training_is_continued(
     digits: PreparedDataset, tmp_path: Path
 ) -> None:

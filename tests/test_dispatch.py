@@ -601,6 +601,27 @@ def test_only_the_first_part_of_a_paused_training_teaches_what_trainings_cost() 
     assert len(set(costs)) == 3, "a proposal costs what it is trained for now"
 
 
+@pytest.mark.parametrize("duration", ["steps", "epochs"])
+def test_what_is_in_hand_ends_at_its_pause_whatever_its_genome_counts_in(duration: str) -> None:
+    """Its seconds are those of a training that is as long as this part, also where the genome says epochs."""
+
+    class AtWork(Pool):
+        def in_hand(self) -> list[tuple[Task, float]]:
+            return [(task, 0.0) for task in self.submitted]
+
+    space = evo.SearchSpace(
+        {"hidden_layers": evo.Layers(choices=[SMALL]), duration: evo.Integer(10, 90)},
+        model="mlp",
+        dataset="digits",
+        training={"learning_rate": 0.01, "batch_size": 64, "evaluate_every": 10},
+    )
+    run = make_run(space=space.to_dict(), dataset=DATASET)
+    run.record_proposal(Individual(0, {"hidden_layers": SMALL, duration: 90}, until=30))
+    dispatch = submitted(run, AtWork(1, 0))
+    [seconds] = dispatch.seconds_in_hand()
+    assert seconds == dispatch.cost.seconds({"hidden_layers": SMALL, duration: 30})
+
+
 def test_tasks_carry_where_their_state_is_and_what_they_need(tmp_path: Path) -> None:
     run, pool = run_in(tmp_path / "run", [genome(40), genome(40, LARGE)]), Pool(1, 0, complete)
     dispatch = Dispatch(run, pool, urgent=range(1))

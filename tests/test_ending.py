@@ -1,4 +1,4 @@
-"""A search that ends in time ends with a winner, and so does one that a person ends."""
+"""A search that ends in time ends with a winner, and its finalists cost no more than it did."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 
 import evo
-from evo.errors import ConfigurationError, RunError
-from evo.evaluation import Evaluation
 from evo.individual import DURATION
 from evo.loop.cost import CostModel, guessed_cost
 from evo.loop.finished import is_finished
@@ -201,10 +199,44 @@ def test_a_search_that_is_done_before_its_time_ends_as_without_one(tmp_path: Pat
     assert (run.finalists, run.winner) == (whole.finalists, whole.winner)
 
 
-def test_without_finalists_there_is_a_best_and_no_stop() -> None:
-    run = search(slowly, budget=100_000, time_budget=0.5, finalists=0)
+class Messages(SilentObserver):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def notify(self, message: str) -> None:
+        """Keep it."""
+        self.texts.append(message)
+
+
+def test_where_no_finalists_are_wanted_the_end_of_the_time_is_a_stop(tmp_path: Path) -> None:
+    """No winner is named, so the search is only interrupted: a resume continues it, `finish` ends it with a winner."""
+    messages, folder = Messages(), tmp_path / "run"
+    with pytest.raises(evo.Stop, match="time budget") as caught:
+        search(slowly, budget=100_000, time_budget=0.5, finalists=0, output=folder, observer=messages)
+    assert caught.value.exit_code == 75
+    assert not any("finalists" in text for text in messages.texts)
+    stopped_there = evo.load(folder)
+    assert stopped_there.best.id == stopped_there.ranked()[0].id
+    assert not is_finished(stopped_there)
+    assert evo.resume(folder, noisy, budget=stopped_there.trainings + 5).trainings == stopped_there.trainings + 5
+    assert evo.finish(folder, noisy).winner is not None
+
+
+def test_an_objective_without_a_seed_has_its_best_when_the_time_is_over(tmp_path: Path) -> None:
+    """There is nothing to train again: the best value is what it is, whenever the search ends."""
+
+    def exact(config: dict[str, float]) -> float:
+        time.sleep(0.02)
+        return config["x"]
+
+    messages = Messages()
+    run = search(exact, budget=100_000, time_budget=0.5, output=tmp_path / "run", observer=messages)
     assert run.ended_early
-    assert run.best.id == run.ranked()[0].id
+    assert run.best.fitness == max(run.table["fitness"])
+    assert messages.texts == ["the search ends here, because there is no time for more"]
+    assert is_finished(evo.load(tmp_path / "run"))
 
 
 def test_where_there_is_no_time_for_all_finalists_fewer_are_trained(tmp_path: Path) -> None:
@@ -320,125 +352,3 @@ def test_a_training_in_flight_is_saved_while_the_finalists_of_a_search_are_train
     finished = run_command("finish", run)
     assert finished.returncode == 0, finished.stderr
     assert (run / "checkpoints" / "1-0.safetensors").exists()
-
-
-# Ending by hand.
-
-
-def test_finish_ends_a_stopped_search_with_a_winner(tmp_path: Path) -> None:
-    stopped(tmp_path / "run", after=9, budget=40)
-    before = evo.load(tmp_path / "run")
-    run = evo.finish(tmp_path / "run", noisy)
-    assert run.trainings == before.trainings == 9
-    assert run.finalists == plan_of(before).individuals
-    assert run.winner in run.finalists
-    assert is_finished(evo.load(tmp_path / "run"))
-    whole = search(budget=40)
-    again = evo.resume(tmp_path / "run", noisy)
-    assert (again.finalists, again.winner) == (whole.finalists, whole.winner)
-
-
-def test_finish_twice_changes_nothing(tmp_path: Path) -> None:
-    stopped(tmp_path / "run", after=9, budget=40)
-    evo.finish(tmp_path / "run", noisy)
-    journal = (tmp_path / "run" / "journal.jsonl").read_bytes()
-    evo.finish(tmp_path / "run", noisy)
-    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == journal
-
-
-def test_finish_refuses_a_run_that_is_being_written_that_has_nothing_and_that_searches_nothing(tmp_path: Path) -> None:
-    stopped(tmp_path / "run", after=5)
-    held = Run.open(tmp_path / "run", warn=lambda message: None)
-    with pytest.raises(RunError, match="another process"):
-        evo.finish(tmp_path / "run", noisy)
-    held.close()
-    stopped(tmp_path / "nothing", after=0)
-    with pytest.raises(RunError, match=r"nothing is evaluated yet.*evo\.resume"):
-        evo.finish(tmp_path / "nothing", noisy)
-    with pytest.raises(ConfigurationError, match=r'was made with the objective "noisy"'):
-        evo.finish(tmp_path / "run")
-
-
-def test_finish_of_a_search_that_is_done_names_its_winner(tmp_path: Path) -> None:
-    stopped(tmp_path / "run", after=12, budget=12)
-    run = evo.finish(tmp_path / "run", noisy)
-    whole = search(budget=12)
-    assert (run.finalists, run.winner, run.ended_early) == (whole.finalists, whole.winner, False)
-
-
-def test_finish_names_a_winner_also_where_the_search_was_to_have_none(tmp_path: Path) -> None:
-    stopped(tmp_path / "run", after=9, budget=40, finalists=0)
-    with pytest.raises(ConfigurationError, match="--finalists: must be"):
-        evo.finish(tmp_path / "run", noisy, finalists=0)
-    run = evo.finish(tmp_path / "run", noisy)
-    assert run.winner in run.finalists
-    with pytest.raises(ConfigurationError, match="--finalists: must be"):
-        evo.finish(tmp_path / "run", noisy, finalists=0)
-    assert evo.load(tmp_path / "run").winner == run.winner
-
-
-def test_not_to_finish_needs_a_time(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"--no-finish: .* give --time-budget"):
-        search(finish=False)
-
-
-# A smaller budget.
-
-
-def record_out_of_order(folder: Path, told: list[int], proposed: int = 18) -> None:
-    """Leave a run of so many proposals, of which some have results."""
-    stopped(folder, after=0, budget=40)
-    run = Run.open(folder, warn=lambda message: None)
-    strategy = evo.make_strategy("random", SPACE, seed=3, budget=40)
-    proposals = strategy.ask(proposed)
-    for one in proposals:
-        run.record_proposal(one)
-    for number in told:
-        fitness = noisy(proposals[number].genome, 0)  # type: ignore[arg-type]  # numbers
-        run.record(Evaluation(number, 0, 0, "complete", fitness=fitness))
-    run.close()
-
-
-def test_a_budget_below_what_was_proposed_ends_the_search_there(tmp_path: Path) -> None:
-    record_out_of_order(tmp_path / "run", told=[0, 1, 2, 4, 16])
-    run = evo.resume(tmp_path / "run", noisy, budget=14)
-    assert sorted(e.individual for e in run.search_evaluations) == [*range(14), 16]
-    assert run.winner is not None
-    assert is_finished(evo.load(tmp_path / "run"))
-    journal = (tmp_path / "run" / "journal.jsonl").read_bytes()
-    evo.resume(tmp_path / "run", noisy)
-    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == journal, "it is finished"
-    larger = evo.resume(tmp_path / "run", noisy, budget=30)
-    assert larger.trainings == 30
-    assert is_finished(larger)
-
-
-@pytest.mark.parametrize("budget", [4, 20, 22])
-def test_a_smaller_budget_in_the_middle_of_a_race_ends_the_search(tmp_path: Path, budget: int) -> None:
-    """The last proposals of a surrogate search are a race, so a smaller budget would have had other ones."""
-    stopped(tmp_path / "run", after=21, budget=60, strategy="surrogate")
-    assert len(evo.load(tmp_path / "run").proposals) > 20
-    run = evo.resume(tmp_path / "run", noisy, budget=budget)
-    assert run.winner is not None
-    assert is_finished(run)
-    assert evo.resume(tmp_path / "run", noisy, budget=60).trainings == 60
-
-
-def test_a_smaller_budget_whose_race_would_have_begun_already_ends_the_search(tmp_path: Path) -> None:
-    """Of 21 trainings the last two are a race, which would wait for results that the run does not have yet."""
-    stopped(tmp_path / "run", after=0, budget=60, strategy="surrogate")
-    run = Run.open(tmp_path / "run", warn=lambda message: None)
-    strategy = evo.make_strategy("surrogate", SPACE, seed=3, budget=60, retrainable=True)
-    while len(run.proposals) < 21:
-        for one in strategy.ask(21 - len(run.proposals)):
-            run.record_proposal(one)
-        for one in run.unevaluated()[:-3]:
-            evaluation = Evaluation(one.id, 0, 0, "complete", fitness=noisy(one.genome, 0))  # type: ignore[arg-type]  # numbers
-            run.record(evaluation)
-            strategy.tell(evaluation)
-    run.close()
-    ended = evo.resume(tmp_path / "run", noisy, budget=21)
-    assert (ended.trainings, ended.settings.closed) == (21, True)
-    assert ended.winner is not None
-    assert is_finished(evo.load(tmp_path / "run"))
-    assert evo.resume(tmp_path / "run", noisy, budget=60).trainings == 60

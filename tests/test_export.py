@@ -28,7 +28,7 @@ from evo.space.file import load_space, space_from_text
 from evo.space.text import json_text, space_values, toml_text
 from tests.conftest import KNOWN_CONFIG
 from tests.images import FACTS
-from tests.reports.runs import written_by_hand
+from tests.reports.runs import paused_run, written_by_hand
 from tests.spaces import space_of_every_kind, spaces
 
 DIGITS = {**FACTS, "name": "digits", "data_dir": None}
@@ -188,6 +188,15 @@ def test_a_search_that_is_not_finished_exports_its_best_and_says_so(
     run = run_of(load_space(known_space), KNOWN_CONFIG, tmp_path / "run")
     result = cli.invoke(app, ["export", str(run.folder)])
     assert "is not finished: this is the best so far, individual 0" in result.stderr
+
+
+def test_where_only_paused_trainings_are_known_the_file_says_how_far_the_best_went(
+    tmp_path: Path, cli: CliRunner
+) -> None:
+    run = paused_run(tmp_path / "run")
+    result = cli.invoke(app, ["export", str(run.folder)])
+    assert "best so far, individual 1, whose training paused at step 300\n" in result.stderr
+    assert "individual 1, whose training paused at step 300: validation accuracy 0.5" in result.stdout
 
 
 @pytest.mark.usefixtures("in_process", "quick_models")

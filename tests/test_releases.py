@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 import evo
 from evo.cli.app import app
 from evo.errors import RunError
-from evo.record.journal import FORMAT
+from evo.loop.finished import is_finished
+from evo.record.journal import FORMAT, Journal
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
 
@@ -100,6 +101,21 @@ def test_a_run_of_halving_is_resumed_in_its_own_representation(folder: Path, tmp
         assert any(one.operator == "promotion" for one in new)
         assert all(one.until is None for one in new)
         assert all(result.status != "partial" for result in after.results)
+
+
+@pytest.mark.parametrize("folder", [folder for folder in RUNS if evo.load(folder).finalists], ids=names)
+def test_a_key_of_an_event_that_it_does_not_know_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    """So a later version may add one without a new format number, in runs of every format."""
+    shutil.copytree(folder, tmp_path / "run")
+    before = evo.load(folder)
+    journal = Journal.open(tmp_path / "run" / "journal.jsonl", warn=print)
+    for kind in ("finalists", "winner"):
+        event = [one for one in journal.events if one["kind"] == kind][-1]
+        journal.append({**event, "number": len(journal.events), "later": [1]})
+    journal.close()
+    after = evo.load(tmp_path / "run")
+    assert (after.finalists, after.winner, after.results) == (before.finalists, before.winner, before.results)
+    assert is_finished(after) == is_finished(before)
 
 
 @dataclass

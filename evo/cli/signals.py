@@ -22,7 +22,7 @@ class _StopNow(KeyboardInterrupt):
 
 
 def end_before_work() -> None:
-    """Let SIGUSR1 end a command that has nothing to save yet with the code that says so; its usual end is a crash."""
+    """Let SIGUSR1 end a command that has nothing to save yet with its own code; by default it kills the process."""
     signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(STOPS[signal.SIGUSR1][1]))
 
 

@@ -239,6 +239,11 @@ class Evaluator(ABC):
         return 1
 
     @property
+    def restarts(self) -> bool:
+        """Whether a pause ends worker processes, which take some time to start again."""
+        return False
+
+    @property
     def running(self) -> int:
         """Tasks that workers have in hand now."""
         return self.pending

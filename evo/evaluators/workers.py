@@ -130,6 +130,10 @@ class WorkersEvaluator(Evaluator):
         return len(self._planner) + self.running + len(self._finished)
 
     @property
+    def restarts(self) -> bool:
+        return True
+
+    @property
     def running(self) -> int:
         return len(tasks_of(self._all_workers()))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from evo.evaluation import Evaluation, phase_of
 from evo.evaluators.base import Evaluator, Task
-from evo.individual import STEPS, Genome, Individual, training_seed
+from evo.individual import Genome, Individual, training_seed
 from evo.loop.cost import CostModel, cost_model, keep_speed, training_images
 from evo.record.run import Run
 
@@ -57,9 +57,9 @@ class Dispatch:
         return max(1, self._evaluator.workers)
 
     @property
-    def interrupts(self) -> bool:
-        """Whether evaluations run in processes of their own, which a pause ends."""
-        return self._run.settings.objective is None or self._run.settings.workers > 1
+    def restarts(self) -> bool:
+        """Whether a pause ends worker processes, which take some time to start again."""
+        return self._evaluator.restarts
 
     @property
     def cost(self) -> CostModel:
@@ -75,7 +75,10 @@ class Dispatch:
         """Return the predicted seconds to the end of each evaluation that runs now."""
         found = []
         for task, since in self._evaluator.in_hand():
-            whole = self._cost.seconds(_trained_until(task.config, task.until))
+            proposal = self._submitted.get((task.individual, task.replicate))
+            if proposal is None:  # its evaluation is recorded already, from another worker
+                continue
+            whole = self._cost.seconds(proposal.trained_now)
             # One that takes longer than was predicted may take longer still.
             found.append(max(whole - since, LATE * max(whole, since)))
         return found
@@ -202,10 +205,6 @@ def _mean_seconds(run: Run, cost: CostModel) -> float:
     """Return the mean of the predicted seconds of the last proposals."""
     recent = run.proposals[-RECENT:]
     return sum(cost.seconds(individual.trained_now) for individual in recent) / len(recent)
-
-
-def _trained_until(config: Genome, until: int | None) -> Genome:
-    return config | ({STEPS: until} if until is not None else {})
 
 
 def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> None:

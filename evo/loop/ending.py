@@ -84,7 +84,7 @@ class SearchShare:
         if self._has_result:
             most = MOST_SHARE * self._deadline.seconds
             plan = plan_in(most, run, cost, workers, MARGIN)
-            restart = RESTART_SECONDS if plan.individuals and dispatch.interrupts else 0.0
+            restart = RESTART_SECONDS if plan.individuals and dispatch.restarts else 0.0
             self._kept = min(most, restart + kept_seconds(run, plan, cost, workers, MARGIN))
             self._kept_at_least = min(self._kept, kept_seconds(run, plan, cost, workers, HALF_MARGIN))
         took = time.monotonic() - began

@@ -74,7 +74,7 @@ def export(
     _check_files(run, output, weights, overwrite=overwrite)
     text = winner_text(run, format)
     if run.winner is None and run.settings.strategy != LISTED and not is_finished(run):
-        observer.warn(f"note: run {run.shown_path} is not finished: this is the best so far, individual {run.best.id}")
+        observer.warn(f"note: run {run.shown_path} is not finished: this is the best so far, {_individual(run)}")
     if output is not None:
         with written(Path(output)) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
@@ -155,12 +155,18 @@ def _description(run: Run) -> str:
     what = "winner" if run.winner is not None else "best"
     label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
     where = "" if settings.strategy == LISTED else " in the search"
-    parts = [f"The {what} of {run.name}, individual {best.id}: {label} {number_text(best.fitness)}{where}"]
+    parts = [f"The {what} of {run.name}, {_individual(run)}: {label} {number_text(best.fitness)}{where}"]
     tests = on_new_seeds(run, best.id).test_accuracy
     if tests and settings.fitness != "test":
         parts.append(f"test accuracy {number_text(mean(tests))} (n = {len(tests)})")
     again = f" Its model is {settings.model}: give it again by --model." if is_reference(settings.model) else ""
     return f"{', '.join(parts)}.{again}"
+
+
+def _individual(run: Run) -> str:
+    """Return which individual is the best, and where its training paused if it is no whole one."""
+    step = run.best.evaluation.paused_at
+    return f"individual {run.best.id}" + (f", whose training paused at step {step}" if step is not None else "")
 
 
 def _comments(run: Run) -> list[str]:

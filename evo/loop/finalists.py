@@ -114,7 +114,10 @@ def _train(
 
 
 def _trained(run: Run, plan: Plan) -> Plan:
-    """Return as much of a plan as is recorded: on the seeds that all finalists have, else those that have the first."""
+    """Return as much of a plan as is recorded.
+
+    That is all finalists, on as many seeds as all of them have; else, on one seed, those that have the first.
+    """
     for seeds in range(plan.seeds, 0, -1):
         part = Plan(plan.individuals, seeds)
         if all(key in run.evaluations for key in part.trainings()):

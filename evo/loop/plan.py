@@ -115,7 +115,7 @@ def _work_of_search(run: Run, cost: CostModel) -> float:
 def _work_of(run: Run, evaluation: Evaluation, cost: CostModel) -> float:
     config = run.individuals[evaluation.individual].config
     if run.settings.objective is None and not evaluation.complete:
-        if not evaluation.steps_trained:  # it failed, and no one counted how late
+        if not evaluation.steps_trained:  # failed before a step was recorded
             return 0.0
         config = without_duration(config) | {STEPS: evaluation.steps_trained}
     return cost.seconds(config)

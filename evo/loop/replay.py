@@ -123,37 +123,56 @@ def replay_individual(
     run = Run.load(path)
     recorded = _recorded(run, individual, replicate)
     observer = observer or SilentObserver()
+    setup, workers = _as_recorded(run, recorded, execution, observer)
+    count = min(1 + seeds, workers)
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolEvaluator(setup, workers=count) as evaluator:
+        weights = Path(folder) / "weights.safetensors" if save is not None else None
+        facts = evaluator.start()
+        results = _trained(evaluator, _tasks(run, recorded, seeds, weights), observer)
+        again = results.pop(replicate)
+        of_weights = results.pop(replicate_number("weights"), again)
+        not_saved = _saved(save, weights, run, setup, of_weights, facts) if save and weights else ""
+    changed, saved = _changed(run.settings, recorded, facts), None if not_saved else save
+    further = tuple(results[number] for number in sorted(results))
+    return Replay(recorded, again, changed, _images(setup), further, saved, not_saved, run.settings.model)
+
+
+def _as_recorded(run: Run, recorded: Evaluation, execution: Execution, observer: Observer) -> tuple[TrainingSetup, int]:
+    """Return how to train as a recorded training was, unless `execution` says otherwise, and how many at a time."""
     engine = None if execution.device else recorded.engine or None
     execution = replace(execution, precision=recorded.precision or None, engine=engine).of_run(run.settings)
     setup = setup_of_run(run, execution, None, observer)
     assert isinstance(setup, TrainingSetup)  # a run of an objective has been refused
-    count = min(1 + seeds, execution.workers or default_workers(setup, setup.device))
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolEvaluator(setup, workers=count) as evaluator:
-        weights = Path(folder) / "weights.safetensors" if save is not None else None
-        facts = evaluator.start()
-        tasks = _tasks(run, recorded, seeds, weights)
-        results = _trained(evaluator, tasks, observer)
-        again = results.pop(replicate)
-        of_weights = results.pop(replicate_number("weights"), again)
-        saved, problem = None, ""
-        if save is not None and weights is not None and weights.is_file():
-            kept = Path(folder) / "model.safetensors"
-            _save(kept, weights, run, setup, of_weights, facts)
-            problem = _problem_here(kept, setup, of_weights, facts)
-            if not problem:
-                with output(save) as file:
-                    shutil.copyfile(kept, file)
-                saved = save
-    return Replay(
-        recorded,
-        again,
-        _changed(run.settings, recorded, facts),
-        setup.dataset.test_count if setup.fitness == "test" else validation_count(setup.dataset.train_count),
-        tuple(results[number] for number in sorted(results)),
-        saved,
-        "" if saved or save is None else problem or of_weights.error or "the training is not complete",
-        run.settings.model,
-    )
+    return setup, execution.workers or default_workers(setup, setup.device)
+
+
+def _images(setup: TrainingSetup) -> int:
+    """Return how many images fitness is measured on."""
+    return setup.dataset.test_count if setup.fitness == "test" else validation_count(setup.dataset.train_count)
+
+
+def _saved(
+    save: Path, weights: Path, run: Run, setup: TrainingSetup, trained: Evaluation, facts: dict[str, Any]
+) -> str:
+    """Write the file of a trained network, if it has weights that give what was measured; return why it has not.
+
+    Args:
+        save: The file.
+        weights: What the training has left, or has not; the folder is for this purpose.
+        run: Has the individual.
+        setup: How it was trained.
+        trained: The training.
+        facts: Of the machine.
+    """
+    if not weights.is_file():
+        return trained.error or "the training is not complete"
+    kept = weights.with_name("model.safetensors")
+    _save(kept, weights, run, setup, trained, facts)
+    if problem := _problem_here(kept, setup, trained, facts):
+        return problem
+    with output(save) as file:
+        shutil.copyfile(kept, file)
+    return ""
 
 
 def _recorded(run: Run, individual: int, replicate: int) -> Evaluation:

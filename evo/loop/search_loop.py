@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
@@ -140,55 +141,79 @@ def run_search(
     first = _first_to_try(run)
     with Dispatch(run, evaluator, urgent=first) as dispatch:
         dispatch.submit(*run.unevaluated())
-
-        def is_left() -> bool:
-            return not algorithm.done() and not (share is not None and share.is_over(dispatch))
-
-        def propose() -> None:
-            if share is not None and not share.takes_more(dispatch):
-                return
-            proposals = algorithm.ask(room=_room(algorithm, dispatch, evaluator))
-            for individual in proposals:
-                run.record_proposal(individual)
-            dispatch.submit(*proposals)
-            _record_generations(algorithm, run)
-            if not dispatch.pending and not algorithm.done():
-                raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
-
-        def learn(evaluation: Evaluation) -> None:
-            run.record(evaluation)
-            dispatch.recorded(evaluation)
-            algorithm.tell(evaluation)
-            observer.evaluated(run, evaluation, _seconds_left(dispatch, algorithm, share))
-
-        for evaluation in completed(dispatch, "search", observer, stop_check, is_left=is_left, submit=propose):
-            learn(evaluation)
+        search = _Search(algorithm, run, dispatch, evaluator, observer, share)
+        for evaluation in completed(
+            dispatch, "search", observer, stop_check, is_left=search.is_left, submit=search.propose
+        ):
+            search.learn(evaluation)
             _check_first_results(run, first)
         if not algorithm.done():
             for evaluation in _interrupted(dispatch, run, observer):
-                learn(evaluation)
+                search.learn(evaluation)
     _record_generations(algorithm, run)
     if done := algorithm.done():
         run.forget_states()
     return done
 
 
+@dataclass
+class _Search:
+    """A search in progress: what the strategy proposes is recorded and submitted, and it is told every result."""
+
+    algorithm: Strategy
+    run: Run
+    dispatch: Dispatch
+    evaluator: Evaluator
+    observer: Observer
+    share: SearchShare | None
+
+    def is_left(self) -> bool:
+        """Return whether the strategy wants more, and there is time for it."""
+        return not self.algorithm.done() and not (self.share is not None and self.share.is_over(self.dispatch))
+
+    def propose(self) -> None:
+        """Ask the strategy for as many proposals as are wanted now."""
+        algorithm, run, dispatch = self.algorithm, self.run, self.dispatch
+        if self.share is not None and not self.share.takes_more(dispatch):
+            return
+        proposals = algorithm.ask(room=_room(algorithm, dispatch, self.evaluator))
+        for individual in proposals:
+            run.record_proposal(individual)
+        dispatch.submit(*proposals)
+        _record_generations(algorithm, run)
+        if not dispatch.pending and not algorithm.done():
+            raise RuntimeError(f"{algorithm.name} proposes nothing although nothing is pending and it is not done")
+
+    def learn(self, evaluation: Evaluation) -> None:
+        """Record a result, and tell everyone."""
+        self.run.record(evaluation)
+        self.dispatch.recorded(evaluation)
+        self.algorithm.tell(evaluation)
+        self.observer.evaluated(self.run, evaluation, _seconds_left(self.dispatch, self.algorithm.limit, self.share))
+
+
 def _interrupted(dispatch: Dispatch, run: Run, observer: Observer) -> list[Evaluation]:
     """End the trainings in flight of a search that ends early; return what has finished meanwhile."""
     saves = dispatch.running and run.settings.objective is None
     more = "; trainings in flight save their state" if saves else ""
-    observer.notify(f"the search ends here, in time for its finalists{more}")
+    why = "in time for its finalists" if run.settings.retrainable else "because there is no time for more"
+    observer.notify(f"the search ends here, {why}{more}")
     return dispatch.pause(SUSPEND_SECONDS)
 
 
-def _seconds_left(dispatch: Dispatch, algorithm: Strategy, share: SearchShare | None) -> float | None:
-    seconds = dispatch.seconds_left(algorithm.limit)
+def _seconds_left(dispatch: Dispatch, total: int, share: SearchShare | None) -> float | None:
+    seconds = dispatch.seconds_left(total)
     return seconds if seconds is None or share is None else min(seconds, share.left)
 
 
 def evaluate_proposals(
-    limit: int, evaluator: Evaluator, run: Run, observer: Observer, stop_check: StopCheck = lambda: None
-) -> None:
+    limit: int,
+    evaluator: Evaluator,
+    run: Run,
+    observer: Observer,
+    stop_check: StopCheck = lambda: None,
+    share: SearchShare | None = None,
+) -> bool:
     """Evaluate those of the first proposals of a run that have no result yet, and propose nothing.
 
     Args:
@@ -197,6 +222,10 @@ def evaluate_proposals(
         run: Open for writing.
         observer: Watches.
         stop_check: Called often; raises `Stop` to end here.
+        share: The time that there is for it; see `run_search`.
+
+    Returns:
+        Whether all have a result; False if the time was over before.
 
     Raises:
         Stop: The stop check raised it.
@@ -204,11 +233,23 @@ def evaluate_proposals(
     observer.started(run, run.trainings + len(run.unevaluated(limit)))
     with Dispatch(run, evaluator) as dispatch:
         dispatch.submit(*run.unevaluated(limit))
-        for evaluation in completed(dispatch, "search", observer, stop_check, is_left=lambda: run.unevaluated(limit)):
+
+        def is_left() -> bool:
+            return bool(run.unevaluated(limit)) and not (share is not None and share.is_over(dispatch))
+
+        def record(evaluation: Evaluation) -> None:
             run.record(evaluation)
             dispatch.recorded(evaluation)
-            observer.evaluated(run, evaluation, dispatch.seconds_left(0))
-    run.forget_states()
+            observer.evaluated(run, evaluation, _seconds_left(dispatch, 0, share))
+
+        for evaluation in completed(dispatch, "search", observer, stop_check, is_left=is_left):
+            record(evaluation)
+        if run.unevaluated(limit):
+            for evaluation in _interrupted(dispatch, run, observer):
+                record(evaluation)
+    if done := not run.unevaluated(limit):
+        run.forget_states()
+    return done
 
 
 def _room(algorithm: Strategy, dispatch: Dispatch, evaluator: Evaluator) -> int:

@@ -11,7 +11,7 @@ from evo.evaluators import Evaluator
 from evo.loop.deadline import Deadline
 from evo.loop.ending import SearchShare
 from evo.loop.finalists import judge_finalists
-from evo.loop.finished import limit_of
+from evo.loop.finished import has_planned_finalists, limit_of
 from evo.loop.lifecycle import Work
 from evo.loop.listed import train_listed
 from evo.loop.search_loop import Observer, algorithm_of, evaluate_proposals, run_search
@@ -24,17 +24,26 @@ def search_and_judge(
     algorithm: Strategy, finish: bool, run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline
 ) -> None:
     """Search, and judge the finalists; with a time budget, end the search in time for that."""
-    share = SearchShare(run, deadline) if finish and deadline.seconds < math.inf else None
-    done = run_search(algorithm, evaluator, run, observer, deadline, share)
+    done = run_search(algorithm, evaluator, run, observer, deadline, _share_of(run, finish, deadline))
     judge_finalists(run, evaluator, observer, deadline, ended_early=not done, in_time=finish)
 
 
 def close_search(
     limit: int, finish: bool, run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline
 ) -> None:
-    """Evaluate what is missing of the first proposals, and judge the finalists."""
-    evaluate_proposals(limit, evaluator, run, observer, deadline)
-    judge_finalists(run, evaluator, observer, deadline, in_time=finish)
+    """Evaluate what is missing of the first proposals, and judge the finalists, in time for both."""
+    done = evaluate_proposals(limit, evaluator, run, observer, deadline, _share_of(run, finish, deadline))
+    judge_finalists(run, evaluator, observer, deadline, ended_early=not done, in_time=finish)
+
+
+def _share_of(run: Run, finish: bool, deadline: Deadline) -> SearchShare | None:
+    """Return the share of a command's time that its search has; None where the end of the time is a stop.
+
+    That is so where no winner is to be named. An objective without a seed has no finalists either, but the best of its
+    values is the winner, whenever the search ends.
+    """
+    names_winner = finish and bool(run.settings.finalists or not run.settings.retrainable)
+    return SearchShare(run, deadline) if names_winner and deadline.seconds < math.inf else None
 
 
 def finish_search(run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline, *, finished: bool) -> None:
@@ -61,7 +70,7 @@ def more_search(
     else:
         algorithm.replay(run.proposals, run.results)
         done = algorithm.done()
-    if done and (run.winner is not None or not (settings.finalists and settings.retrainable)):
+    if done and _has_winner(run, settings):
         observer.notify("the search is finished; a larger --budget or --generations extends it")
     elif settings.closed:
         observer.notify(
@@ -71,6 +80,14 @@ def more_search(
     if settings.closed:
         return partial(close_search, algorithm.limit, finish)
     return partial(search_and_judge, algorithm, finish)
+
+
+def _has_winner(run: Run, settings: Settings) -> bool:
+    """Return whether nothing is left to do after a search that is done: no finalists are wanted, or it has them."""
+    if not (settings.finalists and settings.retrainable):
+        return True
+    asked, before = ((one.finalists, one.finalists_by_cost) for one in (settings, run.settings))
+    return run.winner is not None and asked == before and has_planned_finalists(run)
 
 
 def _closes(run: Run, settings: Settings) -> bool:

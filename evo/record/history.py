@@ -378,7 +378,7 @@ def _count_of_seeds(value: Any) -> int:
     """Return the number of each finalist's trainings from an event.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not such a number.
     """
     most = replicate_number("weights") - replicate_number("finalist")
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:

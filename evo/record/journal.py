@@ -25,7 +25,8 @@ FORMAT = 3
 """Of new journals; older ones are resumed in their own.
 
 Format 2 adds continued trainings: `Individual.until`. Format 3 adds which classes are confused: `Evaluation.confusion`,
-also in the events of tests.
+also in the events of tests. The event `finalists` may have `seeds` and `ended_early` in every format: a version that
+ignores them takes the run for unfinished, and its resume trains what it misses.
 """
 CONFUSION = 3
 """The first format that holds which classes are confused."""

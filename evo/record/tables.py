@@ -148,15 +148,15 @@ def finalists_table(run: History) -> pd.DataFrame:
 def confusion_table(run: History) -> pd.DataFrame:
     """Return which classes the trainings take for which, with how many images; no row for none.
 
-    It has the trainings that are measured for good: of the finalists, and of listed configurations.
+    It has the trainings whose result is not only for the search: of finalists and of listed configurations.
     """
     columns = ["individual", "replicate", "part", "class", "predicted", "images"]
     classes = (run.settings.dataset or {}).get("classes", [])
     rows = []
     for key in sorted(run.evaluations):
         part, counts = run.confusion_of(run.evaluations[key])
-        for label, said, images in counts:
-            names = {"class": class_name(classes, label), "predicted": class_name(classes, said)}
+        for label, predicted, images in counts:
+            names = {"class": class_name(classes, label), "predicted": class_name(classes, predicted)}
             rows.append({"individual": key[0], "replicate": key[1], "part": part, **names, "images": images})
     return _frame(rows, columns)
 

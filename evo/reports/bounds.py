@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from evo.individual import GeneValue
+from evo.individual import DURATION, GeneValue
 from evo.models import MODELS
 from evo.record.run import Run
 from evo.space.file import shipped_spaces
 from evo.space.genes import Layers, Number
 from evo.space.training_settings import TRAINING_GENES
+from evo.strategies import STRATEGIES
 
 NEAR = 0.01
 """A value counts as on a bound if it is closer than this, as a part of the gene's range on its scale."""
@@ -41,19 +42,28 @@ class AtBound(NamedTuple):
 def at_bounds(run: Run, config: Mapping[str, GeneValue]) -> list[AtBound]:
     """Return which numbers of a configuration lie on a bound that can be moved.
 
-    A bound that no space can move says nothing: a share of 0, one layer, a side of 32 pixels. What the model and the
-    training read has such limits by rule. Of other genes only 0 and, for real numbers, 1 are taken for limits, and for
-    whole numbers 1; on a logarithmic scale nothing is. Nor does a bound say anything of a gene with two values.
+    A bound that no space can move says nothing: a share of 0, one layer, a side of 32 pixels. The rules of the model
+    and of the training say where such limits are. For other genes, a lowest of 0, a lowest whole number of 1 and a
+    highest real number of 1 count as limits, unless the scale is logarithmic. A gene with two values is never on a
+    bound, and neither is the length of a training where the strategy decides it.
     """
-    limits = _limits(run)
+    limits, fixed = _limits(run), DURATION if _decides_duration(run) else ()
     found: list[AtBound] = []
     for name, value in config.items():
+        if name in fixed:
+            continue
         gene = run.space.genes.get(name)
         if isinstance(gene, Number) and isinstance(value, int | float):
             found += _of_number(name, gene, value, limits.get(name) or _usual_limits(gene))
         elif isinstance(gene, Layers) and isinstance(value, tuple) and gene.choices is None:
             found += _of_layers(name, gene, value)
     return found
+
+
+def _decides_duration(run: Run) -> bool:
+    """Return whether the strategy of a run decides how long to train: then the best is trained for the most steps."""
+    strategy = STRATEGIES.get(run.settings.strategy)
+    return strategy is not None and "continuations" in strategy.options
 
 
 def bounds_text(run: Run) -> str:

@@ -77,12 +77,12 @@ class Classes:
 
     @property
     def outputs(self) -> list[str]:
-        """What the network says: the classes, and outputs beyond them."""
+        """What may be predicted: the classes, and outputs beyond them."""
         return [*self.names, *(name for name in self.table["predicted"].unique() if name not in self.names)]
 
     @property
     def shares(self) -> Floats:
-        """The matrix of the shares of each class, (classes, outputs): what the network says of its images."""
+        """The matrix of the shares of each class, (classes, outputs): what is predicted for its images."""
         matrix = self.counts.pivot_table(index="class", columns="predicted", values="images", fill_value=0)
         matrix = matrix.reindex(index=self.names, columns=self.outputs, fill_value=0)
         values: Floats = matrix.to_numpy(dtype=float)
@@ -121,9 +121,9 @@ def sentence(classes: Classes) -> str:
     worst, best = accuracy.iloc[0], accuracy.iloc[-1]
     over = "" if classes.trainings == 1 else f", over {classes.trainings} trainings"
     ends = [f"{100 * row['accuracy']:.1f} % of the images of {_quoted(row['class'])}" for row in (worst, best)]
-    text = f"On the {classes.part} set{over}: from {ends[0]} to {ends[1]} are named rightly."
+    text = f"On the {classes.part} set{over}: from {ends[0]} to {ends[1]} are classified correctly."
     if confused.empty:
-        return f"{text} No image is named wrongly."
+        return f"{text} No image is misclassified."
     pairs = [
         f"{_quoted(row['class'])} for {_quoted(row['predicted'])} ({100 * row['share']:.1f} % of its images)"
         for row in confused.head(3).to_dict("records")
@@ -135,7 +135,7 @@ def sentence(classes: Classes) -> str:
 
 
 def confusion_figure(data: SearchData) -> Figure | None:
-    """Rows are the classes of the images, columns what the network says. Blue: right; orange: wrong.
+    """Rows are the classes of the images, columns the predicted classes. Blue: right; orange: wrong.
 
     The stronger the colour, the larger the share of the row's images; the largest that is wrong has the strongest
     orange. Numbers (where there is room for them) are percent of the row, over all trainings.
@@ -157,7 +157,7 @@ def matrix_figure(classes: Classes | None) -> Figure | None:
     names = [style.shortened(name) for name in classes.outputs]
     axes.set_xticks(np.arange(columns) + 0.5, names, rotation=90 if _is_long(names) else 0, fontsize=size)
     axes.set_yticks(np.arange(rows) + 0.5, names[:rows], fontsize=size)
-    axes.set(xlabel="what the network says", ylabel="class", xlim=(0, columns), ylim=(rows, 0), aspect="equal")
+    axes.set(xlabel="predicted class", ylabel="class", xlim=(0, columns), ylim=(rows, 0), aspect="equal")
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)

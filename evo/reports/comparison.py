@@ -25,8 +25,9 @@ TOP = 3
 BEFORE_GENES = ("run", "individual")
 AFTER_GENES = (
     *("train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n", "gap", "test_low", "test_high"),
-    *("fitness", "retrained_fitness", "retrained_low", "retrained_high", "winner", "fitness_on", "strategy"),
-    *("run_seed", "trainings", "seconds", "finalist_trainings", "finalist_seconds", "space", "model", "dataset"),
+    *("fitness", "retrained_fitness", "retrained_low", "retrained_high", "winner", "fitness_on", "paused_at"),
+    *("strategy", "run_seed", "trainings", "seconds", "finalist_trainings", "finalist_seconds"),
+    *("space", "model", "dataset"),
 )
 """The columns beside the genes; a gene of such a name has "(gene)" after its own."""
 MARKDOWN_COLUMNS = ("run", "individual", "winner", "validation", "test", "n", "gap", "trainings", "seconds")
@@ -71,8 +72,9 @@ def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
     `gap` (the search's accuracy minus `test_accuracy`: how optimistic the selection was), then `test_low, test_high`
     (the 95 % interval of `test_accuracy` over training seeds, Student's t), `fitness, retrained_fitness,
     retrained_low, retrained_high` (the search's, and mean and interval over the finalists' trainings), `winner,
-    fitness_on, strategy, run_seed, trainings, seconds` (of the search), `finalist_trainings, finalist_seconds` (after
-    it), `space, model, dataset`.
+    fitness_on`, `paused_at` (the step at which the search's training paused; empty for a whole one), `strategy,
+    run_seed, trainings, seconds` (of the search), `finalist_trainings, finalist_seconds` (after it), `space, model,
+    dataset`.
     Accuracies are fractions in [0, 1]; seconds are sums of the trainings' wall-clock times.
 
     Args:
@@ -88,7 +90,8 @@ def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=[*BEFORE_GENES, *genes.values(), *AFTER_GENES])
     # As they are: from the cells alone, pandas would take the choices 0 and 0.5 for the numbers 0.0 and 0.5.
-    return table.assign(**{name: pd.Series([row[name] for row in rows], dtype=object) for name in genes.values()})
+    kept = (*genes.values(), "paused_at")
+    return table.assign(**{name: pd.Series([row[name] for row in rows], dtype=object) for name in kept})
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
@@ -125,6 +128,7 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
         **{"fitness": entry.fitness, "retrained_fitness": again, "retrained_low": low, "retrained_high": high},
         "winner": entry.id == run.winner,
         "fitness_on": "objective" if settings.objective is not None else f"{settings.fitness} set",
+        "paused_at": entry.evaluation.paused_at,
         **{"strategy": settings.strategy, "run_seed": settings.seed, "space": settings.space_name},
         "trainings": run.trainings,
         "seconds": _seconds(run.search_evaluations),
@@ -171,15 +175,23 @@ def markdown_text(comparison: Comparison) -> str:
 
 def genome_cells(row: Mapping[Any, Any]) -> dict[str, str]:
     """Return what people read of a genome's row, by column; validation is the fitness where there is an objective."""
-    validation = row["fitness"] if row["fitness_on"] == "objective" else row["validation_accuracy"]
     cells = {name: str(row[name]) for name in ("run", "individual", "n", "trainings", "seconds")}
-    cells |= {name: "" if pd.isna(row[name]) else number_text(row[name]) for name in ("fitness", "gap")}
+    cells["gap"] = "" if pd.isna(row["gap"]) else number_text(row["gap"])
+    cells["fitness"] = fitness_text(row, "fitness")
     cells["winner"] = "yes" if row["winner"] else ""
-    cells["validation"] = "" if pd.isna(validation) else number_text(validation)
+    cells["validation"] = fitness_text(row, "fitness" if row["fitness_on"] == "objective" else "validation_accuracy")
     for column, value, bounds in (("test", "test_accuracy", "test"), ("new seeds", "retrained_fitness", "retrained")):
         estimate = Estimate(row[value], row[f"{bounds}_low"], row[f"{bounds}_high"])
         cells[column] = "" if pd.isna(row[value]) else estimate.text()
     return cells
+
+
+def fitness_text(row: Mapping[Any, Any], column: str = "fitness") -> str:
+    """Return what the search measured of a genome, with the step of a training that paused there."""
+    if pd.isna(row[column]):
+        return ""
+    paused = "" if row["paused_at"] is None else f" at step {row['paused_at']}"
+    return f"{number_text(row[column])}{paused}"
 
 
 def group_cells(group: Group) -> list[str]:

@@ -102,9 +102,10 @@ def _summary(data: SearchData, row: Mapping[Any, Any] | None) -> Iterator[Block]
 
 def _cards(data: SearchData, row: Mapping[Any, Any]) -> Cards:
     """Return the figures of a search's winner from its row of the comparison."""
+    paused = "" if row["paused_at"] is None else f", paused at step {row['paused_at']:,}"
     cards = [
         ("best genome", f"#{row['individual']}", "named winner" if row["winner"] else "of the search"),
-        ("fitness in the search", number_text(row["fitness"]), str(row["fitness_on"])),
+        ("fitness in the search", number_text(row["fitness"]), f"{row['fitness_on']}{paused}"),
     ]
     if pd.notna(row["retrained_fitness"]):
         count = (data.finalists["individual"] == row["individual"]).sum()

@@ -121,9 +121,12 @@ def _recipes(data: SearchData, folder: Path) -> list[Block]:
 
 
 def _classes(data: SearchData, folder: Path) -> list[Block]:
-    """Show which classes each network confuses."""
+    """Show which classes each network confuses that has a complete training."""
     blocks: list[Block] = []
+    complete = {entry.individual for entry in data.run.search_evaluations if entry.complete}
     for entry in data.run.individuals:
+        if entry.id not in complete:
+            continue
         classes = classes_of(data, entry.id)
         if len(data.run.individuals) > 1:
             blocks.append(Text(f"#{entry.id}:"))

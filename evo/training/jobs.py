@@ -57,7 +57,8 @@ class TrainingResult:
 
     Attributes:
         status: "complete"; "partial" where it stopped before its last step; "diverged" when the loss was not finite.
-        curve: One point every `evaluate_every` steps and one at the end.
+        curve: One point every `Recipe.every` steps (`evaluate_every`; by default an epoch where epochs are given), and
+            one at the end.
         train: On the training part, or on some of its images, at the end.
         held_out: On the part that fitness is measured on, at the end.
         parameters: Trainable parameters.

@@ -71,17 +71,23 @@ class Training:
         return recipe.learning_rate * factor
 
     def measure_point(self) -> None:
-        """Add a point to the learning curve if it is due: on the grid, and at the end."""
+        """Add a point to the learning curve if it is due: on the grid, and at the end.
+
+        A pause off the grid has a point that the whole training does not have, so its state is kept before that.
+        """
         bench, state = self.bench, self.state
-        if state.step % self.recipe.every and state.step < self.end:
+        off_the_grid = state.step % self.recipe.every != 0
+        if off_the_grid and state.step < self.end:
             return
         count = state.since * torch.tensor([1, self.recipe.batch_size], device=bench.device)
         loss, accuracy = (state.sums / count).tolist()
-        state.sums.zero_()
-        state.since = 0
         if not math.isfinite(loss):
             self._divergence = f"the loss was {loss} by step {state.step}"
             return
+        if off_the_grid and state.step < self.recipe.steps:
+            self.keeper.keep_last(state)
+        state.sums.zero_()
+        state.since = 0
         counted = self.job.confusion and state.step >= self.end
         self._held_out = held_out = bench.measure(state.model, bench.held_out_part, confusion=counted)
         if not math.isfinite(held_out.loss):
@@ -101,7 +107,7 @@ class Training:
         if not self._divergence:
             status = "complete" if self.end == self.recipe.steps else "partial"
             if self.end % self.recipe.every == 0:
-                keeper.keep_last(state)  # off the grid the curve has a point that longer trainings do not have
+                keeper.keep_last(state)  # off the grid, no longer training has the last point; see `measure_point`
             train = self.bench.measure(state.model, self.bench.train_sample(self.job.train_images))
         held_out = self._held_out if train is not None else None
         parameters = sum(weight.numel() for weight in state.optimiser.weights if weight.requires_grad)

@@ -81,19 +81,19 @@ class Workbench:
         modes = [(module, module.training) for module in model.modules()]  # a model may freeze some of its modules
         model.train(training_mode)
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        said: list[torch.Tensor] = []
+        predicted: list[torch.Tensor] = []
         for indices in torch.split(part.indices, chunk or self._images_at_once(model)):
             with self.autocast():
                 images = self.preprocess(part.images.index_select(0, indices))
                 logits = mirrored(model, images, test_flip=self.settings.test_flip and not training_mode)
             labels = part.labels.index_select(0, indices)
-            said.append(logits.argmax(dim=1))
-            totals[0] += (said[-1] == labels).sum()
+            predicted.append(logits.argmax(dim=1))
+            totals[0] += (predicted[-1] == labels).sum()
             totals[1] += functional.cross_entropy(logits.float(), labels, reduction="sum")
         for module, mode in modes:
             module.training = mode
         accuracy, loss = (totals / len(part)).tolist()
-        counts = _confusion(part.labels.index_select(0, part.indices), torch.cat(said)) if confusion else ()
+        counts = _confusion(part.labels.index_select(0, part.indices), torch.cat(predicted)) if confusion else ()
         return Metrics(accuracy, loss, counts)
 
     def _images_at_once(self, model: nn.Module) -> int:
@@ -136,10 +136,10 @@ class Workbench:
             yield
 
 
-def _confusion(labels: torch.Tensor, said: torch.Tensor) -> Confusion:
+def _confusion(labels: torch.Tensor, predicted: torch.Tensor) -> Confusion:
     """Return how many images of each label a network takes for what."""
-    width = int(torch.stack([labels.max(), said.max()]).max()) + 1
-    counts = torch.bincount(labels * width + said).tolist()
+    width = int(torch.stack([labels.max(), predicted.max()]).max()) + 1
+    counts = torch.bincount(labels * width + predicted).tolist()
     return tuple((place // width, place % width, images) for place, images in enumerate(counts) if images)
 
 

@@ -11,6 +11,8 @@ from evo.errors import ConfigurationError
 from evo.evaluation import Evaluation
 from evo.evaluators import Evaluator, InProcessEvaluator, ProcessPoolEvaluator, Setup, Task
 from evo.evaluators.dask.cluster import DaskEvaluator
+from evo.evaluators.objective import ObjectiveSetup
+from evo.loop.execution import make_evaluator
 from tests.evaluators.arithmetic import Arithmetic
 from tests.evaluators.clusters import own_cluster
 
@@ -46,6 +48,15 @@ def evaluator(shared: Evaluator) -> Iterator[Evaluator]:
     assert shared.pending == 0
     yield shared
     shared.cancel()
+
+
+def test_whether_a_pause_ends_processes_is_said_by_the_evaluator(tmp_path: Path) -> None:
+    """Not by the number of workers: one worker with `--timeout` is a process, too."""
+    restarts: dict[float | None, bool] = {}
+    for timeout in (None, 60.0):
+        with make_evaluator(ObjectiveSetup(lambda config: 0.0), 1, timeout) as evaluator:
+            restarts[timeout] = evaluator.restarts
+    assert restarts == {None: False, 60.0: True}
 
 
 @pytest.mark.parametrize("make", EVALUATORS.values(), ids=EVALUATORS)

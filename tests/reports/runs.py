@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from evo.evaluation import CurvePoint, Evaluation
 from evo.individual import Individual, training_seed
 from evo.record.run import Run
 from evo.record.settings import Settings
+from tests.images import FACTS
 
 
 def space_of_kinds() -> evo.SearchSpace:
@@ -66,6 +68,21 @@ def written_by_hand(
     run.write_tables()
     run.close()
     return run
+
+
+def paused_run(output: Path) -> Run:
+    """Return a search by `halving` of which only paused trainings are known, at 100 and at 300 of 900 steps."""
+    training = {"learning_rate": 0.01, "batch_size": 64}
+    genes = {"hidden_layers": evo.Layers(choices=[(4,), (8,)]), "steps": evo.Integer(100, 900, step=100)}
+    space = evo.SearchSpace(genes, name="mine", model="mlp", dataset="digits", training=training)
+    named = {"objective": None, "model": "mlp", "dataset": FACTS, "strategy": "halving", "continuations": True}
+    halving = evo.make_strategy("halving", space, seed=0, population=4, budget=99, continuations=True)
+    individuals = [replace(one, until=until) for one, until in zip(halving.ask(2), (100, 300), strict=True)]
+    parts = [
+        Evaluation(one.id, 0, 1, "partial", 0.5, validation_accuracy=0.5, steps_trained=one.until)
+        for one in individuals
+    ]
+    return written_by_hand(individuals, parts, space, output, **named)
 
 
 def line_of(length: int, output: Path) -> Run:

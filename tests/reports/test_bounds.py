@@ -86,6 +86,19 @@ def test_bounds_that_can_be_moved_are_named(
     assert bool(bounds_text(run)) == bool(expected)
 
 
+@pytest.mark.parametrize("strategy", ["halving", "ga"])
+def test_the_length_of_a_training_is_on_no_bound_where_the_strategy_decides_it(strategy: str, tmp_path: Path) -> None:
+    """Every genome of `halving` has the most steps; only where steps are searched may more be better."""
+    config = {**INSIDE, "steps": 4000, "dropout": 0.5}
+    found = {entry.name for entry in at_bounds(run_of(config, tmp_path / "run", strategy=strategy), config)}
+    assert found == {"dropout"} | ({"steps"} if strategy == "ga" else set())
+
+
+def test_steps_that_free_steps_has_fixed_are_on_no_bound(tmp_path: Path) -> None:
+    space = evo.SearchSpace(GENES, name="mine", model="mlp", dataset="cifar10").with_most_steps()
+    assert at_bounds(run_of({**INSIDE, "steps": 4000}, tmp_path / "run", space, free_steps=True), INSIDE) == []
+
+
 def test_the_text_names_value_and_bound_and_says_what_to_do(tmp_path: Path) -> None:
     one = bounds_text(run_of({**INSIDE, "learning_rate": 0.00995}, tmp_path / "one"))
     assert one == (

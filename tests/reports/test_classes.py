@@ -77,14 +77,14 @@ def test_the_trainings_of_the_winner_are_added_up(animals: Run) -> None:
 def test_the_sentence_says_what_is_confused_most(animals: Run) -> None:
     assert sentence(classes(animals)) == (
         "On the test set, over 2 trainings: from 65.0 % of the images of “dog” to 100.0 % of the images of “frog” are "
-        "named rightly. Of 50 answers 10 are wrong. Most often it takes “dog” for “cat” (35.0 % of its images), “cat” "
-        "for “dog” (10.0 % of its images) and “cat” for “frog” (5.0 % of its images)."
+        "classified correctly. Of 50 answers 10 are wrong. Most often it takes “dog” for “cat” (35.0 % of its images), "
+        "“cat” for “dog” (10.0 % of its images) and “cat” for “frog” (5.0 % of its images)."
     )
 
 
 def test_where_nothing_is_wrong_it_says_so(tmp_path: Path) -> None:
     found = classes(measured_run(tmp_path / "run", ANIMALS, ((0, 0, 3), (2, 2, 1))))
-    assert sentence(found).endswith("No image is named wrongly.")
+    assert sentence(found).endswith("No image is misclassified.")
     assert list(found.accuracy["class"]) == ["cat", "frog"], "a class without images has no accuracy"
     assert matrix_figure(found) is not None
 

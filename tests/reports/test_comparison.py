@@ -24,6 +24,8 @@ from evo.cli.terminal import output_console
 from evo.record.run import Run
 from evo.record.tables import write_csv
 from evo.reports.comparison import compare_runs, comparison_table, json_text, markdown_text, names_of
+from evo.reports.html import write_report
+from tests.reports.runs import paused_run
 from tests.tracking.searches import StopAfter
 
 pytestmark = pytest.mark.usefixtures("quick_models")
@@ -78,6 +80,22 @@ def test_a_run_without_finalists_shows_its_best_genomes() -> None:
     assert list(table["n"]) == [0, 0]
     assert table["gap"].isna().all()
     assert set(table["fitness_on"]) == {"objective"}
+
+
+def test_a_paused_training_is_shown_with_its_step(tmp_path: Path) -> None:
+    """It is no whole training, and a search by `halving` has nothing else at first."""
+    run = paused_run(tmp_path / "run")
+    comparison = compare_runs([run])
+    assert list(comparison.table["paused_at"]) == [300, 100]
+    print_comparison([run], comparison, Console(file=(file := io.StringIO()), width=200))
+    assert "0.5000 at step 300" in file.getvalue()
+    assert "0.5000 at step 100" in markdown_text(comparison)
+    assert [row["paused_at"] for row in json.loads(json_text(comparison))["genomes"]] == [300, 100]
+    write_csv(comparison.table, tmp_path / "compared.csv")
+    assert list(pd.read_csv(tmp_path / "compared.csv")["paused_at"]) == [300, 100]
+    assert "validation set, paused at step 300" in write_report([run], tmp_path).read_text()
+    whole = comparison_table([search("x", finalists=0)])
+    assert set(whole["paused_at"]) == {None}
 
 
 def test_runs_of_different_spaces_share_a_table_with_the_genes_of_all() -> None:

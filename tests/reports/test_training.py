@@ -18,7 +18,7 @@ from evo.loop.listed import space_of
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
 from evo.reports.style import scientific
-from evo.reports.training import changes_with_mode, training_figures, write_training
+from evo.reports.training import changes_with_mode, training_figures, write_training, write_training_page
 from tests.images import FACTS
 
 NETWORK: Genome = {"hidden_layers": (16, 8), "learning_rate": 1e-3, "batch_size": 64, "steps": 30}
@@ -198,6 +198,22 @@ def test_figures_are_written_as_png_and_svg(tmp_path: Path) -> None:
     folder = write_training(evo.load(tmp_path / "run"))
     assert folder == tmp_path / "run" / "figures"
     assert {path.name for path in folder.iterdir()} == {"accuracy.png", "accuracy.svg", "loss.png", "loss.svg"}
+
+
+@pytest.mark.parametrize("status", [None, "failed"])
+def test_the_page_of_a_run_without_a_complete_training_says_so(status: str | None, tmp_path: Path) -> None:
+    run = listed_run(tmp_path / "run", (NETWORK, NETWORK | {"hidden_layers": (4,)}))
+    if status is not None:
+        record(run, 0, 0, status=status)
+    run.write_tables()
+    page = write_training_page(run, tmp_path).read_text()
+    assert "No training is complete yet." in page
+    assert "Which classes are confused is not known" not in page
+    record(run, 1, 0, point(10, 0.5))
+    page = write_training_page(run, tmp_path).read_text()
+    assert "No training is complete yet." not in page
+    assert page.count("Which classes are confused is not known") == 1, "of the complete one"
+    run.close()
 
 
 def test_a_run_in_memory_has_nowhere_to_write_to(two_seeds: Run) -> None:
