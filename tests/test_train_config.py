@@ -105,7 +105,7 @@ SWITCHED = {
         ({"tuned": False}, {"use_momentum", "momentum"}),
         ({}, set()),
     ],
-    ids=str,
+    ids=["adam", "a constant rate", "not tuned", "nothing"],
 )
 def test_switches_go_with_what_they_switch(changes: dict[str, Any], gone: set[str]) -> None:
     training = {"batch_size": 50, "steps": 60}
