@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,15 @@ torch.set_num_threads(1)
 # No deadline: a busy machine is not a failure.
 settings.register_profile("evo", deadline=None)
 settings.load_profile("evo")
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """Restore SIGUSR1, which a command that ran in this process ignores at its end; processes started later inherit it."""
+    before = signal.getsignal(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
 
 TINY_SPACE = """
 model = "mlp"

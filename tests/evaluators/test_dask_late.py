@@ -216,6 +216,7 @@ def test_after_a_pause_the_workers_take_other_tasks_and_may_take_the_same_again(
         BEGAN.clear()
         evaluator.submit(task(7))
         serve_until(evaluator, BEGAN.is_set)
+        serve_until(evaluator, lambda: bool(evaluator.in_hand()))
         evaluator.pause(PATIENCE)
         assert SAVED == [7, 7]
 
