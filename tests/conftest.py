@@ -36,7 +36,7 @@ settings.load_profile("evo")
 
 @pytest.fixture(autouse=True)
 def _signals_as_they_were() -> Iterator[None]:
-    """Restore SIGUSR1: a command that ran in this process ignores it at its end, and later processes would inherit that."""
+    """Restore SIGUSR1: a command in this process ignores it at its end, and later processes would inherit that."""
     before = signal.getsignal(signal.SIGUSR1)
     yield
     signal.signal(signal.SIGUSR1, before)

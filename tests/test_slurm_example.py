@@ -22,7 +22,8 @@ echo "$@" >> calls
 trap 'exit 75' USR1
 trap 'exit 143' TERM
 touch running
-for _ in $(seq 200); do sleep 0.1; done
+# No "$(seq 200)": a signal during a substitution makes bash misread the trap.
+for ((i = 0; i < 200; i++)); do sleep 0.1; done
 """
 SLEEP = '#!/bin/bash\n[ "$1" = 60 ] || exec /bin/sleep "$1"\n'
 """But for the minute in which SLURM ends a script that is queued again."""
@@ -85,7 +86,7 @@ trap 'stop=1' USR1
 touch running # only now, for a signal that comes before the traps would end it
 while [ -z "$stop" ]; do sleep 0.1; done
 touch saving
-for _ in $(seq 20); do sleep 0.1; done
+for ((i = 0; i < 20; i++)); do sleep 0.1; done
 exit 75
 """
 
@@ -114,7 +115,7 @@ def test_a_signal_while_the_job_is_queued_again_does_not_stop_that(folder: Path)
 
 def test_a_warning_before_the_search_can_hear_it_queues_the_job_again(folder: Path) -> None:
     # As Python while it starts: nothing listens to the signal, which ends it.
-    (folder / "bin" / "evo").write_text("#!/bin/bash\ntouch running\nfor _ in $(seq 200); do sleep 0.1; done\n")
+    (folder / "bin" / "evo").write_text("#!/bin/bash\ntouch running\nfor ((i = 0; i < 200; i++)); do sleep 0.1; done\n")
     process = start(folder)
     process.send_signal(signal.SIGUSR1)
     wait_until(lambda: (folder / "scontrol-calls").exists(), seconds=30)
