@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +32,26 @@ SLEEP = '#!/bin/bash\n[ "$1" = 60 ] || exec /bin/sleep "$1"\n'
 RECORDS = '#!/bin/bash\necho "$@" >> scontrol-calls\n'
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with the examples, and with commands that stand in for evo and SLURM's."""
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder with the examples, and commands that stand in for evo and SLURM's; end what is left of them."""
     for name in ("resumable.sh", "search.sbatch"):
         (tmp_path / name).write_text((SLURM / name).read_text())
     (tmp_path / "bin").mkdir()
     for name, text in (("evo", EVO), ("scontrol", RECORDS), ("sleep", SLEEP)):
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
-    return tmp_path
+    yield tmp_path
+    for process in STARTED:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+    STARTED.clear()
 
 
 def start(folder: Path, until: str = "running") -> subprocess.Popen[str]:
@@ -52,22 +64,17 @@ def start(folder: Path, until: str = "running") -> subprocess.Popen[str]:
         ["bash", "search.sbatch", "runs/mlp", "mlp", "--budget", "5"],
         cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
+    STARTED.append(process)
     wait_until(lambda: (folder / until).exists(), seconds=30)
     return process
 
 
 def end(process: subprocess.Popen[str]) -> int:
-    """Wait for the script as long as it needs for its own work, and end what it leaves."""
+    """Wait for the script as long as it needs for its own work; return its exit code, or 0 where it goes on."""
     try:
         return process.wait(timeout=5)
     except subprocess.TimeoutExpired:
         return 0
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def test_slurms_warning_stops_the_search_and_queues_the_job_again(folder: Path) -> None:
