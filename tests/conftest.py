@@ -35,11 +35,9 @@ settings.load_profile("evo")
 
 
 @pytest.fixture(autouse=True)
-def _signals_as_they_were() -> Iterator[None]:
-    """Restore SIGUSR1: a command in this process ignores it at its end, and later processes would inherit that."""
-    before = signal.getsignal(signal.SIGUSR1)
-    yield
-    signal.signal(signal.SIGUSR1, before)
+def _signals_as_usual() -> None:
+    """Reset SIGUSR1: a command in this process or in a fixture leaves it ignored, and processes inherit that."""
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
 
 
 TINY_SPACE = """
