@@ -94,11 +94,7 @@ MODELS: dict[str, Model] = {
             "single_blocks": GeneRule(("integer", "categorical"), low=0, reads=(("block", ("classic",)),)),
             "convolutions": GeneRule(("integer", "categorical"), low=1, high=MOST_CONVOLUTIONS, reads=(_POOLED,)),
             "kernel_size": GeneRule(("categorical",), known=KERNEL_SIZES, reads=(_POOLED,)),
-            "residual": GeneRule(
-                *_BOOLEAN[:1],
-                known=_BOOLEAN.known,
-                reads=(_POOLED, ("convolutions", tuple(range(2, MOST_CONVOLUTIONS + 1)))),
-            ),
+            "residual": _BOOLEAN._replace(reads=(_POOLED, ("convolutions", tuple(range(2, MOST_CONVOLUTIONS + 1))))),
             "activation": _ACTIVATION,
             "batch_norm": _BOOLEAN,
             "dropout": _DROPOUT,

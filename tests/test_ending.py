@@ -235,7 +235,7 @@ def test_an_objective_without_a_seed_has_its_best_when_the_time_is_over(tmp_path
     run = search(exact, budget=100_000, time_budget=0.5, output=tmp_path / "run", observer=messages)
     assert run.ended_early
     assert run.best.fitness == max(run.table["fitness"])
-    assert messages.texts == ["the search ends here, because there is no time for more"]
+    assert messages.texts == ["the search ends here, because its time is over"]
     assert is_finished(evo.load(tmp_path / "run"))
 
 

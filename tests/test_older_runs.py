@@ -1,4 +1,4 @@
-"""Runs from before there was a recipe: a gene of theirs that has the name of one is no part of it, whoever asks."""
+"""Runs from before there was a recipe: their genes with the names of its parts are never read as such."""
 
 from __future__ import annotations
 

@@ -25,14 +25,14 @@ def goes_elsewhere(config: dict[str, Any]) -> float:
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder to which objectives go; the working directory is beside it, and is that of before at the end."""
-    for name in ("work", "elsewhere"):
+    for name in ("here", "elsewhere"):
         (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv(FOLDER, str(tmp_path / "elsewhere"))
     return tmp_path / "elsewhere"
 
 
-PATHS = ["run", "./run", "deep/er/run", "nothere/../run", "../work/run", "link/../run"]
+PATHS = ["run", "./run", "deep/er/run", "nothere/../run", "../here/run", "link/../run"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -46,7 +46,7 @@ def test_an_objective_may_change_the_working_directory(elsewhere: Path, path: st
     assert run.path == place
     assert len(run.table) == len(evo.load(place).table) == 4
     assert (place / "evaluations.csv").is_file()
-    os.chdir(elsewhere.parent / "work")
+    os.chdir(elsewhere.parent / "here")
     run = evo.resume(path, goes_elsewhere, budget=6)
     assert len(evo.load(place).table) == 6
     run.write_tables()
@@ -58,7 +58,7 @@ def test_it_may_wherever_it_is_evaluated(elsewhere: Path, where: Any) -> None:
     with client_of(1) as client:
         options: dict[str, Any] = {"dask": client} if where == "dask" else where
         evo.search(SPACE, goes_elsewhere, strategy="random", budget=4, finalists=1, output="run", **options)
-    os.chdir(elsewhere.parent / "work")
+    os.chdir(elsewhere.parent / "here")
     assert len(evo.load("run").table) == 4
     assert not list(elsewhere.iterdir())
 
@@ -70,7 +70,7 @@ def test_messages_show_what_was_typed(elsewhere: Path) -> None:
 
     with pytest.raises(evo.SearchError, match=r"evo\.resume\('run', objective=…\)"):
         evo.search(SPACE, fails, strategy="random", budget=4, output="run")
-    os.chdir(elsewhere.parent / "work")
+    os.chdir(elsewhere.parent / "here")
     with pytest.raises(evo.ConfigurationError, match=r"output run: exists.*evo\.resume\('run', objective=…\)`"):
         evo.search(SPACE, goes_elsewhere, budget=4, output="run")
     with pytest.raises(evo.RunError, match=r"^ran: no such run folder. Did you mean \"run\"\?"):
@@ -80,13 +80,13 @@ def test_messages_show_what_was_typed(elsewhere: Path) -> None:
 
 def test_a_place_is_shown_as_it_was_typed_last(elsewhere: Path) -> None:
     inside = entered("a/b")
-    assert inside == elsewhere.parent / "work" / "a" / "b"
+    assert inside == elsewhere.parent / "here" / "a" / "b"
     assert (as_typed(inside), as_typed(inside / "c.csv"), as_typed(inside.parent)) == (
         *("a/b", "a/b/c.csv"),
         str(inside.parent),
     )
     os.chdir(elsewhere)
-    entered("../work/a/b")
+    entered("../here/a/b")
     assert as_typed(inside) == str(inside), "what has .. in it need not work in a shell"
     entered(inside)
     assert as_typed(inside) == str(inside)
@@ -107,7 +107,7 @@ def test_the_cache_stays_where_it_was(elsewhere: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setenv("EVO_CACHE_DIR", "cache")
     monkeypatch.setenv("EVO_DATA_DIR", "../data")
-    assert cache_root() == elsewhere.parent / "work" / "cache"
+    assert cache_root() == elsewhere.parent / "here" / "cache"
     assert default_root() == elsewhere.parent / "data"
 
 

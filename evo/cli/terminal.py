@@ -120,7 +120,7 @@ def print_space(space: SearchSpace) -> None:
 
 
 def _training_text(space: SearchSpace) -> str:
-    """Return the settings that no gene decides: two that are always shown, and those that are no defaults."""
+    """Return the settings that no gene decides: two that are always shown, and those that differ from the defaults."""
     usual = type(space.training)()
     decided = {name for name, gene in space.genes.items() if gene.when is None}
     fixed = {

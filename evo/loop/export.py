@@ -164,7 +164,7 @@ def _description(run: Run) -> str:
 
 
 def _individual(run: Run) -> str:
-    """Return which individual is the best, and where its training paused if it is no whole one."""
+    """Return which individual is the best, and at which step its training paused, if it did."""
     step = run.best.evaluation.paused_at
     return f"individual {run.best.id}" + (f", whose training paused at step {step}" if step is not None else "")
 

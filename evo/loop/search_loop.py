@@ -196,7 +196,7 @@ def _interrupted(dispatch: Dispatch, run: Run, observer: Observer) -> list[Evalu
     """End the trainings in flight of a search that ends early; return what has finished meanwhile."""
     saves = dispatch.running and run.settings.objective is None
     more = "; trainings in flight save their state" if saves else ""
-    why = "in time for its finalists" if run.settings.retrainable else "because there is no time for more"
+    why = "in time for its finalists" if run.settings.retrainable else "because its time is over"
     observer.notify(f"the search ends here, {why}{more}")
     return dispatch.pause(SUSPEND_SECONDS)
 

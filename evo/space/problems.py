@@ -27,7 +27,7 @@ REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
 IMAGES: dict[str, tuple[tuple[int, int, int], int]] = {"cifar10": ((3, 32, 32), 50_000), "digits": ((1, 8, 8), 1500)}
 """Shape and number of the training images of a dataset, where they are known without reading it."""
 NO_IMAGES = {"augment": '"none"', "cutout": "0", "test_flip": "false"}
-"""What to set where the data are no images."""
+"""What to set for data without images."""
 
 RESERVED = frozenset(
     {

@@ -87,7 +87,7 @@ class TrainingSettings(BaseModel):
         return settings
 
     def with_default(self, **values: Any) -> TrainingSettings:
-        """Return the same settings with values that nobody has given: `exclude_unset` leaves them out."""
+        """Return the same settings with values filled in by evo: `exclude_unset` leaves them out."""
         settings = self.model_copy(update=values)
         settings.model_fields_set.difference_update(values)
         return settings

@@ -83,7 +83,7 @@ def test_a_run_without_finalists_shows_its_best_genomes() -> None:
 
 
 def test_a_paused_training_is_shown_with_its_step(tmp_path: Path) -> None:
-    """It is no whole training, and a search by `halving` has nothing else at first."""
+    """It is only part of a training, and a search by `halving` has nothing else at first."""
     run = paused_run(tmp_path / "run")
     comparison = compare_runs([run])
     assert list(comparison.table["paused_at"]) == [300, 100]
