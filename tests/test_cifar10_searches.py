@@ -16,24 +16,35 @@ from typer.testing import CliRunner
 import evo
 from benchmarks.cifar10_searches import clock as clock_module
 from benchmarks.cifar10_searches import peer as peer_module
+from benchmarks.cifar10_searches import random_trainings
 from benchmarks.cifar10_searches.__main__ import app
 from benchmarks.cifar10_searches.clock import Clock, Times, WorkerProcessors, whole_lines
 from benchmarks.cifar10_searches.peer import CHANCE, OptunaTPE, add_peer
+from benchmarks.cifar10_searches.random_trainings import cheapest_first, train_at_random
 from benchmarks.cifar10_searches.report import (
-    best_found,
     median_estimate,
     paired,
     probability_above,
-    random_rows,
     speed,
     summary,
 )
-from benchmarks.cifar10_searches.rows import Kept, Row, operations, read_all
-from benchmarks.cifar10_searches.runs import PAIR, SEARCH, Bench, Search, search, train, train_at_random
+from benchmarks.cifar10_searches.rows import (
+    PAIR,
+    RANDOM,
+    SEARCH,
+    Kept,
+    Row,
+    best_found,
+    operations,
+    random_rows,
+    read_all,
+)
+from benchmarks.cifar10_searches.runs import Bench, Search, search, train
 from benchmarks.search_quality.encoding import decode, encode
 from evo.errors import ConfigurationError
 from evo.evaluation import Evaluation
 from evo.loop.deadline import Stop
+from evo.space.file import load_space
 from evo.strategies import STRATEGIES
 from tests.conftest import TINY_SPACE
 
@@ -143,16 +154,23 @@ def test_a_search_has_only_the_rest_of_its_time_after_a_stop(bench: Bench, space
     assert len(one.tests) == 3
 
 
-def test_random_trainings_are_those_of_the_pairs_and_new_ones(bench: Bench, space: str) -> None:
-    search(bench, asked_for(space, "random", budget=3))
+def test_random_genomes_are_trained_cheapest_first_until_their_median_is_certain(
+    bench: Bench, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random_trainings, "PART", 2)
+    genomes = cheapest_first(bench, load_space(space), 5)
     train_at_random(bench, space, 5)
-    kept = read_all(bench.output)
-    rows = random_rows(kept, "tiny")
-    assert len(rows) == 5
-    assert len({json.dumps(row["genome"]) for row in rows}) == 5
+    rows = random_rows(read_all(bench.output), "tiny")
+    assert [row["genome"] for row in sorted(rows, key=lambda row: row["operations"])] == genomes
     files = {file.name: file.read_bytes() for file in bench.output.iterdir()}
     train_at_random(bench, space, 5)
     assert {file.name: file.read_bytes() for file in bench.output.iterdir()} == files
+
+    first = replace(bench, output=bench.output / "again", runs=bench.runs / "again")
+    search(first, asked_for(space, "random", budget=2))
+    monkeypatch.setattr(random_trainings, "POINTS_BELOW", -100)  # so every training is far enough below
+    train_at_random(first, space, 5)
+    assert len(random_rows(read_all(first.output), "tiny")) == 4, "a third one is below; it is one of a part of two"
 
 
 def test_what_is_kept_names_no_folder(bench: Bench, space: str, tmp_path: Path) -> None:
@@ -385,12 +403,13 @@ def test_the_page_says_by_how_much_evo_is_ahead_and_how_sure_that_is() -> None:
     assert "60.00, 70.00, 60.00" in own
 
 
-def test_random_trainings_behind_the_first_that_was_cut_off_do_not_count() -> None:
-    one = kept(PAIR, "random", 1, [0.3, 0.5, 0.4], [])
-    cut = replace(one, trainings=tuple(row for row in one.trainings if row["individual"] != 1))
-    assert [row["fitness"] for row in random_rows([cut], "mlp")] == [0.3]
-    own = kept("random", "random", 1000, [0.2, 0.1], [])
-    assert sorted(row["fitness"] for row in random_rows([cut, own], "mlp")) == [0.1, 0.2, 0.3]
+def test_random_genomes_that_were_not_trained_can_only_have_raised_the_median() -> None:
+    three = kept(RANDOM, "random", 1000, [0.2, 0.1, 0.3], [])
+    three = replace(three, head=three.head | {"drawn": 5})
+    lines = summary([three, *pair(1, 0.6, 0.5)])
+    [row] = [line for line in lines if line.startswith("| mlp | 5 | 3 | 0 |")]
+    assert "**30.00**" in row, "of 10, 20, 30, 100 and 100"
+    assert "| 30.00 | 60.00 | 30.0 |" in row
 
 
 def test_the_best_found_is_what_a_winner_reached_again_not_its_luckiest_training() -> None:

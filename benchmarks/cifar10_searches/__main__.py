@@ -23,7 +23,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.cifar10_searches.runs import METHODS, PAIR, SEARCH, Bench, Search, search, train, train_at_random
+from benchmarks.cifar10_searches.random_trainings import train_at_random
+from benchmarks.cifar10_searches.rows import PAIR, SEARCH
+from benchmarks.cifar10_searches.runs import METHODS, Bench, Search, search, train
 from benchmarks.command_line import start
 from evo.cli.signals import StopOnSignals
 from evo.errors import ConfigurationError, did_you_mean
@@ -117,13 +119,16 @@ def pairs(
 def random_trainings(
     data_dir: DataDir = None,
     spaces: Spaces = "mlp,cnn",
-    count: Annotated[int, typer.Option(min=1, help="Of each space, with those of the pairs' random searches.")] = 100,
+    count: Annotated[int, typer.Option(min=1, help="Of each space.")] = 100,
     dataset: Dataset = None,
     workers: Workers = 2,
     output: Output = RESULTS,
     runs: Runs = RUNS,
 ) -> None:
-    """Train random genomes in full: their median says how easy a space is."""
+    """Train random genomes in full, the cheapest first: their median says how easy a space is.
+
+    Ends once the median is known to be far enough below the best that searches have found.
+    """
     with _bench(Bench(output, runs, dataset, data_dir, workers)) as bench:
         for space in _listed(spaces):
             train_at_random(bench, space, count)
@@ -163,10 +168,7 @@ def _peer(environments: Path | None) -> str:
 @contextmanager
 def _bench(bench: Bench) -> Iterator[Bench]:
     """Yield it ready to run: the data are decoded, and signals end it in order."""
-    from evo.data.prepared import prepare_dataset
-
-    # No search's clock is to see the images being decoded.
-    prepare_dataset(bench.dataset or "cifar10" if bench.data_dir is None else bench.dataset, bench.data_dir)
+    bench.prepared()  # no search's clock is to see the images being decoded
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     command = f"python -m benchmarks.cifar10_searches {shlex.join(words)}"
     try:

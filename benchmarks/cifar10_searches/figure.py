@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.cifar10_searches.report import of_kind, paired, spaces
-from benchmarks.cifar10_searches.rows import Kept
-from benchmarks.cifar10_searches.runs import METHODS, PAIR, SEARCH
+from benchmarks.cifar10_searches.rows import PAIR, SEARCH, Kept
+from benchmarks.cifar10_searches.runs import METHODS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,20 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.cifar10_searches.rows import Kept, Row
-from benchmarks.cifar10_searches.runs import METHODS, PAIR, RANDOM, SEARCH, TRAINING
+from benchmarks.cifar10_searches.random_trainings import POINTS_BELOW
+from benchmarks.cifar10_searches.rows import (
+    CHANCE,
+    PAIR,
+    RANDOM,
+    SEARCH,
+    TRAINING,
+    Kept,
+    Row,
+    accuracies,
+    best_found,
+    random_rows,
+)
+from benchmarks.cifar10_searches.runs import METHODS
 from benchmarks.markdown import table
 from evo.reports.statistics import Estimate, mean_estimate
 
@@ -17,8 +29,6 @@ WANTED = {
     SEARCH: {"mlp": "≥ 67, better 71", "cnn": "≥ 87, better 91"},
 }
 """Test accuracy in %, JPEG tree, bfloat16."""
-POINTS_BELOW = 8
-"""How far at least the median of random trainings is to lie below the best, in points: else any search is good."""
 TAIL = 0.025
 INTERVALS = (
     "Accuracies in %; in square brackets 95 % intervals of the mean (Student's t over seeds or pairs). PFLOP is the "
@@ -180,7 +190,7 @@ def _cells_of_method(method: str, own: Sequence[Kept]) -> list[str]:
 
 def validations(own: Iterable[Kept]) -> list[float]:
     """Return the best validation accuracy of each search when its time was over; that of guessing if there was none."""
-    return [one.best_until(60 * one.head["minutes"]) or 0.1 for one in own]
+    return [one.best_until(60 * one.head["minutes"]) or CHANCE for one in own]
 
 
 def tests(own: Iterable[Kept]) -> list[float]:
@@ -206,59 +216,26 @@ def _differences(searches: dict[str, list[Kept]]) -> list[str]:
 
 def _random(kept: Sequence[Kept]) -> list[str]:
     cells = []
-    for space in spaces(kept):
-        rows = random_rows(kept, space)
-        best = best_found(kept, space)
-        if not rows or best is None:
+    for space in spaces(of_kind(kept, RANDOM)):
+        rows, best = random_rows(kept, space), best_found(kept, space)
+        if best is None:
             continue
-        values = [row["fitness"] if row["status"] == "complete" else 0.1 for row in rows]
-        middle = median_estimate(values)
-        below = 100 * (best - middle.value)
+        drawn = max(one.head["drawn"] for one in of_kind(kept, RANDOM) if one.head["space"] == space)
+        values = accuracies(rows)
+        middle = median_estimate(values + [1.0] * (drawn - len(values)))
         failed = sum(row["status"] != "complete" for row in rows)
-        cells.append(
-            [
-                space,
-                str(len(rows)),
-                str(failed),
-                _interval(middle),
-                _percent(max(values)),
-                _percent(best),
-                f"{below:.1f}",
-            ]
-        )
+        below = f"{100 * (best - middle.value):.1f}"
+        counts = [str(drawn), str(len(rows)), str(failed)]
+        cells.append([space, *counts, _interval(middle), _percent(max(values)), _percent(best), below])
     if not cells:
         return []
-    head = [
-        "space",
-        "trainings",
-        "failed",
-        "median validation",
-        "best of them",
-        "best found by a search",
-        "points between",
-    ]
-    note = f"Wanted: at least {POINTS_BELOW} points. Failed and diverged trainings count as guessing, 10 %."
+    head = ["space", "drawn", "trained", "failed", "median validation, at most", "best of the trained"]
+    head += ["best found by a search", "points between, at least"]
+    note = (
+        f"Wanted: at least {POINTS_BELOW} points. Failed and diverged trainings count as guessing, 10 %; those that "
+        "were not trained, the costliest, as 100 %."
+    )
     return [note, "", *table(head, cells)]
-
-
-def random_rows(kept: Iterable[Kept], space: str) -> list[Row]:
-    """Return the random trainings of a space: those of its own run, and of the pairs a fair sample."""
-    rows: list[Row] = []
-    for one in kept:
-        if (one.head["space"], one.head.get("strategy")) == (space, "random"):
-            rows += one.of("search") if one.head["kind"] == RANDOM else one.before_the_cut()
-    return rows
-
-
-def best_found(kept: Iterable[Kept], space: str) -> float | None:
-    """Return the best validation accuracy of a winner, a mean over its new seeds; else that of a single training."""
-    own = [one for one in kept if one.head["space"] == space and one.head["kind"] in (SEARCH, PAIR)]
-    means = [
-        statistics.fmean(values)
-        for one in own
-        if (values := [row["fitness"] for row in one.winner_rows if row["fitness"] is not None])
-    ]
-    return max(means, default=max((one.curve()[-1][1] for one in own if one.curve()), default=None))
 
 
 def _elsewhere(kept: Sequence[Kept], reference: Sequence[Kept]) -> list[str]:

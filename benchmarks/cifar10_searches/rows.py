@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +18,7 @@ from evo.files import write_text
 from evo.individual import STEPS, genome_from_json, without_duration
 from evo.loop.cost import counter_of
 from evo.loop.finished import limit_of
+from evo.record.folder import is_run
 from evo.record.run import Run
 from evo.record.settings import LISTED
 from evo.space import SearchSpace
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = dict[str, Any]
 
+TRAINING, SEARCH, PAIR, RANDOM = "training", "search", "pair", "random"
+"""Kinds of runs; names begin with them."""
+CHANCE = 0.1
+"""The accuracy of guessing among ten classes."""
 SHOWN_VERSIONS = ("evo", "python", "torch", "numpy", "deap")
 
 
@@ -56,7 +62,7 @@ class Kept:
     def winner_rows(self) -> list[Row]:
         """The winner's trainings on new seeds; those of the configuration where nothing was searched."""
         winner = self.head["winner"]
-        if self.head["kind"] == "training":
+        if self.head["kind"] == TRAINING:
             return list(self.trainings)
         return [row for row in self.of("finalist") if row["individual"] == winner]
 
@@ -64,15 +70,6 @@ class Kept:
     def tests(self) -> list[float]:
         """Their test accuracies, one per seed."""
         return [row["test"] for row in self.winner_rows if row["test"] is not None]
-
-    def before_the_cut(self) -> list[Row]:
-        """Return the search's trainings before the first proposal without a result, in the order of the proposals.
-
-        Of random draws they are a fair sample: a search that the clock ends lacks its last, longest trainings.
-        """
-        ended = {row["individual"]: row for row in self.of("search") if not row["replicate"]}
-        whole = next(number for number in range(len(ended) + 1) if number not in ended)
-        return [ended[number] for number in range(whole)]
 
     def best_until(self, seconds: float) -> float | None:
         """Return the best validation accuracy of a single training of the search that had ended by then."""
@@ -94,7 +91,9 @@ class Kept:
 
 
 def write_rows(bench: Bench, name: str, space: SearchSpace, facts: Mapping[str, Any]) -> None:
-    """Write the rows of a run as it stands."""
+    """Write the rows of a run as it stands, if it has begun."""
+    if not is_run(bench.runs / name):
+        return
     run, times = evo.load(bench.runs / name), bench.times(name)
     settings = run.settings
     head = {
@@ -181,3 +180,24 @@ def read_all(output: Path, names: str = "*") -> list[Kept]:
         rows = tuple({**row, "genome": genome_from_json(row["genome"])} for row in trainings)
         kept.append(Kept(file.stem, head, rows))
     return kept
+
+
+def random_rows(kept: Iterable[Kept], space: str) -> list[Row]:
+    """Return the random trainings of a space."""
+    return [row for one in kept if (one.head["space"], one.head["kind"]) == (space, RANDOM) for row in one.trainings]
+
+
+def accuracies(rows: Iterable[Row]) -> list[float]:
+    """Return the validation accuracies of trainings; one that failed or diverged counts as guessing."""
+    return [row["fitness"] if row["status"] == "complete" else CHANCE for row in rows]
+
+
+def best_found(kept: Iterable[Kept], space: str) -> float | None:
+    """Return the best validation accuracy of a winner, a mean over its new seeds; else that of a single training."""
+    own = [one for one in kept if one.head["space"] == space and one.head["kind"] in (SEARCH, PAIR)]
+    means = [
+        statistics.fmean(values)
+        for one in own
+        if (values := [row["fitness"] for row in one.winner_rows if row["fitness"] is not None])
+    ]
+    return max(means, default=max((one.curve()[-1][1] for one in own if one.curve()), default=None))

@@ -5,7 +5,7 @@ All are runs of evo, in a folder that is not committed; the rows are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from typing import Any
 import evo
 from benchmarks.cifar10_searches.clock import Clock, Times, whole_lines
 from benchmarks.cifar10_searches.peer import OptunaTPE
-from benchmarks.cifar10_searches.rows import read_all, write_rows
+from benchmarks.cifar10_searches.rows import SEARCH, TRAINING, write_rows
+from evo.data.cache import PreparedDataset
+from evo.data.prepared import prepare_dataset
+from evo.individual import Genome
 from evo.loop.deadline import Stop, StopCheck
 from evo.loop.execution import Execution
 from evo.loop.finished import is_finished
@@ -26,10 +29,6 @@ from evo.space.file import load_space
 
 METHODS = (DEFAULT_STRATEGY, "random", OptunaTPE.name)
 """What is compared in pairs."""
-TRAINING, SEARCH, PAIR, RANDOM = "training", "search", "pair", "random"
-"""Kinds of runs; names begin with them."""
-RANDOM_SEED = 1000
-"""Of the random trainings, so that they are others than those of the pairs, whose seeds count from 1."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,11 @@ class Bench:
     def times(self, name: str) -> Times:
         """Return what a run's clock says."""
         return Times(whole_lines(self.clock(name)))
+
+    def prepared(self, of_space: str = "cifar10") -> PreparedDataset:
+        """Return the data, decoded if they are not yet: what was asked for, else those that a space names."""
+        name = of_space if self.dataset is None and self.data_dir is None else self.dataset
+        return prepare_dataset(name, self.data_dir)
 
     @property
     def how(self) -> dict[str, Any]:
@@ -107,27 +111,36 @@ def train(bench: Bench, space: str, seeds: int) -> None:
     folder = bench.runs / name
     bench.say(f"{name}: {seeds} trainings")
     seeds = max(seeds, evo.load(folder).settings.seeds) if is_run(folder) else seeds
+    one = chosen(loaded, name="train")
     try:
-        if not is_run(folder) or len(evo.load(folder).evaluations) < seeds:
-            _train_or_go_on(bench, name, loaded, seeds)
+        train_listed(bench, name, one, list(one.initial), seeds=seeds, fitness="test")
     finally:
-        if is_run(folder):
-            write_rows(bench, name, loaded, {"kind": TRAINING})
+        write_rows(bench, name, loaded, {"kind": TRAINING})
 
 
-def _train_or_go_on(bench: Bench, name: str, space: SearchSpace, seeds: int) -> None:
+def train_listed(
+    bench: Bench,
+    name: str,
+    space: SearchSpace,
+    configurations: Sequence[Genome],
+    *,
+    seeds: int = 1,
+    fitness: str = "validation",
+) -> None:
+    """Train configurations, or what is left of them."""
     folder = bench.runs / name
+    if is_run(folder) and len(evo.load(folder).evaluations) >= len(configurations) * seeds:
+        return
     with Clock(bench.clock(name), TRAINING, bench.say) as clock:
         if is_run(folder):
             evo.resume(folder, seeds=seeds, observer=clock, **bench.how)
             return
-        one = chosen(space, name="train")
         train_configurations(
-            one,
-            list(one.initial),
+            space,
+            configurations,
             Execution(bench.dataset, bench.data_dir, workers=bench.workers, output=folder),
             seeds=seeds,
-            fitness="test",
+            fitness=fitness,
             observer=clock,
             stop_check=bench.stop_check,
         )
@@ -145,8 +158,7 @@ def search(bench: Bench, asked: Search) -> None:
         if evo.load(folder).ranked():
             _finish(bench, name, folder)
     finally:  # also of what was stopped, or found nothing
-        if is_run(folder):
-            write_rows(bench, name, space, facts)
+        write_rows(bench, name, space, facts)
 
 
 def _search_in_time(bench: Bench, asked: Search, space: SearchSpace, folder: Path, seconds: float) -> None:
@@ -158,20 +170,19 @@ def _search_in_time(bench: Bench, asked: Search, space: SearchSpace, folder: Pat
             if is_run(folder):
                 evo.resume(folder, time_budget=left, finish=False, observer=clock, **bench.how)
             else:
-                begin(bench, asked, space, folder, left, clock)
+                _begin(bench, asked, space, folder, left, clock)
         except Stop:
             if clock.elapsed < seconds:  # a person's, not the clock's
                 raise
 
 
-def begin(bench: Bench, asked: Search, space: SearchSpace, folder: Path, seconds: float | None, clock: Clock) -> None:
-    """Begin a search."""
+def _begin(bench: Bench, asked: Search, space: SearchSpace, folder: Path, seconds: float, clock: Clock) -> None:
     evo.search(
         space,
         strategy=asked.strategy,
         budget=asked.budget,
         time_budget=seconds,
-        finish=seconds is None,
+        finish=False,
         seed=asked.seed,
         finalists=asked.finalists,
         no_initial=True,
@@ -187,25 +198,3 @@ def _finish(bench: Bench, name: str, folder: Path) -> None:
     if run.winner is None or not is_finished(run):
         with Clock(bench.clock(name), "finish", bench.say) as clock:
             evo.finish(folder, observer=clock, **bench.how)
-
-
-def train_at_random(bench: Bench, space: str, count: int) -> None:
-    """Train random genomes of a space in full, until there are so many with those of the pairs' random searches."""
-    loaded = load_space(space)
-    shared = read_all(bench.output, f"{PAIR}-{loaded.name}-random-*")
-    left = count - sum(len(one.before_the_cut()) for one in shared)
-    asked = Search(RANDOM, space, "random", RANDOM_SEED, minutes=0, budget=left, finalists=0)
-    folder, name = bench.runs / asked.name, asked.name
-    bench.say(f"{name}: {max(0, left)} of {count} trainings; the others are those of the pairs")
-    if left <= 0:
-        return
-    try:
-        if not is_run(folder) or evo.load(folder).trainings < left:
-            with Clock(bench.clock(name), SEARCH, bench.say) as clock:
-                if is_run(folder):
-                    evo.resume(folder, budget=left, observer=clock, **bench.how)
-                else:
-                    begin(bench, asked, loaded, folder, None, clock)
-    finally:
-        if is_run(folder):
-            write_rows(bench, name, loaded, {"kind": RANDOM, "strategy": "random", "seed": RANDOM_SEED})
