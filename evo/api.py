@@ -147,6 +147,7 @@ def search(
         asynchronous=asynchronous,
         objectives=None if objectives is None else dict(objectives),
         continuations=objective is None and "continuations" in STRATEGIES[name].options,
+        weighs_cost=objective is None and time_budget is not None and "cost" in STRATEGIES[name].options,
         free_steps=free_steps,
         fitness=fitness,
         model=None if objective is not None else model or loaded.model,

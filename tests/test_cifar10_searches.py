@@ -448,6 +448,7 @@ def test_the_report_is_written_from_what_is_kept(
     more = ["--methods", "surrogate,random", "--seeds", "1", "--budget", "3", "--minutes", "5"]
     assert cli.invoke(app, ["pairs", *common, *more]).exit_code == 0
     assert cli.invoke(app, ["search", *common, "--budget", "3", "--minutes", "5"]).exit_code == 0
+    assert cli.invoke(app, ["random", *common, "--count", "2"]).exit_code == 0
     shown = cli.invoke(app, ["report", "--output", str(bench.output)])
     assert shown.exit_code == 0
     for heading in ("Single trainings", "Searches", "Pairs", "Random trainings", "Machines and commands"):

@@ -30,6 +30,7 @@ from tests.test_run import make_settings
 
 SHAPE, CLASSES, IMAGES, HELD_OUT = (1, 8, 8), 10, 1350, 150
 NAME = speed_name("mlp", (1, 8, 8), "some processor", "fp32", "eager")
+RATES = guessed_rates("mlp")
 count = counter("mlp", TrainingSettings(), SHAPE, CLASSES, IMAGES, HELD_OUT)
 
 
@@ -89,6 +90,15 @@ def test_before_any_training_it_guesses() -> None:
     assert GUESSED_RATES["mlp"] == guessed_rates("mlp")
     for config in configs(5):
         assert found.seconds(config) == pytest.approx(guessed(config))
+
+
+def test_bfloat16_has_rates_of_its_own() -> None:
+    """Products are many times as fast there, the rest is not."""
+    for name in ("mlp", "cnn"):
+        products, *rest = (b / a for a, b in zip(guessed_rates(name), guessed_rates(name, "bf16"), strict=True))
+        assert products < 0.1
+        assert min(rest) >= 1
+    assert guessed_rates("numpy_mlp", "bf16") == guessed_rates("numpy_mlp")
 
 
 def test_a_shipped_model_without_rates_of_its_own_has_those_of_an_mlp(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,17 +227,17 @@ def test_an_objective_costs_the_mean_of_its_calls(cache: Path) -> None:
 
 
 def test_a_speed_that_is_kept_is_known_again_and_used_by_the_next_run(cache: Path) -> None:
-    assert known_speed(NAME) == (1.0, 0)
+    assert known_speed(NAME, RATES) == (1.0, 0)
     keep_speed(of_a_network(), taught(2.0))
-    assert known_speed(NAME) == (pytest.approx(2.0), 60)
-    assert known_speed(speed_name("mlp", (1, 8, 8), "another", "fp32", "eager")) == (1.0, 0)
+    assert known_speed(NAME, RATES) == (pytest.approx(2.0), 60)
+    assert known_speed(speed_name("mlp", (1, 8, 8), "another", "fp32", "eager"), RATES) == (1.0, 0)
     settings = of_a_network()
     assert speed_name_of(settings) == NAME
     assert cost_model(settings, TrainingSettings()).factor == pytest.approx(2.0)
     other = speed_name("cnn", (1, 8, 8), "some processor", "bf16", "eager")
     keep_speed(of_a_network(model="cnn", precision="bf16"), taught(1.0, 3))
-    assert known_speed(NAME)[1] == 60
-    assert known_speed(other)[1] == 3
+    assert known_speed(NAME, RATES)[1] == 60
+    assert known_speed(other, guessed_rates("cnn", "bf16"))[1] == 3
 
 
 def test_a_model_that_learned_nothing_leaves_the_cache_alone(cache: Path) -> None:
@@ -242,7 +252,7 @@ def test_only_a_shipped_model_leaves_its_speed(cache: Path) -> None:
 
 
 def test_a_known_speed_is_the_start_and_new_trainings_soon_count_more(cache: Path) -> None:
-    cache.write_text(json.dumps({NAME: {"factor": 4.0, "trainings": 100}}))
+    cache.write_text(json.dumps({NAME: {"factor": 4.0, "trainings": 100, "rates": RATES}}))
     found = cost_model(of_a_network(), TrainingSettings())
     assert (found.factor, found.trainings, found.known_from) == (4.0, 0, 100)
     factors = []
@@ -254,7 +264,7 @@ def test_a_known_speed_is_the_start_and_new_trainings_soon_count_more(cache: Pat
     assert factors[-1] == pytest.approx(1.0, rel=0.5)
 
 
-GOOD = {"factor": 2.0, "trainings": 7}
+GOOD = {"factor": 2.0, "trainings": 7, "rates": RATES}
 UNUSABLE: dict[str, str] = {
     "empty": "",
     "not JSON": "{",
@@ -264,8 +274,9 @@ UNUSABLE: dict[str, str] = {
     "lists in lists": "[" * 100_000,
     "an entry that is a list": json.dumps({NAME: [1]}),
     "an entry that is null": json.dumps({NAME: None}),
-    "rates of an older evo": json.dumps({NAME: {"rates": [1e-9, 1e-9, 1e-6, 1e-9], "trainings": 7}}),
-    "no count": json.dumps({NAME: {"factor": 2.0}}),
+    "a factor of other rates": json.dumps({NAME: GOOD | {"rates": [1e-9, 1e-9, 1e-6, 1e-9]}}),
+    "a factor of unknown rates": json.dumps({NAME: {"factor": 2.0, "trainings": 7}}),
+    "no count": json.dumps({NAME: {"factor": 2.0, "rates": RATES}}),
     **{f"factor {value!r}": json.dumps({NAME: GOOD | {"factor": value}}) for value in (0, -1, math.nan, math.inf, "a")},
     "an endless factor": json.dumps({NAME: GOOD | {"factor": 10**400}}),
     **{f"count {value!r}": json.dumps({NAME: GOOD | {"trainings": value}}) for value in (-5, 0, math.nan, math.inf)},
@@ -274,21 +285,21 @@ UNUSABLE: dict[str, str] = {
 
 def test_the_entry_that_the_unusable_ones_are_made_from_is_read(cache: Path) -> None:
     cache.write_text(json.dumps({NAME: GOOD}))
-    assert known_speed(NAME) == (2.0, 7)
+    assert known_speed(NAME, RATES) == (2.0, 7)
 
 
 @pytest.mark.parametrize("text", UNUSABLE.values(), ids=UNUSABLE)
 def test_an_unusable_file_is_ignored_and_a_speed_can_be_kept_in_it(text: str, cache: Path) -> None:
     cache.write_text(text)
-    assert known_speed(NAME) == (1.0, 0)
+    assert known_speed(NAME, RATES) == (1.0, 0)
     assert cost_model(of_a_network(), TrainingSettings()).factor == 1.0
     keep_speed(of_a_network(), taught(1.0, 3))
-    assert known_speed(NAME)[1] == 3
+    assert known_speed(NAME, RATES)[1] == 3
 
 
 def test_a_file_that_is_not_text_is_ignored(cache: Path) -> None:
     cache.write_bytes(bytes(range(256)))
-    assert known_speed(NAME) == (1.0, 0)
+    assert known_speed(NAME, RATES) == (1.0, 0)
     keep_speed(of_a_network(), taught(1.0, 3))
 
 
@@ -296,7 +307,7 @@ def test_a_cache_that_cannot_be_written_or_read_is_no_error(tmp_path: Path, monk
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("EVO_CACHE_DIR", str(tmp_path / "file" / "cache"))
     keep_speed(of_a_network(), taught(1.0, 3))
-    assert known_speed(NAME) == (1.0, 0)
+    assert known_speed(NAME, RATES) == (1.0, 0)
     assert (tmp_path / "file").read_text() == "no folder"
 
 
@@ -308,4 +319,4 @@ def test_a_full_disk_is_no_error_and_the_old_speed_stays(cache: Path, monkeypatc
 
     monkeypatch.setattr("evo.loop.cost.write_json", fail)
     keep_speed(of_a_network(), taught(1.0, 4))
-    assert known_speed(NAME)[1] == 3
+    assert known_speed(NAME, RATES)[1] == 3

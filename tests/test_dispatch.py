@@ -22,7 +22,7 @@ from evo.evaluators.base import Evaluate, Setup, StopRequest
 from evo.evaluators.planner import Planner
 from evo.evaluators.training_task import TrainingTask
 from evo.individual import Genome, Individual, training_seed
-from evo.loop.cost import CostModel, known_speed, speed_name_of
+from evo.loop.cost import CostModel, known_speed, rates_of, speed_name_of
 from evo.loop.deadline import Stop
 from evo.loop.dispatch import Dispatch, Twins, cost_of
 from evo.loop.search_loop import SilentObserver, run_search
@@ -681,7 +681,7 @@ def test_what_a_search_learned_of_the_machine_is_left_for_the_next() -> None:
     following = Run.create(searched_settings())
     fresh = cost_of(following, Twins(following))
     assert fresh.trainings == 0
-    factor, trainings = known_speed(speed_name_of(first.settings))
+    factor, trainings = known_speed(speed_name_of(first.settings), rates_of(first.settings))
     assert fresh.factor == factor != guess.factor
     taught = [e for e in first.search_evaluations if e.complete and e.shared_with is None]
     assert 0 < trainings <= len(taught)

@@ -177,6 +177,42 @@ def test_a_search_with_a_time_budget_ends_in_time_with_a_winner(tmp_path: Path) 
     assert is_finished(evo.load(tmp_path / "run"))
 
 
+def trained(folder: Path, **asked: Any) -> Run:
+    return evo.search(TRAINED, **{"budget": 9, "seed": 2, "workers": 1, "finalists": 0, "output": folder, **asked})
+
+
+def test_a_search_that_is_bound_by_time_weighs_what_trainings_cost_also_when_it_is_resumed(
+    tmp_path: Path, in_process: None
+) -> None:
+    plain, whole = trained(tmp_path / "plain"), trained(tmp_path / "whole", time_budget=600)
+    cost = guessed_cost(plain.settings, TRAINED.training)
+    assert total(whole, cost) < 0.7 * total(plain, cost)
+    with pytest.raises(evo.Stop):
+        trained(tmp_path / "run", time_budget=600, stop_check=after_evaluations(tmp_path / "run", 5))
+    resumed = evo.resume(tmp_path / "run")
+    assert [one.genome for one in resumed.individuals] == [one.genome for one in whole.individuals]
+    assert list(resumed.table["fitness"]) == list(whole.table["fitness"])
+
+
+def total(run: Run, cost: CostModel) -> float:
+    return sum(cost.seconds(individual.genome) for individual in run.individuals)
+
+
+def after_evaluations(folder: Path, count: int) -> Callable[[], None]:
+    """Return a check that stops a search after so many evaluations."""
+
+    def stop_check() -> None:
+        if folder.exists() and evo.load(folder).trainings >= count:
+            raise evo.Stop("enough", 75)
+
+    return stop_check
+
+
+def test_where_costs_are_unknown_or_the_strategy_does_not_ask_for_them_nothing_is_weighed(tmp_path: Path) -> None:
+    assert not search(strategy="surrogate", time_budget=60).settings.weighs_cost
+    assert not trained(tmp_path / "run", strategy="random", budget=1, time_budget=600).settings.weighs_cost
+
+
 def test_a_resume_continues_the_search_and_names_its_winner_anew(tmp_path: Path) -> None:
     first = search(slowly, budget=200, time_budget=1.5, output=tmp_path / "run")
     assert first.trainings < 200

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
 from evo.errors import SearchError, listed
 from evo.evaluation import Evaluation, Phase
 from evo.evaluators.base import Evaluator
+from evo.individual import Genome
+from evo.loop.cost import guessed_cost
 from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
 from evo.loop.dispatch import Dispatch
 from evo.loop.ending import SearchShare
@@ -107,9 +110,17 @@ def completed(
 
 def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
     """Return the strategy that a run's settings ask for, as it is before its first proposal."""
-    names = ("seed", "budget", "generations", "initial", "retrainable", *OWN_OPTIONS)
+    names = ("seed", "budget", "generations", "initial", "retrainable", *OWN_OPTIONS - {"cost"})
     values = {name: getattr(settings, name) for name in names}
+    if settings.weighs_cost:
+        values["cost"] = _cost_of_trainings(space, settings)
     return strategy_of(settings.strategy, space, population=population, **values)
+
+
+def _cost_of_trainings(space: SearchSpace, settings: Settings) -> Callable[[Genome], float]:
+    """Return what says the cost of a genome's training; it is asked only once the data are known."""
+    model = cache(lambda: guessed_cost(settings, space.training))
+    return lambda genome: model().seconds(genome)
 
 
 def run_search(

@@ -86,6 +86,7 @@ class Settings:
         objectives: Of a strategy of several objectives.
         continuations: Whether a strategy continues paused trainings of an individual; older runs propose an individual
             with more steps instead.
+        weighs_cost: Whether the strategy weighs what a training costs, by counted work: of searches bound by time.
         free_steps: Whether each training runs to the most steps of the space, and its best checkpoint counts.
         seeds: Trainings of each configuration, where configurations are listed and not searched for.
         keep_weights: Whether the weights of those stay in the folder.
@@ -125,6 +126,7 @@ class Settings:
     asynchronous: bool = False
     objectives: dict[str, str] | None = None
     continuations: bool = False
+    weighs_cost: bool = False
     free_steps: bool = False
     seeds: Count = 1
     keep_weights: bool = False

@@ -23,6 +23,8 @@ from evo.strategies.base import Draft
 from evo.strategies.encoding import Encoder
 
 IsNew: TypeAlias = Callable[[Genome], bool]
+CostOf: TypeAlias = Callable[[Genome], float]
+"""What the training of a genome costs, in any unit; above 0, and the same whenever it is asked for."""
 
 if TYPE_CHECKING:
     from evo.strategies.gaussian_process import GaussianProcess, Vectors
@@ -93,10 +95,12 @@ class Screening:
     Args:
         space: The genes.
         toolbox: DEAP's, with `mate` and `mutate`.
+        cost: The most promising child is then the one of the greatest expected improvement per cost (Snoek, Larochelle
+            and Adams, NeurIPS 2012). Without it, all trainings count alike.
     """
 
-    def __init__(self, space: SearchSpace, toolbox: base.Toolbox):
-        self._space, self._toolbox = space, toolbox
+    def __init__(self, space: SearchSpace, toolbox: base.Toolbox, cost: CostOf | None = None):
+        self._space, self._toolbox, self._cost = space, toolbox, cost
         self._encoder = Encoder(space)
         self._strengths = {"numbers": STRENGTH, "layers": STRENGTH}
 
@@ -151,11 +155,11 @@ class Screening:
     def _refined(
         self, pool: list[Draft], model: GaussianProcess, best: float, is_new: IsNew, rng: random.Random
     ) -> tuple[Draft, float]:
-        """Return the child of the greatest expected improvement, after adding children of the pool's best; its mean."""
+        """Return the most promising child, after adding children of the pool's most promising; and its mean."""
         children = list(pool)
         means, deviations = model.predict(self._encode(children))
         for _ in range(REFINEMENTS):
-            order = _first(log_expected_improvement(means, deviations, best), PARENTS)
+            order = _first(self._promise(children, means, deviations, best), PARENTS)
             known = {genome_key(child.genome) for child in children}
             more = self._mutants_of([children[place] for place in order], known, is_new, rng)
             if not more:
@@ -163,8 +167,15 @@ class Screening:
             further = model.predict(self._encode(more))
             children += more
             means, deviations = (np.concatenate(parts) for parts in zip((means, deviations), further, strict=True))
-        place = int(np.argmax(log_expected_improvement(means, deviations, best)))
+        place = int(np.argmax(self._promise(children, means, deviations, best)))
         return children[place], float(means[place])
+
+    def _promise(self, children: Sequence[Draft], means: Vectors, deviations: Vectors, best: float) -> Vectors:
+        """Return the logarithm of the expected improvement of each child, per cost if that is weighed."""
+        improvement = log_expected_improvement(means, deviations, best)
+        if self._cost is None:
+            return improvement
+        return improvement - np.log([self._cost(child.genome) for child in children])
 
     def _pool(self, evidence: Evidence, is_new: IsNew, rng: random.Random) -> list[Draft]:
         """Return new genomes, each once: immigrants, children of two parents, and mutants."""

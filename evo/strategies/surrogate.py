@@ -10,16 +10,20 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
+from evo.individual import Genome
 from evo.numbers import mean
 from evo.strategies.base import WORST_FITNESS, Draft, Member
-from evo.strategies.screening import Evidence, Screening
+from evo.strategies.screening import CostOf, Evidence, Screening
 from evo.strategies.steady_state import SteadyState
 from evo.strategies.variation import stratified
 
 FIRST = 6
 """Proposals made without a model; ten were worse after 25 and after 100 trainings, on the tuning half."""
+CHEAP = 2
+"""Where costs are weighed, so many times as many first proposals are drawn, and the cheapest are made."""
 
 
 class SurrogateEvolution(SteadyState):
@@ -27,17 +31,34 @@ class SurrogateEvolution(SteadyState):
 
     The model's predictions and hyperparameters are kept in `strategy_parameters`, so that a resumed search continues as
     if it had not stopped.
+
+    Args:
+        *args: Of `SteadyState`.
+        cost: What a training costs, for searches that are bound by time and not by a number of trainings: first
+            proposals and children are then cheap ones, and dearer ones where these promise more for their cost.
+        **settings: Of `SteadyState`.
     """
 
     name = "surrogate"
     default_population = 10
+    options = SteadyState.options | {"cost"}
 
-    def __init__(self, *args: Any, **settings: Any):
+    def __init__(self, *args: Any, cost: CostOf | None = None, **settings: Any):
         super().__init__(*args, **settings)
-        self._screening = Screening(self.space, self.toolbox)
+        self._screening = Screening(self.space, self.toolbox, cost)
         self._values: dict[int, list[float]] = {}
+        self._cost = cost
+
+    @cached_property
+    def _design(self) -> list[Genome]:
+        """The genomes of the first proposals; made when they are needed, since the costs may not be known before."""
         spread = max(1, self.first_size - len(self.initial))
-        self._design = stratified(self.space, spread, random.Random(f"{self.seed}:{self.name}:design"))
+        rng = random.Random(f"{self.seed}:{self.name}:design")
+        if (cost := self._cost) is None:
+            return stratified(self.space, spread, rng)
+        drawn = stratified(self.space, CHEAP * spread, rng)
+        cheapest = sorted(range(len(drawn)), key=lambda place: cost(drawn[place]))[:spread]
+        return [drawn[place] for place in sorted(cheapest)]
 
     @property
     def first_size(self) -> int:

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo.individual import Individual
+from evo.individual import Genome, Individual
 from evo.space import SearchSpace
 from evo.space.genes import Float, Integer
 from evo.strategies import make_strategy
@@ -336,3 +337,35 @@ def test_the_model_is_fitted_to_a_bounded_number_of_evaluations_the_best_among_t
     assert modelled == sorted(modelled)
     assert {0, 1, 2, 397, 398, 399} <= set(modelled)
     assert evidence([]).modelled() == [0, 1, 2]
+
+
+# Costs.
+
+
+def cost_of(genome: Genome) -> float:
+    """Up to a thousand times as dear at one end of the space as at the other."""
+    return float(10 ** (3 * genome["x"]))  # type: ignore[operator]  # a float
+
+
+def proposed(cost: Callable[[Genome], float] | None, seed: int, **settings: Any) -> list[Individual]:
+    space = SearchSpace({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
+    strategy = surrogate(space, seed=seed, budget=25, cost=cost, **settings)
+    finish(strategy, lambda individual: -abs(float(individual.genome["y"]) - 0.3))  # type: ignore[arg-type]
+    return strategy.individuals
+
+
+@quick
+def test_with_costs_the_first_and_the_later_proposals_are_cheaper_where_that_costs_no_quality() -> None:
+    for part in (slice(0, 6), slice(6, None)):
+        plain, weighed = (
+            [cost_of(individual.genome) for seed in range(5) for individual in proposed(cost, seed)[part]]
+            for cost in (None, cost_of)
+        )
+        assert fmean(weighed) < 0.5 * fmean(plain)
+
+
+@quick
+def test_costs_in_another_unit_change_no_proposal_and_equal_costs_change_only_the_first() -> None:
+    assert proposed(cost_of, 1) == proposed(lambda genome: 60 * cost_of(genome), 1)
+    known = [{"x": place / 7, "y": 1 - place / 7} for place in range(6)]  # instead of what is drawn
+    assert proposed(lambda genome: 2.0, 1, initial=known) == proposed(None, 1, initial=known)
