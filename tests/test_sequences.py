@@ -114,6 +114,18 @@ def test_random_numbers_are_drawn_for_the_real_channels_only() -> None:
     check(everything(fast, images), everything(plain, images), 1e-5)
 
 
+@pytest.mark.parametrize("pool", [cnn.MaxPool, cnn.AveragePool])
+def test_channels_stay_padded_through_the_last_pooling(pool: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice of the channels would be pooled, and above all its gradient computed, pixel by pixel."""
+    seen: list[torch.Size] = []
+    plain = pool.forward
+    monkeypatch.setattr(pool, "forward", lambda self, images: seen.append(images.shape) or plain(self, images))
+    model = nn.Sequential(nn.Conv2d(3, 7, 3), nn.BatchNorm2d(7), pool(), nn.Flatten(), nn.Linear(7, 2))
+    use_fast_sequences(model)
+    assert model(torch.randn(2, 3, 6, 6)).shape == (2, 2)
+    assert [shape[1] for shape in seen] == [16]
+
+
 def test_channels_stay_padded_through_residual_connections() -> None:
     """Slices of padded images made a step of gelu networks up to twice as slow as the plain one."""
     block = nn.Sequential(nn.Conv2d(5, 5, 3, padding=1), nn.BatchNorm2d(5), nn.GELU())

@@ -124,7 +124,7 @@ class Screening:
         if not pool:
             return None
         if len(evidence.fitness) < FEWEST_MODELLED:
-            return rng.choice(_mutants(pool))
+            return rng.choice(self._cheaper_half(_mutants(pool)))
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):  # more threads would add numbers in another order
@@ -151,6 +151,12 @@ class Screening:
             place = int(rng.choice(list(_first(means, -(-len(mutants) // 2)))))
             child, mean = mutants[place], float(means[place])
         return replace(child, strategy_parameters={"predicted": warp.back(mean), **parameters})
+
+    def _cheaper_half(self, children: list[Draft]) -> list[Draft]:
+        """Return the half of the children that costs less; all, where costs are not weighed."""
+        if (cost := self._cost) is None:
+            return children
+        return sorted(children, key=lambda child: cost(child.genome))[: -(-len(children) // 2)]
 
     def _refined(
         self, pool: list[Draft], model: GaussianProcess, best: float, is_new: IsNew, rng: random.Random

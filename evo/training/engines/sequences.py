@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from evo.models.cnn import AveragePool, MaxPool
 from evo.models.layers import Residual
 from evo.training.engines.convolutions import OneDnnConv2d
 
@@ -23,8 +24,8 @@ AT_ONCE = 16
 """Channels that torch's operators take at once."""
 CHEAP = (0, 1, 2, 8)
 """Channels beyond a multiple of that which cost no more than 16: half of it at once, or two one by one."""
-KEEP_ZEROS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh)
-"""Activations that make zeros of zeros, and draw no random numbers."""
+KEEP_ZEROS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, MaxPool, AveragePool)
+"""Layers that work on each channel by itself, make zeros of zeros, and draw no random numbers."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """What someone has asked a module to call."""
 
@@ -97,7 +98,7 @@ def _is_pooling(layer: nn.Module) -> bool:
 
 
 def _keeps_zeros(layer: nn.Module) -> bool:
-    """Return whether a layer works on each channel by itself and makes zeros of zeros."""
+    """Return whether a layer is as `KEEP_ZEROS` says."""
     return _is(layer, KEEP_ZEROS) or _is_pooling(layer)
 
 
