@@ -35,6 +35,11 @@ class Encoder:
         for gene in self._genes.values():
             self.groups += [(self.groups[-1] + 1 if self.groups else 0) + group for group in _groups(gene)]
 
+    def column(self, name: str) -> int:
+        """Return the place of a gene's first column."""
+        before = list(self._genes)[: list(self._genes).index(name)]
+        return sum(len(_groups(self._genes[other])) for other in before)
+
     def encode(self, genomes: Sequence[Mapping[str, Any]]) -> Vectors:
         """Return one row a genome, (genomes, columns)."""
         rows = [

@@ -73,10 +73,19 @@ class GaussianProcess:
         values: Their warped fitness, (n,).
         groups: For each column the number of its length scale, (columns,).
         start: Hyperparameters (logarithms) to begin the optimisation with; None for the priors' centres.
+        slope: By how much the prior mean rises with each column, (columns,); None for a constant mean.
     """
 
-    def __init__(self, vectors: Vectors, values: Vectors, groups: Sequence[int], start: Sequence[float] | None = None):
-        self._vectors, self._values = vectors, values
+    def __init__(
+        self,
+        vectors: Vectors,
+        values: Vectors,
+        groups: Sequence[int],
+        start: Sequence[float] | None = None,
+        slope: Vectors | None = None,
+    ):
+        self._slope: Vectors = np.zeros(vectors.shape[1]) if slope is None else slope
+        self._vectors, self._values = vectors, values - vectors @ self._slope
         self._members = [np.flatnonzero(np.asarray(groups) == group) for group in range(max(groups) + 1)]
         self._centre, self._spread = _priors(len(self._members))
         begin = self._centre if start is None or len(start) != len(self._centre) else np.array(start)
@@ -92,14 +101,14 @@ class GaussianProcess:
         """Take predictions of pending genomes for their results (the kriging believer: Ginsbourger et al., 2010)."""
         mean, _ = self.predict(vectors)
         self._vectors = np.vstack([self._vectors, vectors])
-        self._values = np.concatenate([self._values, mean])
+        self._values = np.concatenate([self._values, mean - vectors @ self._slope])
         self._condition()
 
     def predict(self, vectors: Vectors) -> tuple[Vectors, Vectors]:
         """Return mean and standard deviation of the warped fitness without noise, (n,) each."""
         amplitude = math.exp(self._theta[0])
         covariance = amplitude * _matern(_scaled(self._distances(vectors, self._vectors), self._theta))
-        mean: Vectors = covariance @ self._weights
+        mean: Vectors = covariance @ self._weights + vectors @ self._slope
         half = solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
         variance = amplitude - np.einsum("ij,ij->j", half, half)
         return mean, np.sqrt(np.maximum(variance, 1e-12))

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from deap import base
 
-from evo.individual import Genome, genome_key
+from evo.individual import DURATION, Genome, genome_key
 from evo.space import SearchSpace
-from evo.space.genes import Gene, Layers
+from evo.space.genes import Gene, Layers, Number
 from evo.strategies.base import Draft
 from evo.strategies.encoding import Encoder
 
@@ -40,6 +40,9 @@ TRUST_WINDOW, TRUST_AFTER, TRUST = 15, 8, 0.2
 STRENGTH, WEAKEST, STRONGEST = 0.2, 0.05, 0.5
 SUCCESS, FAILURE = 1.22, 0.95
 """Factors of the mutation strength after a better and a worse child: the one-fifth rule (Rechenberg, 1973)."""
+RISE = 1.0
+"""Where costs are weighed: by how much longer trainings are expected to be better, in standard deviations of the known
+results over the whole range of their length. Few of the first trainings are long, so results say it late."""
 WORTHWHILE = 0.05
 """The smallest improvement to look for, in standard deviations of the known results."""
 FEWEST_MODELLED, MOST_MODELLED = 4, 250
@@ -102,7 +105,15 @@ class Screening:
     def __init__(self, space: SearchSpace, toolbox: base.Toolbox, cost: CostOf | None = None):
         self._space, self._toolbox, self._cost = space, toolbox, cost
         self._encoder = Encoder(space)
+        self._slope = self._expected_slope() if cost is not None else None
         self._strengths = {"numbers": STRENGTH, "layers": STRENGTH}
+
+    def _expected_slope(self) -> Vectors:
+        columns = np.zeros(len(self._encoder.groups))
+        for name in DURATION:
+            if isinstance(self._space.genes.get(name), Number):
+                columns[self._encoder.column(name)] = RISE
+        return columns
 
     def adapt(self, parent: Genome, child: Genome, *, better: bool) -> None:
         """Strengthen or weaken the mutation of the kinds of genes in which a child differs from its parent."""
@@ -138,7 +149,8 @@ class Screening:
         fitness = [evidence.fitness[number] for number in modelled]
         warp = Warp(fitness)
         vectors = self._encoder.encode([evidence.genomes[number] for number in modelled])
-        model = GaussianProcess(vectors, warp.forward(fitness), self._encoder.groups, evidence.hyperparameters)
+        groups, start = self._encoder.groups, evidence.hyperparameters
+        model = GaussianProcess(vectors, warp.forward(fitness), groups, start, self._slope)
         best, _ = model.predict(self._encoder.encode([evidence.genomes[number] for number in evidence.parents()]))
         parameters: dict[str, Any] = {"hyperparameters": model.hyperparameters}
         if evidence.pending:

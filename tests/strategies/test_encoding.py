@@ -116,3 +116,18 @@ def test_a_gene_of_an_unknown_kind_is_refused_by_name() -> None:
     space.genes["x"] = Strange()
     with pytest.raises(TypeError, match="Strange"):
         Encoder(space).encode([{"x": 1}])
+
+
+def test_a_gene_is_found_by_its_first_column() -> None:
+    space = space_of_every_kind()
+    encoder = Encoder(space)
+    genome = space.sample(random.Random(1))
+    [whole] = encoder.encode([genome])
+    for name in genome:
+        other = {key: value for key, value in genome.items() if key != name}
+        changed = np.flatnonzero(encoder.encode([other])[0] != whole)
+        if len(changed):
+            assert changed[0] >= encoder.column(name)
+            place = list(space.genes).index(name) + 1
+            assert place == len(space.genes) or changed[-1] < encoder.column(list(space.genes)[place])
+    assert encoder.column(next(iter(space.genes))) == 0

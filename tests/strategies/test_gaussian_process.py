@@ -120,6 +120,28 @@ def test_believing_predictions_keeps_the_mean_and_shrinks_the_deviation() -> Non
     assert model.hyperparameters == hyperparameters
 
 
+def test_a_slope_of_the_mean_holds_until_results_say_otherwise() -> None:
+    vectors = grid(4) * 0.3
+    flat = GaussianProcess(vectors, np.zeros(len(vectors)), [0, 1])
+    rising = GaussianProcess(vectors, np.zeros(len(vectors)), [0, 1], slope=np.array([0.0, 2.0]))
+    near, far = vectors[:1], np.array([[0.0, 30.0]])
+    assert rising.predict(near)[0] == pytest.approx(flat.predict(near)[0], abs=0.1)
+    assert flat.predict(far)[0] == pytest.approx(0.0, abs=0.1)
+    assert rising.predict(far)[0] == pytest.approx(60.0, abs=3.0)
+
+
+def test_a_slope_is_a_model_of_what_is_left_without_it() -> None:
+    vectors, slope = grid(4), np.array([0.5, -1.0])
+    plain = GaussianProcess(vectors, wave(vectors) - vectors @ slope, [0, 1])
+    sloped = GaussianProcess(vectors, wave(vectors), [0, 1], slope=slope)
+    others = grid(3) + 0.07
+    for model in (plain, sloped):
+        model.believe(others[:2])
+    (left, uncertain), (found, deviations) = plain.predict(others), sloped.predict(others)
+    np.testing.assert_allclose(found, left + others @ slope, atol=1e-9)
+    np.testing.assert_allclose(deviations, uncertain, atol=1e-9)
+
+
 def test_the_optimisation_goes_on_from_known_hyperparameters() -> None:
     vectors = np.random.default_rng(3).random((15, 2))
     first = GaussianProcess(vectors, wave(vectors), [0, 1])
