@@ -186,16 +186,13 @@ def test_a_search_that_is_bound_by_time_weighs_what_trainings_cost_also_when_it_
 ) -> None:
     plain, whole = trained(tmp_path / "plain"), trained(tmp_path / "whole", time_budget=600)
     cost = guessed_cost(plain.settings, TRAINED.training)
-    assert total(whole, cost) < 0.7 * total(plain, cost)
+    first, cheaper = (sum(cost.seconds(one.genome) for one in run.individuals[:6]) for run in (plain, whole))
+    assert cheaper < 0.7 * first, "the first ones are drawn, the others depend on what these reach"
     with pytest.raises(evo.Stop):
         trained(tmp_path / "run", time_budget=600, stop_check=after_evaluations(tmp_path / "run", 5))
     resumed = evo.resume(tmp_path / "run")
     assert [one.genome for one in resumed.individuals] == [one.genome for one in whole.individuals]
     assert list(resumed.table["fitness"]) == list(whole.table["fitness"])
-
-
-def total(run: Run, cost: CostModel) -> float:
-    return sum(cost.seconds(individual.genome) for individual in run.individuals)
 
 
 def after_evaluations(folder: Path, count: int) -> Callable[[], None]:
