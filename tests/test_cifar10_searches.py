@@ -19,7 +19,7 @@ from benchmarks.cifar10_searches import peer as peer_module
 from benchmarks.cifar10_searches import random_trainings
 from benchmarks.cifar10_searches.__main__ import app
 from benchmarks.cifar10_searches.clock import Clock, Times, WorkerProcessors, whole_lines
-from benchmarks.cifar10_searches.peer import CHANCE, OptunaTPE, add_peer
+from benchmarks.cifar10_searches.peer import OptunaTPE, add_peer
 from benchmarks.cifar10_searches.random_trainings import cheapest_first, train_at_random
 from benchmarks.cifar10_searches.report import (
     median_estimate,
@@ -29,6 +29,7 @@ from benchmarks.cifar10_searches.report import (
     summary,
 )
 from benchmarks.cifar10_searches.rows import (
+    CHANCE,
     PAIR,
     RANDOM,
     SEARCH,

@@ -8,14 +8,13 @@ import weakref
 from pathlib import Path
 from typing import Any, ClassVar
 
+from benchmarks.cifar10_searches.rows import CHANCE
 from benchmarks.search_quality.encoding import decode, encode, parameters_of
 from benchmarks.search_quality.places import Adapter, Places, single_threaded
 from evo.strategies import STRATEGIES
 from evo.strategies.base import Draft, Member, Strategy
 
 ENVIRONMENT, SCRIPT, VARIANT = "optuna", "optuna_adapter.py", "tpe-multivariate-parallel"
-CHANCE = 0.1
-"""What the peer is told of a training that failed or diverged: the accuracy of guessing one of ten classes."""
 SEEDS_APART = 1_000_000
 
 

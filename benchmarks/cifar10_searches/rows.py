@@ -31,7 +31,7 @@ Row: TypeAlias = dict[str, Any]
 TRAINING, SEARCH, PAIR, RANDOM = "training", "search", "pair", "random"
 """Kinds of runs; names begin with them."""
 CHANCE = 0.1
-"""The accuracy of guessing among ten classes."""
+"""The accuracy of guessing among ten classes; what the peer is told of a training that failed or diverged."""
 SHOWN_VERSIONS = ("evo", "python", "torch", "numpy", "deap")
 
 

@@ -367,7 +367,5 @@ def test_with_costs_the_first_and_the_later_proposals_are_cheaper_where_that_cos
 @quick
 def test_costs_in_another_unit_change_no_proposal_and_equal_costs_change_only_the_first() -> None:
     assert proposed(cost_of, 1) == proposed(lambda genome: 60 * cost_of(genome), 1)
-    known = [
-        {"x": place / 7, "y": 1 - place / 7} for place in range(8)
-    ]  # so that a model chooses from the first child on
+    known = [{"x": place / 7, "y": 1 - place / 7} for place in range(8)]  # enough for a model from the start
     assert proposed(lambda genome: 2.0, 1, initial=known) == proposed(None, 1, initial=known)
