@@ -175,25 +175,26 @@ class Screening:
     ) -> tuple[Draft, float]:
         """Return the most promising child, after adding children of the pool's most promising; and its mean."""
         children = list(pool)
-        means, deviations = model.predict(self._encode(children))
+        promise, means = self._promise(children, model, best)
         for _ in range(REFINEMENTS):
-            order = _first(self._promise(children, means, deviations, best), PARENTS)
+            order = _first(promise, PARENTS)
             known = {genome_key(child.genome) for child in children}
             more = self._mutants_of([children[place] for place in order], known, is_new, rng)
             if not more:
                 break
-            further = model.predict(self._encode(more))
             children += more
-            means, deviations = (np.concatenate(parts) for parts in zip((means, deviations), further, strict=True))
-        place = int(np.argmax(self._promise(children, means, deviations, best)))
+            further = self._promise(more, model, best)
+            promise, means = (np.concatenate(parts) for parts in zip((promise, means), further, strict=True))
+        place = int(np.argmax(promise))
         return children[place], float(means[place])
 
-    def _promise(self, children: Sequence[Draft], means: Vectors, deviations: Vectors, best: float) -> Vectors:
-        """Return the logarithm of the expected improvement of each child, per cost if that is weighed."""
-        improvement = log_expected_improvement(means, deviations, best)
-        if self._cost is None:
-            return improvement
-        return improvement - np.log([self._cost(child.genome) for child in children])
+    def _promise(self, children: Sequence[Draft], model: GaussianProcess, best: float) -> tuple[Vectors, Vectors]:
+        """Return the logarithm of the expected improvement of each child, per cost if that is weighed, and its mean."""
+        means, deviations = model.predict(self._encode(children))
+        promise = log_expected_improvement(means, deviations, best)
+        if self._cost is not None:
+            promise = promise - np.log([self._cost(child.genome) for child in children])
+        return promise, means
 
     def _pool(self, evidence: Evidence, is_new: IsNew, rng: random.Random) -> list[Draft]:
         """Return new genomes, each once: immigrants, children of two parents, and mutants."""
