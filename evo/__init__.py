@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from evo.space.file import load_space
     from evo.space.genes import Boolean, Categorical, Float, Integer, Layers
     from evo.training.saved_model import load_model
+    from evo.trial import Infeasible, Pause, Trial
 
 _HOMES = {
     name: module
@@ -41,13 +42,26 @@ _HOMES = {
         "evo.space.file": ("load_space",),
         "evo.space.genes": ("Float", "Integer", "Categorical", "Boolean", "Layers"),
         "evo.training.saved_model": ("load_model",),
+        "evo.trial": ("Trial", "Pause", "Infeasible"),
     }.items()
     for name in names
 }
 
 __all__ = ["search", "resume", "finish", "load", "load_model", "make_strategy", "strategy_names"]
 __all__ += ["export", "SearchSpace", "load_space", "Float", "Integer", "Categorical", "Boolean", "Layers"]
-__all__ += ["Individual", "Evaluation", "Run", "Stop", "EvoError", "ConfigurationError", "RunError", "SearchError"]
+__all__ += [
+    "Trial",
+    "Pause",
+    "Infeasible",
+    "Individual",
+    "Evaluation",
+    "Run",
+    "Stop",
+    "EvoError",
+    "ConfigurationError",
+    "RunError",
+    "SearchError",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from evo.individual import whole_count
 from evo.numbers import LARGEST
 from evo.plain_text import made_plain
 
-Status: TypeAlias = Literal["complete", "partial", "diverged", "out_of_memory", "timeout", "failed"]
+Status: TypeAlias = Literal["complete", "partial", "diverged", "out_of_memory", "timeout", "failed", "infeasible"]
 
 Phase: TypeAlias = Literal["search", "finalist", "weights", "replay"]
 """What a training is for: the search, the choice of a winner, only its weights, or a comparison with the record."""
@@ -23,6 +23,18 @@ _FIRST_REPLICATES: dict[Phase, int] = {"search": 0, "finalist": 101, "weights": 
 
 MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
 """What an evaluation may report besides its fitness, and what a search with several objectives may optimise."""
+
+OWN_MEASURES = ("validation_accuracy", "train_accuracy", "test_accuracy", "loss", "parameters")
+"""What a user's objective may measure under a name that trainings have, too: it has the same column."""
+
+TAKEN = frozenset(
+    (
+        *("individual", "replicate", "generation", "parents", "operator", "rung", "seed", "status", "fitness", "error"),
+        *("steps_trained", "seconds", "seconds_before", "worker", "started", "engine", "precision", "shared_with"),
+        *("step", "slot", "rank", "replicates", "winner", "test_loss", "value", "violation"),
+    )
+)
+"""Columns of evaluations, curves and finalists that a measure of a user's objective cannot be called."""
 
 SUCCESSES = ("complete", "partial")
 """The statuses of evaluations that did not fail."""
@@ -58,7 +70,7 @@ class CurvePoint:
         for name, value in measured.items():
             if not name.isidentifier() or name in ("individual", "replicate"):
                 raise ValueError(f"{name!r} cannot be the name of a measure")
-            if not _is_number(value):
+            if not is_number(value):
                 raise TypeError(f"{name} must be a number, got {value!r}")
         return cls(whole_count(values["step"], "step"), measured)
 
@@ -67,7 +79,8 @@ _COUNTS = ("individual", "replicate", "seed", "parameters", "steps_trained", "sh
 END_OF_TIME = 2.5e11
 """Seconds since 1970 in the year 9892: tables and calendars end soon after."""
 _TIMES = ("started", "seconds", "seconds_before")
-_TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve", "confusion")
+_TEXTS = ("status", "worker", "engine", "precision", "error", "phase", "curve", "confusion", "named")
+_LEFT_OUT = ("confusion", "named", "violation")
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,8 @@ class Evaluation:
         shared_with: The individual whose learning curve this row was read from: nothing was trained for it.
         seconds_before: The part of `seconds` that was spent before `started`.
         confusion: Of the images that `fitness` or `test_accuracy` was measured on; empty where it was not counted.
+        named: What a user's objective has measured besides, by name.
+        violation: How far the configuration of an infeasible evaluation is from being allowed; None if nobody says.
         unread: Genes that the model did not look up, where this is the first training of a worker; not kept.
     """
 
@@ -115,11 +130,14 @@ class Evaluation:
     curve: tuple[CurvePoint, ...] = ()
     seconds_before: float = 0.0
     confusion: Confusion = ()
+    named: dict[str, float] = field(default_factory=dict)
+    violation: float | None = None
     unread: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         strange = _not_finite(vars(self))
-        reasons = [f"{name} was {value}" for name, value in strange.items()]
+        unnamed = _not_finite(self.named)
+        reasons = [f"{name} was {value}" for name, value in (strange | unnamed).items()]
         self._keep_readable()
         curve: list[CurvePoint] = []
         for point in self.curve:
@@ -132,6 +150,7 @@ class Evaluation:
         more = f", and {len(reasons) - 1} more like it" if len(reasons) > 1 else ""
         status = "failed" if "fitness" in strange and self.succeeded else self.status
         values = {"curve": tuple(curve), "status": status, "error": self.error or f"{reasons[0]}{more}"}
+        values["named"] = {name: value for name, value in self.named.items() if name not in unnamed}
         for name, value in {**dict.fromkeys(strange.keys() - _TIMES), **values}.items():
             object.__setattr__(self, name, value)
 
@@ -150,8 +169,8 @@ class Evaluation:
 
     @property
     def measures(self) -> dict[str, float]:
-        """What else was measured, by name: see `MEASURES`."""
-        values = {name: getattr(self, name) for name in MEASURES}
+        """What else was measured, by name: see `MEASURES`, and what a user's objective has named."""
+        values = {name: getattr(self, name) for name in MEASURES} | self.named
         return {name: float(value) for name, value in values.items() if value is not None}
 
     @property
@@ -186,8 +205,8 @@ class Evaluation:
         values = asdict(replace(self, curve=(), confusion=()))
         values["curve"] = [point.to_dict() for point in self.curve]
         values["confusion"] = [list(entry) for entry in self.confusion]
-        # Of a training that counts nothing, as in format 2 of the journal.
-        for name in ("unread", *(() if self.confusion else ("confusion",))):
+        # What a training does not have is left out, as in the formats of the journal that did not know it.
+        for name in ("unread", *(name for name in _LEFT_OUT if not values[name])):
             del values[name]
         return values
 
@@ -202,7 +221,7 @@ class Evaluation:
         for name, value in values.items():
             if name in _COUNTS and value is not None:
                 whole_count(value, name)
-            elif name not in _TEXTS and not (value is None or _is_number(value)):
+            elif name not in _TEXTS and not (value is None or is_number(value)):
                 raise TypeError(f"{name} must be a number, got {value!r}")
         if not (0 <= values["started"] < END_OF_TIME and 0 <= values["seconds"] < END_OF_TIME):
             raise ValueError(f"a time out of all bounds: started {values['started']}, seconds {values['seconds']}")
@@ -210,9 +229,32 @@ class Evaluation:
             raise ValueError(f"seconds_before {values['seconds_before']} is not within seconds {values['seconds']}")
         if values["status"] not in get_args(Status):
             raise ValueError(f"unknown status {values['status']!r}")
+        fields["named"] = _named_from_json(values.get("named", {}))
         fields["curve"] = tuple(map(CurvePoint.from_dict, fields["curve"]))
         fields["confusion"] = confusion_from_json(values.get("confusion", ()))
         return cls(**fields)
+
+
+def check_measure(name: str) -> str:
+    """Return the name of a measure, if one may be called so: it becomes a column of tables.
+
+    Raises:
+        ValueError: It is no identifier, or means something else already.
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"{name!r} cannot be the name of a measure: it must be a word of letters, digits and _")
+    if name in TAKEN:
+        raise ValueError(f'"{name}" cannot be the name of a measure: it is a column of its own; choose another')
+    return name
+
+
+def _named_from_json(values: Any) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"named must be numbers by name, got {values!r}")
+    for name, value in values.items():
+        if not is_number(value):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+    return {check_measure(name): float(value) for name, value in values.items()}
 
 
 def _not_finite(measured: Mapping[str, Any]) -> dict[str, float]:
@@ -220,7 +262,7 @@ def _not_finite(measured: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in measured.items() if isinstance(value, float) and not math.isfinite(value)}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) <= LARGEST
 
 

@@ -28,6 +28,9 @@ PREFIX_EXACT = ("constant",)
 AUGMENTATIONS = ("none", "flip", "flip_crop")
 PREPROCESSING = ("standardise", "subtract_mean_image")
 FITNESS_PARTS = ("validation", "test")
+DIRECTIONS = ("maximise", "minimise")
+"""Whether a higher or a lower value of an objective is better."""
+PRUNERS = ("median",)
 TRAINING_MODES = ("whole", "batches")
 """How the measurement of the 2019 report takes the held-out part: as one batch, or in batches."""
 

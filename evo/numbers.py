@@ -8,9 +8,11 @@ import numbers
 import statistics
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from evo.errors import ConfigurationError
+from evo.plain_text import shown
 
 LARGEST = sys.float_info.max
 LARGEST_WHOLE = 2**53 - 1
@@ -63,6 +65,39 @@ def positive_number(name: str, value: Any) -> float:
         shown = "infinity" if number == math.inf else repr(value)
         raise ConfigurationError(f"{name}: must be a number above 0, got {shown}; leave it out for no bound")
     return number
+
+
+TIMES = ("m", "M")
+"""NumPy's kinds of times: their numbers say nothing without the unit."""
+
+
+class NoNumberError(Exception):
+    """User code has given something that is not a finite number; the text says what, and what was expected."""
+
+
+def number_of(value: Any) -> float:
+    """Return the finite number that user code has given.
+
+    It may be any real number, a Decimal, or an array or tensor of one number and no dimension, as torch's losses are.
+
+    Raises:
+        NoNumberError: It is not a number, several numbers, or not finite.
+        Exception: What the value's own methods raise.
+    """
+    number = value
+    if hasattr(value, "shape") and hasattr(value, "tolist"):
+        if shape := tuple(value.shape):
+            raise NoNumberError(f"{shown(value)} of the shape {shape}, expected one number")
+        if getattr(getattr(value, "dtype", None), "kind", "") in TIMES:
+            raise NoNumberError(f"{shown(value)}, expected a number")
+        number = value.detach() if hasattr(value, "detach") else value  # torch warns of a gradient that is lost
+        number = number.tolist()  # a masked value becomes None
+    if isinstance(number, bool) or not isinstance(number, numbers.Real | Decimal):
+        raise NoNumberError(f"{shown(value)}, expected a number")
+    found = float(number)
+    if not math.isfinite(found):
+        raise NoNumberError(f"{found}, expected a finite number")
+    return found
 
 
 def number_text(value: float, digits: int = 4) -> str:

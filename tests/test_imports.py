@@ -26,7 +26,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("confusion",),
     ("individual",),
     ("evaluation",),
-    ("ranking",),
+    ("ranking", "trial"),
     ("space",),
     ("strategies", "data", "record"),
     ("training",),

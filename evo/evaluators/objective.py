@@ -1,119 +1,150 @@
-"""Evaluation by a user-defined function: f(config) or f(config, seed), higher is better."""
+"""Evaluation by a user-defined function: f(config), f(config, seed) or f(config, seed, trial)."""
 
 from __future__ import annotations
 
-import inspect
-import math
-import numbers
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from evo.evaluation import Evaluation
-from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search, one_by_one
-from evo.plain_text import cell_text, reason_of, shown, text_of
+from evo.errors import Interrupted
+from evo.evaluation import OWN_MEASURES, Evaluation, check_measure
+from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search
+from evo.evaluators.signature import SEED, TRIAL, Arguments, Objective, arguments_of
+from evo.evaluators.trial_record import TrialRecord
+from evo.numbers import NoNumberError, number_of
+from evo.plain_text import reason_of, shown
+from evo.trial import VALUE, Infeasible, Pause, Trial
 
-Objective = Callable[..., Any]
-
-DURATIONS = ("m", "M")
-"""NumPy's kinds of times: their numbers say nothing without the unit."""
-
-
-def takes_seed(objective: Objective) -> bool:
-    """Return whether an objective takes the seed: it has a parameter `seed`, or two without a default."""
-    return _way_of_the_seed(objective) is not None
-
-
-def _way_of_the_seed(objective: Objective) -> Literal["by name", "by position"] | None:
-    try:
-        parameters = list(inspect.signature(objective).parameters.values())
-    except BaseException as problem:  # a callable without a signature, or whose own code for it fails
-        if ends_the_search(problem):
-            raise
-        return None
-    by_position = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    if any(one.name == "seed" and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters):
-        return "by name"
-    required = [one for one in by_position if one.default is one.empty]
-    is_second = len(by_position) > 1 and by_position[1].name == "seed"
-    return "by position" if is_second or len(required) >= 2 else None
-
-
-def name_of(objective: Objective) -> str:
-    """Return the name that a run records for a function; the function itself is never written."""
-    try:
-        name = objective.__qualname__
-    except Exception:  # an object that can be called, such as a functools.partial
-        name = type(objective).__name__
-    return cell_text(text_of(name))
-
-
-class NoNumberError(Exception):
-    """An objective has returned something that is not a fitness."""
-
-
-def number_of(value: Any) -> float:
-    """Return the finite number that an objective has returned.
-
-    It may be any real number, a Decimal, or an array or tensor of one number and no dimension, as torch's losses are.
-
-    Raises:
-        NoNumberError: It is not a number, several numbers, or not finite.
-        Exception: What the value's own methods raise.
-    """
-    number = value
-    if hasattr(value, "shape") and hasattr(value, "tolist"):
-        if shape := tuple(value.shape):
-            raise NoNumberError(f"the objective returned {shown(value)} of the shape {shape}, expected one number")
-        if getattr(getattr(value, "dtype", None), "kind", "") in DURATIONS:
-            raise NoNumberError(f"the objective returned {shown(value)}, expected a number")
-        number = value.detach() if hasattr(value, "detach") else value  # torch warns of a gradient that is lost
-        number = number.tolist()  # a masked value becomes None
-    if isinstance(number, bool) or not isinstance(number, numbers.Real | Decimal):
-        raise NoNumberError(f"the objective returned {shown(value)}, expected a number")
-    fitness = float(number)
-    if not math.isfinite(fitness):
-        raise NoNumberError(f"the objective returned {fitness}, expected a finite number")
-    return fitness
+FITNESS = "fitness"
 
 
 @dataclass(frozen=True)
 class ObjectiveSetup(Setup):
-    """Calls the user's function and makes an `Evaluation` of what it returns or raises."""
+    """Calls the user's function and makes an `Evaluation` of what it returns or raises.
+
+    Attributes:
+        objective: The function.
+        threads: See `Setup`.
+        max_steps: The steps of a full training, where the function takes a trial.
+    """
 
     objective: Objective
     threads: int | None = None
+    max_steps: int | None = None
 
     needs_main = True
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         facts = {"device": "", "precision": "", "engine": "objective", "threads": self.threads}
-        return one_by_one(self._evaluate), facts
+        return ObjectiveTask(self.objective, arguments_of(self.objective), stop, self.max_steps), facts
+
+
+@dataclass(frozen=True)
+class ObjectiveTask:
+    """Evaluates tasks by calling a function, one after another; see `ObjectiveSetup`.
+
+    Attributes:
+        objective: The function.
+        arguments: What it takes.
+        stop: Tells a training that reports to stop.
+        max_steps: See `ObjectiveSetup`.
+    """
+
+    objective: Objective
+    arguments: Arguments
+    stop: StopRequest
+    max_steps: int | None
+
+    def __call__(self, tasks: Sequence[Task]) -> Iterator[Evaluation]:
+        """Evaluate tasks; whatever the function raises is a row with its reason.
+
+        Raises:
+            Interrupted: A training was asked to stop, and has been able to save its state.
+        """
+        return map(self._evaluate, tasks)
 
     def _evaluate(self, task: Task) -> Evaluation:
         started, clock = time.time(), time.perf_counter()
+        before = 0.0
+        if self.max_steps is None or not self.arguments.takes(TRIAL):
+            values = self._outcome(task)
+        else:
+            with TrialRecord(task, self.max_steps, self.stop) as record:
+                values, before = self._with_trial(task, record.trial), record.seconds_before
+        values |= {"worker": "main", "engine": "objective", "started": started, "seconds_before": before}
+        return task.evaluation(**values, seconds=before + time.perf_counter() - clock)
+
+    def _with_trial(self, task: Task, trial: Trial) -> dict[str, Any]:
+        """Return what a training that reports has come to: it has paused, or its outcome."""
+        if trial.steps < trial.max_steps and trial.start >= trial.steps:
+            values: dict[str, Any] = {}  # it had paused here when its process was killed
+        else:
+            values = self._outcome(task, trial)
+        trial.close()
+        if trial.stopped:
+            raise Interrupted
+        curve, value = trial.curve, trial.value
+        reached = {"curve": curve, "steps_trained": curve[-1].step} if curve else {}
+        if trial.paused or not values:
+            return {"status": "partial", **_measured(curve[-1].values), **reached}
+        if values.get("returned_nothing") and value is not None:
+            values = {"status": "complete", **_measured(curve[-1].values)}
+        values.pop("returned_nothing", None)
+        return values | reached
+
+    def _outcome(self, task: Task, trial: Trial | None = None) -> dict[str, Any]:
+        """Call the function; return what its value or its exception says of the evaluation."""
         try:
-            values = self._call(task)
+            value = self.arguments.call(self.objective, dict(task.config), **{SEED: task.seed, TRIAL: trial})
+            return _of_returned(value)
+        except Pause:
+            return {"status": "failed", "error": "evo.Pause was raised, but no report asked for a pause"}
+        except Infeasible as problem:
+            return infeasible(problem)
         except BaseException as problem:  # any failure of the user's function is a row with its reason
             if ends_the_search(problem):
                 raise
             status = "out_of_memory" if issubclass(type(problem), MemoryError) else "failed"
-            values = {"status": status, "error": reason_of(problem)}
-        values |= {"worker": "main", "engine": "objective", "started": started}
-        return task.evaluation(**values, seconds=time.perf_counter() - clock)
+            return {"status": status, "error": reason_of(problem)}
 
-    def _call(self, task: Task) -> dict[str, Any]:
-        config = dict(task.config)
-        match _way_of_the_seed(self.objective):
-            case "by name":
-                value = self.objective(config, seed=task.seed)
-            case "by position":
-                value = self.objective(config, task.seed)
-            case None:
-                value = self.objective(config)
+
+def infeasible(problem: Infeasible) -> dict[str, Any]:
+    """Return what an evaluation says of a configuration that is not allowed."""
+    reason = reason_of(problem) if problem.args and problem.args[0] else "not allowed"
+    return {"status": "infeasible", "error": reason.removeprefix("Infeasible: "), "violation": problem.violation}
+
+
+def _of_returned(value: Any) -> dict[str, Any]:
+    """Return what a returned value says of an evaluation: a number, or measures by name."""
+    if isinstance(value, Mapping):
+        return _of_mapping(value)
+    try:
+        return {"status": "complete", "fitness": number_of(value)}
+    except NoNumberError as problem:
+        nothing = {"returned_nothing": True} if value is None else {}
+        return {"status": "failed", "error": f"the objective returned {problem}", **nothing}
+
+
+def _of_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
+    measured: dict[str, float] = {}
+    for name, number in value.items():
         try:
-            return {"status": "complete", "fitness": number_of(value)}
+            measured[name if name == FITNESS else check_measure(name)] = number_of(number)
         except NoNumberError as problem:
-            return {"status": "failed", "error": str(problem)}
+            return {"status": "failed", "error": f"the objective returned, as {shown(name)}, {problem}"}
+        except ValueError as problem:
+            return {"status": "failed", "error": f"the objective returned a mapping: {problem}"}
+    if not measured:
+        return {"status": "failed", "error": "the objective returned an empty mapping, expected measures by name"}
+    return {"status": "complete", **_measured(measured)}
+
+
+def _measured(values: Mapping[str, float]) -> dict[str, Any]:
+    """Return the fields of an evaluation that named values stand for."""
+    own = {name: value for name, value in values.items() if name in OWN_MEASURES or name == VALUE}
+    named = {name: value for name, value in values.items() if name not in own}
+    if "parameters" in own:
+        own["parameters"] = round(own["parameters"])
+    return {**own, "named": named}

@@ -17,9 +17,9 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from evo.errors import ConfigurationError, RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
-from evo.names import FITNESS_PARTS
+from evo.names import DIRECTIONS, FITNESS_PARTS, PRUNERS
 from evo.plain_text import first_not_plain, made_plain, read_json
-from evo.space.settings import one_of, reworded
+from evo.space.settings import SIGNS, one_of, reworded
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALISTS, FINALIST_SEEDS = 3, 3
@@ -81,6 +81,10 @@ class Settings:
         model: A shipped model's name or the reference of a user-defined model; None with an objective.
         dataset: The prepared dataset's facts; None with an objective.
         objective: The name of the user's function; None when networks are trained.
+        direction: Whether a higher or a lower fitness is better.
+        max_steps: The steps of a full training of an objective that reports; None for one that does not, and where
+            networks are trained.
+        pruner: What ends trainings early that fall behind others; None for nothing.
         pending: See `evo.strategies.steady_state`; None where the strategy has no such window.
         asynchronous: Whether results are learned in the order in which they arrive.
         objectives: Of a strategy of several objectives.
@@ -122,6 +126,9 @@ class Settings:
     model: str | None = None
     dataset: Annotated[dict[str, Any] | None, AfterValidator(_check_dataset)] = None
     objective: str | None = None
+    direction: Annotated[str, one_of(DIRECTIONS)] = "maximise"
+    max_steps: Bound | None = None
+    pruner: Annotated[str, one_of(PRUNERS)] | None = None
     pending: Bound | None = None
     asynchronous: bool = False
     objectives: dict[str, str] | None = None
@@ -150,6 +157,11 @@ class Settings:
             ConfigurationError: It cannot.
         """
         object.__setattr__(self, name, value if name == "absent" else _writable(type(self), name, value))
+
+    @property
+    def sign(self) -> float:
+        """1 where a higher fitness is better, -1 where a lower one is."""
+        return SIGNS[self.direction]
 
     @property
     def digest(self) -> str:
