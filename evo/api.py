@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError, RunError
-from evo.evaluators import takes_seed
 from evo.evaluators.dask.connection import Where
-from evo.evaluators.objective import Objective, name_of
+from evo.evaluators.signature import Objective, name_of, takes_seed
 from evo.loop.deadline import Stop, StopCheck
 from evo.loop.execution import Execution
 from evo.loop.finished import has_planned_finalists, is_finished, is_searched
 from evo.loop.lifecycle import begin, resume_run
 from evo.loop.listed import check_seeds
-from evo.loop.new_search import check_measured, known_configurations, note_what_is_left_out, resolve, with_free_steps
+from evo.loop.new_search import (
+    check_measured,
+    check_steps,
+    checked_pruner,
+    known_configurations,
+    note_what_is_left_out,
+    resolve,
+    with_free_steps,
+)
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.loop.work import ask_for_finalists, finish_search, first_given, more_search, more_seeds, search_and_judge
 from evo.names import FITNESS_PARTS, check_name
@@ -42,6 +49,8 @@ def search(
     generations: int | None = None,
     population: int | None = None,
     time_budget: float | None = None,
+    max_steps: int | None = None,
+    pruner: str | None = None,
     finish: bool = True,
     seed: int = 0,
     finalists: int | None = None,
@@ -71,12 +80,15 @@ def search(
 
     Args:
         space: A shipped space's name, a TOML file, or a `SearchSpace`.
-        objective: f(config) or f(config, seed), higher is better. Without it the space's model is trained.
+        objective: f(config), f(config, seed) or f(config, seed, trial), higher is better. Without it the space's model
+            is trained. See `Trial` for what a training reports through it.
         strategy: One of `strategy_names()`.
         budget: Most trainings (calls of the objective) of the search; the finalists' are not counted.
         generations: Most generations. The first bound that is reached stops the search.
         population: Individuals of a generation.
         time_budget: Seconds for everything. The search ends early enough for its finalists and their test.
+        max_steps: The steps of a full training of an objective that takes a trial.
+        pruner: "median" ends trainings early whose value is below the median of earlier ones at the same step.
         finish: False: search for all of the time budget, raise `Stop` when it is over, and name no winner.
         seed: Decides everything that is drawn.
         finalists: How many genomes are trained again on three new seeds after the search; 0 for none. Default: three,
@@ -123,6 +135,7 @@ def search(
     loaded = load_space(space)
     if objective is not None and not callable(objective):
         raise ConfigurationError(f"objective: must be a function f(config) or f(config, seed), got {objective!r}")
+    check_steps(objective, max_steps)
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)
     check_name("--fitness", fitness, FITNESS_PARTS)
@@ -146,7 +159,9 @@ def search(
         pending=pending,
         asynchronous=asynchronous,
         objectives=None if objectives is None else dict(objectives),
-        continuations=objective is None and "continuations" in STRATEGIES[name].options,
+        max_steps=max_steps,
+        pruner=checked_pruner(pruner, name, loaded, max_steps, objective),
+        continuations=(objective is None or max_steps is not None) and "continuations" in STRATEGIES[name].options,
         weighs_cost=objective is None and time_budget is not None and "cost" in STRATEGIES[name].options,
         free_steps=free_steps,
         fitness=fitness,

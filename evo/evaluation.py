@@ -263,6 +263,7 @@ def _not_finite(measured: Mapping[str, Any]) -> dict[str, float]:
 
 
 def is_number(value: Any) -> bool:
+    """Return whether JSON has held a finite number."""
     return isinstance(value, int | float) and abs(value) <= LARGEST
 
 

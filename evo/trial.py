@@ -95,7 +95,7 @@ class Trial:
         ]
         self._last = known[-1] if known else None
         self._on_report, self._is_asked_to_stop = on_report, is_asked_to_stop
-        self._paused = self._over = False
+        self._paused = self._stopped = self._over = False
         self._lock = threading.RLock()
 
     @property
@@ -111,6 +111,11 @@ class Trial:
     def paused(self) -> bool:
         """Whether the training is to end now, for frameworks that have a flag for it."""
         return self._paused
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has paused because the search is being stopped, wherever it was."""
+        return self._stopped
 
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
@@ -145,8 +150,11 @@ class Trial:
             step = self._checked_step(step)
             if step > self.start:
                 self._take(step, self._values(step, value, cost, measures))
-            if (self._last_step >= self.steps and self.steps < self.max_steps) or self._is_asked_to_stop():
+            if self._last_step >= self.steps and self.steps < self.max_steps:
                 self._paused = True
+                raise Pause
+            if self._is_asked_to_stop():
+                self._paused = self._stopped = True
                 raise Pause
 
     def close(self) -> None:

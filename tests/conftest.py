@@ -210,7 +210,7 @@ def tiny_space(tmp_path: Path) -> Path:
 def training_in_this_process() -> Iterator[None]:
     """Train in this process: no second import of torch, and everything can be watched."""
 
-    def make(setup: Setup, workers: int, timeout: float | None = None, on_cpu: int = 1) -> Evaluator:
+    def make(setup: Setup, workers: int, timeout: float | None = None, **more: Any) -> Evaluator:
         return InProcessEvaluator(setup)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -69,7 +69,7 @@ def good_and_bad(tmp_path_factory: pytest.TempPathFactory, digits: PreparedDatas
 
 @pytest.fixture
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(setup: Setup, workers: int, timeout: float | None = None) -> Evaluator:
+    def refuse(setup: Setup, workers: int, timeout: float | None = None, **more: Any) -> Evaluator:
         assert isinstance(setup, ObjectiveSetup), "a worker was started"
         return InProcessEvaluator(setup)
 

@@ -71,7 +71,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
     if run.ended_early:
         commands[run.command("resume")] = f"continue the search: {run.trainings} of {total_of(run)} {noun_of(run)}"
     elif not exhausted:
-        twice = run.command("resume", budget=2 * len(run.proposals))
+        twice = run.command("resume", budget=2 * len(run.counted_proposals))
         commands[twice] = f"resume with twice the {noun_of(run)}"
     if run.settings.objective is None:
         commands[run.command("replay", str(best.id))] = "train the best again and compare"
@@ -125,7 +125,7 @@ def _nothing_new_left(run: Run) -> bool:
     """Return whether a finished run has tried the whole space; a search that is done ends early for no other reason."""
     if run.ended_early or run.settings.closed:
         return False
-    if run.settings.generations is None and len(run.proposals) < (run.settings.budget or 0):
+    if run.settings.generations is None and len(run.counted_proposals) < (run.settings.budget or 0):
         return True
     return len({genome_key(individual.genome) for individual in run.individuals}) >= run.space.points
 

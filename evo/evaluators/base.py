@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from evo.errors import Interrupted
-from evo.evaluation import Evaluation, Phase, Status
+from evo.evaluation import CurvePoint, Evaluation, Phase, Status
 from evo.individual import Genome
 
 TaskKey: TypeAlias = tuple[int, int, str]
@@ -33,6 +33,7 @@ class Task:
         state: File for the state after the last step, from which a longer training continues.
         cost: Estimated seconds; the costliest tasks start first.
         memory: Estimated bytes, not counting the data.
+        folder: Of a training that reports, for its files; what is there is continued.
         until: The step to train to; None: all steps of the configuration.
         confusion: Whether a training counts which classes it confuses; a test always does.
     """
@@ -46,6 +47,7 @@ class Task:
     weights: str | None = None
     checkpoint: str | None = None
     state: str | None = None
+    folder: str | None = None
     cost: float = 0.0
     memory: float = 0.0
     until: int | None = None
@@ -74,10 +76,26 @@ def one_by_one(evaluate: Callable[[Task], Evaluation]) -> Evaluate:
     return lambda tasks: map(evaluate, tasks)
 
 
-class StopRequest:
-    """Tells a running evaluation to stop.
+@dataclass(frozen=True)
+class Report:
+    """What a training has reported since the last time.
 
     Attributes:
+        individual: Id of the individual.
+        replicate: See `Evaluation`.
+        points: At least one point of its curve, in order.
+    """
+
+    individual: int
+    replicate: int
+    points: tuple[CurvePoint, ...]
+
+
+class StopRequest:
+    """Tells a running evaluation to stop, and takes what it reports.
+
+    Attributes:
+        send: Called with what a training reports; from another thread than the training's, too.
         asked: Whether the search has asked: running trainings save their state.
         busy: Whether the process is evaluating now.
         is_abandoned: Returns whether no one waits for the evaluation any more. Another worker may have its tasks
@@ -87,6 +105,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.asked = self.busy = False
         self.is_abandoned: Callable[[], bool] = lambda: False
+        self.send: Callable[[Report], None] = lambda report: None
 
     @property
     def requested(self) -> bool:
@@ -170,7 +189,16 @@ class Setup(ABC):
 
 
 class Evaluator(ABC):
-    """Evaluates tasks. Use it as a context manager, which ends its workers on exit."""
+    """Evaluates tasks. Use it as a context manager, which ends its workers on exit.
+
+    Attributes:
+        on_report: Called with what running trainings report, while `next_completed` waits or between two calls.
+        is_wanted: Says whether results are still awaited; an evaluator that evaluates in this process asks it while a
+            training reports.
+    """
+
+    on_report: Callable[[Report], None] = staticmethod(lambda report: None)
+    is_wanted: Callable[[], object] = staticmethod(lambda: True)
 
     @abstractmethod
     def start(self) -> dict[str, Any]:

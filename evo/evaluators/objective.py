@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from evo.errors import Interrupted
+from evo.errors import Interrupted, StorageError
 from evo.evaluation import OWN_MEASURES, Evaluation, check_measure
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search
 from evo.evaluators.signature import SEED, TRIAL, Arguments, Objective, arguments_of
@@ -73,6 +72,9 @@ class ObjectiveTask:
         else:
             with TrialRecord(task, self.max_steps, self.stop) as record:
                 values, before = self._with_trial(task, record.trial), record.seconds_before
+        if clash := [name for name in values.get("named", ()) if name in task.config]:
+            reason = f'"{clash[0]}" is a gene; call the measure something else'
+            values = {"status": "failed", "error": reason}
         values |= {"worker": "main", "engine": "objective", "started": started, "seconds_before": before}
         return task.evaluation(**values, seconds=before + time.perf_counter() - clock)
 
@@ -87,7 +89,7 @@ class ObjectiveTask:
             raise Interrupted
         curve, value = trial.curve, trial.value
         reached = {"curve": curve, "steps_trained": curve[-1].step} if curve else {}
-        if trial.paused or not values:
+        if (trial.paused or not values) and curve:
             return {"status": "partial", **_measured(curve[-1].values), **reached}
         if values.get("returned_nothing") and value is not None:
             values = {"status": "complete", **_measured(curve[-1].values)}
@@ -103,6 +105,8 @@ class ObjectiveTask:
             return {"status": "failed", "error": "evo.Pause was raised, but no report asked for a pause"}
         except Infeasible as problem:
             return infeasible(problem)
+        except StorageError:
+            raise  # not the configuration's fault: the search ends, to be resumed
         except BaseException as problem:  # any failure of the user's function is a row with its reason
             if ends_the_search(problem):
                 raise

@@ -6,12 +6,14 @@ import math
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, TypeAlias
 
 from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
 from evo.evaluation import Evaluation
@@ -189,6 +191,8 @@ class ProcessPoolEvaluator(WorkersEvaluator):
             if self._facts is None:
                 self._learn(worker, content)
             worker.ready, self._failed_starts = True, 0
+        elif kind == "report":
+            self.on_report(content)
         elif kind == "error":
             raise content
         elif self._finish(worker, content):
@@ -268,29 +272,45 @@ def _work(connection: Connection, setup: Setup) -> None:
     os.set_inheritable(connection.fileno(), False)
     os.register_at_fork(after_in_child=connection.close)
     _obey_terminate(stop)
+    send = _sender(connection)
+    stop.send = lambda report: send("report", report)
     with connection:
         try:
             evaluate, facts = setup.build(stop)
         except BaseException as error:  # sent to the parent, which raises it there
             if ends_the_search(error):
                 raise
-            connection.send(("error", error if isinstance(error, EvoError) else SearchError(reason_of(error))))
+            send("error", error if isinstance(error, EvoError) else SearchError(reason_of(error)))
             return
-        connection.send(("ready", facts))
+        send("ready", facts)
         with suppress(EOFError, OSError, Interrupted):
-            _evaluate_batches(connection, evaluate, stop)
+            _evaluate_batches(connection, send, evaluate, stop)
 
 
-def _evaluate_batches(connection: Connection, evaluate: Evaluate, stop: StopRequest) -> None:
+Send: TypeAlias = Callable[[str, Any], None]
+
+
+def _sender(connection: Connection) -> Send:
+    """Return what sends messages to the parent, from any thread; reports of a training have one of their own."""
+    lock = threading.Lock()
+
+    def send(kind: str, content: Any) -> None:
+        with lock:
+            connection.send((kind, content))
+
+    return send
+
+
+def _evaluate_batches(connection: Connection, send: Send, evaluate: Evaluate, stop: StopRequest) -> None:
     """Evaluate batches until the parent closes the pipe, which raises, or until this process is asked to stop."""
     while not stop.asked:
         batch = connection.recv()
         stop.busy = True
         try:
             for evaluation in evaluate(batch):
-                connection.send(("evaluation", evaluation))
+                send("evaluation", evaluation)
         except StorageError as error:  # not the task's fault: the parent ends the search, to be resumed
-            connection.send(("error", error))
+            send("error", error)
         stop.busy = False
 
 

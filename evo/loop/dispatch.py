@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,6 +45,10 @@ class Dispatch:
     def pending(self) -> int:
         """Proposals that were submitted and have no evaluation yet."""
         return len(self._held) + len(self._answers) + self._evaluator.pending
+
+    def watch(self, is_wanted: Callable[[], object]) -> None:
+        """See `Evaluator.is_wanted`."""
+        self._evaluator.is_wanted = is_wanted
 
     @property
     def running(self) -> int:
@@ -152,8 +156,8 @@ class Dispatch:
         state = run.last_state(task.seed) if continues else None
         cost = math.inf if individual.id in self._urgent else self._cost.seconds(config)
         memory = self._cost.memory(config)
-        until = None
-        if individual.until is not None:
+        until = individual.until
+        if until is not None and run.settings.objective is None:
             until = run.space.training.length(config, training_images(run.settings)).steps
         return replace(task, state=state, cost=cost, memory=memory, until=until)
 
@@ -168,6 +172,7 @@ def task_of(run: Run, individual: int, replicate: int, config: Genome, *, keep_w
         phase=phase_of(replicate),
         weights=run.weights(individual, replicate) if keep_weights else None,
         checkpoint=run.checkpoint(individual, replicate),
+        folder=run.trial_folder(individual, replicate),
         confusion=run.counts_confusion(phase_of(replicate)),
     )
 
@@ -198,7 +203,7 @@ def predicted_seconds(run: Run, cost: CostModel, waiting: Sequence[Individual], 
     finalists = settings.finalists * settings.finalist_seeds if settings.retrainable else 0
     if settings.finalists_by_cost:
         finalists = min(finalists, total)
-    return (submitted + mean * (max(0, total - len(run.proposals)) + finalists)) / workers
+    return (submitted + mean * (max(0, total - len(run.counted_proposals)) + finalists)) / workers
 
 
 def _mean_seconds(run: Run, cost: CostModel) -> float:

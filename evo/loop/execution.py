@@ -11,7 +11,7 @@ from evo.data import PreparedDataset, prepare_dataset
 from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
 from evo.evaluators.dask.connection import LOCAL, Where, connect, name_of_cluster
-from evo.evaluators.objective import Objective, name_of
+from evo.evaluators.signature import Objective, name_of, takes_trial
 from evo.individual import EPOCHS
 from evo.loop.deadline import StopCheck
 from evo.loop.search_loop import Observer
@@ -194,7 +194,8 @@ def _objective_setup(
             "in this process the objective has as many as the environment says"
         )
     ours = not here and (execution.dask is None or str(execution.dask) == LOCAL)
-    return ObjectiveSetup(objective, settings.threads or (threads_asked_for() if ours else None))
+    threads = settings.threads or (threads_asked_for() if ours else None)
+    return ObjectiveSetup(objective, threads, settings.max_steps)
 
 
 def is_in_process(workers: int, timeout: float | None) -> bool:
@@ -227,6 +228,15 @@ def _checked_names(execution: Execution) -> dict[str, str]:
 
 def _check_same_objective(run: Run, objective: Objective | None, model: str | None, observer: Observer) -> None:
     settings = run.settings
+    if (
+        objective is not None
+        and settings.objective is not None
+        and takes_trial(objective) != (settings.max_steps is not None)
+    ):
+        before, now = ("takes", "takes none") if settings.max_steps is not None else ("took no", "takes one")
+        raise ConfigurationError(
+            f"run {run.shown_path}: its objective {before} trial, and the one given now {now}; give the same function"
+        )
     if settings.objective is not None and objective is None:
         raise ConfigurationError(
             f'run {run.shown_path}: was made with the objective "{settings.objective}", which is not kept in the '
@@ -260,13 +270,20 @@ def evaluator_of(
     settings.workers = execution.workers or default_workers(setup, device)
     # A GPU that is there may be one that torch cannot use: only the first worker tells.
     is_open = execution.workers is None and device == AUTO and isinstance(setup, TrainingSetup)
-    return make_evaluator(setup, settings.workers, execution.timeout, on_cpu=usable_cores() if is_open else 1)
+    on_cpu = usable_cores() if is_open else 1
+    return make_evaluator(setup, settings.workers, execution.timeout, on_cpu=on_cpu, stop_check=stop_check)
 
 
-def make_evaluator(setup: Setup, workers: int, timeout: float | None = None, on_cpu: int = 1) -> Evaluator:
+def make_evaluator(
+    setup: Setup,
+    workers: int,
+    timeout: float | None = None,
+    on_cpu: int = 1,
+    stop_check: StopCheck = lambda: None,
+) -> Evaluator:
     """Return an evaluator on this machine: this process for an objective of one worker, otherwise worker processes."""
     if isinstance(setup, ObjectiveSetup) and is_in_process(workers, timeout):
-        return InProcessEvaluator(setup)
+        return InProcessEvaluator(setup, stop_check)
     return ProcessPoolEvaluator(setup, workers, timeout, on_cpu)
 
 

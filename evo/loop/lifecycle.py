@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from evo.errors import ClusterLost, ConfigurationError, StorageError
 from evo.evaluators import Evaluator, Setup
+from evo.evaluators.base import Report
 from evo.evaluators.objective import Objective
 from evo.loop.deadline import RESUMABLE_EXIT, SUSPEND_SECONDS, Deadline, Stop, StopCheck
 from evo.loop.execution import Execution, evaluator_of, setup_of_run, setup_of_search
@@ -125,6 +127,7 @@ def _carry_out(
         settings.device, settings.device_name = facts["device"], facts.get("device_name", "")
         settings.precision, settings.engine, settings.threads = facts["precision"], facts["engine"], facts["threads"]
         with contextlib.closing(open_run()) as run:
+            evaluator.on_report = partial(_take_report, run, observer)
             try:
                 work(run, evaluator, observer, deadline)
             except StorageError:
@@ -132,7 +135,7 @@ def _carry_out(
             except BaseException as error:
                 lost = isinstance(error, ClusterLost)
                 if lost or isinstance(error, Stop):
-                    if not lost and settings.objective is None:
+                    if not lost and settings.can_pause:
                         observer.notify("stopping: trainings in flight save their state")
                     for evaluation in evaluator.suspend(0.0 if lost else SUSPEND_SECONDS):
                         run.record_late(evaluation)
@@ -143,3 +146,9 @@ def _carry_out(
             run.forget_checkpoints()
             run.write_tables()
     return run
+
+
+def _take_report(run: Run, observer: Observer, report: Report) -> None:
+    """Record what a running training reports, and show it."""
+    run.record_reports(report.individual, report.replicate, report.points)
+    observer.reported(run, report)

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.evaluators.objective import Objective
+from evo.evaluators.signature import Objective, takes_trial
 from evo.individual import Genome
-from evo.loop.search_loop import Observer, algorithm_of
+from evo.loop.search_loop import Algorithm, Observer, algorithm_of
+from evo.names import PRUNERS, check_name
+from evo.numbers import whole_number
 from evo.record.history import HALL_OF_FAME
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.space.problems import SpaceError, schedules_by_length
 from evo.space.search_space import configurations
-from evo.strategies import STRATEGIES, Strategy
+from evo.strategies import STRATEGIES
 
 
 def known_configurations(
@@ -54,6 +56,60 @@ def known_configurations(
     return known
 
 
+def check_steps(objective: Objective | None, max_steps: int | None) -> None:
+    """Check that an objective that takes a trial has its number of steps, and that no other has one.
+
+    Raises:
+        ConfigurationError: It is missing, or nothing reads it.
+    """
+    takes = objective is not None and takes_trial(objective)
+    if takes and max_steps is None:
+        raise ConfigurationError(
+            "max_steps: missing; an objective that takes a trial reports by steps: give the steps of a full training, "
+            "as in evo.search(…, max_steps=30)"
+        )
+    if max_steps is None:
+        return
+    whole_number("max_steps", max_steps, 1)
+    if objective is None:
+        raise ConfigurationError(
+            "max_steps: is for an objective that takes a trial; the steps or epochs of the space say how long networks "
+            "are trained"
+        )
+    if not takes:
+        raise ConfigurationError(
+            "max_steps: the objective takes no trial, so nothing reads it; write it as f(config, seed, trial), or "
+            "leave max_steps out"
+        )
+
+
+def checked_pruner(
+    pruner: str | None, strategy: str, space: SearchSpace, max_steps: int | None, objective: Objective | None
+) -> str | None:
+    """Return the name of a pruner, if trainings of this search can be ended early.
+
+    Raises:
+        ConfigurationError: There is no such pruner, or it has nothing to do here.
+    """
+    if pruner is None:
+        return None
+    check_name("--pruner", pruner, PRUNERS)
+    if objective is not None and max_steps is None:
+        raise ConfigurationError(
+            "--pruner: ends trainings by what they report; let the objective take a trial: f(config, seed, trial)"
+        )
+    if "continuations" in STRATEGIES[strategy].options:
+        raise ConfigurationError(
+            f"--pruner: strategy {strategy} decides itself how far to train; leave one of them out"
+        )
+    if objective is None and (schedules := schedules_by_length(space.genes, space.training)):
+        raise ConfigurationError(
+            "--pruner: compares trainings in the middle, which is fair only for a constant learning rate; the rate of "
+            f"{' and '.join(schedules)} depends on the number of steps: leave --pruner out"
+        )
+    return pruner
+
+
 def with_free_steps(space: SearchSpace, strategy: str, objective: Objective | None) -> SearchSpace:
     """Return the space whose steps are all that there are: each training shows what fewer would have reached.
 
@@ -72,7 +128,7 @@ def with_free_steps(space: SearchSpace, strategy: str, objective: Objective | No
     return space.with_most_steps()
 
 
-def resolve(settings: Settings, space: SearchSpace, population: int | None) -> Strategy:
+def resolve(settings: Settings, space: SearchSpace, population: int | None) -> Algorithm:
     """Fill in what the space and the strategy decide where nothing was given; return the strategy.
 
     Raises:
@@ -111,7 +167,7 @@ def check_measured(settings: Settings, space: SearchSpace, observer: Observer) -
         )
 
 
-def note_what_is_left_out(settings: Settings, space: SearchSpace, algorithm: Strategy, observer: Observer) -> None:
+def note_what_is_left_out(settings: Settings, space: SearchSpace, algorithm: Algorithm, observer: Observer) -> None:
     """Say so if the bounds leave no room for evolution or for known configurations, or if nothing reads [training].
 
     Of a space that names a model, [training] is for that; an objective may stand in for it.

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from evo.errors import SearchError, listed
 from evo.evaluation import Evaluation, Phase
-from evo.evaluators.base import Evaluator
+from evo.evaluators.base import Evaluator, Report
 from evo.individual import Genome
 from evo.loop.cost import guessed_cost
 from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
@@ -19,7 +19,8 @@ from evo.loop.ending import SearchShare
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
-from evo.strategies import OWN_OPTIONS, Strategy, strategy_of
+from evo.strategies import OWN_OPTIONS, STRATEGIES, Strategy, strategy_of
+from evo.strategies.pruning import Pruned
 
 FAILURES_AT_START = 3
 FAILURES = ("failed", "timeout", "out_of_memory")
@@ -47,6 +48,9 @@ class Observer(Protocol):
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """An evaluation has finished and is recorded; the rest takes `seconds_left`, if that is known."""
 
+    def reported(self, run: Run, report: Report) -> None:
+        """A running training has reported, and that is recorded; called from any thread, one call at a time."""
+
     def notify(self, message: str) -> None:
         """Something that the user may want to know."""
 
@@ -64,6 +68,9 @@ class SilentObserver:
         """Ignore it."""
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
+        """Ignore it."""
+
+    def reported(self, run: Run, report: Report) -> None:
         """Ignore it."""
 
     def notify(self, message: str) -> None:
@@ -93,6 +100,10 @@ def completed(
         submit: Submits what can start now; it may depend on the evaluations that were yielded.
     """
     unread: set[str] = set()
+    if isinstance(source, Dispatch):
+        source.watch(is_left)
+    else:
+        source.is_wanted = is_left
     while is_left():
         stop_check()
         submit()
@@ -108,13 +119,20 @@ def completed(
             yield evaluation
 
 
-def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
+Algorithm: TypeAlias = Strategy | Pruned
+"""What a search asks for proposals: a strategy, or one whose trainings can end early."""
+
+
+def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Algorithm:
     """Return the strategy that a run's settings ask for, as it is before its first proposal."""
-    names = ("seed", "budget", "generations", "initial", "retrainable", *OWN_OPTIONS - {"cost"})
+    names = ("seed", "budget", "generations", "initial", "retrainable", *OWN_OPTIONS - {"cost", "max_steps"})
     values = {name: getattr(settings, name) for name in names}
+    if "max_steps" in STRATEGIES[settings.strategy].options:
+        values["max_steps"] = settings.max_steps
     if settings.weighs_cost:
         values["cost"] = _cost_of_trainings(space, settings)
-    return strategy_of(settings.strategy, space, population=population, **values)
+    strategy = strategy_of(settings.strategy, space, population=population, **values)
+    return strategy if settings.pruner is None else Pruned(strategy, settings.max_steps)
 
 
 def _cost_of_trainings(space: SearchSpace, settings: Settings) -> Callable[[Genome], float]:
@@ -124,7 +142,7 @@ def _cost_of_trainings(space: SearchSpace, settings: Settings) -> Callable[[Geno
 
 
 def run_search(
-    algorithm: Strategy,
+    algorithm: Algorithm,
     evaluator: Evaluator,
     run: Run,
     observer: Observer,
@@ -171,7 +189,7 @@ def run_search(
 class _Search:
     """A search in progress: what the strategy proposes is recorded and submitted, and it is told every result."""
 
-    algorithm: Strategy
+    algorithm: Algorithm
     run: Run
     dispatch: Dispatch
     evaluator: Evaluator
@@ -200,12 +218,14 @@ class _Search:
         self.run.record(evaluation)
         self.dispatch.recorded(evaluation)
         self.algorithm.tell(evaluation)
+        for individual in self.algorithm.ended():
+            self.run.forget_trial(individual.id, individual.replicate)
         self.observer.evaluated(self.run, evaluation, _seconds_left(self.dispatch, self.algorithm.limit, self.share))
 
 
 def _interrupted(dispatch: Dispatch, run: Run, observer: Observer) -> list[Evaluation]:
     """End the trainings in flight of a search that ends early; return what has finished meanwhile."""
-    saves = dispatch.running and run.settings.objective is None
+    saves = dispatch.running and run.settings.can_pause
     more = "; trainings in flight save their state" if saves else ""
     why = "in time for its finalists" if run.settings.retrainable else "because its time is over"
     observer.notify(f"the search ends here, {why}{more}")
@@ -263,7 +283,7 @@ def evaluate_proposals(
     return done
 
 
-def _room(algorithm: Strategy, dispatch: Dispatch, evaluator: Evaluator) -> int:
+def _room(algorithm: Algorithm, dispatch: Dispatch, evaluator: Evaluator) -> int:
     """Return how many proposals are wanted now.
 
     As many as the evaluator can look ahead. An asynchronous strategy would then propose long before it learns, so it
@@ -273,7 +293,7 @@ def _room(algorithm: Strategy, dispatch: Dispatch, evaluator: Evaluator) -> int:
     return min(room, max(0, max(1, evaluator.workers) - dispatch.pending)) if algorithm.asynchronous else room
 
 
-def _record_generations(algorithm: Strategy, run: Run) -> None:
+def _record_generations(algorithm: Algorithm, run: Run) -> None:
     """Record new populations; the CSV files follow the journal once a generation."""
     new = [
         (generation, members)

@@ -14,14 +14,13 @@ from evo.loop.finalists import judge_finalists
 from evo.loop.finished import has_planned_finalists, limit_of
 from evo.loop.lifecycle import Work
 from evo.loop.listed import train_listed
-from evo.loop.search_loop import Observer, algorithm_of, evaluate_proposals, run_search
+from evo.loop.search_loop import Algorithm, Observer, algorithm_of, evaluate_proposals, run_search
 from evo.record.run import Run
 from evo.record.settings import Settings
-from evo.strategies import Strategy
 
 
 def search_and_judge(
-    algorithm: Strategy, finish: bool, run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline
+    algorithm: Algorithm, finish: bool, run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline
 ) -> None:
     """Search, and judge the finalists; with a time budget, end the search in time for that."""
     done = run_search(algorithm, evaluator, run, observer, deadline, _share_of(run, finish, deadline))
@@ -74,8 +73,8 @@ def more_search(
         observer.notify("the search is finished; a larger --budget or --generations extends it")
     elif settings.closed:
         observer.notify(
-            f"note: of {len(run.proposals)} proposals the search ends with the first {algorithm.limit} and what is "
-            "recorded of the others"
+            f"note: of {len(run.counted_proposals)} proposals the search ends with the first {algorithm.limit} and "
+            "what is recorded of the others"
         )
     if settings.closed:
         return partial(close_search, algorithm.limit, finish)
@@ -97,7 +96,7 @@ def _closes(run: Run, settings: Settings) -> bool:
     would have made some of these otherwise.
     """
     algorithm = algorithm_of(run.space, settings, settings.population)
-    if algorithm.limit < len(run.proposals):
+    if algorithm.limit < len(run.counted_proposals):
         return True
     if algorithm.limit >= limit_of(run) and not run.settings.closed:
         return False

@@ -24,6 +24,8 @@ TABLES = ("evaluations", "populations", "generations", "curves", "hall_of_fame",
 OWN_FILES = frozenset(["journal.jsonl", "settings.json", "report.html", *(f"{name}.csv" for name in TABLES)])
 """What no other output may replace in the folder of a run."""
 STATE_FOLDERS = ("checkpoints", "weights", "states")
+TRIALS = "trials"
+"""The folder, in that of a run, for the files of trainings that an objective does."""
 STATES = "states"
 """The folder, in that of a run, for the states after the last step of trainings that longer ones may continue from."""
 STATES_KEPT = 64

@@ -10,8 +10,8 @@ from typing import Any
 
 from evo.confusion import Confusion, confusion_from_json
 from evo.errors import ConfigurationError, RunError
-from evo.evaluation import Evaluation, Phase, phase_of, replicate_number
-from evo.individual import DURATION, STEPS, Genome, Individual
+from evo.evaluation import CurvePoint, Evaluation, Phase, phase_of, replicate_number
+from evo.individual import DURATION, STEPS, Genome, Individual, whole_count
 from evo.models import MODELS
 from evo.numbers import mean
 from evo.ranking import ranking, reach
@@ -44,6 +44,7 @@ class History:
         ended_early: Whether these are the finalists of a search that a person or the clock has ended; proposals and
             results of the search that follow take it up again.
         winner: Id of the finalist with the best mean, once it is named.
+        reported: What trainings have reported that have no result yet, or paused before, by (individual, replicate).
         tests: Test-set metrics of the finalists' trainings, by (individual, replicate).
     """
 
@@ -62,6 +63,7 @@ class History:
         self.winner: int | None = None
         self._parts: defaultdict[tuple[int, int], list[Evaluation]] = defaultdict(list)
         self._proposed: defaultdict[tuple[int, int], list[Individual]] = defaultdict(list)
+        self.reported: dict[tuple[int, int], list[CurvePoint]] = {}
         self.tests: dict[tuple[int, int], dict[str, Any]] = {}
 
     def take(self, event: Event) -> None:
@@ -80,6 +82,8 @@ class History:
                 self.proposals.append(proposal)
                 self._proposed[proposal.id, proposal.replicate].append(proposal)
                 self.ended_early = False
+            case "reports":
+                self._take_reports(event)
             case "evaluation":
                 evaluation = Evaluation.from_dict(event["evaluation"])
                 self._check_known(evaluation.individual)
@@ -87,6 +91,7 @@ class History:
                 key = evaluation.individual, evaluation.replicate
                 self._parts[key].append(evaluation)
                 self.evaluations[key] = evaluation
+                self.reported.pop(key, None)
                 proposed, part = self._proposed.get(key, []), len(self._parts[key])
                 self.answered[key] = (proposed[:part] or [self.individuals[evaluation.individual]])[-1]
                 self.ended_early = self.ended_early and evaluation.phase != "search"
@@ -107,6 +112,22 @@ class History:
                 self._check_known(event["individual"])
                 confusion_from_json(event.get("confusion", ()))
                 self.tests[event["individual"], int(event["replicate"])] = event
+
+    def _take_reports(self, event: Event) -> None:
+        """Add points to the curve of a training; one that had to start again replaces those that it repeats."""
+        key = whole_count(event["individual"], "individual"), whole_count(event["replicate"], "replicate")
+        self._check_known(key[0])
+        new = [CurvePoint.from_dict(point) for point in event["points"]]
+        if new:
+            known = self.reported.get(key, [])
+            self.reported[key] = [point for point in known if point.step < new[0].step] + new
+
+    def curve_of(self, individual: int, replicate: int) -> tuple[CurvePoint, ...]:
+        """Return the learning curve of a training as far as it is known, also of one that is running."""
+        evaluation = self.evaluations.get((individual, replicate))
+        known = evaluation.curve if evaluation is not None else ()
+        new = self.reported.get((individual, replicate), [])
+        return (*(point for point in known if not new or point.step < new[0].step), *new)
 
     def _known_or_new(self, individual: Individual) -> Individual:
         """Return a proposal that was recorded; a new individual is added to the others."""
@@ -164,8 +185,24 @@ class History:
 
     @property
     def trainings(self) -> int:
-        """How many trainings the search has done: each part of a continued one counts, as it does for the budget."""
-        return sum(phase_of(evaluation.replicate) == "search" for evaluation in self.results)
+        """How many trainings the search has done, as the budget counts them.
+
+        Where a strategy decides how far to train, each part of a continued training counts; with a pruner, the whole.
+        """
+        searched = [evaluation for evaluation in self.results if phase_of(evaluation.replicate) == "search"]
+        if self.settings.pruner is not None:
+            return len({(evaluation.individual, evaluation.replicate) for evaluation in searched})
+        return len(searched)
+
+    @property
+    def counted_proposals(self) -> list[Individual]:
+        """The proposals that count for the budget: see `trainings`."""
+        if self.settings.pruner is None:
+            return self.proposals
+        first: dict[tuple[int, int], Individual] = {}
+        for proposal in self.proposals:
+            first.setdefault((proposal.id, proposal.replicate), proposal)
+        return list(first.values())
 
     @property
     def finalist_seeds(self) -> int:
@@ -208,8 +245,12 @@ class History:
         The parts of a training have theirs one after another.
         """
         known = Counter({key: len(parts) for key, parts in self._parts.items()})
+        counted = {(proposal.id, proposal.replicate) for proposal in self.counted_proposals[:most]}
+        first = self.proposals[:most] if self.settings.pruner is None else self.proposals
         waiting = []
-        for proposal in self.proposals[:most]:
+        for proposal in first:
+            if (proposal.id, proposal.replicate) not in counted:
+                continue
             known[proposal.id, proposal.replicate] -= 1
             if known[proposal.id, proposal.replicate] < 0:
                 waiting.append(proposal)

@@ -25,12 +25,14 @@ FORMAT = 4
 """Of new journals; older ones are resumed in their own.
 
 Format 2 adds continued trainings: `Individual.until`. Format 3 adds which classes are confused: `Evaluation.confusion`,
-also in the events of tests. Format 4 adds what trainings of objectives report (the event `reports`), infeasible
-evaluations and named measures: `Evaluation.named`, `Evaluation.violation`. The event `finalists` may have `seeds` and `ended_early` in every format: a version that
-ignores them takes the run for unfinished, and its resume trains what it misses.
+also in the events of tests. Format 4 adds what running trainings report (the event `reports`), infeasible evaluations,
+and named measures: `Evaluation.violation`, `Evaluation.named`. The event `finalists` may have `seeds` and `ended_early`
+in every format: a version that ignores them takes the run for unfinished, and its resume trains what it misses.
 """
 CONFUSION = 3
 """The first format that holds which classes are confused."""
+REPORTS = 4
+"""The first format that holds what running trainings report."""
 _HEAD = b'{"checksum":"'
 _MIDDLE = b'","event":'
 _DIGITS = 16

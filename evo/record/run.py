@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from evo.errors import RunError, StorageError
-from evo.evaluation import Evaluation
+from evo.evaluation import CurvePoint, Evaluation
 from evo.files import own_folder, remove_file
 from evo.individual import Individual
 from evo.places import as_typed, entered
 from evo.plain_text import escaped
 from evo.record.commands import command_on
-from evo.record.folder import STATES, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
+from evo.record.folder import STATES, TRIALS, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
 from evo.record.history import History
-from evo.record.journal import CONFUSION, Event, Journal, is_written
+from evo.record.journal import CONFUSION, REPORTS, Event, Journal, is_written
 from evo.record.settings import CHANGED_BY_RESUME, LISTED, Settings, current_versions
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Run(History):
         super().__init__(settings)
         self.path, self._journal = path, journal
         self._next_tables = 0.0
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._take_read(journal.events)
 
     # Making and opening.
@@ -141,14 +143,27 @@ class Run(History):
         """Keep a proposal."""
         self._record({"kind": "proposal", "individual": individual.to_dict()})
 
+    def record_reports(self, individual: int, replicate: int, points: Sequence[CurvePoint]) -> None:
+        """Keep what a running training has reported; the journal of an older run has no place for it."""
+        if self._journal.format >= REPORTS:
+            values = [point.to_dict() for point in points]
+            self._record({"kind": "reports", "individual": individual, "replicate": replicate, "points": values})
+
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; the state of an interrupted training is no longer needed."""
         if self._journal.format < CONFUSION:
             evaluation = replace(evaluation, confusion=())
         self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
         self._forget_checkpoint(evaluation.individual, evaluation.replicate)
+        if not evaluation.paused:
+            self.forget_trial(evaluation.individual, evaluation.replicate)
         if self.path is not None:
             prune_states(self.path / STATES)
+
+    def forget_trial(self, individual: int, replicate: int) -> None:
+        """Remove the files of a training that cannot continue."""
+        if (folder := self.trial_folder(individual, replicate)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _forget_checkpoint(self, individual: int, replicate: int) -> None:
         if (checkpoint := self.checkpoint(individual, replicate)) is not None:
@@ -243,10 +258,26 @@ class Run(History):
         """Remove the states that only an unfinished search needs."""
         if self.path is not None and self.last_state(0) is not None:
             shutil.rmtree(self.path / STATES, ignore_errors=True)
+        if self.settings.max_steps is not None:
+            shutil.rmtree(Path(str(self.trial_folder(0, 0))).parent, ignore_errors=True)
 
     def weights(self, individual: int, replicate: int) -> str | None:
         """Return where a finalist's weights wait for the test; see `checkpoint`."""
         return self._inside("weights", f"{individual}-{replicate}.safetensors")
+
+    def trial_folder(self, individual: int, replicate: int) -> str | None:
+        """Return where an objective that reports keeps the files of a training; None for any other.
+
+        A run in memory has a temporary folder for them, which goes with the run.
+        """
+        if self.settings.max_steps is None:
+            return None
+        name = f"{individual}-{replicate}"
+        if self.path is not None:
+            return self._inside(TRIALS, name)
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="evo-trials-")
+        return str(Path(self._temporary.name) / TRIALS / name)
 
     def _inside(self, folder: str, name: str) -> str | None:
         return str(own_folder(self.path / folder) / name) if self.path is not None else None

@@ -159,6 +159,11 @@ class Settings:
         object.__setattr__(self, name, value if name == "absent" else _writable(type(self), name, value))
 
     @property
+    def can_pause(self) -> bool:
+        """Whether a training that is stopped saves its state: networks do, and objectives that report."""
+        return self.objective is None or self.max_steps is not None
+
+    @property
     def sign(self) -> float:
         """1 where a higher fitness is better, -1 where a lower one is."""
         return SIGNS[self.direction]

@@ -107,8 +107,8 @@ def curves_table(run: History) -> pd.DataFrame:
         columns += hook.measures
     rows = [
         {"individual": individual, "replicate": replicate, **point.to_dict()}
-        for (individual, replicate), evaluation in sorted(run.evaluations.items())
-        for point in evaluation.curve
+        for individual, replicate in sorted(run.evaluations.keys() | run.reported.keys())
+        for point in run.curve_of(individual, replicate)
     ]
     return _frame(rows, list(dict.fromkeys(itertools.chain(columns, *rows))))
 

@@ -103,6 +103,7 @@ class Strategy(ABC):
         generations: Most generations. Without either bound, the strategy's default holds.
         initial: Known genomes for the first population; missing genes are drawn. Default: those of the space.
         retrainable: Whether evaluations take a seed, so that evaluating a genome again gives new information.
+        max_steps: The steps of a full training, where no gene says how long to train.
 
     Raises:
         ConfigurationError: The settings do not fit the strategy or the space.
@@ -129,8 +130,9 @@ class Strategy(ABC):
         generations: int | None = None,
         initial: Sequence[Mapping[str, GeneValue]] | None = None,
         retrainable: bool = False,
+        max_steps: int | None = None,
     ):
-        self.space, self.seed, self.retrainable = space, seed, retrainable
+        self.space, self.seed, self.retrainable, self.max_steps = space, seed, retrainable, max_steps
         self.population_size = population if population is not None else self.default_population
         if budget is None and generations is None:
             generations = self.default_generations
@@ -227,9 +229,13 @@ class Strategy(ABC):
         if number in self._told or number in self._learned:
             raise ValueError(f"{name} was told already")
         if not isinstance(evaluation, Evaluation):
-            evaluation = _evaluation_of(self.proposals[number], fitness, measures or {})
+            evaluation = self._evaluation_of(self.proposals[number], fitness, measures or {})
         self._told[number] = evaluation
         self._after_telling(number)
+
+    def ended(self) -> list[Individual]:
+        """Return the paused trainings that were given up since the last call, and will not be continued."""
+        return []
 
     def done(self) -> bool:
         """Return whether everything was proposed and told."""
@@ -373,12 +379,12 @@ class Strategy(ABC):
         genome = self.sample_new(rng)
         return Draft(genome) if genome is not None else None
 
-
-def _evaluation_of(proposal: Individual, fitness: float | None, measures: Mapping[str, float]) -> Evaluation:
-    """Return the evaluation that a fitness stands for; it is paused if the proposal says so."""
-    # What was not measured must not look measured: an evaluation turns NaN into None.
-    known: dict[str, Any] = {"seconds": math.nan} | {name: measures[name] for name in MEASURES if name in measures}
-    if fitness is not None:
-        known |= {"fitness": float(fitness), "steps_trained": proposal.until}
-    status: Status = "failed" if fitness is None else "partial" if proposal.pauses else "complete"
-    return Evaluation(proposal.id, proposal.replicate, seed=0, status=status, **known)
+    def _evaluation_of(self, proposal: Individual, fitness: float | None, measures: Mapping[str, float]) -> Evaluation:
+        """Return the evaluation that a fitness stands for; it is paused if the proposal says so."""
+        # What was not measured must not look measured: an evaluation turns NaN into None.
+        known: dict[str, Any] = {"seconds": math.nan} | {name: measures[name] for name in MEASURES if name in measures}
+        if fitness is not None:
+            known |= {"fitness": float(fitness), "steps_trained": proposal.until}
+        pauses = proposal.pauses or (self.max_steps or 0) > (proposal.until or math.inf)
+        status: Status = "failed" if fitness is None else "partial" if pauses else "complete"
+        return Evaluation(proposal.id, proposal.replicate, seed=0, status=status, **known)

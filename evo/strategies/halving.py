@@ -36,19 +36,23 @@ class Halving(SteadyState):
         space: The search space.
         continuations: Whether a promotion continues the training of the same individual. Otherwise it is a new
             individual with more `steps` and the same training seed, as in runs that began before there were
-            continuations, and in searches of an objective, which cannot be continued.
+            continuations, and in searches of an objective that cannot be continued.
+        max_steps: The steps of a full training of an objective that reports: then all genes are searched.
         **settings: Of `SteadyState`.
     """
 
     name = "halving"
     default_population = 9
-    options = SteadyState.options | {"continuations"}
+    options = SteadyState.options | {"continuations", "max_steps"}
 
-    def __init__(self, space: SearchSpace, *, continuations: bool = False, **settings: Any):
-        self.rungs, self.continuations = rungs_of(space), continuations
-        self.duration = EPOCHS if EPOCHS in space.genes else STEPS
-        super().__init__(space, **settings)
-        self._reduced = space_without_duration(space)
+    def __init__(
+        self, space: SearchSpace, *, continuations: bool = False, max_steps: int | None = None, **settings: Any
+    ):
+        self.rungs = rungs_of(space) if max_steps is None else rungs_of_steps(max_steps)
+        self.continuations = continuations or max_steps is not None
+        self.duration = None if max_steps is not None else EPOCHS if EPOCHS in space.genes else STEPS
+        super().__init__(space, max_steps=max_steps, **settings)
+        self._reduced = space_without_duration(space) if max_steps is None else space
         self._screening = Screening(self._reduced, make_toolbox(self._reduced))
         self._design = stratified(self._reduced, self.first_size, random.Random(f"{self.seed}:{self.name}:design"))
         self._rung_members: list[list[Member]] = [[] for _ in self.rungs]
@@ -79,7 +83,7 @@ class Halving(SteadyState):
         for rung in reversed(range(len(self.rungs) - 1)):
             members = sorted(self._rung_members[rung], key=lambda member: (-member.value, member.number))
             for member in members[: len(members) // share]:
-                if member.value > WORST_FITNESS and self._reached[_key(member.genome)] == rung:
+                if member.value > WORST_FITNESS and self._reached[self._key(member.genome)] == rung:
                     number, genome = member.individual.id, member.genome
                     if self.continuations:
                         return self._on_rung(rung + 1, Draft(genome, further=number))
@@ -101,6 +105,8 @@ class Halving(SteadyState):
 
     def _on_rung(self, rung: int, draft: Draft) -> Draft:
         """Return a draft that trains to a rung."""
+        if self.duration is None:
+            return replace(draft, until=self.rungs[rung])
         values = {**draft.genome, self.duration: self.rungs[-1 if self.continuations else rung]}
         genome = {name: values[name] for name in self.space.genes if name in values}
         if self.continuations:
@@ -111,15 +117,24 @@ class Halving(SteadyState):
         draft = super()._first_of_initial()
         return self._on_rung(0, draft) if draft is not None and self._is_unknown(draft.genome) else None
 
+    def _key(self, genome: Mapping[str, GeneValue]) -> str:
+        """Return what the trainings of one genome on all rungs share."""
+        return genome_key(self._without_duration(genome))
+
+    def _without_duration(self, genome: Mapping[str, GeneValue]) -> Genome:
+        return dict(genome) if self.duration is None else without_duration(genome)
+
     def _is_unknown(self, genome: Mapping[str, GeneValue]) -> bool:
-        return _key(genome) not in self._reached
+        return self._key(genome) not in self._reached
 
     def _register(self, individual: Individual) -> None:
         super()._register(individual)
-        self._reached[_key(individual.genome)] = self._rung(individual)
+        self._reached[self._key(individual.genome)] = self._rung(individual)
 
     def _rung(self, individual: Individual) -> int:
-        return self.rungs.index(individual.until or int(individual.genome[self.duration]))  # type: ignore[arg-type]  # a number
+        if individual.until is not None or self.duration is None:
+            return self.rungs.index(individual.until or self.rungs[-1])
+        return self.rungs.index(int(individual.genome[self.duration]))  # type: ignore[arg-type]  # a number
 
     def _evidence(self) -> Evidence:
         """Return the results of the furthest rung that has enough of them, by the number of the proposal."""
@@ -130,10 +145,12 @@ class Halving(SteadyState):
         fine = [member for member in self._rung_members[rung] if member.value > WORST_FITNESS]
         waiting: list[Genome] = []
         if rung == 0:  # trainings on lower rungs may never reach a higher one; do not count them as pending
-            known = {_key(member.genome) for member in self._rung_members[0]}
-            waiting = [without_duration(entry.genome) for entry in self.proposals if _key(entry.genome) not in known]
+            known = {self._key(member.genome) for member in self._rung_members[0]}
+            waiting = [
+                self._without_duration(entry.genome) for entry in self.proposals if self._key(entry.genome) not in known
+            ]
         return Evidence(
-            genomes={member.number: without_duration(member.genome) for member in fine},
+            genomes={member.number: self._without_duration(member.genome) for member in fine},
             fitness={member.number: member.value for member in fine},
             pending=waiting,
         )
@@ -146,8 +163,19 @@ class Halving(SteadyState):
         return [member.individual.id for member in furthest]
 
 
-def _key(genome: Mapping[str, GeneValue]) -> str:
-    return genome_key(without_duration(genome))
+def rungs_of_steps(most: int) -> list[int]:
+    """Return the steps of each rung of an objective that reports: a ninth, a third, and all.
+
+    Raises:
+        ConfigurationError: There are too few steps for that.
+    """
+    rungs = [max(1, round(most / RATE**power)) for power in reversed(range(RUNGS))]
+    if len(set(rungs)) < RUNGS:
+        raise ConfigurationError(
+            f"strategy halving: a ninth, a third and all of max_steps={most} are not three different numbers; report "
+            "at finer steps, or take another strategy"
+        )
+    return rungs
 
 
 def space_without_duration(space: SearchSpace) -> SearchSpace:

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from evo.errors import ConfigurationError
 from evo.evaluation import Evaluation
+from evo.evaluators.base import Report
 from evo.extras import install_command
 from evo.loop.deadline import Stop
 from evo.loop.search_loop import Observer, SilentObserver
@@ -88,6 +89,11 @@ class Tracking:
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """Track the evaluation."""
         self._observer.evaluated(run, evaluation, seconds_left)
+        self._all(lambda tracker: tracker.update(run))
+
+    def reported(self, run: Run, report: Report) -> None:
+        """Track what a running training reports."""
+        self._observer.reported(run, report)
         self._all(lambda tracker: tracker.update(run))
 
     def _all(self, action: Callable[[Tracker], None]) -> None:

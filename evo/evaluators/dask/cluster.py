@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from evo.data.cache import Notify
 from evo.errors import ClusterLost, StorageError
 from evo.evaluation import Evaluation
-from evo.evaluators.base import Setup, Task, TaskKey, failure
+from evo.evaluators.base import Report, Setup, Task, TaskKey, failure
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.connection import Connection
 from evo.evaluators.dask.link import Link
@@ -85,7 +85,9 @@ class DaskEvaluator(MembersEvaluator):
         return self._agreed()
 
     def submit(self, *tasks: Task) -> None:
-        path = next((path for task in tasks if (path := task.checkpoint or task.weights or task.state)), None)
+        path = next(
+            (path for task in tasks if (path := task.checkpoint or task.weights or task.state or task.folder)), None
+        )
         if path is not None:
             self._mark(Path(path).parent.parent)
         super().submit(*tasks)
@@ -195,11 +197,15 @@ class DaskEvaluator(MembersEvaluator):
                 self._move(member)
 
     def _hear(self, key: str, content: bytes) -> None:
-        """Learn that a batch has begun, even if it was abandoned before, or that one of its evaluations is ready."""
+        """Learn that a batch has begun (even if it was abandoned before), what it reports, or that a result is ready."""
         for member in self._all_workers():
             if member.call is not None and member.call.key == key:
                 if content:
-                    self._finish(member, pickle.loads(content))  # noqa: S301  # from a worker, as every result
+                    news = pickle.loads(content)  # noqa: S301  # from a worker, as every result
+                    if isinstance(news, Report):
+                        self.on_report(news)
+                    else:
+                        self._finish(member, news)
                 else:
                     member.begun, member.since, member.deadline = True, time.monotonic(), self._deadline()
             elif member.given_up == key and not content:

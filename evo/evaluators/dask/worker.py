@@ -185,6 +185,7 @@ def evaluate(search: str, tasks: Sequence[Task], weights: Sequence[bytes | None]
 
     def work() -> None:
         ready.stop.is_abandoned = is_abandoned
+        ready.stop.send = lambda report: tell(pickle.dumps(report))
         tell(b"")
         for evaluation in ready.evaluate(mine):
             trained = _trained_weights(mine, evaluation) if weights is not None else None
@@ -363,4 +364,5 @@ def _own_weights(task: Task, weights: bytes | None) -> Iterator[Task]:
         file = Path(folder) / "weights.safetensors"
         if weights is not None:
             file.write_bytes(weights)
-        yield replace(task, weights=str(file) if task.weights else None, checkpoint=None, state=None)
+        trial = str(Path(folder) / "trial") if task.folder else None
+        yield replace(task, weights=str(file) if task.weights else None, checkpoint=None, state=None, folder=trial)
