@@ -149,7 +149,7 @@ class Evaluation:
             return
         more = f", and {len(reasons) - 1} more like it" if len(reasons) > 1 else ""
         status = "failed" if "fitness" in strange and self.succeeded else self.status
-        values = {"curve": tuple(curve), "status": status, "error": self.error or f"{reasons[0]}{more}"}
+        values: dict[str, Any] = {"curve": tuple(curve), "status": status, "error": self.error or f"{reasons[0]}{more}"}
         values["named"] = {name: value for name, value in self.named.items() if name not in unnamed}
         for name, value in {**dict.fromkeys(strange.keys() - _TIMES), **values}.items():
             object.__setattr__(self, name, value)

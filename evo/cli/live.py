@@ -22,6 +22,7 @@ from rich.text import Text
 from evo.cli import progress as texts
 from evo.cli.progress import Progress, duration, seconds_text, stage_of, title_of
 from evo.evaluation import Evaluation
+from evo.evaluators.base import Report
 from evo.loop.search_loop import Stage
 from evo.numbers import number_text
 from evo.plain_text import made_plain
@@ -255,6 +256,9 @@ class TerminalObserver:
         if self._table is not None and not self._quiet:
             with self._table.lock:
                 self._table.progress.work(stage, busy)
+
+    def reported(self, run: Run, report: Report) -> None:
+        """Show the next picture soon; searches on a terminal train networks, which do not report."""
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """Show an evaluation in the live table, or write its line."""

@@ -87,19 +87,18 @@ class ObjectiveTask:
         trial.close()
         if trial.stopped:
             raise Interrupted
-        curve, value = trial.curve, trial.value
+        curve = trial.curve
         reached = {"curve": curve, "steps_trained": curve[-1].step} if curve else {}
         if (trial.paused or not values) and curve:
             return {"status": "partial", **_measured(curve[-1].values), **reached}
-        if values.get("returned_nothing") and value is not None:
-            values = {"status": "complete", **_measured(curve[-1].values)}
-        values.pop("returned_nothing", None)
         return values | reached
 
     def _outcome(self, task: Task, trial: Trial | None = None) -> dict[str, Any]:
         """Call the function; return what its value or its exception says of the evaluation."""
         try:
             value = self.arguments.call(self.objective, dict(task.config), **{SEED: task.seed, TRIAL: trial})
+            if value is None and trial is not None and trial.curve:  # what it has reached is its last report
+                return {"status": "complete", **_measured(trial.curve[-1].values)}
             return _of_returned(value)
         except Pause:
             return {"status": "failed", "error": "evo.Pause was raised, but no report asked for a pause"}
@@ -127,8 +126,7 @@ def _of_returned(value: Any) -> dict[str, Any]:
     try:
         return {"status": "complete", "fitness": number_of(value)}
     except NoNumberError as problem:
-        nothing = {"returned_nothing": True} if value is None else {}
-        return {"status": "failed", "error": f"the objective returned {problem}", **nothing}
+        return {"status": "failed", "error": f"the objective returned {problem}"}
 
 
 def _of_mapping(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from evo.errors import ClusterLost, ConfigurationError, StorageError
 from evo.evaluators import Evaluator, Setup
 from evo.evaluators.base import Report
-from evo.evaluators.objective import Objective
+from evo.evaluators.signature import Objective
 from evo.loop.deadline import RESUMABLE_EXIT, SUSPEND_SECONDS, Deadline, Stop, StopCheck
 from evo.loop.execution import Execution, evaluator_of, setup_of_run, setup_of_search
 from evo.loop.search_loop import Observer

@@ -197,7 +197,7 @@ class DaskEvaluator(MembersEvaluator):
                 self._move(member)
 
     def _hear(self, key: str, content: bytes) -> None:
-        """Learn that a batch has begun (even if it was abandoned before), what it reports, or that a result is ready."""
+        """Learn that a batch has begun (even if it was abandoned before), what it reports, or a result."""
         for member in self._all_workers():
             if member.call is not None and member.call.key == key:
                 if content:
