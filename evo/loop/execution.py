@@ -233,7 +233,7 @@ def _check_same_objective(run: Run, objective: Objective | None, model: str | No
         and settings.objective is not None
         and takes_trial(objective) != (settings.max_steps is not None)
     ):
-        before, now = ("takes", "takes none") if settings.max_steps is not None else ("took no", "takes one")
+        before, now = ("takes a", "takes none") if settings.max_steps is not None else ("takes no", "takes one")
         raise ConfigurationError(
             f"run {run.shown_path}: its objective {before} trial, and the one given now {now}; give the same function"
         )

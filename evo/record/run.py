@@ -164,6 +164,8 @@ class Run(History):
         """Remove the files of a training that cannot continue."""
         if (folder := self.trial_folder(individual, replicate)) is not None:
             shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others are still there, or there never was one
+                Path(folder).parent.rmdir()
 
     def _forget_checkpoint(self, individual: int, replicate: int) -> None:
         if (checkpoint := self.checkpoint(individual, replicate)) is not None:
