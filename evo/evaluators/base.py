@@ -8,7 +8,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from evo.errors import Interrupted
 from evo.evaluation import Evaluation, Phase, Status
@@ -137,11 +137,9 @@ class Setup(ABC):
     """Describes an evaluation function; travels to the worker, which builds the function there.
 
     Attributes:
-        needs_main: Whether the worker must import the user's main script to understand the setup.
         threads: How many threads numerical libraries may use in a worker process; None leaves it to the environment.
     """
 
-    needs_main: ClassVar[bool] = False
     threads: int | None = None
 
     @abstractmethod

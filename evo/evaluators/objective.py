@@ -86,8 +86,6 @@ class ObjectiveSetup(Setup):
     objective: Objective
     threads: int | None = None
 
-    needs_main = True
-
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         facts = {"device": "", "precision": "", "engine": "objective", "threads": self.threads}
         return one_by_one(self._evaluate), facts
