@@ -79,13 +79,14 @@ class StopRequest:
 
     Attributes:
         asked: Whether the search has asked: running trainings save their state.
+        interrupted: Whether Ctrl-C has reached this process during an evaluation.
         busy: Whether the process is evaluating now.
         is_abandoned: Returns whether no one waits for the evaluation any more. Another worker may have its tasks
             already, so it saves nothing.
     """
 
     def __init__(self) -> None:
-        self.asked = self.busy = False
+        self.asked = self.interrupted = self.busy = False
         self.is_abandoned: Callable[[], bool] = lambda: False
 
     @property
@@ -98,6 +99,19 @@ class StopRequest:
         if self.is_abandoned():
             raise Interrupted
         return self.asked
+
+    def end_if_obeyed_by(self, problem: BaseException) -> None:
+        """Raise what ends the search, if that is why user code has raised SystemExit.
+
+        Some frameworks (Lightning) turn Ctrl-C and SIGTERM into it. Without a signal, `sys.exit` in an objective is a
+        failure like every other.
+        """
+        if not issubclass(type(problem), SystemExit):
+            return
+        if self.interrupted or _follows_an_interrupt(problem):
+            raise KeyboardInterrupt from problem
+        if self.asked:
+            raise Interrupted from problem
 
 
 def ends_the_search(problem: BaseException) -> bool:
@@ -119,6 +133,19 @@ def ends_the_search(problem: BaseException) -> bool:
     return False
 
 
+def _follows_an_interrupt(problem: BaseException) -> bool:
+    """Return whether an exception was raised while Ctrl-C was being handled."""
+    seen: set[int] = set()
+    one: BaseException | None = problem
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        one = _CONTEXT.__get__(one)
+        if one is not None and issubclass(type(one), KeyboardInterrupt):
+            return True
+    return False
+
+
+_CONTEXT: Any = vars(BaseException)["__context__"]
 _EXCEPTIONS_OF_GROUP: Any = vars(BaseExceptionGroup)["exceptions"]
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
 

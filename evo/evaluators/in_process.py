@@ -7,6 +7,7 @@ from typing import Any
 
 from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Evaluator, Setup, StopRequest, Task
+from evo.processes import noting_interrupts
 
 
 class InProcessEvaluator(Evaluator):
@@ -14,11 +15,12 @@ class InProcessEvaluator(Evaluator):
 
     def __init__(self, setup: Setup):
         self._setup = setup
+        self._stop = StopRequest()
         self._evaluate: Evaluate | None = None
         self._tasks: deque[Task] = deque()
 
     def start(self) -> dict[str, Any]:
-        self._evaluate, facts = self._setup.build(StopRequest())
+        self._evaluate, facts = self._setup.build(self._stop)
         return facts
 
     def room(self) -> int:
@@ -33,9 +35,13 @@ class InProcessEvaluator(Evaluator):
         if self._evaluate is None:
             self.start()
         assert self._evaluate is not None
-        [evaluation] = self._evaluate([self._tasks[0]])
+        with noting_interrupts(self._note_interrupt):
+            [evaluation] = self._evaluate([self._tasks[0]])
         self._tasks.popleft()
         return evaluation
+
+    def _note_interrupt(self) -> None:
+        self._stop.interrupted = True
 
     def cancel(self) -> None:
         self._tasks.clear()

@@ -17,6 +17,7 @@ from evo.plain_text import cell_text, reason_of, shown, text_of
 
 Objective = Callable[..., Any]
 
+EXIT_HINT = ": the objective wants to end its process; let it return a number or raise an error instead"
 DURATIONS = ("m", "M")
 """NumPy's kinds of times: their numbers say nothing without the unit."""
 
@@ -88,17 +89,19 @@ class ObjectiveSetup(Setup):
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         facts = {"device": "", "precision": "", "engine": "objective", "threads": self.threads}
-        return one_by_one(self._evaluate), facts
+        return one_by_one(lambda task: self._evaluate(task, stop)), facts
 
-    def _evaluate(self, task: Task) -> Evaluation:
+    def _evaluate(self, task: Task, stop: StopRequest) -> Evaluation:
         started, clock = time.time(), time.perf_counter()
         try:
             values = self._call(task)
         except BaseException as problem:  # any failure of the user's function is a row with its reason
             if ends_the_search(problem):
                 raise
+            stop.end_if_obeyed_by(problem)
             status = "out_of_memory" if issubclass(type(problem), MemoryError) else "failed"
-            values = {"status": status, "error": reason_of(problem)}
+            hint = EXIT_HINT if issubclass(type(problem), SystemExit) else ""
+            values = {"status": status, "error": reason_of(problem) + hint}
         values |= {"worker": "main", "engine": "objective", "started": started}
         return task.evaluation(**values, seconds=time.perf_counter() - clock)
 
