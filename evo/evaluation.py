@@ -91,6 +91,7 @@ class Evaluation:
         seconds_before: The part of `seconds` that was spent before `started`.
         confusion: Of the images that `fitness` or `test_accuracy` was measured on; empty where it was not counted.
         unread: Genes that the model did not look up, where this is the first training of a worker; not kept.
+        traceback: Of the exception that failed it, see `Run.traceback`; not in the journal.
     """
 
     individual: int
@@ -116,6 +117,7 @@ class Evaluation:
     seconds_before: float = 0.0
     confusion: Confusion = ()
     unread: tuple[str, ...] = field(default=(), compare=False)
+    traceback: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         strange = _not_finite(vars(self))
@@ -137,7 +139,8 @@ class Evaluation:
 
     def _keep_readable(self) -> None:
         """Replace what a machine says of itself and `from_dict` does not take: a clock before 1970, a strange name."""
-        values: dict[str, Any] = {name: made_plain(str(getattr(self, name))) for name in ("worker", "engine", "error")}
+        texts = ("worker", "engine", "error", "traceback")
+        values: dict[str, Any] = {name: made_plain(str(getattr(self, name))) for name in texts}
         values |= {name: value if 0 <= (value := getattr(self, name)) < END_OF_TIME else 0.0 for name in _TIMES}
         values["seconds_before"] = min(values["seconds_before"], values["seconds"])
         for name, value in values.items():
@@ -187,7 +190,7 @@ class Evaluation:
         values["curve"] = [point.to_dict() for point in self.curve]
         values["confusion"] = [list(entry) for entry in self.confusion]
         # Of a training that counts nothing, as in format 2 of the journal.
-        for name in ("unread", *(() if self.confusion else ("confusion",))):
+        for name in ("unread", "traceback", *(() if self.confusion else ("confusion",))):
             del values[name]
         return values
 

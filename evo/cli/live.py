@@ -199,10 +199,11 @@ class TerminalObserver:
     Args:
         console: Writes to stderr.
         quiet: Show only warnings.
+        debug: Also show the traceback of each evaluation that fails.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False):
-        self._console, self._quiet = console, quiet
+    def __init__(self, console: Console, *, quiet: bool = False, debug: bool = False):
+        self._console, self._quiet, self._debug = console, quiet, debug
         # With FORCE_COLOR, rich takes any console for a terminal; a log file needs no animation.
         self._animated = not quiet and console.is_interactive and console.file.isatty()
         self._table: LiveTable | None = None
@@ -258,6 +259,8 @@ class TerminalObserver:
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """Show an evaluation in the live table, or write its line."""
+        if self._debug and evaluation.traceback:
+            self.warn(texts.traceback_text(evaluation, evaluation.traceback))
         if self._quiet or self._table is None:
             return
         with self._table.lock:

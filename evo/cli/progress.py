@@ -188,6 +188,12 @@ def reason_of(evaluation: Evaluation) -> str:
     return "" if evaluation.succeeded else printable(evaluation.error or "no reason was given")
 
 
+def traceback_text(evaluation: Evaluation, traceback: str) -> str:
+    """Return the traceback of an evaluation that failed, under a line that says whose it is."""
+    replicate = f", replicate {evaluation.replicate}" if evaluation.replicate else ""
+    return f"individual {evaluation.individual}{replicate}: {made_plain(traceback)}".rstrip()
+
+
 def result_of(evaluation: Evaluation) -> str:
     """Return the fitness of an evaluation, with the step of a paused one; or the status of a failed one."""
     at = f" at step {evaluation.paused_at}" if evaluation.paused_at is not None else ""

@@ -182,6 +182,8 @@ def _cost(run: Run) -> Rows:
         rows.append(("failures", f"{len(failed)} of them failed"))
         rows += [(f"  {count} ×", cause) for cause, count in causes.most_common(CAUSES)]
         rows += [("", f"and {len(causes) - CAUSES} other causes")] if len(causes) > CAUSES else []
+        if any(run.traceback(evaluation.individual, evaluation.replicate) for evaluation in failed[-CAUSES:]):
+            rows.append(("", run.command("replay", str(failed[-1].individual), debug=True) + " shows where"))
     return rows
 
 

@@ -155,9 +155,12 @@ def _is_from_a_signal(problem: BaseException) -> bool:
     return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(_TRACEBACK.__get__(problem)))
 
 
-def failure(task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0) -> Evaluation:
+def failure(
+    task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0, traceback: str = ""
+) -> Evaluation:
     """Return the evaluation of a task that its worker could not finish."""
-    return task.evaluation(status, error=reason, worker=worker, started=time.time() - seconds, seconds=seconds)
+    values = {"error": reason, "traceback": traceback, "worker": worker}
+    return task.evaluation(status, started=time.time() - seconds, seconds=seconds, **values)
 
 
 class Setup(ABC):

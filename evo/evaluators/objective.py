@@ -14,6 +14,7 @@ from typing import Any, Literal
 from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search, one_by_one
 from evo.plain_text import cell_text, reason_of, shown, text_of
+from evo.tracebacks import traceback_of
 
 Objective = Callable[..., Any]
 
@@ -101,7 +102,7 @@ class ObjectiveSetup(Setup):
             stop.end_if_obeyed_by(problem)
             status = "out_of_memory" if issubclass(type(problem), MemoryError) else "failed"
             hint = EXIT_HINT if issubclass(type(problem), SystemExit) else ""
-            values = {"status": status, "error": reason_of(problem) + hint}
+            values = {"status": status, "error": reason_of(problem) + hint, "traceback": traceback_of(problem)}
         values |= {"worker": "main", "engine": "objective", "started": started}
         return task.evaluation(**values, seconds=time.perf_counter() - clock)
 

@@ -24,6 +24,8 @@ TABLES = ("evaluations", "populations", "generations", "curves", "hall_of_fame",
 OWN_FILES = frozenset(["journal.jsonl", "settings.json", "report.html", *(f"{name}.csv" for name in TABLES)])
 """What no other output may replace in the folder of a run."""
 STATE_FOLDERS = ("checkpoints", "weights", "states")
+ERRORS = "errors"
+"""The folder, in that of a run, for the tracebacks of what failed."""
 STATES = "states"
 """The folder, in that of a run, for the states after the last step of trainings that longer ones may continue from."""
 STATES_KEPT = 64
@@ -131,7 +133,11 @@ def _take_place(building: Path, place: Path) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what a killed process has left half written in the folder of a run; its journal must be locked."""
-    for folder, names in ((path, "*.csv"), (path, "settings.json"), *((path / name, "*") for name in STATE_FOLDERS)):
+    for folder, names in (
+        (path, "*.csv"),
+        (path, "settings.json"),
+        *((path / name, "*") for name in (*STATE_FOLDERS, ERRORS)),
+    ):
         if not folder.is_symlink():
             remove_partial(folder, names)
     for marker in path.glob(CLUSTER_MARKERS):

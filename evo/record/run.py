@@ -22,6 +22,7 @@ from evo.record.folder import STATES, is_run, make_run_folder, prune_states, rem
 from evo.record.history import History
 from evo.record.journal import CONFUSION, Event, Journal, is_written
 from evo.record.settings import CHANGED_BY_RESUME, LISTED, Settings, current_versions
+from evo.record.tracebacks import Tracebacks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,7 @@ class Run(History):
         super().__init__(settings)
         self.path, self._journal = path, journal
         self._next_tables = 0.0
+        self._tracebacks = Tracebacks(path)
         self._take_read(journal.events)
 
     # Making and opening.
@@ -146,6 +148,7 @@ class Run(History):
         if self._journal.format < CONFUSION:
             evaluation = replace(evaluation, confusion=())
         self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
+        self._tracebacks.keep(evaluation)
         self._forget_checkpoint(evaluation.individual, evaluation.replicate)
         if self.path is not None:
             prune_states(self.path / STATES)
@@ -195,6 +198,7 @@ class Run(History):
         counted = evaluation.confusion and self._journal.format >= CONFUSION
         counts = {"confusion": [list(entry) for entry in evaluation.confusion]} if counted else {}
         self._record({"kind": "test", **event, **metrics, **counts})
+        self._tracebacks.keep(evaluation)
 
     def record_late(self, evaluation: Evaluation) -> None:
         """Keep what finished while the run was being stopped: a training, or the test of one that is recorded."""
@@ -283,6 +287,10 @@ class Run(History):
     def command(self, command: str, *arguments: str, **options: Any) -> str:
         """Return a command on the run's folder as one types it: see `evo.record.commands.command_on`."""
         return command_on(self.path or Path(), self.settings, command, *arguments, **options)
+
+    def traceback(self, individual: int, replicate: int = 0) -> str:
+        """Return the traceback of an evaluation that an exception has failed; empty if none is kept."""
+        return self._tracebacks.of(individual, replicate)
 
     # Tables.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import shlex
+from contextvars import ContextVar
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from evo.loop.execution import Execution
     from evo.record.run import Run
 
+debugs: ContextVar[bool] = ContextVar("debugs", default=False)
+"""Whether the command was given --debug, and shows the tracebacks of failed trainings, too."""
 OF_THE_SHELL = ("quiet", "tensorboard", "mlflow")
 """Options that say how a command shows its work, not what the work is."""
 
@@ -31,6 +34,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, debug: bool = False, **options: Any) -> None:
+        debugs.set(debug)
         try:
             command(*arguments, **options)
         except (typer.Exit, typer.Abort):
@@ -87,7 +91,7 @@ def watched(
         arguments = {name: value for name, value in options.items() if name not in OF_THE_SHELL}
     kinds = {"tensorboard": TensorBoard, "mlflow": MLflow}
     trackers = [kind() for name, kind in kinds.items() if options.get(name)]
-    observer = TerminalObserver(error_console(), quiet=options["quiet"])
+    observer = TerminalObserver(error_console(), quiet=options["quiet"], debug=debugs.get())
     try:
         with StopOnSignals() as signals, observer, Tracking(trackers, observer) as watching:
             run = command(observer=watching, stop_check=signals.check, **arguments)
