@@ -21,7 +21,7 @@ from evo.loop.listed import check_seeds
 from evo.loop.new_search import check_measured, known_configurations, note_what_is_left_out, resolve, with_free_steps
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.loop.work import ask_for_finalists, finish_search, first_given, more_search, more_seeds, search_and_judge
-from evo.names import FITNESS_PARTS, check_name
+from evo.names import FITNESS_PARTS, RETRIES, check_name
 from evo.numbers import whole_number
 from evo.record.run import Run
 from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, TRAIN_IMAGES, Settings, current_versions
@@ -182,6 +182,7 @@ def resume(
     dask: Where | None = None,
     finalists: int | None = None,
     seeds: int | None = None,
+    retry: str | None = None,
     observer: Observer | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
@@ -204,6 +205,9 @@ def resume(
         dask: The cluster to continue on, see `search`; without it, the run continues on this machine.
         finalists: A new number of finalists.
         seeds: A new number of trainings of each configuration, where nothing is searched (`evo train`, `evo table1`).
+        retry: "failed" tries all failed evaluations again, on their seeds, before anything else: those that raised an
+            error, took too long, or lacked memory. The new results take the place of the failed rows, and a finished
+            run names its winner anew. After a stop, a resume without it goes on with those that are left.
         observer: Watches the search.
         stop_check: Called often; raises `Stop` to end the search.
 
@@ -219,14 +223,16 @@ def resume(
     _check_finish(finish, time_budget)
     execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
     check_seeds(seeds)
+    if retry is not None:
+        check_name("--retry", retry, RETRIES)
     asked = {"budget": budget, "generations": generations, "finalists": finalists, "seeds": seeds}
     with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
         settings = replace(run.settings)
         _warn_of_other_versions(settings, observer)
         if settings.strategy == LISTED:
-            work = more_seeds(run, settings, asked, observer)
+            work = more_seeds(run, settings, asked, observer, again=retry is not None)
         else:
-            work = more_search(run, settings, asked, observer, finish=finish)
+            work = more_search(run, settings, asked, observer, finish=finish, again=retry is not None)
         return resume_run(run, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 

@@ -27,6 +27,9 @@ MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
 SUCCESSES = ("complete", "partial")
 """The statuses of evaluations that did not fail."""
 
+FAILURES = ("failed", "timeout", "out_of_memory")
+"""The statuses of evaluations that may end otherwise when they are tried again; a training that diverges does not."""
+
 
 @dataclass(frozen=True)
 class CurvePoint:

@@ -28,6 +28,8 @@ PREFIX_EXACT = ("constant",)
 AUGMENTATIONS = ("none", "flip", "flip_crop")
 PREPROCESSING = ("standardise", "subtract_mean_image")
 FITNESS_PARTS = ("validation", "test")
+RETRIES = ("failed",)
+"""What a resume can try again."""
 TRAINING_MODES = ("whole", "batches")
 """How the measurement of the 2019 report takes the held-out part: as one batch, or in batches."""
 

@@ -20,7 +20,8 @@ from evo.evaluation import Evaluation, replicate_number
 from evo.individual import genome_key
 from evo.loop.finished import total_of
 from evo.numbers import number_text
-from evo.record.history import fitness_bounds, on_new_seeds
+from evo.record.history import fitness_bounds
+from evo.record.new_seeds import on_new_seeds
 from evo.record.run import Run
 from evo.reports.bounds import bounds_text
 from evo.reports.search_data import SearchData

@@ -153,6 +153,10 @@ class Run(History):
         if self.path is not None:
             prune_states(self.path / STATES)
 
+    def record_retry(self, failed: Sequence[tuple[int, int]]) -> None:
+        """Keep which failed evaluations, by (individual, replicate), are tried again from now on."""
+        self._record({"kind": "retry", "evaluations": [list(key) for key in failed]})
+
     def _forget_checkpoint(self, individual: int, replicate: int) -> None:
         if (checkpoint := self.checkpoint(individual, replicate)) is not None:
             remove_file(Path(checkpoint))
