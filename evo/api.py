@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evo.display.choice import shows_progress
 from evo.errors import ConfigurationError, RunError
 from evo.evaluators import takes_seed
 from evo.evaluators.dask.connection import Where
@@ -33,6 +34,7 @@ from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, make_strategy, strategy
 __all__ = ["Stop", "finish", "load", "make_strategy", "resume", "search", "strategy_names"]
 
 
+@shows_progress
 def search(
     space: str | Path | SearchSpace,
     objective: Objective | None = None,
@@ -65,6 +67,7 @@ def search(
     output: str | Path | None = None,
     overwrite: bool = False,
     observer: Observer | None = None,
+    progress: bool | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
     """Search a space for the configuration of the highest fitness.
@@ -105,6 +108,8 @@ def search(
             results/<space>-<n>.
         overwrite: Replace the run in `output`.
         observer: Watches the search.
+        progress: Whether to show the progress: as a live table on a terminal (stderr) or under a notebook's cell, as
+            lines elsewhere. Default: where there is a terminal or a notebook, and no observer. It changes no result.
         stop_check: Called often; raises `Stop` to end the search.
 
     Returns:
@@ -114,6 +119,8 @@ def search(
         ConfigurationError: Something that was asked for is wrong; nothing was written.
         SearchError: The first three evaluations all failed.
         Stop: The time budget is used up and no winner is named; `resume` continues.
+        KeyboardInterrupt: Ctrl-C. Whatever ends a search that has begun carries what it has found, also in memory: the
+            attribute `run` of the exception.
     """
     observer = observer or SilentObserver()
     _check_finish(finish, time_budget)
@@ -165,6 +172,7 @@ def search(
     return begin(loaded, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
+@shows_progress
 def resume(
     path: str | Path,
     objective: Objective | None = None,
@@ -184,6 +192,7 @@ def resume(
     seeds: int | None = None,
     retry: str | None = None,
     observer: Observer | None = None,
+    progress: bool | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
     """Continue a run where it stopped; a larger budget extends a finished one, a smaller one ends the search.
@@ -209,6 +218,7 @@ def resume(
             error, took too long, or lacked memory. The new results take the place of the failed rows, and a finished
             run names its winner anew. After a stop, a resume without it goes on with those that are left.
         observer: Watches the search.
+        progress: See `search`.
         stop_check: Called often; raises `Stop` to end the search.
 
     Returns:
@@ -236,6 +246,7 @@ def resume(
         return resume_run(run, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
+@shows_progress
 def finish(
     path: str | Path,
     objective: Objective | None = None,
@@ -250,6 +261,7 @@ def finish(
     timeout: float | None = None,
     dask: Where | None = None,
     observer: Observer | None = None,
+    progress: bool | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
     """End a stopped search now: train its finalists, name the winner, measure it on the test set.
@@ -269,6 +281,7 @@ def finish(
         timeout: See `resume`.
         dask: See `resume`.
         observer: Watches.
+        progress: See `search`.
         stop_check: Called often; raises `Stop` to end here.
 
     Returns:

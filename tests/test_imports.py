@@ -32,6 +32,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("evaluators",),
     ("loop",),
+    ("display",),
     ("api",),
     ("reports", "tracking"),
     ("report2019",),

@@ -14,8 +14,8 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
-from evo.cli.progress import duration, genome_text, noun_of, printable, short
 from evo.cli.terminal import SELECTED_ON_TEST, check_complete, output_console
+from evo.display.progress import duration, genome_text, noun_of, printable, short
 from evo.evaluation import Evaluation, replicate_number
 from evo.individual import genome_key
 from evo.loop.finished import total_of

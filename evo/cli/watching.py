@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
-from evo.cli.live import TerminalObserver
-from evo.cli.progress import Progress
+from evo.display.live import TerminalObserver
+from evo.display.progress import Progress
 from evo.evaluation import Evaluation, Phase, replicate_number
 from evo.loop.deadline import StopCheck
 from evo.loop.dispatch import Twins, cost_of, predicted_seconds

@@ -52,10 +52,10 @@ def watch(
       evo watch results/mlp-1 --once
     """
     from evo.cli.any_report import show_result
-    from evo.cli.live import TerminalObserver, print_progress
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
     from evo.cli.watching import follow, now, wait_for
+    from evo.display.live import TerminalObserver, print_progress
     from evo.loop.deadline import Stop
 
     try:
@@ -122,7 +122,7 @@ def compare(
 
 def _echo_tracebacks(runs: Sequence[Run]) -> None:
     """Print, of each cause of failures in each run, the last traceback that is kept."""
-    from evo.cli.progress import traceback_text
+    from evo.display.progress import traceback_text
 
     for run in runs:
         last = {(one.status, one.error): one for one in run.results if run.traceback(one.individual, one.replicate)}
@@ -216,10 +216,10 @@ def replay(
       evo replay results/mlp-1 17 --seeds 10 --save best.safetensors
     """
     where = execution_of(locals())
-    from evo.cli.live import TerminalObserver
     from evo.cli.replay import print_replay
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
+    from evo.display.live import TerminalObserver
     from evo.loop.deadline import Stop
     from evo.loop.replay import replay_individual
 
@@ -281,9 +281,9 @@ def export(
       evo export results/mlp-1 --format json --weights winner.safetensors
     """
     options = dict(locals())
-    from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console
+    from evo.display.live import TerminalObserver
     from evo.loop.deadline import Stop
     from evo.loop.export import export as exported
 

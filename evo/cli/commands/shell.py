@@ -19,7 +19,7 @@ from evo.plain_text import made_plain, reason_of, text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from evo.cli.live import TerminalObserver
+    from evo.display.live import TerminalObserver
     from evo.loop.execution import Execution
     from evo.record.run import Run
 
@@ -81,9 +81,9 @@ def watched(
         again: The words of the command that continues after a stop; by default `resume` and the run's folder.
     """
     from evo.cli.any_report import show_result
-    from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals, ignore_warnings
     from evo.cli.terminal import error_console
+    from evo.display.live import TerminalObserver
     from evo.loop.deadline import Stop
     from evo.tracking import MLflow, TensorBoard, Tracking
 
@@ -111,7 +111,7 @@ def watched(
 
 def _say_what_next(observer: TerminalObserver, options: Mapping[str, Any], again: Sequence[str]) -> None:
     """Print, after a stop, the best so far, the command that continues, and the one that ends the search with it."""
-    from evo.cli.progress import best_text
+    from evo.display.progress import best_text
 
     command_again = _again(observer, options, again)
     run = observer.progress.run if observer.progress else None

@@ -19,8 +19,8 @@ from rich.segment import ControlType, Segment, SegmentLines
 from rich.table import Column, Table
 from rich.text import Text
 
-from evo.cli import progress as texts
-from evo.cli.progress import Progress, duration, seconds_text, stage_of, title_of
+from evo.display import progress as texts
+from evo.display.progress import Progress, duration, seconds_text, stage_of, title_of
 from evo.evaluation import Evaluation
 from evo.loop.search_loop import Stage
 from evo.numbers import number_text
@@ -221,6 +221,11 @@ class TerminalObserver:
     def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
+
+    def conclude(self) -> None:
+        """Write what the run has come to: the live table is gone, and nothing else will be printed."""
+        if self.progress is not None:
+            self.notify(texts.conclusion(self.progress, time.time()))
 
     def started(self, run: Run, total: int) -> None:
         """Say what the run does, and show its numbers from now on."""

@@ -227,6 +227,17 @@ def line_of(progress: Progress, evaluation: Evaluation) -> str:
     return " | ".join([*parts, genome_text(run, evaluation.individual)])
 
 
+def conclusion(progress: Progress, now: float) -> str:
+    """Return what a run has come to, on one line."""
+    run, best = progress.run, progress.best
+    parts = [f"{progress.done} {noun_of(run)} in {duration(progress.elapsed(now))}"]
+    if failed := sum(progress.failures.values()):
+        parts.append(f"{failed} of them failed")
+    if best is not None and not progress.listed:
+        parts.append(f"best {number_text(best.fitness)} (#{best.individual}) {best.genome}")
+    return ", ".join(parts)
+
+
 def title_of(run: Run) -> str:
     """Return what a run does, in a few words."""
     settings = run.settings
