@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import pty
 import subprocess
@@ -54,7 +55,9 @@ class Cell:
 def shown(monkeypatch: pytest.MonkeyPatch) -> Cell:
     """Let this process look like the kernel of a notebook."""
     ipython, inner, cell = ModuleType("IPython"), ModuleType("IPython.display"), Cell()
-    ipython.get_ipython = lambda: type("Shell", (), {"kernel": object()})()  # type: ignore[attr-defined]
+    shell = type("ZMQInteractiveShell", (), {"kernel": object()})()
+    ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]
+    monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)  # where rich looks
     inner.display = cell.display  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", inner)
@@ -165,3 +168,19 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 65536)
     except OSError:  # the other end is closed
         return b""
+
+
+def test_a_real_notebook_shows_progress_and_its_functions_run_in_workers() -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    cells = [
+        "import evo\nSCALE = 2.0\nspace = evo.SearchSpace({'x': evo.Float(0.0, 1.0)})",
+        "def objective(config):\n    return SCALE * config['x']",
+        "run = evo.search(space, objective, budget=6, population=3, workers=2)",
+        "print((run.table['fitness'] == SCALE * run.table['x']).all(), set(run.table['status']))",
+    ]
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(page, timeout=100, kernel_name="python3").execute()
+    [picture] = page.cells[2]["outputs"]
+    assert "evaluations 6 of 6" in picture["data"]["text/plain"]
+    assert page.cells[3]["outputs"][0]["text"] == "True {'complete'}\n"

@@ -88,6 +88,8 @@ class NotebookObserver(SilentObserver):
 def text_of(table: LiveTable) -> str:
     """Return what a live table shows, as lines without colours."""
     page = io.StringIO()
-    console = Console(file=page, width=WIDTH, height=HEIGHT, color_system=None, force_terminal=False, emoji=False)
+    # Without these, rich writes colours, or shows the table itself as HTML in a notebook.
+    plain: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False, "emoji": False}
+    console = Console(file=page, width=WIDTH, height=HEIGHT, **plain)
     console.print(table)
     return page.getvalue().rstrip("\n")

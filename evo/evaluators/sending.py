@@ -6,6 +6,8 @@ Only evo's own processes, and the workers of a cluster that its user has named, 
 from __future__ import annotations
 
 import functools
+import linecache
+import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +23,8 @@ Part: TypeAlias = tuple[str, Any]
 """What something is called, and the thing."""
 SCRIPT = "__main__"
 """The module of a script, a notebook or a prompt, which no worker can import."""
+DYNAMIC = "<dynamic-code>"
+"""What cloudpickle calls the file of every function that travels whole."""
 DEPTH, MOST_PARTS = 6, 1000
 """How deep, and among how many parts of one thing, the cause of a failure is looked for."""
 
@@ -38,7 +42,7 @@ def packed(setup: Setup, remedy: str) -> bytes:
     import cloudpickle
 
     try:
-        content: bytes = cloudpickle.dumps(setup)
+        content: bytes = cloudpickle.dumps((setup, _sources(setup)))
     except BaseException as problem:  # what pickle or the objects' own methods raise
         if ends_the_search(problem):
             raise
@@ -58,7 +62,8 @@ def received(content: bytes) -> Setup:
         ConfigurationError: A module that it is from is not there, or an object cannot be made again.
     """
     try:
-        setup: Setup = pickle.loads(content)  # noqa: S301  # from the search that has started this worker
+        setup: Setup
+        setup, sources = pickle.loads(content)  # noqa: S301  # from the search that has started this worker
     except BaseException as problem:
         if ends_the_search(problem):
             raise
@@ -66,7 +71,39 @@ def received(content: bytes) -> Setup:
             f"the objective was sent and cannot be made again in a worker ({reason_of(problem)}); "
             "its modules must be where every Python process finds them (an installed package, or PYTHONPATH)"
         ) from None
+    _restore_sources(setup, sources)
     return setup
+
+
+Sources: TypeAlias = "dict[tuple[str, int], tuple[str, list[str]]]"
+"""By name and first line of a function: its file, and the lines of that where there is no such file (a notebook)."""
+
+
+def _sources(setup: Setup) -> Sources:
+    """Return where the functions of a setup are from: cloudpickle leaves it out, and tracebacks would be blind."""
+    found: Sources = {}
+    for _, value in _walk(("", setup), depth=DEPTH):
+        if isinstance(value, FunctionType):
+            code, file = value.__code__, value.__code__.co_filename
+            lines = [] if os.path.exists(file) else linecache.getlines(file, value.__globals__)
+            found[code.co_qualname, code.co_firstlineno] = file, lines
+    return found
+
+
+def _restore_sources(setup: Setup, sources: Sources) -> None:
+    for _, value in _walk(("", setup), depth=DEPTH):
+        if isinstance(value, FunctionType) and value.__code__.co_filename == DYNAMIC:
+            key = value.__code__.co_qualname, value.__code__.co_firstlineno
+            if key in sources:
+                file, lines = sources[key]
+                value.__code__ = _with_file(value.__code__, file)
+                if lines:  # without a time, which says that they are not to be looked up
+                    linecache.cache[file] = sum(map(len, lines)), None, lines, file
+
+
+def _with_file(code: CodeType, file: str) -> CodeType:
+    constants = (_with_file(one, file) if isinstance(one, CodeType) else one for one in code.co_consts)
+    return code.replace(co_filename=file, co_consts=tuple(constants))
 
 
 def publish(setup: Setup) -> None:

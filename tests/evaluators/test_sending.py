@@ -203,3 +203,24 @@ def test_processes_that_an_objective_of_a_script_starts_find_its_helpers(tmp_pat
     (tmp_path / "script.py").write_text(POOL)
     finished = run("script.py", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
+
+
+FAILS = """
+import evo
+def helper(x):
+    return 1 / (x - x)
+def objective(config):
+    return helper(config["x"]) if config["x"] < 0.4 else config["x"]
+run = evo.search(evo.SearchSpace({"x": evo.Float(0.0, 1.0)}), objective, budget=8, population=8, workers=2, finalists=0)
+[*_, number] = run.table.loc[run.table["status"] == "failed", "individual"]
+print(run.traceback(number))
+"""
+
+
+def test_tracebacks_from_workers_have_the_lines_of_the_script(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(FAILS)
+    finished = run("script.py", cwd=tmp_path)
+    shown = finished.stdout
+    assert 'script.py", line 4, in helper\n    return 1 / (x - x)\nZeroDivisionError' in finished.stdout, (
+        finished.stderr
+    )
