@@ -221,6 +221,4 @@ def test_tracebacks_from_workers_have_the_lines_of_the_script(tmp_path: Path) ->
     (tmp_path / "script.py").write_text(FAILS)
     finished = run("script.py", cwd=tmp_path)
     shown = finished.stdout
-    assert 'script.py", line 4, in helper\n    return 1 / (x - x)\nZeroDivisionError' in finished.stdout, (
-        finished.stderr
-    )
+    assert 'script.py", line 4, in helper\n    return 1 / (x - x)\nZeroDivisionError' in shown, finished.stderr
