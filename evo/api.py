@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evo.display.choice import shows_progress
 from evo.errors import ConfigurationError, RunError
 from evo.evaluators.dask.connection import Where
 from evo.evaluators.signature import Objective, name_of, takes_seed
@@ -28,7 +29,7 @@ from evo.loop.new_search import (
 )
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.loop.work import ask_for_finalists, finish_search, first_given, more_search, more_seeds, search_and_judge
-from evo.names import FITNESS_PARTS, check_name
+from evo.names import FITNESS_PARTS, RETRIES, check_name
 from evo.numbers import whole_number
 from evo.record.run import Run
 from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, TRAIN_IMAGES, Settings, current_versions
@@ -40,6 +41,7 @@ from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, make_strategy, strategy
 __all__ = ["Stop", "finish", "load", "make_strategy", "resume", "search", "strategy_names"]
 
 
+@shows_progress
 def search(
     space: str | Path | SearchSpace,
     objective: Objective | None = None,
@@ -74,6 +76,7 @@ def search(
     output: str | Path | None = None,
     overwrite: bool = False,
     observer: Observer | None = None,
+    progress: bool | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
     """Search a space for the configuration of the highest fitness.
@@ -117,6 +120,8 @@ def search(
             results/<space>-<n>.
         overwrite: Replace the run in `output`.
         observer: Watches the search.
+        progress: Whether to show the progress: as a live table on a terminal (stderr) or under a notebook's cell, as
+            lines elsewhere. Default: where there is a terminal or a notebook, and no observer. It changes no result.
         stop_check: Called often; raises `Stop` to end the search.
 
     Returns:
@@ -126,6 +131,8 @@ def search(
         ConfigurationError: Something that was asked for is wrong; nothing was written.
         SearchError: The first three evaluations all failed.
         Stop: The time budget is used up and no winner is named; `resume` continues.
+        KeyboardInterrupt: Ctrl-C. Whatever ends a search that has begun carries what it has found, also in memory: the
+            attribute `run` of the exception.
     """
     observer = observer or SilentObserver()
     _check_finish(finish, time_budget)
@@ -180,6 +187,7 @@ def search(
     return begin(loaded, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
+@shows_progress
 def resume(
     path: str | Path,
     objective: Objective | None = None,
@@ -197,7 +205,9 @@ def resume(
     dask: Where | None = None,
     finalists: int | None = None,
     seeds: int | None = None,
+    retry: str | None = None,
     observer: Observer | None = None,
+    progress: bool | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
     """Continue a run where it stopped; a larger budget extends a finished one, a smaller one ends the search.
@@ -219,7 +229,11 @@ def resume(
         dask: The cluster to continue on, see `search`; without it, the run continues on this machine.
         finalists: A new number of finalists.
         seeds: A new number of trainings of each configuration, where nothing is searched (`evo train`, `evo table1`).
+        retry: "failed" tries all failed evaluations again, on their seeds, before anything else: those that raised an
+            error, took too long, or lacked memory. The new results take the place of the failed rows, and a finished
+            run names its winner anew. After a stop, a resume without it goes on with those that are left.
         observer: Watches the search.
+        progress: See `search`.
         stop_check: Called often; raises `Stop` to end the search.
 
     Returns:
@@ -234,17 +248,20 @@ def resume(
     _check_finish(finish, time_budget)
     execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
     check_seeds(seeds)
+    if retry is not None:
+        check_name("--retry", retry, RETRIES)
     asked = {"budget": budget, "generations": generations, "finalists": finalists, "seeds": seeds}
     with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
         settings = replace(run.settings)
         _warn_of_other_versions(settings, observer)
         if settings.strategy == LISTED:
-            work = more_seeds(run, settings, asked, observer)
+            work = more_seeds(run, settings, asked, observer, again=retry is not None)
         else:
-            work = more_search(run, settings, asked, observer, finish=finish)
+            work = more_search(run, settings, asked, observer, finish=finish, again=retry is not None)
         return resume_run(run, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 
 
+@shows_progress
 def finish(
     path: str | Path,
     objective: Objective | None = None,
@@ -259,6 +276,7 @@ def finish(
     timeout: float | None = None,
     dask: Where | None = None,
     observer: Observer | None = None,
+    progress: bool | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
     """End a stopped search now: train its finalists, name the winner, measure it on the test set.
@@ -278,6 +296,7 @@ def finish(
         timeout: See `resume`.
         dask: See `resume`.
         observer: Watches.
+        progress: See `search`.
         stop_check: Called often; raises `Stop` to end here.
 
     Returns:

@@ -22,9 +22,14 @@ def _restored(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseExce
 
 
 class EvoError(PortableError):
-    """Something that the person at the terminal can fix; ends the command with `exit_code`."""
+    """Something that the person at the terminal can fix; ends the command with `exit_code`.
+
+    Attributes:
+        run: The `evo.Run` as far as it came, if one had begun.
+    """
 
     exit_code = 1
+    run: Any = None
 
 
 class ConfigurationError(EvoError, ValueError):

@@ -39,6 +39,9 @@ TAKEN = frozenset(
 SUCCESSES = ("complete", "partial")
 """The statuses of evaluations that did not fail."""
 
+FAILURES = ("failed", "timeout", "out_of_memory")
+"""The statuses of evaluations that may end otherwise when they are tried again; a training that diverges does not."""
+
 
 @dataclass(frozen=True)
 class CurvePoint:
@@ -106,6 +109,7 @@ class Evaluation:
         named: What a user's objective has measured besides, by name.
         violation: How far the configuration of an infeasible evaluation is from being allowed; None if nobody says.
         unread: Genes that the model did not look up, where this is the first training of a worker; not kept.
+        traceback: Of the exception that failed it, see `Run.traceback`; not in the journal.
     """
 
     individual: int
@@ -133,6 +137,7 @@ class Evaluation:
     named: dict[str, float] = field(default_factory=dict)
     violation: float | None = None
     unread: tuple[str, ...] = field(default=(), compare=False)
+    traceback: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         strange = _not_finite(vars(self))
@@ -156,7 +161,8 @@ class Evaluation:
 
     def _keep_readable(self) -> None:
         """Replace what a machine says of itself and `from_dict` does not take: a clock before 1970, a strange name."""
-        values: dict[str, Any] = {name: made_plain(str(getattr(self, name))) for name in ("worker", "engine", "error")}
+        texts = ("worker", "engine", "error", "traceback")
+        values: dict[str, Any] = {name: made_plain(str(getattr(self, name))) for name in texts}
         values |= {name: value if 0 <= (value := getattr(self, name)) < END_OF_TIME else 0.0 for name in _TIMES}
         values["seconds_before"] = min(values["seconds_before"], values["seconds"])
         for name, value in values.items():
@@ -206,7 +212,7 @@ class Evaluation:
         values["curve"] = [point.to_dict() for point in self.curve]
         values["confusion"] = [list(entry) for entry in self.confusion]
         # What a training does not have is left out, as in the formats of the journal that did not know it.
-        for name in ("unread", *(name for name in _LEFT_OUT if not values[name])):
+        for name in ("unread", "traceback", *(name for name in _LEFT_OUT if not values[name])):
             del values[name]
         return values
 

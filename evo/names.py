@@ -31,6 +31,8 @@ FITNESS_PARTS = ("validation", "test")
 DIRECTIONS = ("maximise", "minimise")
 """Whether a higher or a lower value of an objective is better."""
 PRUNERS = ("median",)
+RETRIES = ("failed",)
+"""What a resume can try again."""
 TRAINING_MODES = ("whole", "batches")
 """How the measurement of the 2019 report takes the held-out part: as one batch, or in batches."""
 

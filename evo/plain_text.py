@@ -68,7 +68,7 @@ def text_of(value: object, write: Callable[[Any], str] = str) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException as problem:
-        text = f"<{_type_name(value)}: {_type_name(problem)} while its text was made>"
+        text = f"<{type_name(value)}: {type_name(problem)} while its text was made>"
     return made_plain(text)
 
 
@@ -84,14 +84,15 @@ def shown(value: object) -> str:
 
 def reason_of(problem: BaseException) -> str:
     """Return an exception as the text of a table's cell."""
-    return cell_text(f"{_type_name(problem)}: {text_of(problem)}")
+    return cell_text(f"{type_name(problem)}: {text_of(problem)}")
 
 
 _NAME = type.__dict__["__name__"]
 """The name that a class really has: a metaclass may give another, or none."""
 
 
-def _type_name(value: object) -> str:
+def type_name(value: object) -> str:
+    """Return the name of a value's class."""
     return str.__str__(_NAME.__get__(type(value)))[:SHOWN_LENGTH]
 
 

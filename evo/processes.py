@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -168,6 +168,33 @@ def deaf_to_interrupts() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def noting_interrupts(note: Callable[[], None]) -> Iterator[None]:
+    """Call `note` at each Ctrl-C in this context, before that does what it does anyway.
+
+    A framework may catch it and ignore Ctrl-C from then on (Lightning does). After this context it acts as before.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted = False
+
+    def handle(number: int, frame: types.FrameType | None) -> None:
+        nonlocal noted
+        noted = True
+        note()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        now = signal.getsignal(signal.SIGINT)
+        if now is handle or (noted and now is signal.SIG_IGN):
+            signal.signal(signal.SIGINT, before)
 
 
 def die_with_parent() -> None:

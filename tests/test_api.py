@@ -232,16 +232,6 @@ def test_an_objective_is_refused_by_a_run_that_trains_networks(uninterrupted: Pa
         evo.resume(uninterrupted, height)
 
 
-UNNAMED = [lambda config: config["x"]]
-
-
-@pytest.mark.parametrize("objective", [lambda config: config["x"], *UNNAMED], ids=["local", "at the top"])
-def test_a_lambda_for_several_workers_is_refused_with_the_remedy(tmp_path: Path, objective: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"define it at the top level of a module, or leave workers at 1"):
-        evo.search(SPACE, objective, budget=4, workers=2, output=tmp_path / "run")
-    assert list(tmp_path.iterdir()) == []
-
-
 class Listener(SilentObserver):
     """Keeps what it must know."""
 

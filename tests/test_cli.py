@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
-from evo.cli.live import TerminalObserver
-from evo.cli.progress import duration
 from evo.cli.result import print_result
 from evo.data import PreparedDataset
+from evo.display.live import TerminalObserver
+from evo.display.progress import duration
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, Setup
 from evo.record.run import Run
 from tests.command import environment, run_command, tables

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
-from evo.cli.progress import short
+from evo.display.progress import short
 from evo.errors import ConfigurationError, SearchError
 from evo.extras import DISTRIBUTION, install_command
 from evo.record.commands import command_on, resume_command

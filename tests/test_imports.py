@@ -22,7 +22,7 @@ HELP_SECONDS = 1.0
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("control_group",),
     ("errors", "extras", "processes", "plain_text", "models", "search_spaces"),
-    ("files", "names", "numbers", "places"),
+    ("files", "names", "numbers", "places", "tracebacks"),
     ("confusion",),
     ("individual",),
     ("evaluation",),
@@ -32,6 +32,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("evaluators",),
     ("loop",),
+    ("display",),
     ("api",),
     ("reports", "tracking"),
     ("report2019",),

@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 
 import evo
-from evo.cli.live import LiveTable, TerminalObserver, facts_of, print_progress
-from evo.cli.progress import Progress, genome_text, line_of, printable
+from evo.display.live import LiveTable, TerminalObserver, facts_of, print_progress
+from evo.display.progress import Progress, genome_text, line_of, printable
 from evo.evaluation import Evaluation
 from evo.loop.search_loop import SilentObserver, Stage
 from evo.record.run import Run

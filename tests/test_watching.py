@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 import evo
 from evo.cli.app import app
-from evo.cli.progress import Progress
 from evo.cli.watching import Follower, follow, now
+from evo.display.progress import Progress
 from evo.errors import RunError
 from evo.evaluation import Evaluation
 from evo.loop.finished import is_finished

@@ -68,9 +68,11 @@ def objective(config: dict[str, Any], seed: int, trial: evo.Trial) -> float:
         trial.report(epoch, accuracy)
     while epoch < trial.max_steps:
         model.train()
-        for batch in torch.randperm(len(train_images)).split(config["batch_size"]):
+        order: Any = torch.randperm(len(train_images))
+        for batch in order.split(config["batch_size"]):
             optimiser.zero_grad()
-            cross_entropy(model(train_images[batch]), train_labels[batch]).backward()
+            loss: Any = cross_entropy(model(train_images[batch]), train_labels[batch])
+            loss.backward()
             optimiser.step()
         model.eval()
         with torch.no_grad():

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 import evo
-from evo.cli.live import LiveTable, TerminalObserver
 from evo.cli.result import print_result
+from evo.display.live import LiveTable, TerminalObserver
 from evo.evaluation import Evaluation
 from evo.record.run import Run
 

@@ -8,8 +8,8 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
-from evo.cli.progress import genome_text
 from evo.cli.terminal import SELECTED_ON_TEST, plain_table
+from evo.display.progress import genome_text
 from evo.loop.finished import is_finished
 from evo.record.run import Run
 from evo.reports.comparison import GROUP_COLUMNS, Comparison, genome_cells, group_cells, names_of

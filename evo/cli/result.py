@@ -14,13 +14,14 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
-from evo.cli.progress import duration, genome_text, noun_of, printable, short
 from evo.cli.terminal import SELECTED_ON_TEST, check_complete, output_console
+from evo.display.progress import duration, genome_text, noun_of, printable, short
 from evo.evaluation import Evaluation, replicate_number
 from evo.individual import genome_key
 from evo.loop.finished import total_of
 from evo.numbers import number_text
-from evo.record.history import fitness_bounds, on_new_seeds
+from evo.record.history import fitness_bounds
+from evo.record.new_seeds import on_new_seeds
 from evo.record.run import Run
 from evo.reports.bounds import bounds_text
 from evo.reports.search_data import SearchData
@@ -182,6 +183,8 @@ def _cost(run: Run) -> Rows:
         rows.append(("failures", f"{len(failed)} of them failed"))
         rows += [(f"  {count} ×", cause) for cause, count in causes.most_common(CAUSES)]
         rows += [("", f"and {len(causes) - CAUSES} other causes")] if len(causes) > CAUSES else []
+        if any(run.traceback(evaluation.individual, evaluation.replicate) for evaluation in failed[-CAUSES:]):
+            rows.append(("", run.command("replay", str(failed[-1].individual), debug=True) + " shows where"))
     return rows
 
 

@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
-from evo.cli.live import TerminalObserver
-from evo.cli.progress import Progress
+from evo.display.live import TerminalObserver
+from evo.display.progress import Progress
 from evo.evaluation import Evaluation, Phase, replicate_number
 from evo.loop.deadline import StopCheck
 from evo.loop.dispatch import Twins, cost_of, predicted_seconds
@@ -73,8 +73,11 @@ class Follower:
         if size == self._size:
             return []
         self._size = size
-        known = len(self.run.results)
-        for event in self.run.read_new():
+        known, events = len(self.run.results), self.run.read_new()
+        if any(event["kind"] == "retry" for event in events):
+            self._load()  # some results count no longer
+            return []
+        for event in events:
             self.progress.stage = STAGES.get(event["kind"], self.progress.stage)
             if event["kind"] == "proposal" and self.progress.listed:
                 self.progress.total = total_of(self.run)

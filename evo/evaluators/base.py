@@ -8,7 +8,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from evo.errors import Interrupted
 from evo.evaluation import CurvePoint, Evaluation, Phase, Status
@@ -97,13 +97,14 @@ class StopRequest:
     Attributes:
         send: Called with what a training reports; from another thread than the training's, too.
         asked: Whether the search has asked: running trainings save their state.
+        interrupted: Whether Ctrl-C has reached this process during an evaluation.
         busy: Whether the process is evaluating now.
         is_abandoned: Returns whether no one waits for the evaluation any more. Another worker may have its tasks
             already, so it saves nothing.
     """
 
     def __init__(self) -> None:
-        self.asked = self.busy = False
+        self.asked = self.interrupted = self.busy = False
         self.is_abandoned: Callable[[], bool] = lambda: False
         self.send: Callable[[Report], None] = lambda report: None
 
@@ -117,6 +118,19 @@ class StopRequest:
         if self.is_abandoned():
             raise Interrupted
         return self.asked
+
+    def end_if_obeyed_by(self, problem: BaseException) -> None:
+        """Raise what ends the search, if that is why user code has raised SystemExit.
+
+        Some frameworks (Lightning) turn Ctrl-C and SIGTERM into it. Without a signal, `sys.exit` in an objective is a
+        failure like every other.
+        """
+        if not issubclass(type(problem), SystemExit):
+            return
+        if self.interrupted or _follows_an_interrupt(problem):
+            raise KeyboardInterrupt from problem
+        if self.asked:
+            raise Interrupted from problem
 
 
 def ends_the_search(problem: BaseException) -> bool:
@@ -138,6 +152,19 @@ def ends_the_search(problem: BaseException) -> bool:
     return False
 
 
+def _follows_an_interrupt(problem: BaseException) -> bool:
+    """Return whether an exception was raised while Ctrl-C was being handled."""
+    seen: set[int] = set()
+    one: BaseException | None = problem
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        one = _CONTEXT.__get__(one)
+        if one is not None and issubclass(type(one), KeyboardInterrupt):
+            return True
+    return False
+
+
+_CONTEXT: Any = vars(BaseException)["__context__"]
 _EXCEPTIONS_OF_GROUP: Any = vars(BaseExceptionGroup)["exceptions"]
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
 
@@ -147,20 +174,21 @@ def _is_from_a_signal(problem: BaseException) -> bool:
     return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(_TRACEBACK.__get__(problem)))
 
 
-def failure(task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0) -> Evaluation:
+def failure(
+    task: Task, status: Status, reason: str, worker: str, seconds: float = 0.0, traceback: str = ""
+) -> Evaluation:
     """Return the evaluation of a task that its worker could not finish."""
-    return task.evaluation(status, error=reason, worker=worker, started=time.time() - seconds, seconds=seconds)
+    values = {"error": reason, "traceback": traceback, "worker": worker}
+    return task.evaluation(status, started=time.time() - seconds, seconds=seconds, **values)
 
 
 class Setup(ABC):
     """Describes an evaluation function; travels to the worker, which builds the function there.
 
     Attributes:
-        needs_main: Whether the worker must import the user's main script to understand the setup.
         threads: How many threads numerical libraries may use in a worker process; None leaves it to the environment.
     """
 
-    needs_main: ClassVar[bool] = False
     threads: int | None = None
 
     @abstractmethod

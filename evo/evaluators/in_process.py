@@ -10,6 +10,7 @@ from typing import Any
 from evo.errors import Interrupted
 from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Evaluator, Setup, StopRequest, Task
+from evo.processes import noting_interrupts
 
 CHECK_SECONDS = 0.1
 """How often a training that reports asks whether it is to go on."""
@@ -50,7 +51,8 @@ class InProcessEvaluator(Evaluator):
         assert self._evaluate is not None
         self._began = time.monotonic()
         try:
-            [evaluation] = self._evaluate([self._tasks[0]])
+            with noting_interrupts(self._note_interrupt):
+                [evaluation] = self._evaluate([self._tasks[0]])
         except Interrupted:
             if self._stop.problem is None:  # nobody waits for it any more: it is for a resume
                 self._tasks.popleft()
@@ -60,6 +62,9 @@ class InProcessEvaluator(Evaluator):
             self._began = None
         self._tasks.popleft()
         return evaluation
+
+    def _note_interrupt(self) -> None:
+        self._stop.interrupted = True
 
     def in_hand(self) -> list[tuple[Task, float]]:
         return [] if self._began is None else [(self._tasks[0], time.monotonic() - self._began)]

@@ -14,9 +14,11 @@ from evo.evaluators.signature import SEED, TRIAL, Arguments, Objective, argument
 from evo.evaluators.trial_record import TrialRecord
 from evo.numbers import NoNumberError, number_of
 from evo.plain_text import reason_of, shown
+from evo.tracebacks import traceback_of
 from evo.trial import VALUE, Infeasible, Pause, Trial
 
 FITNESS = "fitness"
+EXIT_HINT = ": the objective wants to end its process; let it return a number or raise an error instead"
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,6 @@ class ObjectiveSetup(Setup):
     objective: Objective
     threads: int | None = None
     max_steps: int | None = None
-
-    needs_main = True
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         facts = {"device": "", "precision": "", "engine": "objective", "threads": self.threads}
@@ -109,8 +109,10 @@ class ObjectiveTask:
         except BaseException as problem:  # any failure of the user's function is a row with its reason
             if ends_the_search(problem):
                 raise
+            self.stop.end_if_obeyed_by(problem)
             status = "out_of_memory" if issubclass(type(problem), MemoryError) else "failed"
-            return {"status": status, "error": reason_of(problem)}
+            hint = EXIT_HINT if issubclass(type(problem), SystemExit) else ""
+            return {"status": status, "error": reason_of(problem) + hint, "traceback": traceback_of(problem)}
 
 
 def infeasible(problem: Infeasible) -> dict[str, Any]:

@@ -10,14 +10,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeAlias
 
-from evo.errors import ConfigurationError, EvoError, Interrupted, SearchError, StorageError
+from evo.errors import EvoError, Interrupted, SearchError, StorageError
 from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, ends_the_search
+from evo.evaluators.sending import packed, publish, received
 from evo.evaluators.workers import Worker, WorkersEvaluator, tasks_of
 from evo.plain_text import reason_of
 from evo.processes import (
@@ -35,7 +36,8 @@ ATTEMPTS = 2
 """How often a task is tried whose worker dies."""
 END_SECONDS = 5.0
 """How long a worker whose pipe is closed may take to end."""
-MAIN_HINT = '; in a script, put the call of evo.search under `if __name__ == "__main__":`, or leave workers at 1'
+MAIN_HINT = '; put the call of evo.search under `if __name__ == "__main__":`, or leave workers at 1'
+REMEDY = "leave workers at 1 and give no timeout, so that it is called in this process"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -70,12 +72,12 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Process] = []
         self._failed_starts = 0
-        self._hint = MAIN_HINT if setup.needs_main else ""
+        self._packed: tuple[Setup, bytes] | None = None
         # Where the evaluator was not closed, the end of the interpreter would wait for its workers.
         weakref.finalize(self, _end_own, self._workers, os.getpid())
 
     def start(self) -> dict[str, Any]:
-        refuse_in_worker(self._hint)
+        refuse_in_worker(MAIN_HINT)
         self._spawn_missing()
         while self._facts is None:
             self._serve(timeout=None)
@@ -145,23 +147,20 @@ class ProcessPoolEvaluator(WorkersEvaluator):
     def _spawn(self, number: int) -> _Process:
         ours, theirs = self._context.Pipe()
         name = f"worker-{number}"
-        process = self._context.Process(target=_work, args=(theirs, self._setup), name=name, daemon=True)
+        process = self._context.Process(target=_work, args=(theirs, self._content()), name=name, daemon=True)
         try:
-            with (
-                nullcontext() if self._setup.needs_main else without_main(),
-                deaf_to_interrupts(),
-                threads_of_children(self._setup.threads),
-            ):
+            with without_main(), deaf_to_interrupts(), threads_of_children(self._setup.threads):
                 process.start()
         except OSError as error:
             raise SearchError(f"cannot start worker processes: {error}") from error
-        except Exception as error:  # what pickle or the objective's own methods raise
-            raise ConfigurationError(
-                f"the objective cannot be sent to worker processes ({reason_of(error)}); "
-                "define it at the top level of a module, or leave workers at 1"
-            ) from None
         theirs.close()
         return _Process(name=name, number=number, process=process, connection=ours)
+
+    def _content(self) -> bytes:
+        """Return the setup for a worker; packed again only when the facts of the first have changed it."""
+        if self._packed is None or self._packed[0] is not self._setup:
+            self._packed = self._setup, packed(self._setup, REMEDY)
+        return self._packed[1]
 
     def _hand_out(self) -> None:
         for worker in self._workers:
@@ -229,7 +228,7 @@ class ProcessPoolEvaluator(WorkersEvaluator):
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts > self._count:
-                raise SearchError(f"worker processes end before they are ready, the last with {cause}{self._hint}")
+                raise SearchError(f"worker processes end before they are ready, the last with {cause}")
         killed = code == -signal.SIGKILL
         hint = (
             "; often the system's answer to a lack of memory, or all files of the process were closed" if killed else ""
@@ -262,7 +261,7 @@ def _end_own(workers: list[_Process], owner: int) -> None:
             _end(worker)
 
 
-def _work(connection: Connection, setup: Setup) -> None:
+def _work(connection: Connection, content: bytes) -> None:
     """Run in the worker: build the evaluation function, then evaluate batches until the parent closes the pipe."""
     stop = StopRequest()
     lead_group()
@@ -276,6 +275,8 @@ def _work(connection: Connection, setup: Setup) -> None:
     stop.send = lambda report: send("report", report)
     with connection:
         try:
+            setup = received(content)
+            publish(setup)
             evaluate, facts = setup.build(stop)
         except BaseException as error:  # sent to the parent, which raises it there
             if ends_the_search(error):

@@ -19,6 +19,7 @@ from evo.models import MODELS, ModelBuilder, builder_of
 from evo.names import AUTO, check_name, load
 from evo.plain_text import cell_text, reason_of, text_of
 from evo.space.training_settings import TRAINING_GENES, TrainingSettings
+from evo.tracebacks import traceback_of
 from evo.training.engines import ENGINES
 from evo.training.hardware import (
     free_memory,
@@ -147,7 +148,7 @@ class TrainingTask:
 
         started, clock, left = time.time(), time.perf_counter(), list(tasks)
         status: Status = "failed"
-        reason = ""
+        reason = traceback = ""
         try:
             for values in self._values(tasks):
                 yield self._evaluation(left.pop(0), started, {"seconds": time.perf_counter() - clock, **values})
@@ -159,9 +160,9 @@ class TrainingTask:
             exhausted = any(sign in text_of(problem) for sign in OUT_OF_MEMORY)
             if exhausted or isinstance(problem, torch.OutOfMemoryError | MemoryError):
                 status = "out_of_memory"
-            reason = reason_of(problem)
+            reason, traceback = reason_of(problem), traceback_of(problem)
         if len(left) == 1:
-            values = {"status": status, "error": reason, "seconds": time.perf_counter() - clock}
+            values = {"status": status, "error": reason, "traceback": traceback, "seconds": time.perf_counter() - clock}
             yield self._evaluation(left[0], started, values)
         else:  # each again by itself, to tell which one fails
             yield from map(self.evaluate, left)

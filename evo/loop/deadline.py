@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from evo.errors import PortableError
+
+if TYPE_CHECKING:
+    from evo.record.run import Run
 
 RESUMABLE_EXIT = 75
 SUSPEND_SECONDS = 6.0
@@ -19,7 +23,10 @@ class Stop(PortableError):  # noqa: N818  # a stop is not an error
 
     Attributes:
         exit_code: Of the command.
+        run: The run as far as it came; None if none had begun.
     """
+
+    run: Run | None = None
 
     def __init__(self, reason: str, exit_code: int):
         super().__init__(reason)

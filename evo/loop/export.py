@@ -20,7 +20,7 @@ from evo.names import check_name
 from evo.numbers import mean, number_text
 from evo.record.commands import train_options
 from evo.record.folder import check_output_file
-from evo.record.history import on_new_seeds
+from evo.record.new_seeds import on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import LISTED
 from evo.space import SearchSpace

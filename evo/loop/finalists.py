@@ -17,7 +17,7 @@ from evo.loop.plan import Plan, plan_of, seconds_of
 from evo.loop.search_loop import Observer, completed
 from evo.loop.tasks import evaluate_tasks
 from evo.numbers import mean
-from evo.record.history import on_new_seeds
+from evo.record.new_seeds import on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import Settings
 

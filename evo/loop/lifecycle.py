@@ -106,7 +106,9 @@ def resume_run(
     try:
         return _carry_out(setup, settings, execution, note_resume, work, observer, deadline)
     except ClusterLost as error:
-        raise Stop(str(error), RESUMABLE_EXIT) from error
+        stop = Stop(str(error), RESUMABLE_EXIT)
+        stop.run = run
+        raise stop from error
 
 
 def _carry_out(
@@ -129,19 +131,9 @@ def _carry_out(
         with contextlib.closing(open_run()) as run:
             evaluator.on_report = partial(_take_report, run, observer)
             try:
-                work(run, evaluator, observer, deadline)
-            except StorageError:
-                raise  # the tables would find no room either; the next command writes them
+                _work_on(run, evaluator, work, observer, deadline)
             except BaseException as error:
-                lost = isinstance(error, ClusterLost)
-                if lost or isinstance(error, Stop):
-                    if not lost and settings.can_pause:
-                        observer.notify("stopping: trainings in flight save their state")
-                    for evaluation in evaluator.suspend(0.0 if lost else SUSPEND_SECONDS):
-                        run.record_late(evaluation)
-                run.write_tables()
-                if lost:
-                    raise Stop(str(error), RESUMABLE_EXIT) from error
+                _attach(run, error)
                 raise
             run.forget_checkpoints()
             run.write_tables()
@@ -152,3 +144,28 @@ def _take_report(run: Run, observer: Observer, report: Report) -> None:
     """Record what a running training reports, and show it."""
     run.record_reports(report.individual, report.replicate, report.points)
     observer.reported(run, report)
+
+
+def _work_on(run: Run, evaluator: Evaluator, work: Work, observer: Observer, deadline: Deadline) -> None:
+    """Do a run's work; if it is stopped, keep what has finished meanwhile, and write the tables."""
+    try:
+        work(run, evaluator, observer, deadline)
+    except StorageError:
+        raise  # the tables would find no room either; the next command writes them
+    except BaseException as error:
+        lost = isinstance(error, ClusterLost)
+        if lost or isinstance(error, Stop):
+            if not lost and run.settings.can_pause:
+                observer.notify("stopping: trainings in flight save their state")
+            for evaluation in evaluator.suspend(0.0 if lost else SUSPEND_SECONDS):
+                run.record_late(evaluation)
+        run.write_tables()
+        if lost:
+            raise Stop(str(error), RESUMABLE_EXIT) from error
+        raise
+
+
+def _attach(run: Run, error: BaseException) -> None:
+    """Leave the run with what has ended it: one in memory would be lost otherwise."""
+    with contextlib.suppress(Exception):  # a class of someone else's may take no attributes
+        error.run = run  # type: ignore[attr-defined]  # KeyboardInterrupt has no such attribute until now

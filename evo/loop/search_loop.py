@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
 from evo.errors import SearchError, listed
-from evo.evaluation import Evaluation, Phase
+from evo.evaluation import FAILURES, Evaluation, Phase
 from evo.evaluators.base import Evaluator, Report
 from evo.individual import Genome
 from evo.loop.cost import guessed_cost
@@ -23,13 +23,12 @@ from evo.strategies import OWN_OPTIONS, STRATEGIES, Strategy, strategy_of
 from evo.strategies.pruning import Pruned
 
 FAILURES_AT_START = 3
-FAILURES = ("failed", "timeout", "out_of_memory")
 POLL_SECONDS = 0.2
 TABLES_SHARE = 0.1
 """The CSV files follow the journal once a generation, unless that took more than this share of the time."""
 
 
-FAILED_STAY = "Rows that failed stay as they are; the search goes on with the next individuals."
+FAILED_STAY = "Rows that failed stay as they are; this also tries them again:"
 
 
 Stage: TypeAlias = Phase | Literal["test"]
@@ -148,6 +147,8 @@ def run_search(
     observer: Observer,
     stop_check: StopCheck = lambda: None,
     share: SearchShare | None = None,
+    *,
+    began: bool = False,
 ) -> bool:
     """Search until the algorithm is done; a run that was interrupted continues where its journal ends.
 
@@ -158,6 +159,7 @@ def run_search(
         observer: Watches.
         stop_check: Called often; raises `Stop` to end the search.
         share: The time that the search has. Once it is over, trainings in flight save their state.
+        began: Whether the observer knows already that the run has started.
 
     Returns:
         Whether the search is done; False if its time was over before.
@@ -166,7 +168,8 @@ def run_search(
         SearchError: The first three evaluations all failed.
         Stop: The stop check raised it.
     """
-    observer.started(run, algorithm.limit)
+    if not began:
+        observer.started(run, algorithm.limit)
     first = _first_to_try(run)
     with Dispatch(run, evaluator, urgent=first) as dispatch:
         dispatch.submit(*run.unevaluated())
@@ -245,7 +248,25 @@ def evaluate_proposals(
     stop_check: StopCheck = lambda: None,
     share: SearchShare | None = None,
 ) -> bool:
-    """Evaluate those of the first proposals of a run that have no result yet, and propose nothing.
+    """Evaluate those of the first proposals of a run that have no result yet, and propose nothing: its search ends.
+
+    See `evaluate_missing`.
+    """
+    observer.started(run, run.trainings + len(run.unevaluated(limit)))
+    if done := evaluate_missing(limit, evaluator, run, observer, stop_check, share):
+        run.forget_states()
+    return done
+
+
+def evaluate_missing(
+    limit: int,
+    evaluator: Evaluator,
+    run: Run,
+    observer: Observer,
+    stop_check: StopCheck = lambda: None,
+    share: SearchShare | None = None,
+) -> bool:
+    """Evaluate those of the first proposals of a run that have no result yet.
 
     Args:
         limit: How many of the proposals count.
@@ -261,7 +282,6 @@ def evaluate_proposals(
     Raises:
         Stop: The stop check raised it.
     """
-    observer.started(run, run.trainings + len(run.unevaluated(limit)))
     with Dispatch(run, evaluator) as dispatch:
         dispatch.submit(*run.unevaluated(limit))
 
@@ -278,9 +298,7 @@ def evaluate_proposals(
         if run.unevaluated(limit):
             for evaluation in _interrupted(dispatch, run, observer):
                 record(evaluation)
-    if done := not run.unevaluated(limit):
-        run.forget_states()
-    return done
+    return not run.unevaluated(limit)
 
 
 def _room(algorithm: Algorithm, dispatch: Dispatch, evaluator: Evaluator) -> int:
@@ -330,5 +348,6 @@ def _check_first_results(run: Run, first: range) -> None:
     which = "the first three evaluations" if first.start == 0 else f"individuals {first.start} to {first.stop - 1}"
     remedy = ""
     if run.path is not None:
-        remedy = f"\nFix the cause, then continue with:  {run.command('resume')}\n{FAILED_STAY}"
+        again = run.command("resume", retry="failed")
+        remedy = f"\nFix the cause, then continue with:  {run.command('resume')}\n{FAILED_STAY}  {again}"
     raise SearchError(listed(reasons, f"{which} all failed, so the search was stopped:") + remedy)

@@ -26,6 +26,8 @@ OWN_FILES = frozenset(["journal.jsonl", "settings.json", "report.html", *(f"{nam
 STATE_FOLDERS = ("checkpoints", "weights", "states")
 TRIALS = "trials"
 """The folder, in that of a run, for the files of trainings that an objective does."""
+ERRORS = "errors"
+"""The folder, in that of a run, for the tracebacks of what failed."""
 STATES = "states"
 """The folder, in that of a run, for the states after the last step of trainings that longer ones may continue from."""
 STATES_KEPT = 64
@@ -133,7 +135,11 @@ def _take_place(building: Path, place: Path) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what a killed process has left half written in the folder of a run; its journal must be locked."""
-    for folder, names in ((path, "*.csv"), (path, "settings.json"), *((path / name, "*") for name in STATE_FOLDERS)):
+    for folder, names in (
+        (path, "*.csv"),
+        (path, "settings.json"),
+        *((path / name, "*") for name in (*STATE_FOLDERS, ERRORS)),
+    ):
         if not folder.is_symlink():
             remove_partial(folder, names)
     for marker in path.glob(CLUSTER_MARKERS):

@@ -10,7 +10,7 @@ from typing import Any
 
 from evo.confusion import Confusion, confusion_from_json
 from evo.errors import ConfigurationError, RunError
-from evo.evaluation import CurvePoint, Evaluation, Phase, phase_of, replicate_number
+from evo.evaluation import FAILURES, CurvePoint, Evaluation, Phase, phase_of, replicate_number
 from evo.individual import DURATION, STEPS, Genome, Individual, whole_count
 from evo.models import MODELS
 from evo.numbers import mean
@@ -46,6 +46,7 @@ class History:
         winner: Id of the finalist with the best mean, once it is named.
         reported: What trainings have reported that have no result yet, or paused before, by (individual, replicate).
         tests: Test-set metrics of the finalists' trainings, by (individual, replicate).
+        retried: Failed evaluations that are tried again and have no new result yet, by (individual, replicate).
     """
 
     def __init__(self, settings: Settings):
@@ -65,6 +66,7 @@ class History:
         self._proposed: defaultdict[tuple[int, int], list[Individual]] = defaultdict(list)
         self.reported: dict[tuple[int, int], list[CurvePoint]] = {}
         self.tests: dict[tuple[int, int], dict[str, Any]] = {}
+        self.retried: dict[tuple[int, int], Evaluation] = {}
 
     def take(self, event: Event) -> None:
         """Change the state by an event.
@@ -92,9 +94,14 @@ class History:
                 self._parts[key].append(evaluation)
                 self.evaluations[key] = evaluation
                 self.reported.pop(key, None)
-                proposed, part = self._proposed.get(key, []), len(self._parts[key])
-                self.answered[key] = (proposed[:part] or [self.individuals[evaluation.individual]])[-1]
+                self._note_answered(key)
+                self.retried.pop(key, None)
                 self.ended_early = self.ended_early and evaluation.phase != "search"
+            case "retry":
+                for individual, replicate in event["evaluations"]:
+                    self._take_back((int(individual), int(replicate)))
+                gone = {id(failed) for failed in self.retried.values()}
+                self.results = [result for result in self.results if id(result) not in gone]
             case "generation":
                 self._check_known(*event["members"])
                 self.generations[int(event["generation"])] = tuple(event["members"])
@@ -128,6 +135,30 @@ class History:
         known = evaluation.curve if evaluation is not None else ()
         new = self.reported.get((individual, replicate), [])
         return (*(point for point in known if not new or point.step < new[0].step), *new)
+
+    def _note_answered(self, key: tuple[int, int]) -> None:
+        proposed, part = self._proposed.get(key, []), len(self._parts[key])
+        self.answered[key] = (proposed[:part] or [self.individuals[key[0]]])[-1]
+
+    def _take_back(self, key: tuple[int, int]) -> None:
+        """Forget a failed evaluation, which is tried again: its proposal has no result until then."""
+        failed = self.evaluations.get(key)
+        if failed is None or failed.status not in FAILURES:
+            raise ValueError(f"the evaluation {key} has not failed")
+        self.retried[key] = self._parts[key].pop()
+        if self._parts[key]:
+            self.evaluations[key] = self._parts[key][-1]
+            self._note_answered(key)
+        else:
+            del self.evaluations[key], self.answered[key]
+        self.ended_early = self.ended_early and phase_of(key[1]) != "search"
+        self.winner = None if phase_of(key[1]) == "finalist" and key[0] in self.finalists else self.winner
+        self.tests.pop(key, None)
+
+    @property
+    def told(self) -> list[Evaluation]:
+        """What a strategy knew: the results, and the failures that are being tried again."""
+        return [*self.results, *self.retried.values()]
 
     def _known_or_new(self, individual: Individual) -> Individual:
         """Return a proposal that was recorded; a new individual is added to the others."""
@@ -390,29 +421,6 @@ class RankedIndividual:
             return mean(self.replicates)
         assert self.evaluation.fitness is not None
         return self.evaluation.fitness
-
-
-@dataclass(frozen=True)
-class NewSeeds:
-    """The complete trainings of a genome on new seeds.
-
-    Attributes:
-        fitness: Of each.
-        test_accuracy: Of each whose weights were measured on the test set, as fractions.
-    """
-
-    fitness: tuple[float, ...]
-    test_accuracy: tuple[float, ...]
-
-
-def on_new_seeds(run: History, individual: int) -> NewSeeds:
-    """Return what the trainings of a finalist measured; nothing for other individuals."""
-    trainings = [entry for entry in run.finalist_evaluations if entry.individual == individual and entry.complete]
-    accuracies = [run.test_accuracy_of(entry) for entry in trainings]
-    return NewSeeds(
-        tuple(entry.fitness for entry in trainings if entry.fitness is not None),
-        tuple(accuracy for accuracy in accuracies if accuracy is not None),
-    )
 
 
 def _count_of_seeds(value: Any) -> int:

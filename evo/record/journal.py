@@ -26,7 +26,9 @@ FORMAT = 4
 
 Format 2 adds continued trainings: `Individual.until`. Format 3 adds which classes are confused: `Evaluation.confusion`,
 also in the events of tests. Format 4 adds what running trainings report (the event `reports`), infeasible evaluations,
-and named measures: `Evaluation.violation`, `Evaluation.named`. The event `finalists` may have `seeds` and `ended_early`
+named measures (`Evaluation.violation`, `Evaluation.named`), and failed evaluations that are tried again (the event
+`retry`; in a journal of an older format it comes after a resume that writes `retries` into settings.json, so that older
+versions say "update evo", too). The event `finalists` may have `seeds` and `ended_early`
 in every format: a version that ignores them takes the run for unfinished, and its resume trains what it misses.
 """
 CONFUSION = 3

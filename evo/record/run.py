@@ -23,6 +23,7 @@ from evo.record.folder import STATES, TRIALS, is_run, make_run_folder, prune_sta
 from evo.record.history import History
 from evo.record.journal import CONFUSION, REPORTS, Event, Journal, is_written
 from evo.record.settings import CHANGED_BY_RESUME, LISTED, Settings, current_versions
+from evo.record.tracebacks import Tracebacks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,7 @@ class Run(History):
         self.path, self._journal = path, journal
         self._next_tables = 0.0
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._tracebacks = Tracebacks(path)
         self._take_read(journal.events)
 
     # Making and opening.
@@ -154,6 +156,7 @@ class Run(History):
         if self._journal.format < CONFUSION:
             evaluation = replace(evaluation, confusion=())
         self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
+        self._tracebacks.keep(evaluation)
         self._forget_checkpoint(evaluation.individual, evaluation.replicate)
         if not evaluation.paused:
             self.forget_trial(evaluation.individual, evaluation.replicate)
@@ -166,6 +169,10 @@ class Run(History):
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # others are still there, or there never was one
                 Path(folder).parent.rmdir()
+
+    def record_retry(self, failed: Sequence[tuple[int, int]]) -> None:
+        """Keep which failed evaluations, by (individual, replicate), are tried again from now on."""
+        self._record({"kind": "retry", "evaluations": [list(key) for key in failed]})
 
     def _forget_checkpoint(self, individual: int, replicate: int) -> None:
         if (checkpoint := self.checkpoint(individual, replicate)) is not None:
@@ -212,6 +219,7 @@ class Run(History):
         counted = evaluation.confusion and self._journal.format >= CONFUSION
         counts = {"confusion": [list(entry) for entry in evaluation.confusion]} if counted else {}
         self._record({"kind": "test", **event, **metrics, **counts})
+        self._tracebacks.keep(evaluation)
 
     def record_late(self, evaluation: Evaluation) -> None:
         """Keep what finished while the run was being stopped: a training, or the test of one that is recorded."""
@@ -316,6 +324,10 @@ class Run(History):
     def command(self, command: str, *arguments: str, **options: Any) -> str:
         """Return a command on the run's folder as one types it: see `evo.record.commands.command_on`."""
         return command_on(self.path or Path(), self.settings, command, *arguments, **options)
+
+    def traceback(self, individual: int, replicate: int = 0) -> str:
+        """Return the traceback of an evaluation that an exception has failed; empty if none is kept."""
+        return self._tracebacks.of(individual, replicate)
 
     # Tables.
 

@@ -34,7 +34,17 @@ LARGEST_SEED = 2**64 - 1
 LISTED = "listed"
 """The strategy of a run that searches nothing: its configurations were listed when it began."""
 CHANGED_BY_RESUME = (
-    *("budget", "generations", "time_budget", "timeout", "finalists", "finalists_by_cost", "closed", "seeds"),
+    *(
+        "budget",
+        "generations",
+        "time_budget",
+        "timeout",
+        "finalists",
+        "finalists_by_cost",
+        "closed",
+        "seeds",
+        "retries",
+    ),
     *("device", "device_name", "precision", "engine", "threads", "workers", "dask", "versions"),
 )
 """What a command that resumes a run may change; the rest stays what the run began with."""
@@ -94,6 +104,7 @@ class Settings:
         free_steps: Whether each training runs to the most steps of the space, and its best checkpoint counts.
         seeds: Trainings of each configuration, where configurations are listed and not searched for.
         keep_weights: Whether the weights of those stay in the folder.
+        retries: How often failed evaluations were tried again.
         retrainable: Whether an evaluation takes a seed, so that finalists can be evaluated again.
         train_images: Of the training part, so many images are measured after a training of the search; None for all.
         initial: Known genomes that entered the first population.
@@ -137,6 +148,7 @@ class Settings:
     free_steps: bool = False
     seeds: Count = 1
     keep_weights: bool = False
+    retries: Count = 0
     retrainable: bool = True
     train_images: Bound | None = None
     initial: list[Genome] = field(default_factory=list)

@@ -13,7 +13,8 @@ from pydantic_core import to_jsonable_python
 
 from evo.evaluation import Evaluation
 from evo.numbers import deviation, number_text
-from evo.record.history import RankedIndividual, fitness_bounds, on_new_seeds
+from evo.record.history import RankedIndividual, fitness_bounds
+from evo.record.new_seeds import on_new_seeds
 from evo.record.run import Run
 from evo.record.tables import write_csv_text
 from evo.reports.run_groups import Group, Grouping, grouped

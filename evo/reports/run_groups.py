@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 from evo.errors import ConfigurationError
 from evo.loop.finished import is_finished
 from evo.numbers import mean
-from evo.record.history import fitness_bounds, on_new_seeds
+from evo.record.history import fitness_bounds
+from evo.record.new_seeds import on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import LISTED
 from evo.reports.statistics import Estimate, mean_estimate, p_value, superiority

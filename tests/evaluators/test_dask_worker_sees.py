@@ -9,13 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cloudpickle
 import pytest
 
 from evo.evaluators import ObjectiveSetup, Task
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.cluster import DaskEvaluator
 from evo.evaluators.dask.worker import KEPT, Invitation, _sees
+from evo.evaluators.sending import packed
 from evo.record.folder import remove_leftovers
 
 SEARCH = "0123456789abcdef" * 2
@@ -74,7 +74,7 @@ def test_what_a_killed_search_has_left_for_its_workers_is_removed_by_the_resume(
 
 def invitation_to(search: str) -> Invitation:
     setup = ObjectiveSetup(lambda config: float(config["x"]))
-    return Invitation(search, cloudpickle.dumps(setup), dask_worker.versions_here(), {})
+    return Invitation(search, packed(setup, "do something else"), dask_worker.versions_here(), {})
 
 
 def test_the_search_that_a_worker_works_for_is_not_the_one_that_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,7 +258,8 @@ def test_an_objective_that_wants_to_leave_has_failed(kind: type[BaseException]) 
         raise kind("enough")
 
     evaluation = evaluate(objective)
-    assert (evaluation.status, evaluation.error) == ("failed", f"{kind.__name__}: enough")
+    assert evaluation.status == "failed"
+    assert evaluation.error.startswith(f"{kind.__name__}: enough")
 
 
 def test_what_a_handler_of_a_signal_raises_ends_the_search() -> None:

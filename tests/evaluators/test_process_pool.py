@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evo.errors import ConfigurationError, SearchError
+from evo.errors import SearchError
 from evo.evaluation import Evaluation
-from evo.evaluators import ObjectiveSetup, ProcessPoolEvaluator, Task
+from evo.evaluators import ProcessPoolEvaluator, Task
 from evo.evaluators.base import Evaluate, StopRequest
 from evo.evaluators.planner import MEMORY_SHARE
 from evo.processes import private_memory
@@ -82,18 +81,6 @@ def test_an_error_in_the_setup_reaches_the_caller(tmp_path: Path) -> None:
     with (
         ProcessPoolEvaluator(Arithmetic(tmp_path, broken="bug"), workers=1) as evaluator,
         pytest.raises(SearchError, match="RuntimeError: surprise"),
-    ):
-        evaluator.start()
-
-
-UNNAMED = [lambda config: 1.0]
-
-
-@pytest.mark.parametrize("objective", [lambda config: 1.0, *UNNAMED], ids=["local", "at the top"])
-def test_an_objective_that_cannot_travel_is_refused_with_the_remedy(objective: Callable[..., float]) -> None:
-    with (
-        ProcessPoolEvaluator(ObjectiveSetup(objective), workers=1) as evaluator,
-        pytest.raises(ConfigurationError, match="top level of a module, or leave workers at 1"),
     ):
         evaluator.start()
 

@@ -32,7 +32,7 @@ of_output = functools.partial(typer.Option, rich_help_panel="Output")
 
 Output = Annotated[Path | None, of_output("--output", "-o", help="The run folder. Default: results/<space>-<n>.")]
 Quiet = Annotated[bool, of_output("--quiet", "-q", help="No progress.")]
-Debug = Annotated[bool, of_output("--debug", help="Show a traceback with an error.")]
+Debug = Annotated[bool, of_output("--debug", help="Show a traceback with an error, and with each training that fails.")]
 Overwrite = Annotated[bool, of_output("--overwrite", help="Replace the run in --output.")]
 TensorBoard = Annotated[bool, of_output("--tensorboard", help="Also write for TensorBoard, to RUN/tensorboard.")]
 MLflow = Annotated[bool, of_output("--mlflow", help="Also write to MLflow, to MLFLOW_TRACKING_URI or RUN/mlflow.")]

@@ -10,7 +10,7 @@ import typer
 
 from evo.cli.commands import options as option
 from evo.cli.commands.options import of_output
-from evo.cli.commands.shell import execution_of, guarded
+from evo.cli.commands.shell import debugs, execution_of, guarded
 from evo.errors import ConfigurationError
 from evo.evaluation import replicate_number
 
@@ -52,10 +52,10 @@ def watch(
       evo watch results/mlp-1 --once
     """
     from evo.cli.any_report import show_result
-    from evo.cli.live import TerminalObserver, print_progress
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
     from evo.cli.watching import follow, now, wait_for
+    from evo.display.live import TerminalObserver, print_progress
     from evo.loop.deadline import Stop
 
     try:
@@ -108,6 +108,8 @@ def compare(
     loaded = [_loaded(path) for path in runs]
     comparison = compare_runs(loaded, top, patterns)
     print_comparison(loaded, comparison, error_console() if to_stdout else output_console())
+    if debugs.get():
+        _echo_tracebacks(loaded)
     for name, path in wanted.items():
         text = files[name][1](comparison)
         if path == STDOUT:
@@ -116,6 +118,17 @@ def compare(
             with output(path) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")
             typer.echo(f"wrote {path}", err=True)
+
+
+def _echo_tracebacks(runs: Sequence[Run]) -> None:
+    """Print, of each cause of failures in each run, the last traceback that is kept."""
+    from evo.display.progress import traceback_text
+
+    for run in runs:
+        last = {(one.status, one.error): one for one in run.results if run.traceback(one.individual, one.replicate)}
+        for one in last.values():
+            text = traceback_text(one, run.traceback(one.individual, one.replicate))
+            typer.echo(f"{run.name}, {text}", err=True)
 
 
 def _check_files(wanted: Mapping[str, Path], overwrite: bool) -> bool:
@@ -194,7 +207,7 @@ def replay(
     """Train a recorded individual again and say whether the result came back. Exit code 1 if it did not.
 
     With the same versions and processor, every bit must match. Otherwise fitness must lie within two standard errors of
-    an accuracy on that many images.
+    an accuracy on that many images. --debug also prints the traceback of a failed one.
 
     Examples:
 
@@ -203,13 +216,15 @@ def replay(
       evo replay results/mlp-1 17 --seeds 10 --save best.safetensors
     """
     where = execution_of(locals())
-    from evo.cli.live import TerminalObserver
     from evo.cli.replay import print_replay
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console, output_console
+    from evo.display.live import TerminalObserver
     from evo.loop.deadline import Stop
     from evo.loop.replay import replay_individual
 
+    if debugs.get():
+        _echo_traceback(run, individual, replicate)
     observer = TerminalObserver(error_console(), quiet=quiet)
     try:
         with StopOnSignals():
@@ -220,6 +235,8 @@ def replay(
         typer.echo(f"stopped: {stop}.", err=True)
         raise typer.Exit(stop.exit_code) from None
     print_replay(replayed, output_console())
+    if debugs.get() and replayed.again.traceback:
+        typer.echo(f"now: {replayed.again.traceback}", err=True, nl=False)
     if replayed.saved is not None and replayed.model is not None:
         from evo.training.saved_model import loading_code
 
@@ -228,6 +245,14 @@ def replay(
         typer.echo(f"--save {save}: nothing was written: {replayed.not_saved}", err=True)
     if not replayed.came_back or (save is not None and replayed.saved is None):
         raise typer.Exit(1)
+
+
+def _echo_traceback(path: Path, individual: int, replicate: int) -> None:
+    """Print the traceback of a recorded failure, also where no one can train it again from here."""
+    from evo.record.run import Run
+
+    if text := Run.load(path).traceback(individual, replicate):
+        typer.echo(f"as recorded: {text}", err=True, nl=False)
 
 
 @guarded
@@ -256,9 +281,9 @@ def export(
       evo export results/mlp-1 --format json --weights winner.safetensors
     """
     options = dict(locals())
-    from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals
     from evo.cli.terminal import error_console
+    from evo.display.live import TerminalObserver
     from evo.loop.deadline import Stop
     from evo.loop.export import export as exported
 

@@ -98,6 +98,9 @@ def resume(
     finish: option.Finish = True,
     finalists: option.Finalists = None,
     seeds: Annotated[int | None, of_search(help="Trainings per network (runs of evo train and evo table1).")] = None,
+    retry: Annotated[
+        str | None, of_search(metavar="failed", help="Try again what failed, timed out or lacked memory; once each.")
+    ] = None,
     data_dir: option.MovedData = None,
     model: option.SameModel = None,
     device: option.OtherDevice = None,
@@ -119,6 +122,8 @@ def resume(
       evo resume results/mlp-1
 
       evo resume results/mlp-1 --budget 200
+
+      evo resume results/mlp-1 --retry failed
     """
     watched(evo.resume, locals())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import shlex
+from contextvars import ContextVar
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,12 @@ from evo.plain_text import made_plain, reason_of, text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from evo.cli.live import TerminalObserver
+    from evo.display.live import TerminalObserver
     from evo.loop.execution import Execution
     from evo.record.run import Run
 
+debugs: ContextVar[bool] = ContextVar("debugs", default=False)
+"""Whether the command was given --debug, and shows the tracebacks of failed trainings, too."""
 OF_THE_SHELL = ("quiet", "tensorboard", "mlflow")
 """Options that say how a command shows its work, not what the work is."""
 
@@ -31,6 +34,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, debug: bool = False, **options: Any) -> None:
+        debugs.set(debug)
         try:
             command(*arguments, **options)
         except (typer.Exit, typer.Abort):
@@ -77,9 +81,9 @@ def watched(
         again: The words of the command that continues after a stop; by default `resume` and the run's folder.
     """
     from evo.cli.any_report import show_result
-    from evo.cli.live import TerminalObserver
     from evo.cli.signals import StopOnSignals, ignore_warnings
     from evo.cli.terminal import error_console
+    from evo.display.live import TerminalObserver
     from evo.loop.deadline import Stop
     from evo.tracking import MLflow, TensorBoard, Tracking
 
@@ -87,7 +91,7 @@ def watched(
         arguments = {name: value for name, value in options.items() if name not in OF_THE_SHELL}
     kinds = {"tensorboard": TensorBoard, "mlflow": MLflow}
     trackers = [kind() for name, kind in kinds.items() if options.get(name)]
-    observer = TerminalObserver(error_console(), quiet=options["quiet"])
+    observer = TerminalObserver(error_console(), quiet=options["quiet"], debug=debugs.get())
     try:
         with StopOnSignals() as signals, observer, Tracking(trackers, observer) as watching:
             run = command(observer=watching, stop_check=signals.check, **arguments)
@@ -107,7 +111,7 @@ def watched(
 
 def _say_what_next(observer: TerminalObserver, options: Mapping[str, Any], again: Sequence[str]) -> None:
     """Print, after a stop, the best so far, the command that continues, and the one that ends the search with it."""
-    from evo.cli.progress import best_text
+    from evo.display.progress import best_text
 
     command_again = _again(observer, options, again)
     run = observer.progress.run if observer.progress else None

@@ -22,6 +22,7 @@ from evo.evaluators.dask.members import Member, MembersEvaluator
 from evo.evaluators.workers import Worker, tasks_of
 from evo.files import replacing
 from evo.plain_text import reason_of
+from evo.tracebacks import traceback_of
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -231,7 +232,8 @@ class DaskEvaluator(MembersEvaluator):
         elif len(member.batch) > 1:
             self._planner.put_back(member.tasks, single=True)  # nothing says which of them is to blame
         else:
-            self._finished.append(failure(member.tasks[0], "failed", reason_of(content), member.name))
+            reason, traceback = reason_of(content), traceback_of(content)
+            self._finished.append(failure(member.tasks[0], "failed", reason, member.name, traceback=traceback))
         self._invite_anew(member)
 
     def _machine_failed(self, member: Member, reason: str) -> None:

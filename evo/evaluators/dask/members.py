@@ -16,6 +16,7 @@ from evo.evaluators.base import Setup
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.link import Link
 from evo.evaluators.dask.worker import DECIDED, UNANSWERED, Answer, Invitation
+from evo.evaluators.sending import packed
 from evo.evaluators.workers import Worker, WorkersEvaluator
 from evo.plain_text import reason_of
 
@@ -110,12 +111,7 @@ class MembersEvaluator(WorkersEvaluator):
         Raises:
             ConfigurationError: The setup cannot be sent.
         """
-        try:
-            import cloudpickle
-
-            setup = cloudpickle.dumps(self._setup)
-        except Exception as error:  # a user-defined objective may raise anything
-            raise ConfigurationError(f"the objective cannot be sent to workers ({reason_of(error)})") from None
+        setup = packed(self._setup, "search without dask and with one worker")
         decided = {name: str(self._facts.get(name)) for name in DECIDED} if self._facts is not None else {}
         self._invitation = Invitation(self._name, setup, dask_worker.versions_here(), decided, self._marker)
 

@@ -25,6 +25,7 @@ from evo.errors import ConfigurationError, Interrupted
 from evo.evaluation import Evaluation
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task
 from evo.evaluators.objective import ObjectiveSetup
+from evo.evaluators.sending import received
 from evo.evaluators.training_task import TrainingSetup
 from evo.training.hardware import resolve_device, resolve_precision
 
@@ -136,7 +137,7 @@ def accept(invitation: Invitation) -> Answer:
     try:
         known = searches.get(invitation.search)
         if known is None or any(str(known.answer.facts.get(n)) != v for n, v in invitation.decided.items()):
-            known = _make_ready(pickle.loads(invitation.setup), answer)  # noqa: S301  # from the scheduler, as all code
+            known = _make_ready(received(invitation.setup), answer)
     except ConfigurationError as error:
         return replace(answer, problem=str(error))
     known.answer = replace(known.answer, sees_folder=_sees(invitation))

@@ -19,8 +19,8 @@ from rich.segment import ControlType, Segment, SegmentLines
 from rich.table import Column, Table
 from rich.text import Text
 
-from evo.cli import progress as texts
-from evo.cli.progress import Progress, duration, seconds_text, stage_of, title_of
+from evo.display import progress as texts
+from evo.display.progress import Progress, duration, seconds_text, stage_of, title_of
 from evo.evaluation import Evaluation
 from evo.evaluators.base import Report
 from evo.loop.search_loop import Stage
@@ -200,10 +200,11 @@ class TerminalObserver:
     Args:
         console: Writes to stderr.
         quiet: Show only warnings.
+        debug: Also show the traceback of each evaluation that fails.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False):
-        self._console, self._quiet = console, quiet
+    def __init__(self, console: Console, *, quiet: bool = False, debug: bool = False):
+        self._console, self._quiet, self._debug = console, quiet, debug
         # With FORCE_COLOR, rich takes any console for a terminal; a log file needs no animation.
         self._animated = not quiet and console.is_interactive and console.file.isatty()
         self._table: LiveTable | None = None
@@ -221,6 +222,11 @@ class TerminalObserver:
     def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
+
+    def conclude(self) -> None:
+        """Write what the run has come to: the live table is gone, and nothing else will be printed."""
+        if self.progress is not None:
+            self.notify(texts.conclusion(self.progress, time.time()))
 
     def started(self, run: Run, total: int) -> None:
         """Say what the run does, and show its numbers from now on."""
@@ -262,6 +268,8 @@ class TerminalObserver:
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """Show an evaluation in the live table, or write its line."""
+        if self._debug and evaluation.traceback:
+            self.warn(texts.traceback_text(evaluation, evaluation.traceback))
         if self._quiet or self._table is None:
             return
         with self._table.lock:

@@ -188,6 +188,12 @@ def reason_of(evaluation: Evaluation) -> str:
     return "" if evaluation.succeeded else printable(evaluation.error or "no reason was given")
 
 
+def traceback_text(evaluation: Evaluation, traceback: str) -> str:
+    """Return the traceback of an evaluation that failed, under a line that says whose it is."""
+    replicate = f", replicate {evaluation.replicate}" if evaluation.replicate else ""
+    return f"individual {evaluation.individual}{replicate}: {made_plain(traceback)}".rstrip()
+
+
 def result_of(evaluation: Evaluation) -> str:
     """Return the fitness of an evaluation, with the step of a paused one; or the status of a failed one."""
     at = f" at step {evaluation.paused_at}" if evaluation.paused_at is not None else ""
@@ -219,6 +225,17 @@ def line_of(progress: Progress, evaluation: Evaluation) -> str:
     parts += [f"best {number_text(best.fitness)} (#{best.individual})"] if best and not progress.listed else []
     parts += [f"{duration(left)} left"] if left is not None else []
     return " | ".join([*parts, genome_text(run, evaluation.individual)])
+
+
+def conclusion(progress: Progress, now: float) -> str:
+    """Return what a run has come to, on one line."""
+    run, best = progress.run, progress.best
+    parts = [f"{progress.done} {noun_of(run)} in {duration(progress.elapsed(now))}"]
+    if failed := sum(progress.failures.values()):
+        parts.append(f"{failed} of them failed")
+    if best is not None and not progress.listed:
+        parts.append(f"best {number_text(best.fitness)} (#{best.individual}) {best.genome}")
+    return ", ".join(parts)
 
 
 def title_of(run: Run) -> str:
