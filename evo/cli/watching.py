@@ -86,6 +86,7 @@ class Follower:
     def look(self) -> str:
         """Update what no evaluation tells; return a note about the run, an empty one while it is being written."""
         run, progress = self.run, self.progress
+        progress.disk = run.disk_use()
         if is_written(self._journal):
             waiting = 1 if progress.stage == "test" else len(self._waiting())
             progress.work(progress.stage, min(waiting, run.settings.workers))

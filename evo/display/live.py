@@ -20,7 +20,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from evo.display import progress as texts
-from evo.display.progress import Progress, duration, seconds_text, stage_of, title_of
+from evo.display.progress import Progress, duration, seconds_text, size_text, stage_of, title_of
 from evo.evaluation import Evaluation
 from evo.evaluators.base import Report
 from evo.loop.search_loop import Stage
@@ -117,9 +117,13 @@ def facts_of(progress: Progress, now: float) -> list[tuple[str, str]]:
         ("a training", f"{seconds_text(median)} (median)" if median is not None else "–"),
         ("elapsed", duration(progress.elapsed(now))),
     ]
+    if progress.disk:
+        facts.append(("states on disk", size_text(progress.disk)))
     if progress.ended is None:
         facts.append(("left", f"about {duration(left)}" if left is not None else "–"))
         facts.append(("workers busy", f"{progress.busy} of {max(progress.busy, progress.run.settings.workers)}"))
+        if report := progress.last_report:
+            facts.append(("last report", report))
     return facts
 
 
@@ -264,7 +268,7 @@ class TerminalObserver:
                 self._table.progress.work(stage, busy)
 
     def reported(self, run: Run, report: Report) -> None:
-        """Show the next picture soon; searches on a terminal train networks, which do not report."""
+        """Do nothing: the live table reads the last report from the run."""
 
     def evaluated(self, run: Run, evaluation: Evaluation, seconds_left: float | None) -> None:
         """Show an evaluation in the live table, or write its line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import Counter, deque
@@ -16,6 +17,7 @@ from evo.ranking import raced, standing
 from evo.record.run import Run
 from evo.record.settings import LISTED
 from evo.space.genes import Gene
+from evo.trial import VALUE
 
 RECENT = 5
 """Evaluations that have a row under the summary."""
@@ -62,6 +64,7 @@ class Progress:
         recent: The last evaluations, oldest first.
         ended: When it ended or stopped; None while it is running.
         ends: When it is expected to end; None if unknown.
+        disk: Bytes of the states of trainings that are not done; None if nobody has looked.
         finished: Whether nothing is left to do.
     """
 
@@ -70,6 +73,7 @@ class Progress:
         self.began = time.time() if began is None else began
         self.ended: float | None = None
         self.ends: float | None = None
+        self.disk: int | None = None
         self.finished = False
         self.stage: Stage = "search"
         self.busy = self.done = self.generation = 0
@@ -138,14 +142,23 @@ class Progress:
         """Return the seconds until the expected end; None if that is unknown, or nothing is running."""
         return None if self.ends is None or self.ended is not None else max(0.0, self.ends - now)
 
+    @property
+    def last_report(self) -> str:
+        """What was reported last by a training that is not done; empty where nothing was."""
+        for (individual, _), points in reversed(list(self.run.reported.items())):
+            point = points[-1]
+            return f"#{individual} at step {point.step}: {number_text(point.values.get(VALUE, math.nan))}"
+        return ""
+
     def _count(self, evaluation: Evaluation) -> None:
         if evaluation.shared_with is None and evaluation.complete:
             self._seconds.append(evaluation.seconds)
         if not evaluation.succeeded:
             self.failures[evaluation.status] += 1
         if phase_of(evaluation.replicate) == "search":
-            self.done += 1
             known = self._fitnesses.setdefault(evaluation.individual, {})
+            # With a pruner, the parts of a training count once.
+            self.done += self.run.settings.pruner is None or evaluation.replicate not in known
             known[evaluation.replicate] = evaluation.fitness if evaluation.succeeded else None
             self.generation = max(self.generation, self.run.proposal_of(evaluation).generation)
 
@@ -280,6 +293,16 @@ def short(gene: Gene, value: GeneValue) -> str:
     """Return the text of a gene's value; a number with a fraction has three significant digits."""
     text = gene.to_text(value)
     return f"{value:.3g}" if isinstance(value, float) and (not value.is_integer() or "e" in text) else text
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes as people read it: 512 B, 3.4 MB."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
 
 
 def duration(seconds: float) -> str:

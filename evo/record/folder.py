@@ -170,6 +170,16 @@ def prune_states(folder: Path) -> None:
             used -= size
 
 
+def size_of(folder: Path) -> int:
+    """Return the bytes of the files in a folder, links left out; 0 where there is none."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # it may be gone already
+                total += os.lstat(os.path.join(root, name)).st_size
+    return total
+
+
 def check_output_file(path: Path, option: str, *, overwrite: bool) -> None:
     """Check that `evo.files.output` can write a file.
 

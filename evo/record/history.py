@@ -126,7 +126,7 @@ class History:
         self._check_known(key[0])
         new = [CurvePoint.from_dict(point) for point in event["points"]]
         if new:
-            known = self.reported.get(key, [])
+            known = self.reported.pop(key, [])  # the last entry is that of the last report
             self.reported[key] = [point for point in known if point.step < new[0].step] + new
 
     def curve_of(self, individual: int, replicate: int) -> tuple[CurvePoint, ...]:

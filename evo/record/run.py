@@ -19,7 +19,17 @@ from evo.individual import Individual
 from evo.places import as_typed, entered
 from evo.plain_text import escaped
 from evo.record.commands import command_on
-from evo.record.folder import STATES, TRIALS, is_run, make_run_folder, prune_states, remove_leftovers, run_folder
+from evo.record.folder import (
+    STATE_FOLDERS,
+    STATES,
+    TRIALS,
+    size_of,
+    is_run,
+    make_run_folder,
+    prune_states,
+    remove_leftovers,
+    run_folder,
+)
 from evo.record.history import History
 from evo.record.journal import CONFUSION, REPORTS, Event, Journal, is_written
 from evo.record.settings import CHANGED_BY_RESUME, LISTED, Settings, current_versions
@@ -288,6 +298,12 @@ class Run(History):
         if self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="evo-trials-")
         return str(Path(self._temporary.name) / TRIALS / name)
+
+    def disk_use(self) -> int:
+        """Return the bytes of the states of trainings that are not done: interrupted, paused, or to be continued."""
+        if self.path is None:
+            return 0
+        return sum(size_of(self.path / name) for name in (*STATE_FOLDERS, TRIALS))
 
     def _inside(self, folder: str, name: str) -> str | None:
         return str(own_folder(self.path / folder) / name) if self.path is not None else None

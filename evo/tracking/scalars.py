@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
-from evo.evaluation import Evaluation
+from evo.evaluation import CurvePoint, Evaluation
 from evo.ranking import reach
 from evo.record.run import Run
 from evo.record.tables import population_figures
@@ -20,7 +20,7 @@ class Scalar(NamedTuple):
 
     Attributes:
         name: As "search/fitness".
-        step: Counts evaluations from 1, or generations from 0.
+        step: Counts evaluations from 1, or generations from 0; of a curve, the step of the training.
         value: Finite.
         time: When it was known, in seconds since the epoch.
     """
@@ -34,7 +34,8 @@ class Scalar(NamedTuple):
 class Scalars:
     """Reads a run from its beginning, as far as it has come.
 
-    Names: `search/…` by evaluation of the search, `finalists/…` by training on new seeds, `generation/…` by generation.
+    Names: `search/…` by evaluation of the search, `finalists/…` by training on new seeds, `generation/…` by generation,
+    and `curve-<individual>-<replicate>/…` by step, of what an objective reports.
     """
 
     def __init__(self, run: Run):
@@ -43,6 +44,7 @@ class Scalars:
         self._steps: Counter[str] = Counter()
         self._best: tuple[tuple[bool, int], float] | None = None
         self._time = 0.0
+        self._reported: dict[tuple[int, int], int] = {}
 
     def new(self) -> Iterator[Scalar]:
         """Yield what was added since the last call."""
@@ -53,6 +55,10 @@ class Scalars:
             self._steps[kind] += 1
             values = self._of_search(evaluation) if kind == "search" else {"fitness": evaluation.fitness}
             yield from self._named(kind, self._steps[kind], {**values, "loss": evaluation.loss})
+            if self._run.settings.max_steps is not None:
+                yield from self._of_curve((evaluation.individual, evaluation.replicate), evaluation.curve)
+        for key, points in self._run.reported.items():
+            yield from self._of_curve(key, points)
         for generation, members in self._unread("generations", self._run.generations.items()):
             yield from self._named("generation", generation, population_figures(self._run, generation, members))
         for test in self._unread("tests", self._run.tests.values()):
@@ -71,6 +77,12 @@ class Scalars:
             candidate = (reach(proposal, paused=evaluation.paused), fitness)
             self._best = candidate if self._best is None else max(self._best, candidate)
         return {"fitness": fitness, "best": self._best[1] if self._best else None, "seconds": evaluation.seconds}
+
+    def _of_curve(self, key: tuple[int, int], points: Iterable[CurvePoint]) -> Iterator[Scalar]:
+        for point in points:
+            if point.step > self._reported.get(key, 0):
+                self._reported[key] = point.step
+                yield from self._named(f"curve-{key[0]}-{key[1]}", point.step, point.values)
 
     def _named(self, kind: str, step: int, values: Mapping[str, float | None]) -> Iterator[Scalar]:
         for name, value in values.items():
