@@ -24,6 +24,8 @@ PREDICTION_SECONDS = 5.0
 """How long a prediction of the end is kept at least."""
 PREDICTION_SHARE = 0.01
 """The largest share of the time for predictions: a cost model of thousands of trainings takes a while to fit."""
+DISK_SECONDS = 5.0
+"""How often the files of paused trainings are counted."""
 STAGES: dict[str, Stage] = {"proposal": "search", "finalists": "finalist", "winner": "test"}
 """What a run is doing after such an event."""
 
@@ -43,6 +45,7 @@ class Follower:
     """
 
     def __init__(self, path: Path):
+        self._look_at_disk_after = -math.inf
         self._path, self._journal, self._settings_file = path, path / "journal.jsonl", path / "settings.json"
         self._load()
 
@@ -86,7 +89,8 @@ class Follower:
     def look(self) -> str:
         """Update what no evaluation tells; return a note about the run, an empty one while it is being written."""
         run, progress = self.run, self.progress
-        progress.disk = run.disk_use()
+        if time.monotonic() >= self._look_at_disk_after:
+            progress.disk, self._look_at_disk_after = run.disk_use(), time.monotonic() + DISK_SECONDS
         if is_written(self._journal):
             waiting = 1 if progress.stage == "test" else len(self._waiting())
             progress.work(progress.stage, min(waiting, run.settings.workers))

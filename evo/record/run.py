@@ -23,12 +23,12 @@ from evo.record.folder import (
     STATE_FOLDERS,
     STATES,
     TRIALS,
-    size_of,
     is_run,
     make_run_folder,
     prune_states,
     remove_leftovers,
     run_folder,
+    size_of,
 )
 from evo.record.history import History
 from evo.record.journal import CONFUSION, REPORTS, Event, Journal, is_written
