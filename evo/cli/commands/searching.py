@@ -35,6 +35,14 @@ def search(
     asynchronous: Annotated[
         bool, of_search("--asynchronous", help="Wait for no result; not reproducible with several workers.")
     ] = False,
+    pruner: Annotated[
+        str | None,
+        of_search(
+            metavar="median",
+            help="End trainings early whose accuracy is below the median of earlier ones at the same step; needs a "
+            "constant learning rate.",
+        ),
+    ] = None,
     free_steps: Annotated[
         bool,
         of_search(
