@@ -148,6 +148,19 @@ def test_a_stopped_retry_goes_on_with_those_that_are_left_and_with_no_others(tmp
     assert evo.resume(tmp_path / "run", good, retry="failed").table["status"].eq("complete").all()
 
 
+def test_a_retry_that_is_killed_anywhere_ends_with_the_same_table(tmp_path: Path) -> None:
+    """What a kill leaves is a prefix of the journal."""
+    search(tmp_path / "run", strategy="ga", finalists=1)
+    whole = evo.resume(tmp_path / "run", good, retry="failed", budget=30)
+    lines = (tmp_path / "run" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    [begin] = [number for number, line in enumerate(lines) if b'"kind":"retry"' in line]
+    for moment in range(begin + 1, len(lines), 7):
+        folder = tmp_path / f"killed-{moment}"
+        shutil.copytree(tmp_path / "run", folder)
+        (folder / "journal.jsonl").write_bytes(b"".join(lines[:moment]))
+        check_same(evo.resume(folder, good), whole)
+
+
 def test_without_failures_nothing_is_tried_again(tmp_path: Path) -> None:
     search(tmp_path / "run", good)
     text, watcher = (tmp_path / "run" / "journal.jsonl").read_text(), StopsAfter(float("inf"))

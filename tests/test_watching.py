@@ -68,6 +68,20 @@ class Shown:
             self.states.append(text)
 
 
+def test_a_retry_takes_failures_out_of_the_picture_until_they_have_a_result(written: Run) -> None:
+    assert written.path is not None
+    written.record_proposal(individual(1, x=0.1))
+    written.record(evaluation(1, None, error="no disk"))
+    follower = Follower(written.path)
+    assert (follower.progress.done, follower.progress.failures["failed"]) == (2, 1)
+    written.record_retry([(1, 0)])
+    assert follower.poll() == []
+    assert (follower.progress.done, follower.progress.failures["failed"]) == (1, 0)
+    written.record(evaluation(1, 0.9))
+    assert [entry.individual for entry in follower.poll()] == [1]
+    assert follower.run.results == written.results
+
+
 def test_what_is_added_is_read_once_and_whole(written: Run) -> None:
     assert written.path is not None
     follower = Follower(written.path)

@@ -46,6 +46,7 @@ class NotebookObserver(SilentObserver):
         if self._table is not None:
             progress = self._table.progress
             progress.busy, progress.ended, progress.finished = 0, time.time(), kind is None
+            self._table.status = ""  # a note about what it was doing
             self._draw()
 
     def started(self, run: Run, total: int) -> None:

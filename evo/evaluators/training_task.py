@@ -157,6 +157,7 @@ class TrainingTask:
         except BaseException as problem:  # a training that fails becomes a row with its reason
             if ends_the_search(problem):
                 raise
+            self.stop.end_if_obeyed_by(problem)
             exhausted = any(sign in text_of(problem) for sign in OUT_OF_MEMORY)
             if exhausted or isinstance(problem, torch.OutOfMemoryError | MemoryError):
                 status = "out_of_memory"
