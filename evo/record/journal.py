@@ -21,11 +21,11 @@ from evo.files import append, create_to_append, cut, sync
 from evo.plain_text import read_json
 from evo.processes import hold, holds, let_go
 
-FORMAT = 3
+FORMAT = 4
 """Of new journals; older ones are resumed in their own.
 
 Format 2 adds continued trainings: `Individual.until`. Format 3 adds which classes are confused: `Evaluation.confusion`,
-also in the events of tests. The event `finalists` may have `seeds` and `ended_early` in every format: a version that
+also in the events of tests. Format 4 adds genes that are None or tuples of any values, and lists without layers. The event `finalists` may have `seeds` and `ended_early` in every format: a version that
 ignores them takes the run for unfinished, and its resume trains what it misses.
 """
 CONFUSION = 3

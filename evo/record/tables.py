@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,7 +18,9 @@ from evo.individual import RUNG
 from evo.numbers import deviation, mean
 from evo.plain_text import inert
 from evo.record.history import HALL_OF_FAME, History
-from evo.space.genes import Categorical
+from evo.space import SearchSpace
+from evo.space.genes import Categorical, Gene
+from evo.space.genes.values import value_text
 
 COUNTS = (
     "individual",
@@ -180,25 +183,39 @@ def write_tables(run: History, folder: Path) -> None:
     for name, table in tables.items():
         needed = name not in ("finalists", "confusion") or len(table) or paths[name].exists()
         if needed or (name == "finalists" and run.finalists):
-            write_csv(table, paths[name])
+            write_csv(table, paths[name], run.space)
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table atomically; text that a spreadsheet would take for a formula gets an apostrophe in front."""
+def write_csv(table: pd.DataFrame, path: Path, space: SearchSpace | None = None) -> None:
+    """Write a table atomically; text that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    Args:
+        table: The table.
+        path: The file.
+        space: The space of the genes in it, where there are any: None is null where it is a choice, else an empty cell.
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        write_csv_text(table, file)
+        write_csv_text(table, file, space)
 
 
-def write_csv_text(table: pd.DataFrame, file: TextIO) -> None:
-    """Write a table to an open file as `write_csv` does; a cell that is not a text is written as it is."""
+def write_csv_text(table: pd.DataFrame, file: TextIO, space: SearchSpace | None = None) -> None:
+    """Write a table to an open file as `write_csv` does; numbers and truth values are written as they are."""
+    nullable = _nullable(space.genes if space is not None else {})
     columns = {
         name: cells
         if pd.api.types.is_numeric_dtype(cells)
         # Without a dtype, pandas would turn the choices 0 and 0.5 into 0.0 and 0.5.
-        else pd.Series([inert(c) if isinstance(c, str) else c for c in cells], dtype=object, index=cells.index)
+        else pd.Series([_cell(c, name in nullable) for c in cells], dtype=object, index=cells.index)
         for name, cells in table.items()
     }
     pd.DataFrame(columns, columns=table.columns).to_csv(file, index=False, lineterminator="\n")
+
+
+def _cell(cell: Any, is_value: bool) -> Any:
+    """Return a cell as a CSV file holds it; None is empty unless it is a value."""
+    if isinstance(cell, tuple) or (cell is None and is_value):
+        return value_text(cell)
+    return inert(cell) if isinstance(cell, str) else cell
 
 
 def _evaluation_columns(run: History) -> list[str]:
@@ -233,26 +250,40 @@ def _evaluation_row(run: History, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _categorical(run: History) -> set[str]:
-    """Return the names of the genes whose choices are not quantities, even where all of them are numbers."""
-    return {name for name, gene in run.space.genes.items() if isinstance(gene, Categorical)}
+def _categorical(run: History) -> dict[str, float | None]:
+    """Return the genes whose choices are not quantities, even where all of them are numbers, each with its empty cell.
+
+    That is not a number where None is a choice.
+    """
+    nullable = _nullable(run.space.genes)
+    genes = run.space.genes.items()
+    return {name: math.nan if name in nullable else None for name, gene in genes if isinstance(gene, Categorical)}
 
 
-def _frame(rows: Iterable[dict[str, Any]], columns: list[str], as_written: Collection[str] = ()) -> pd.DataFrame:
+def _nullable(genes: Mapping[str, Gene]) -> set[str]:
+    """Return the names of the genes that may be None."""
+    return {name for name, gene in genes.items() if isinstance(gene, Categorical) and None in gene.choices}
+
+
+def _frame(
+    rows: Iterable[dict[str, Any]], columns: list[str], as_written: Mapping[str, float | None] | None = None
+) -> pd.DataFrame:
     """Return a table of the columns in their order; whole numbers stay whole where a cell is empty.
 
     Args:
         rows: Cells by column.
         columns: All columns.
-        as_written: Those whose cells keep their types: beside 0.5, the choice 0 does not become 0.0.
+        as_written: The empty cell of each of those whose cells keep their types: beside 0.5, the choice 0 does not
+            become 0.0.
     """
+    kept = as_written or {}
     records = list(rows)
     series: dict[str, Any] = {}
     for name in columns:
         cells = [record.get(name) for record in records]
         present = [cell for cell in cells if cell is not None]
-        if name in as_written:
-            series[name] = pd.Series(cells, dtype=object)
+        if name in kept:
+            series[name] = pd.Series([record.get(name, kept[name]) for record in records], dtype=object)
         elif name in COUNTS or (present and all(isinstance(c, int) and not isinstance(c, bool) for c in present)):
             series[name] = pd.array(cells, dtype="Int64" if len(present) < len(cells) else "int64")
         elif present and all(isinstance(cell, float | int) and not isinstance(cell, bool) for cell in present):
