@@ -14,11 +14,19 @@ from evo.evaluators import takes_seed
 from evo.evaluators.dask.connection import Where
 from evo.evaluators.objective import Objective, name_of
 from evo.loop.deadline import Stop, StopCheck
+from evo.loop.earlier import earlier_results, is_table, note_earlier
 from evo.loop.execution import Execution
 from evo.loop.finished import has_planned_finalists, is_finished, is_searched
 from evo.loop.lifecycle import begin, resume_run
 from evo.loop.listed import check_seeds
-from evo.loop.new_search import check_measured, known_configurations, note_what_is_left_out, resolve, with_free_steps
+from evo.loop.new_search import (
+    check_measured,
+    goals_of,
+    known_configurations,
+    note_what_is_left_out,
+    resolve,
+    with_free_steps,
+)
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.loop.work import ask_for_finalists, finish_search, first_given, more_search, more_seeds, search_and_judge
 from evo.names import FITNESS_PARTS, check_name
@@ -51,7 +59,7 @@ def search(
     objectives: Mapping[str, str] | None = None,
     fitness: str = "validation",
     initial: Sequence[Mapping[str, Any]] = (),
-    initial_from: str | Path | None = None,
+    initial_from: str | Path | Any = None,
     no_initial: bool = False,
     model: str | None = None,
     dataset: str | None = None,
@@ -89,7 +97,9 @@ def search(
             space, or fitness and few parameters. Fitness is always maximised: return the negative of a cost.
         fitness: "validation", or "test" to select on the test set as the 2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
-        initial_from: A run whose best genomes enter the first population.
+        initial_from: A run whose best genomes enter the first population; or a table of earlier results, a pandas
+            DataFrame or a CSV file with a column for each gene and `fitness`: they are learned without a training,
+            count to no budget, and cannot win.
         no_initial: Leave out the space's own known configurations.
         model: A shipped model's name, or "package.module:function" for a user-defined one.
         dataset: "cifar10", "digits" or "imagefolder".
@@ -156,7 +166,11 @@ def search(
         initial=known_configurations(loaded, () if no_initial else loaded.initial, initial, initial_from, observer),
         versions=current_versions(),
     )
+    if is_table(initial_from):
+        settings.earlier = earlier_results(loaded, initial_from, goals_of(settings, loaded), observer)
+    found = len(settings.earlier)
     algorithm = resolve(settings, loaded, population)
+    note_earlier(settings, found, observer)
     if objective is None and "train_accuracy" not in (settings.objectives or {}):
         settings.train_images = TRAIN_IMAGES
     check_measured(settings, loaded, observer)

@@ -13,7 +13,7 @@ from evo.individual import whole_count
 from evo.numbers import LARGEST
 from evo.plain_text import made_plain
 
-Status: TypeAlias = Literal["complete", "partial", "diverged", "out_of_memory", "timeout", "failed"]
+Status: TypeAlias = Literal["complete", "partial", "diverged", "out_of_memory", "timeout", "failed", "earlier"]
 
 Phase: TypeAlias = Literal["search", "finalist", "weights", "replay"]
 """What a training is for: the search, the choice of a winner, only its weights, or a comparison with the record."""
@@ -24,7 +24,7 @@ _FIRST_REPLICATES: dict[Phase, int] = {"search": 0, "finalist": 101, "weights": 
 MEASURES = ("parameters", "seconds", "loss", "train_accuracy")
 """What an evaluation may report besides its fitness, and what a search with several objectives may optimise."""
 
-SUCCESSES = ("complete", "partial")
+SUCCESSES = ("complete", "partial", "earlier")
 """The statuses of evaluations that did not fail."""
 
 
@@ -80,7 +80,8 @@ class Evaluation:
         individual: Id of the individual.
         replicate: 0 for its evaluation in the search; others are trainings of the same genome on other seeds.
         seed: Seed of the training.
-        status: How it ended; "partial" is a training that was paused before its last step.
+        status: How it ended; "partial" is a training that was paused before its last step, "earlier" a result
+            of a table that the search began with: nothing was trained for it.
         fitness: Higher is better; of a paused training the last value. None if the training failed.
         loss: Cross-entropy on the part that `fitness` was measured on.
         parameters: Trainable parameters of the network.
@@ -163,6 +164,11 @@ class Evaluation:
     def succeeded(self) -> bool:
         """Whether the training has a fitness, whole or paused."""
         return self.status in SUCCESSES and self.fitness is not None
+
+    @property
+    def earlier(self) -> bool:
+        """Whether this is a result of a table that the search began with; it is no training of this run."""
+        return self.status == "earlier"
 
     @property
     def paused(self) -> bool:

@@ -18,6 +18,9 @@ DURATION = (STEPS, EPOCHS)
 Genomes that differ in nothing else are the same network and recipe.
 """
 
+EARLIER = "earlier"
+"""The operator of individuals whose results a search began with."""
+
 RUNG = "rung"
 """The key in `strategy_parameters` under which older runs of `halving` keep how far a training went.
 

@@ -125,7 +125,7 @@ def _nothing_new_left(run: Run) -> bool:
     """Return whether a finished run has tried the whole space; a search that is done ends early for no other reason."""
     if run.ended_early or run.settings.closed:
         return False
-    if run.settings.generations is None and len(run.proposals) < (run.settings.budget or 0):
+    if run.settings.generations is None and len(run.proposals) - len(run.settings.earlier) < (run.settings.budget or 0):
         return True
     return len({genome_key(individual.genome) for individual in run.individuals}) >= run.space.points
 
@@ -176,6 +176,8 @@ def _cost(run: Run) -> Rows:
         ("time of training in all", duration_text(seconds)),
         ("on the clock, while training", duration_text(busy_seconds(parts))),
     ]
+    if earlier := sum(evaluation.earlier for evaluation in everything):
+        rows.insert(1, ("earlier results", f"{earlier} from a table, not trained here"))
     failed = [evaluation for evaluation in everything if not evaluation.succeeded]
     if failed:
         causes = Counter(f"{evaluation.status}: {printable(evaluation.error)}" for evaluation in failed)

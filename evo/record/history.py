@@ -164,8 +164,12 @@ class History:
 
     @property
     def trainings(self) -> int:
-        """How many trainings the search has done: each part of a continued one counts, as it does for the budget."""
-        return sum(phase_of(evaluation.replicate) == "search" for evaluation in self.results)
+        """How many trainings the search has done: each part of a continued one counts, as it does for the budget.
+
+        Earlier results do not: nothing was trained for them.
+        """
+        searched = (evaluation for evaluation in self.results if not evaluation.earlier)
+        return sum(phase_of(evaluation.replicate) == "search" for evaluation in searched)
 
     @property
     def finalist_seeds(self) -> int:
@@ -231,6 +235,8 @@ class History:
         found: defaultdict[int, list[tuple[Individual, Evaluation, float]]] = defaultdict(list)
         for last in self.search_evaluations:
             before = 0.0
+            if last.earlier:
+                continue
             for proposal, evaluation in self.parts(last.individual, last.replicate):
                 found[proposal.generation].append((proposal, evaluation, evaluation.seconds - before))
                 before = evaluation.seconds
@@ -249,7 +255,7 @@ class History:
         return reached.fitness if reached is not None and reached.succeeded else None
 
     def ranked(self) -> list[RankedIndividual]:
-        """Return the individuals whose evaluation did not fail, best first; of equal genomes only the first.
+        """Return the individuals whose training did not fail, best first; of equal genomes only the first.
 
         Paused trainings, by how far they went (see `standing`), only if no genome was fully trained.
         """

@@ -42,6 +42,7 @@ class Halving(SteadyState):
 
     name = "halving"
     default_population = 9
+    takes_earlier = "none"  # it compares trainings of the same length only
     options = SteadyState.options | {"continuations"}
 
     def __init__(self, space: SearchSpace, *, continuations: bool = False, **settings: Any):
