@@ -71,7 +71,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
     if run.ended_early:
         commands[run.command("resume")] = f"continue the search: {run.trainings} of {total_of(run)} {noun_of(run)}"
     elif not exhausted:
-        twice = run.command("resume", budget=2 * len(run.proposals))
+        twice = run.command("resume", budget=2 * (len(run.proposals) - len(run.settings.earlier)))
         commands[twice] = f"resume with twice the {noun_of(run)}"
     if run.settings.objective is None:
         commands[run.command("replay", str(best.id))] = "train the best again and compare"

@@ -114,7 +114,7 @@ def _check_columns(space: SearchSpace, columns: list[str], measures: list[str], 
     if missing := [what for what, names in needed.items() if not {*names} & {*columns}]:
         hints = "".join(did_you_mean(what, [one for one in columns if one not in needed]) for what in missing)
         raise ConfigurationError(
-            f"{OPTION} {name}: has no column {', '.join(missing)}; it needs one for {FITNESS}, for each gene and for each "
+            f"{OPTION} {name}: has no column {', '.join(missing)}; it needs one for {FITNESS}, each gene and each "
             f"objective, with an empty cell where the gene is inactive.{hints}"
         )
     known = {*RESERVED, *MEASURES, *(one for names in needed.values() for one in names)}
