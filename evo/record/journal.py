@@ -25,9 +25,9 @@ FORMAT = 4
 """Of new journals; older ones are resumed in their own.
 
 Format 2 adds continued trainings: `Individual.until`. Format 3 adds which classes are confused: `Evaluation.confusion`,
-also in the events of tests. Format 4 adds genes that are None or tuples of any values, and lists without layers.
-The event `finalists` may have `seeds` and `ended_early` in every format: a version that ignores them takes the run for
-unfinished, and its resume trains what it misses.
+also in the events of tests. Format 4 adds genes that are None or tuples of any values, lists without layers, and the
+status "earlier". The event `finalists` may have `seeds` and `ended_early` in every format: a version that ignores them
+takes the run for unfinished, and its resume trains what it misses.
 """
 CONFUSION = 3
 """The first format that holds which classes are confused."""

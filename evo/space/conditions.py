@@ -8,7 +8,7 @@ from typing import Any
 
 from evo.space.genes import Boolean, Categorical, Gene, Integer, Number
 from evo.space.genes.conditions import SIGNS, Comparison
-from evo.space.genes.values import alike, as_value
+from evo.space.genes.values import alike, as_value, value_text
 
 MOST_LISTED = 1000
 """Values of a whole-number gene that are listed."""
@@ -104,8 +104,10 @@ def _comparison_problems(wanted: Comparison, gene: Gene) -> list[str]:
 
 
 def condition_text(conditions: Mapping[str, Any] | None) -> str:
-    """Return conditions in words: depth >= 2 and optimiser = sgd."""
+    """Return conditions in words: depth >= 2 and optimiser = sgd or muon."""
     return " and ".join(
-        f"{parent} {wanted}" if isinstance(wanted, Comparison) else f"{parent} = {wanted}"
+        f"{parent} {wanted}"
+        if isinstance(wanted, Comparison)
+        else f"{parent} = {' or '.join(map(value_text, wanted if isinstance(wanted, list) else [wanted]))}"
         for parent, wanted in (conditions or {}).items()
     )
