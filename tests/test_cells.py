@@ -21,7 +21,7 @@ import evo
 from evo.errors import ConfigurationError
 from evo.individual import Genome, Individual, genome_key
 from evo.record.run import Run
-from evo.record.tables import write_csv_text
+from evo.record.tables import with_texts, write_csv_text
 from evo.reports.comparison import compare_runs, comparison_table, csv_text
 from evo.reports.features import features_of
 from evo.space.genes.values import alike, is_empty
@@ -43,7 +43,7 @@ def run_with(space: evo.SearchSpace, genomes: Iterable[Genome]) -> Run:
 
 def csv_of(run: Run) -> str:
     buffer = io.StringIO()
-    write_csv_text(run.table, buffer, run.space)
+    write_csv_text(with_texts(run.table, run.space), buffer)
     return buffer.getvalue()
 
 
@@ -184,7 +184,9 @@ _VALUES = st.one_of(
     st.booleans(),
     st.floats(allow_nan=False, allow_infinity=False),
     st.lists(st.integers(1, 99), max_size=4).map(tuple),
-    st.recursive(st.none() | st.integers() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=2).map(tuple)),
+    st.recursive(
+        st.none() | st.integers() | st.text('aé"\\,', max_size=3), lambda inner: st.lists(inner, max_size=2).map(tuple)
+    ),
     st.sampled_from(["null", "[]", "[1, 2]", "[1", "None", (1.0, True), ("a", (None,))]),
 )
 

@@ -195,3 +195,7 @@ def test_a_command_takes_a_file(tmp_path: Path) -> None:
     for command in (["compare", str(tmp_path / "run")], ["report", str(tmp_path / "run")]):
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
+    assert "of 3 individuals, and 3 earlier results" in (tmp_path / "run" / "report.html").read_text()
+    result = CliRunner().invoke(app, ["replay", str(tmp_path / "run"), "0"])
+    assert result.exit_code == 2
+    assert "individual 0 is an earlier result" in result.output

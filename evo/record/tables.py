@@ -183,39 +183,41 @@ def write_tables(run: History, folder: Path) -> None:
     for name, table in tables.items():
         needed = name not in ("finalists", "confusion") or len(table) or paths[name].exists()
         if needed or (name == "finalists" and run.finalists):
-            write_csv(table, paths[name], run.space)
+            write_csv(with_texts(table, run.space), paths[name])
 
 
-def write_csv(table: pd.DataFrame, path: Path, space: SearchSpace | None = None) -> None:
-    """Write a table atomically; text that a spreadsheet would take for a formula gets an apostrophe in front.
+def with_texts(table: pd.DataFrame, space: SearchSpace) -> pd.DataFrame:
+    """Return a table in which choices that are None or tuples are texts, null and JSON lists, as in CSV files."""
+    genes = {name for name, gene in space.genes.items() if isinstance(gene, Categorical) and name in table}
+    nullable = _nullable(space.genes)
+    texts = {
+        name: pd.Series([_text_of(cell, name in nullable) for cell in table[name]], dtype=object, index=table.index)
+        for name in genes
+    }
+    return table.assign(**texts)
 
-    Args:
-        table: The table.
-        path: The file.
-        space: The space of the genes in it, where there are any: None is null where it is a choice, else an empty cell.
-    """
+
+def _text_of(cell: Any, nullable: bool) -> Any:
+    """Return the text of a choice without one of its own; None is empty unless it is a choice."""
+    return value_text(cell) if isinstance(cell, tuple) or (cell is None and nullable) else cell
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table atomically; text that a spreadsheet would take for a formula gets an apostrophe in front."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        write_csv_text(table, file, space)
+        write_csv_text(table, file)
 
 
-def write_csv_text(table: pd.DataFrame, file: TextIO, space: SearchSpace | None = None) -> None:
-    """Write a table to an open file as `write_csv` does; numbers and truth values are written as they are."""
-    nullable = _nullable(space.genes if space is not None else {})
+def write_csv_text(table: pd.DataFrame, file: TextIO) -> None:
+    """Write a table to an open file as `write_csv` does; a cell that is not a text is written as it is."""
     columns = {
         name: cells
         if pd.api.types.is_numeric_dtype(cells)
         # Without a dtype, pandas would turn the choices 0 and 0.5 into 0.0 and 0.5.
-        else pd.Series([_cell(c, name in nullable) for c in cells], dtype=object, index=cells.index)
+        else pd.Series([inert(c) if isinstance(c, str) else c for c in cells], dtype=object, index=cells.index)
         for name, cells in table.items()
     }
     pd.DataFrame(columns, columns=table.columns).to_csv(file, index=False, lineterminator="\n")
-
-
-def _cell(cell: Any, is_value: bool) -> Any:
-    """Return a cell as a CSV file holds it; None is empty unless it is a value."""
-    if isinstance(cell, tuple) or (cell is None and is_value):
-        return value_text(cell)
-    return inert(cell) if isinstance(cell, str) else cell
 
 
 def _evaluation_columns(run: History) -> list[str]:

@@ -94,6 +94,6 @@ def _features(name: str, gene: Gene, cells: pd.Series[Any]) -> list[Feature]:
 
 
 def _is_inactive(gene: Gene, cell: Any) -> bool:
-    """Return whether a cell stands for an inactive gene; where None is a choice, a table has nan for that."""
+    """Return whether a cell stands for an inactive gene, not for None; see `evo.record.tables`."""
     is_choice = isinstance(gene, Categorical) and None in gene.choices
     return is_empty(cell) and not (is_choice and (cell is None or gene.when is None))
