@@ -14,6 +14,7 @@ from evo.errors import ConfigurationError, RunError
 from evo.evaluators.dask.connection import Where
 from evo.evaluators.signature import Objective, name_of, takes_seed
 from evo.loop.deadline import Stop, StopCheck
+from evo.loop.earlier import earlier_results, is_table, note_earlier
 from evo.loop.execution import Execution
 from evo.loop.finished import has_planned_finalists, is_finished, is_searched
 from evo.loop.lifecycle import begin, resume_run
@@ -22,6 +23,7 @@ from evo.loop.new_search import (
     check_measured,
     check_steps,
     checked_pruner,
+    goals_of,
     known_configurations,
     note_what_is_left_out,
     resolve,
@@ -62,7 +64,7 @@ def search(
     objectives: Mapping[str, str] | None = None,
     fitness: str = "validation",
     initial: Sequence[Mapping[str, Any]] = (),
-    initial_from: str | Path | None = None,
+    initial_from: str | Path | Any = None,
     no_initial: bool = False,
     model: str | None = None,
     dataset: str | None = None,
@@ -104,7 +106,9 @@ def search(
             space, or fitness and few parameters. Fitness is always maximised: return the negative of a cost.
         fitness: "validation", or "test" to select on the test set as the 2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
-        initial_from: A run whose best genomes enter the first population.
+        initial_from: A run whose best genomes enter the first population; or a table of earlier results, a pandas
+            DataFrame or a CSV file with a column for each gene and `fitness`: they are learned without a training,
+            count to no budget, and cannot win.
         no_initial: Leave out the space's own known configurations.
         model: A shipped model's name, or "package.module:function" for a user-defined one.
         dataset: "cifar10", "digits" or "imagefolder".
@@ -178,7 +182,11 @@ def search(
         initial=known_configurations(loaded, () if no_initial else loaded.initial, initial, initial_from, observer),
         versions=current_versions(),
     )
+    if is_table(initial_from):
+        settings.earlier = earlier_results(loaded, initial_from, goals_of(settings, loaded), observer)
+    found = len(settings.earlier)
     algorithm = resolve(settings, loaded, population)
+    note_earlier(settings, found, observer)
     if objective is None and "train_accuracy" not in (settings.objectives or {}):
         settings.train_images = TRAIN_IMAGES
     check_measured(settings, loaded, observer)

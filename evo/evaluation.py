@@ -13,7 +13,9 @@ from evo.individual import whole_count
 from evo.numbers import LARGEST
 from evo.plain_text import made_plain
 
-Status: TypeAlias = Literal["complete", "partial", "diverged", "out_of_memory", "timeout", "failed", "infeasible"]
+Status: TypeAlias = Literal[
+    "complete", "partial", "diverged", "out_of_memory", "timeout", "failed", "infeasible", "earlier"
+]
 
 Phase: TypeAlias = Literal["search", "finalist", "weights", "replay"]
 """What a training is for: the search, the choice of a winner, only its weights, or a comparison with the record."""
@@ -36,7 +38,7 @@ TAKEN = frozenset(
 )
 """Columns of evaluations, curves and finalists that a measure of a user's objective cannot be called."""
 
-SUCCESSES = ("complete", "partial")
+SUCCESSES = ("complete", "partial", "earlier")
 """The statuses of evaluations that did not fail."""
 
 FAILURES = ("failed", "timeout", "out_of_memory")
@@ -96,7 +98,8 @@ class Evaluation:
         individual: Id of the individual.
         replicate: 0 for its evaluation in the search; others are trainings of the same genome on other seeds.
         seed: Seed of the training.
-        status: How it ended; "partial" is a training that was paused before its last step.
+        status: How it ended; "partial" is a training that was paused before its last step, "earlier" a result
+            of a table that the search began with: nothing was trained for it.
         fitness: Higher is better; of a paused training the last value. None if the training failed.
         loss: Cross-entropy on the part that `fitness` was measured on.
         parameters: Trainable parameters of the network.
@@ -188,6 +191,11 @@ class Evaluation:
     def succeeded(self) -> bool:
         """Whether the training has a fitness, whole or paused."""
         return self.status in SUCCESSES and self.fitness is not None
+
+    @property
+    def earlier(self) -> bool:
+        """Whether this is a result of a table that the search began with; it is no training of this run."""
+        return self.status == "earlier"
 
     @property
     def paused(self) -> bool:

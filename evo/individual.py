@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-GeneValue: TypeAlias = float | int | str | bool | tuple[int, ...]
+GeneValue: TypeAlias = float | int | str | bool | tuple[Any, ...] | None
 Genome: TypeAlias = dict[str, GeneValue]
 
 STEPS, EPOCHS = "steps", "epochs"
@@ -17,6 +17,9 @@ DURATION = (STEPS, EPOCHS)
 
 Genomes that differ in nothing else are the same network and recipe.
 """
+
+EARLIER = "earlier"
+"""The operator of individuals whose results a search began with."""
 
 RUNG = "rung"
 """The key in `strategy_parameters` under which older runs of `halving` keep how far a training went.
@@ -31,7 +34,7 @@ class Individual:
 
     Attributes:
         id: Counts the individuals of a run from 0.
-        genome: Active genes only, in the order of the search space. Layer lists are tuples of int.
+        genome: Active genes only, in the order of the search space; one that is None is active. Layer lists are tuples.
         generation: The generation it was proposed in, from 0. Each part of a continued training has its own.
         parents: Ids of the individuals it was made from; empty for a sampled one.
         operator: What made it: "initial", "random", "crossover", "mutation", "crossover+mutation", …
@@ -112,7 +115,11 @@ def whole_count(value: Any, name: str) -> int:
 
 def genome_from_json(values: Mapping[str, Any]) -> Genome:
     """Return the genome of a JSON object: its lists become tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: _with_tuples(value) for name, value in values.items()}
+
+
+def _with_tuples(value: Any) -> Any:
+    return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # `json.dumps` would make one each time

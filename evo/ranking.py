@@ -55,6 +55,8 @@ def ranking(
 ) -> list[tuple[int, tuple[float, ...]]]:
     """Return the individuals whose first evaluation did not fail, best first; of equal genomes only the first.
 
+    Earlier results are not ranked: they are no trainings of this run.
+
     Args:
         individuals: By id.
         proposals: In their order.
@@ -73,7 +75,7 @@ def ranking(
     standings = {
         number: standing(answered[number, 0], fitnesses, turns[number], paused=evaluations[number, 0].paused)
         for number, fitnesses in measured.items()
-        if (number, 0) in evaluations and evaluations[number, 0].succeeded
+        if (number, 0) in evaluations and evaluations[number, 0].succeeded and not evaluations[number, 0].earlier
     }
     best = sorted(standings, key=lambda number: (*(-part for part in standings[number]), number))
     first_of_genome: dict[str, int] = {}

@@ -25,7 +25,7 @@ class GeneRule(NamedTuple):
 
     Attributes:
         kinds: The kinds of gene, as a space file names them.
-        low: The smallest number.
+        low: The smallest number; of layer lists, the fewest layers.
         high: The largest number.
         below: What the numbers must stay below.
         known: The values that are known; empty where every value of the kind is.
@@ -66,6 +66,8 @@ MOST_CONVOLUTIONS = 8
 KERNEL_SIZES = (1, 3, 5, 7)
 
 _LAYERS = GeneRule(("layers",))
+_BLOCKS = GeneRule(("layers",), low=1)
+"""Without a block, `cnn` would see only the mean of each channel."""
 _DROPOUT = GeneRule(("float", "categorical"), low=0.0, high=1.0)
 _ACTIVATION = GeneRule(("categorical",), known=ACTIVATIONS)
 _BOOLEAN = GeneRule(("boolean", "categorical"), known=(True, False))
@@ -89,7 +91,7 @@ MODELS: dict[str, Model] = {
     ),
     "cnn": Model(
         {
-            "channels": _LAYERS,
+            "channels": _BLOCKS,
             "block": GeneRule(("categorical",), known=BLOCKS),
             "single_blocks": GeneRule(("integer", "categorical"), low=0, reads=(("block", ("classic",)),)),
             "convolutions": GeneRule(("integer", "categorical"), low=1, high=MOST_CONVOLUTIONS, reads=(_POOLED,)),

@@ -16,11 +16,11 @@ def build(config: Mapping[str, Any], input_shape: tuple[int, int, int], classes:
     """Return the network of a configuration, initialised by torch's global generator.
 
     Args:
-        config: `hidden_layers` (tuple of widths), and optionally `activation` ("relu"), `dropout` (rate, 0) after every
-            hidden activation, `batch_norm` (False), `batch_norm_place` ("layer": before every linear layer, the first
-            included, as in the 2019 report; "activation": between each hidden layer and its activation),
-            `batch_norm_kind` ("torch"; see `evo.models.batch_norm`), and `residual` (False): each hidden layer but the
-            first adds its input to its output.
+        config: `hidden_layers` (tuple of widths; without any, the model is linear), and optionally `activation`
+            ("relu"), `dropout` (rate, 0) after every hidden activation, `batch_norm` (False), `batch_norm_place`
+            ("layer": before every linear layer, the first included, as in the 2019 report; "activation": between each
+            hidden layer and its activation), `batch_norm_kind` ("torch"; see `evo.models.batch_norm`), and `residual`
+            (False): each hidden layer but the first adds its input to its output.
         input_shape: (channels, height, width).
         classes: Number of outputs.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import random
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -20,10 +21,10 @@ import evo
 from evo.errors import ConfigurationError
 from evo.individual import Genome, Individual, genome_key
 from evo.record.run import Run
-from evo.record.tables import write_csv_text
+from evo.record.tables import with_texts, write_csv_text
 from evo.reports.comparison import compare_runs, comparison_table, csv_text
 from evo.reports.features import features_of
-from evo.space.genes.values import is_empty
+from evo.space.genes.values import alike, is_empty
 from evo.space.typed import read_typed, typed
 from tests.spaces import spaces
 from tests.test_run import evaluation, make_settings
@@ -40,14 +41,14 @@ def run_with(space: evo.SearchSpace, genomes: Iterable[Genome]) -> Run:
     return run
 
 
-def csv_of(table: pd.DataFrame) -> str:
+def csv_of(run: Run) -> str:
     buffer = io.StringIO()
-    write_csv_text(table, buffer)
+    write_csv_text(with_texts(run.table, run.space), buffer)
     return buffer.getvalue()
 
 
 def same(read: Genome, genome: Genome) -> bool:
-    return read == genome and {n: type(v) for n, v in read.items()} == {n: type(v) for n, v in genome.items()}
+    return read.keys() == genome.keys() and all(alike(value, genome[name]) for name, value in read.items())
 
 
 @given(spaces(), SEEDS)
@@ -55,7 +56,7 @@ def test_a_row_of_a_table_and_of_its_file_is_the_genome(space: evo.SearchSpace, 
     rng = random.Random(seed)
     genomes = [space.sample(rng) for _ in range(4)]
     run = run_with(space, genomes)
-    text = csv_of(run.table)
+    text = csv_of(run)
     for table in (run.table, pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)):
         for (_, row), record, genome in zip(table.iterrows(), table.to_dict("records"), genomes, strict=True):
             assert same(space.decode(record), genome)
@@ -68,13 +69,16 @@ def test_a_row_of_a_table_and_of_its_file_is_the_genome(space: evo.SearchSpace, 
 def test_what_pandas_reads_is_the_genome_or_is_refused(space: evo.SearchSpace, seed: int) -> None:
     rng = random.Random(seed)
     genomes = [space.sample(rng) for _ in range(4)]
-    table = pd.read_csv(io.StringIO(csv_of(run_with(space, genomes).table)))
-    texts = [{c for c in getattr(gene, "choices", None) or () if isinstance(c, str)} for gene in space.genes.values()]
-    alike = any(len(own & group) > 1 for own in texts for group in ({"1", "1.0"}, {"None", "NA", "nan"}))
+    table = pd.read_csv(io.StringIO(csv_of(run_with(space, genomes))))
+    texts = [
+        {c for c in getattr(gene, "choices", None) or () if not isinstance(c, tuple)} for gene in space.genes.values()
+    ]
+    texts = [{c for c in own if c is None or isinstance(c, str)} for own in texts]
+    unclear = any(len(own & group) > 1 for own in texts for group in ({"1", "1.0"}, {"None", "NA", "nan", None}))
     for record, genome in zip(table.to_dict("records"), genomes, strict=True):
-        with pytest.raises(ConfigurationError, match="may be any of") if alike else nullcontext():
+        with pytest.raises(ConfigurationError, match="may be any of") if unclear else nullcontext():
             assert same(space.decode(record), genome)
-            if alike:  # by chance, none of these choices was drawn
+            if unclear:  # by chance, none of these choices was drawn
                 raise ConfigurationError("may be any of")
 
 
@@ -109,7 +113,7 @@ def test_a_report_groups_by_the_choice() -> None:
     space = evo.SearchSpace(MIXED)
     kind, _ = features_of(space, run_with(space, genomes).table)
     assert (kind.categories, list(kind.values)) == (("0", "0.5", "1"), [0, 1, 2, 2])
-    written = pd.read_csv(io.StringIO(csv_of(run_with(space, genomes).table)))
+    written = pd.read_csv(io.StringIO(csv_of(run_with(space, genomes))))
     assert list(features_of(space, written)[0].values) == [0, 1, 2, 2]
     with pytest.raises(ValueError, match=r"expected one of \[0, 0\.5, 1\], got 2"):
         features_of(space, written.assign(kind=2))
@@ -150,7 +154,7 @@ def test_a_text_that_pandas_takes_for_an_empty_cell_is_found_again() -> None:
     genes: dict[str, Any] = {"use": evo.Boolean(), "norm": evo.Categorical(["None", "batch"], when={"use": True})}
     space = evo.SearchSpace(genes)
     genomes: list[Genome] = [{"use": True, "norm": "None"}, {"use": True, "norm": "batch"}, {"use": False}]
-    table = pd.read_csv(io.StringIO(csv_of(run_with(space, genomes).table)))
+    table = pd.read_csv(io.StringIO(csv_of(run_with(space, genomes))))
     assert [space.decode(row) for row in table.to_dict("records")] == genomes
 
 
@@ -179,14 +183,18 @@ _VALUES = st.one_of(
     st.integers(),
     st.booleans(),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.lists(st.integers(1, 99), min_size=1, max_size=4).map(tuple),
+    st.lists(st.integers(1, 99), max_size=4).map(tuple),
+    st.recursive(
+        st.none() | st.integers() | st.text('aé"\\,', max_size=3), lambda inner: st.lists(inner, max_size=2).map(tuple)
+    ),
+    st.sampled_from(["null", "[]", "[1, 2]", "[1", "None", (1.0, True), ("a", (None,))]),
 )
 
 
 @given(_VALUES)
 def test_what_a_command_types_is_read_as_the_same_value_of_the_same_type(value: Any) -> None:
     read = read_typed(typed(value))
-    assert (read, type(read)) == (value, type(value))
+    assert alike(read, value)
     assert genome_key({"x": read}) == genome_key({"x": value})
 
 
@@ -196,3 +204,33 @@ def test_what_nullable_types_of_pandas_leave_empty_is_empty() -> None:
     assert space.decode({"g": pd.NA, "h": pd.NA}) == {"g": "None"}  # which pandas reads as empty
     with pytest.raises(ConfigurationError, match="h: the cell is empty"):
         space.decode({"g": "a", "h": pd.NA})
+
+
+def test_none_and_tuples_are_values_in_a_table_and_have_a_text_in_its_file() -> None:
+    genes: dict[str, Any] = {
+        "use": evo.Boolean(),
+        "mixer": evo.Categorical([None, "mean"], when={"use": True}),
+        "kernel": evo.Categorical([(3, 3), (5, (1, None))]),
+        "layers": evo.Layers(depth=(0, 2), width=(1, 9)),
+    }
+    space = evo.SearchSpace(genes)
+    run = run_with(
+        space,
+        [
+            {"use": True, "mixer": None, "kernel": (3, 3), "layers": ()},
+            {"use": True, "mixer": "mean", "kernel": (5, (1, None)), "layers": (4,)},
+            {"use": False, "kernel": (3, 3), "layers": (4, 5)},
+        ],
+    )
+    assert run.table["mixer"].tolist()[:2] == [None, "mean"]
+    assert math.isnan(run.table["mixer"].tolist()[2])
+    assert run.table["kernel"].tolist() == [(3, 3), (5, (1, None)), (3, 3)]
+    rows = list(csv.DictReader(io.StringIO(csv_of(run))))
+    assert [row["mixer"] for row in rows] == ["null", "mean", ""]
+    assert [row["kernel"] for row in rows] == ["[3, 3]", "[5, [1, null]]", "[3, 3]"]
+    assert [row["layers"] for row in rows] == ["[]", "4", "4,5"]
+    mixer, kernel, depth, units = features_of(space, run.table)[1:]
+    assert (mixer.categories, list(mixer.values[:2])) == (("null", "mean"), [0, 1])
+    assert math.isnan(mixer.values[2])
+    assert kernel.categories == ("[3, 3]", "[5, [1, null]]")
+    assert (list(depth.values), list(units.values)) == ([0, 1, 2], [0, 4, 9])

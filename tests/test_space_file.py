@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from evo import names
 from evo.errors import ConfigurationError
 from evo.models import MODELS
+from evo.space import SearchSpace
 from evo.space.file import load_space, shipped_spaces, space_from_dict, space_from_text
+from evo.space.text import json_text, space_values, toml_text
 from evo.space.training_settings import TRAINING_GENES
 from evo.strategies import strategy_names
 
@@ -52,6 +55,7 @@ def gene(text: str, name: str = "x") -> str:
 
 BOOLEAN = 'type = "boolean"'
 UNIT = 'type = "float"\nlow = 0.0\nhigh = 1.0'
+A_VALUE = "must be a text, a finite number, true, false, none or a tuple of these"
 MISTAKES: dict[str, tuple[str, list[str]]] = {
     "an empty file": ("", ["genes: at least one [genes.NAME] is needed"]),
     "an unknown kind": (
@@ -167,10 +171,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ["genes.x.choices: must all differ, got ['a', 'a']", "genes.y.choices: must all differ, got [1, True]"],
     ),
     "choices that are not scalars": (
-        gene('type = "categorical"\nchoices = [nan, [1]]'),
+        gene('type = "categorical"\nchoices = [nan, { a = 1 }]'),
         [
-            "genes.x.choices.0: must be a text, a finite number, true or false, got nan",
-            "genes.x.choices.1: must be a text, a finite number, true or false, got [1]",
+            f"genes.x.choices.0: {A_VALUE}, got nan",
+            f"genes.x.choices.1: {A_VALUE}, got {{'a': 1}}",
         ],
     ),
     "a width of zero": (
@@ -189,13 +193,17 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         gene('type = "layers"\nchoices = [[8]]\nlog = true'),
         ["genes.x: choices replace depth, width, log and step: give one or the other"],
     ),
-    "empty layer lists": (gene('type = "layers"\nchoices = [[8], []]'), ["genes.x.choices.1: must not be empty"]),
+    "empty layer lists": (gene('type = "layers"\nchoices = [[], []]'), ["genes.x.choices: must all differ"]),
     "steps off the curve's grid": (
         MLP.replace("low = 100", "low = 150"),
         [
             "genes.steps: low and step must be multiples of training.evaluate_every = 100, "
             "got low=150, step=100 (or set step = 1)"
         ],
+    ),
+    "a CNN without blocks": (
+        MLP.replace("mlp", "cnn").replace("hidden_layers", "channels").replace("[1, ", "[0, "),
+        ["genes.channels: needs at least 1 layer for this model, got 0 to 2 layers of width 8 to 64"],
     ),
     "a step between the curve's points": (
         MLP + "step = 50",
@@ -245,11 +253,44 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "a condition on nan": (
         gene(BOOLEAN + "\nwhen = { y = nan }") + gene(BOOLEAN, "y"),
-        ["genes.x.when.y: must be a text, a finite number, true or false, got nan"],
+        [f"genes.x.when.y: {A_VALUE}, got nan"],
     ),
     "a condition on a float gene": (
         gene(BOOLEAN + "\nwhen = { y = 0.5 }") + gene(UNIT, "y"),
-        ["genes.x.when.y: a condition needs a boolean, categorical or integer gene"],
+        [
+            "genes.x.when.y: a condition needs a boolean, categorical or integer gene, or a comparison with a number, "
+            'such as "> 0.5"'
+        ],
+    ),
+    "a comparison of texts": (
+        gene(BOOLEAN + '\nwhen = { y = ">= 2" }') + gene(BOOLEAN, "y"),
+        ['genes.x.when.y: ">= 2" compares numbers, and the values are true | false: list those that are meant'],
+    ),
+    "a comparison with a wrong operator": (
+        gene(BOOLEAN + '\nwhen = { y = "=> 2" }') + gene('type = "integer"\nlow = 0\nhigh = 3', "y"),
+        [
+            "genes.x.when.y: '=> 2' is not in 0 to 3; a comparison is one of <=, >=, ==, !=, <, > and a number, "
+            'as in ">= 2"'
+        ],
+    ),
+    "a comparison with no number": (
+        gene(BOOLEAN + '\nwhen = { y = ">= two" }') + gene('type = "integer"\nlow = 0\nhigh = 3', "y"),
+        [
+            "genes.x.when.y: '>= two' is not in 0 to 3; a comparison is one of <=, >=, ==, !=, <, > and a number, "
+            'as in ">= 2"'
+        ],
+    ),
+    "a comparison in a list": (
+        gene(BOOLEAN + '\nwhen = { y = [0, ">= 2"] }') + gene('type = "integer"\nlow = 0\nhigh = 3', "y"),
+        ["genes.x.when.y: '>= 2' is not in 0 to 3; a comparison stands by itself, not in a list"],
+    ),
+    "a comparison that never holds": (
+        gene(BOOLEAN + '\nwhen = { y = "> 3" }') + gene('type = "integer"\nlow = 0\nhigh = 3', "y"),
+        ['genes.x.when.y: "> 3" never holds for 0 to 3'],
+    ),
+    "a comparison that always holds": (
+        gene(BOOLEAN + '\nwhen = { y = ">= 0" }') + gene(UNIT, "y"),
+        ['genes.x.when.y: ">= 0" always holds for 0 to 1; leave it out'],
     ),
     "a condition that is not a table": (
         gene(BOOLEAN + "\nwhen = true"),
@@ -391,3 +432,66 @@ def test_no_content_ends_in_another_error(values: dict[str, Any]) -> None:
 def test_a_file_can_name_every_strategy_and_model_and_no_other() -> None:
     assert strategy_names() == names.STRATEGIES
     assert tuple(MODELS) == names.MODELS
+
+
+VALUES = """
+[genes.mixer]
+type = "categorical"
+choices = [{ none = true }, "mean", [3, 3], [5, [1, { none = true }]]]
+[genes.depth]
+type = "integer"
+low = 0
+high = 3
+[genes.layers]
+type = "layers"
+depth = [0, 2]
+width = [1, 9]
+[genes.sign]
+type = "categorical"
+choices = [">= 2", "< 1", 3]
+[genes.a]
+type = "boolean"
+when = { mixer = [3, 3], depth = ">= 2" }
+[genes.b]
+type = "boolean"
+when = { mixer = [[3, 3], { none = true }] }
+[genes.c]
+type = "boolean"
+when = { mixer = { none = true }, sign = ">= 2" }
+[[initial]]
+mixer = { none = true }
+layers = []
+[[initial]]
+mixer = [5, [1, { none = true }]]
+"""
+
+
+def test_none_tuples_and_comparisons_are_read_and_written() -> None:
+    space = space_from_text(VALUES, name="mine")
+    assert space.genes["mixer"].choices == (None, "mean", (3, 3), (5, (1, None)))
+    assert space.initial == ({"mixer": None, "layers": ()}, {"mixer": (5, (1, None))})
+    assert space_from_dict(json.loads(json.dumps(space.to_dict())), name="mine") == space
+    for number, config in enumerate(space.initial):
+        for text in (toml_text(space_values(space, config)), json_text(space_values(space, config))):
+            again = space_from_text(text, name="mine")
+            assert again.genes == space.genes
+            assert again.initial == space.initial[number : number + 1]
+
+
+@pytest.mark.parametrize(
+    ("genome", "active"),
+    [
+        ({"mixer": (3, 3), "depth": 2, "sign": 3}, "ab"),
+        ({"mixer": (3, 3), "depth": 1, "sign": 3}, "b"),
+        ({"mixer": (5, (1, None)), "depth": 3, "sign": ">= 2"}, ""),
+        ({"mixer": None, "depth": 3, "sign": ">= 2"}, "bc"),  # the text is a choice of `sign`: no comparison
+        ({"mixer": None, "depth": 3, "sign": 3}, "b"),
+    ],
+)
+def test_a_condition_means_the_exact_choice_first_then_several_values_or_a_comparison(
+    genome: dict[str, Any], active: str
+) -> None:
+    space = space_from_text(VALUES, name="mine")
+    assert "".join(name for name in "abc" if space.genes[name].is_active(genome)) == active
+    copy = SearchSpace(space.genes)  # what was understood stays so
+    assert "".join(name for name in "abc" if copy.genes[name].is_active(genome)) == active

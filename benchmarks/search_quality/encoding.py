@@ -6,24 +6,24 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from evo.individual import Genome
+from evo.individual import GeneValue, Genome
 from evo.space import SearchSpace
+from evo.space.conditions import wanted_values
 from evo.space.genes import Boolean, Categorical, Gene, Integer, Layers, Number
+from evo.space.genes.values import alike, value_text
 
 
 def parameters_of(space: SearchSpace) -> list[dict[str, Any]]:
     """Return the parameters of a space, parents before those whose conditions name them.
 
     A list of layers becomes its depth and one width a layer; a width has the condition that the list is long enough.
-    Peers without conditions ignore them: then unused widths vary without effect.
+    Choices that are None or tuples become texts. A condition is a list of values, or a sign and a number where the
+    values are too many to list. Peers without conditions ignore them: then unused widths vary without effect.
     """
     parameters: list[dict[str, Any]] = []
     for name in space.order:
         gene = space.genes[name]
-        when = {
-            parent: list(wanted) if isinstance(wanted, list) else [wanted]
-            for parent, wanted in (gene.when or {}).items()
-        }
+        when = {parent: _wanted(space.genes[parent], wanted) for parent, wanted in (gene.when or {}).items()}
         if isinstance(gene, Layers) and gene.choices is None:
             parameters.append(_number(depth_name(name), "integer", gene.shortest, gene.longest, False, when))
             for place in range(gene.longest):
@@ -51,11 +51,11 @@ def encode(space: SearchSpace, genome: Mapping[str, Any]) -> dict[str, Any]:
             assert isinstance(value, tuple)
             values[depth_name(name)] = len(value)
             for place in range(gene.longest):
-                values[width_name(name, place)] = value[min(place, len(value) - 1)]
+                values[width_name(name, place)] = value[min(place, len(value) - 1)] if value else gene.widths.low
         elif isinstance(gene, Layers):
             values[name] = gene.to_text(value)
         else:
-            values[name] = value
+            values[name] = _as_scalar(value)
     return values
 
 
@@ -75,6 +75,8 @@ def decode(space: SearchSpace, values: Mapping[str, Any]) -> Genome:
             genome[name] = gene.repair([int(values[width_name(name, place)]) for place in range(depth)])
         elif isinstance(gene, Layers):
             genome[name] = gene.from_cell(values[name])
+        elif isinstance(gene, Categorical):
+            [genome[name]] = [choice for choice in gene.choices if alike(_as_scalar(choice), values[name])]
         else:
             genome[name] = gene.repair(values[name])
     return {name: genome[name] for name in space.genes if name in genome}
@@ -98,6 +100,21 @@ def _choices(gene: Gene) -> list[Any]:
     if isinstance(gene, Boolean):
         return [False, True]
     if isinstance(gene, Categorical):
-        return list(gene.choices)
+        return [_as_scalar(choice) for choice in gene.choices]
     assert isinstance(gene, Layers)
     return [gene.to_text(choice) for choice in gene.choices or ()]
+
+
+def _as_scalar(choice: GeneValue) -> float | str:
+    """Return a choice as peers take it: None and tuples as their texts, which no other choice has."""
+    return value_text(choice) if choice is None or isinstance(choice, tuple) else choice
+
+
+def _wanted(parent: Gene, wanted: Any) -> list[Any] | dict[str, Any]:
+    """Return a condition: the values of the parent, or a sign and a number; strict signs for whole numbers."""
+    if listed := wanted_values(parent, wanted):
+        return [_as_scalar(value) for value in listed]
+    sign, number = wanted.sign, wanted.number
+    if isinstance(parent, Integer) and sign in ("<=", ">="):
+        return {"sign": sign[0], "number": number + (1 if sign == "<=" else -1)}
+    return {"sign": sign, "number": number}

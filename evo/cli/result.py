@@ -72,7 +72,7 @@ def print_result(run: Run, console: Console | None = None) -> None:
     if run.ended_early:
         commands[run.command("resume")] = f"continue the search: {run.trainings} of {total_of(run)} {noun_of(run)}"
     elif not exhausted:
-        twice = run.command("resume", budget=2 * len(run.counted_proposals))
+        twice = run.command("resume", budget=2 * (len(run.counted_proposals) - len(run.settings.earlier)))
         commands[twice] = f"resume with twice the {noun_of(run)}"
     if run.settings.objective is None:
         commands[run.command("replay", str(best.id))] = "train the best again and compare"
@@ -126,7 +126,8 @@ def _nothing_new_left(run: Run) -> bool:
     """Return whether a finished run has tried the whole space; a search that is done ends early for no other reason."""
     if run.ended_early or run.settings.closed:
         return False
-    if run.settings.generations is None and len(run.counted_proposals) < (run.settings.budget or 0):
+    proposed = len(run.counted_proposals) - len(run.settings.earlier)
+    if run.settings.generations is None and proposed < (run.settings.budget or 0):
         return True
     return len({genome_key(individual.genome) for individual in run.individuals}) >= run.space.points
 
@@ -177,6 +178,8 @@ def _cost(run: Run) -> Rows:
         ("time of training in all", duration_text(seconds)),
         ("on the clock, while training", duration_text(busy_seconds(parts))),
     ]
+    if earlier := sum(evaluation.earlier for evaluation in everything):
+        rows.insert(1, ("earlier results", f"{earlier} from a table, not trained here"))
     failed = [evaluation for evaluation in everything if not evaluation.succeeded]
     if failed:
         causes = Counter(f"{evaluation.status}: {printable(evaluation.error)}" for evaluation in failed)

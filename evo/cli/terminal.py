@@ -15,6 +15,7 @@ from evo.errors import SearchError, listed
 from evo.record.run import Run
 from evo.record.settings import FINALIST_SEEDS, FINALISTS
 from evo.space import SearchSpace
+from evo.space.conditions import condition_text
 from evo.space.training_settings import ALWAYS_SHOWN
 
 WIDE = 200
@@ -103,7 +104,7 @@ def print_space(space: SearchSpace) -> None:
     console = output_console()
     view = plain_table("gene", "kind", "values", "active")
     for name, gene in space.genes.items():
-        condition = " and ".join(f"{parent} = {wanted}" for parent, wanted in (gene.when or {}).items())
+        condition = condition_text(gene.when)
         cells = (name, gene.type, gene.describe(), f"if {condition}" if condition else "always")
         view.add_row(*map(escape, cells))
     data = space.dataset or "no dataset"

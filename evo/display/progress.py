@@ -151,6 +151,8 @@ class Progress:
         return ""
 
     def _count(self, evaluation: Evaluation) -> None:
+        if evaluation.earlier:
+            return
         if evaluation.shared_with is None and evaluation.complete:
             self._seconds.append(evaluation.seconds)
         if not evaluation.succeeded:
@@ -169,7 +171,7 @@ class Progress:
         self._turns = turns
         for number in changed:
             first = self.run.evaluations.get((number, 0))
-            if first is not None and first.succeeded:
+            if first is not None and first.succeeded and not first.earlier:
                 proposal, known = self.run.answered[number, 0], list(self._fitnesses[number].values())
                 self._standings[number] = *standing(proposal, known, turns[number], paused=first.paused), -number
             else:  # also of a paused training that led, and failed when it was continued

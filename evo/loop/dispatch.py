@@ -104,13 +104,25 @@ class Dispatch:
         """Answer proposals from what is known, hold them until their twins are evaluated, or have them evaluated."""
         tasks: list[Task] = []
         for individual in proposals:
-            if self._twins.is_awaited(individual):
+            if self._is_earlier(individual):
+                self._answers.append(self._earlier(individual))
+            elif self._twins.is_awaited(individual):
                 self._held.append(individual)
             elif (known := self._twins.read(individual)) is not None:
                 self._answers.append(known)
             else:
                 tasks.append(self._task(individual))
         self._evaluator.submit(*tasks)
+
+    def _is_earlier(self, individual: Individual) -> bool:
+        return individual.id < len(self._run.settings.earlier) and not individual.replicate
+
+    def _earlier(self, individual: Individual) -> Evaluation:
+        """Return the result of a table that the search began with; it took no time of this run."""
+        result = self._run.settings.earlier[individual.id]
+        measures = {name: value for name, value in result.items() if name != "genome"}
+        measures |= {name: round(value) for name, value in measures.items() if name == "parameters"}
+        return Evaluation(individual.id, 0, seed=0, status="earlier", **measures)
 
     def next_completed(self, timeout: float) -> Evaluation | None:
         """Return the next evaluation, or None if there was none within `timeout` seconds."""
@@ -217,7 +229,7 @@ def _learn(model: CostModel, evaluation: Evaluation, run: Run, twins: Twins) -> 
 
     A training that began at a twin's state, or at a pause, took less than its configuration costs.
     """
-    if not evaluation.succeeded or evaluation.shared_with is not None:
+    if not evaluation.succeeded or evaluation.earlier or evaluation.shared_with is not None:
         return
     individual = run.individuals[evaluation.individual]
     if evaluation.phase != "search":
@@ -246,7 +258,7 @@ class Twins:
     def has_begun(self, individual: Individual) -> bool:
         """Return whether an earlier twin was trained, so that the state after its last step may be there."""
         known = (self._run.evaluations.get((twin, 0)) for twin in self._earlier(individual))
-        return any(evaluation is not None and evaluation.succeeded for evaluation in known)
+        return any(found is not None and found.succeeded and not found.earlier for found in known)
 
     def read(self, individual: Individual) -> Evaluation | None:
         """Return the evaluation of an individual whose learning curve is known; None if it must be trained.

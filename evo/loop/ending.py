@@ -80,7 +80,9 @@ class SearchShare:
         if began < self._look_at:
             return
         run, cost, workers = self._run, dispatch.cost, dispatch.workers
-        self._has_result = self._has_result or any(evaluation.succeeded for evaluation in run.evaluations.values())
+        self._has_result = self._has_result or any(
+            evaluation.succeeded and not evaluation.earlier for evaluation in run.evaluations.values()
+        )
         if self._has_result:
             most = MOST_SHARE * self._deadline.seconds
             plan = plan_in(most, run, cost, workers, MARGIN)

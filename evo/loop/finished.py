@@ -45,7 +45,7 @@ def total_of(run: Run) -> int:
     if settings.strategy == LISTED:
         return len(run.configurations) * settings.seeds
     limit = limit_of(run)
-    return run.trainings + len(run.unevaluated(limit)) if settings.closed else limit
+    return run.trainings + len(run.unevaluated(limit)) if settings.closed else limit - len(settings.earlier)
 
 
 def has_planned_finalists(run: Run) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError
 from evo.evaluators.signature import Objective, takes_trial
 from evo.individual import Genome
+from evo.loop.earlier import is_table
 from evo.loop.search_loop import Algorithm, Observer, algorithm_of
 from evo.names import PRUNERS, check_name
 from evo.numbers import whole_number
@@ -19,22 +19,24 @@ from evo.space import SearchSpace
 from evo.space.problems import SpaceError, schedules_by_length
 from evo.space.search_space import configurations
 from evo.strategies import STRATEGIES
+from evo.strategies.pareto import DEFAULT_OBJECTIVES
 
 
 def known_configurations(
     space: SearchSpace,
     own: Sequence[Genome],
     initial: Sequence[Mapping[str, Any]],
-    initial_from: str | Path | None,
+    initial_from: Any,
     observer: Observer,
 ) -> list[Genome]:
-    """Return what the first population begins with.
+    """Return the configurations that the first population begins with.
 
     Args:
         space: What is searched.
         own: Those of the space itself.
         initial: Those of the caller.
-        initial_from: A run whose best genomes are taken, too, repaired to the bounds of the space.
+        initial_from: A run whose best genomes are taken, too, repaired to the bounds of the space; nothing is taken
+            from a table, whose results are known.
         observer: Is told of what was repaired.
 
     Raises:
@@ -45,7 +47,7 @@ def known_configurations(
     if problems:
         raise SpaceError(space.name, problems)
     known = [dict(values) for values in (*own, *given)]
-    if initial_from is not None:
+    if initial_from is not None and not is_table(initial_from):
         source = [entry.config for entry in Run.load(initial_from).ranked()[:HALL_OF_FAME]]
         best = [space.repair(config) for config in source]
         if best != source:
@@ -128,6 +130,13 @@ def with_free_steps(space: SearchSpace, strategy: str, objective: Objective | No
     return space.with_most_steps()
 
 
+def goals_of(settings: Settings, space: SearchSpace) -> tuple[str, ...]:
+    """Return what a search is to optimise, by name, as far as its strategy optimises several."""
+    if "objectives" not in STRATEGIES[settings.strategy].options:
+        return ()
+    return tuple(settings.objectives or space.search.objectives or DEFAULT_OBJECTIVES)
+
+
 def resolve(settings: Settings, space: SearchSpace, population: int | None) -> Algorithm:
     """Fill in what the space and the strategy decide where nothing was given; return the strategy.
 
@@ -143,6 +152,7 @@ def resolve(settings: Settings, space: SearchSpace, population: int | None) -> A
         settings.budget, settings.generations = space.search.budget, space.search.generations
     algorithm = algorithm_of(space, settings, population if population is not None else space.search.population)
     settings.population = algorithm.population_size
+    settings.earlier = settings.earlier[len(settings.earlier) - len(algorithm.earlier) :]
     settings.budget, settings.generations = algorithm.budget, algorithm.generations
     settings.pending = getattr(algorithm, "pending", None)
     settings.objectives = getattr(algorithm, "objectives", None)
@@ -178,8 +188,9 @@ def note_what_is_left_out(settings: Settings, space: SearchSpace, algorithm: Alg
             f"note: the objective is given genes only, so nothing reads [training] {given} of the space {space.name}"
         )
     first, known = getattr(algorithm, "first_size", settings.population), len(settings.initial)
-    if algorithm.limit <= first and settings.strategy != "random":
-        drawn = f"the first {first} genomes are drawn, and there are {algorithm.limit} trainings"
+    trainings = algorithm.limit - len(algorithm.earlier)
+    if algorithm.limit <= first and trainings and settings.strategy != "random":
+        drawn = f"the first {first - len(algorithm.earlier)} genomes are drawn, and there are {trainings} trainings"
         observer.notify(f"note: {drawn}: nothing evolves")
     if known > settings.population:
         observer.warn(f"note: of {known} known configurations the first {settings.population} are tried")

@@ -105,6 +105,8 @@ def _work_of_search(run: Run, cost: CostModel) -> float:
     """Return the counted work of a search's trainings. Of those that share a learning curve, the longest counts."""
     work: dict[object, float] = {}
     for evaluation in run.search_evaluations:
+        if evaluation.earlier:
+            continue
         genome = run.individuals[evaluation.individual].genome
         shared = not evaluation.replicate and run.shares_curves(genome)
         key = evaluation.seed if shared else (evaluation.individual, evaluation.replicate)

@@ -177,6 +177,11 @@ def _saved(
 
 def _recorded(run: Run, individual: int, replicate: int) -> Evaluation:
     recorded = run.evaluations.get((individual, replicate))
+    if recorded is not None and recorded.earlier:
+        raise ConfigurationError(
+            f"run {run.shown_path}: individual {individual} is an earlier result, from the table that the search began "
+            "with; this run has no training of it that could be compared"
+        )
     if recorded is not None:
         return recorded
     own = sorted(number for who, number in run.evaluations if who == individual)

@@ -128,6 +128,7 @@ def algorithm_of(space: SearchSpace, settings: Settings, population: int | None)
     values = {name: getattr(settings, name) for name in names}
     if "max_steps" in STRATEGIES[settings.strategy].options:
         values["max_steps"] = settings.max_steps
+    values["earlier"] = [result["genome"] for result in settings.earlier]
     if settings.weighs_cost:
         values["cost"] = _cost_of_trainings(space, settings)
     strategy = strategy_of(settings.strategy, space, population=population, **values)
@@ -168,8 +169,7 @@ def run_search(
         SearchError: The first three evaluations all failed.
         Stop: The stop check raised it.
     """
-    if not began:
-        observer.started(run, algorithm.limit)
+    observer.started(run, algorithm.limit - len(algorithm.earlier))
     first = _first_to_try(run)
     with Dispatch(run, evaluator, urgent=first) as dispatch:
         dispatch.submit(*run.unevaluated())
@@ -223,6 +223,8 @@ class _Search:
         self.algorithm.tell(evaluation)
         for individual in self.algorithm.ended():
             self.run.forget_trial(individual.id, individual.replicate)
+        if evaluation.earlier:  # nothing was done for it
+            return
         self.observer.evaluated(self.run, evaluation, _seconds_left(self.dispatch, self.algorithm.limit, self.share))
 
 
@@ -326,7 +328,8 @@ def _record_generations(algorithm: Algorithm, run: Run) -> None:
 
 def _first_to_try(run: Run) -> range:
     """Return the individuals that show whether anything works: the first three; once those have failed, the next."""
-    first = range(FAILURES_AT_START)
+    earlier = len(run.settings.earlier)
+    first = range(earlier, earlier + FAILURES_AT_START)
     while len(_failures(run, first)) == FAILURES_AT_START:
         first = range(first.stop, first.stop + FAILURES_AT_START)
     return first
@@ -345,7 +348,11 @@ def _check_first_results(run: Run, first: range) -> None:
     if len(failures) < FAILURES_AT_START:
         return
     reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
-    which = "the first three evaluations" if first.start == 0 else f"individuals {first.start} to {first.stop - 1}"
+    which = (
+        "the first three evaluations"
+        if first.start == len(run.settings.earlier)
+        else f"individuals {first.start} to {first.stop - 1}"
+    )
     remedy = ""
     if run.path is not None:
         again = run.command("resume", retry="failed")

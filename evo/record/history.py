@@ -219,15 +219,17 @@ class History:
         """How many trainings the search has done, as the budget counts them.
 
         Where a strategy decides how far to train, each part of a continued training counts; with a pruner, the whole.
+        Earlier results do not count: nothing was trained for them.
         """
-        searched = [evaluation for evaluation in self.results if phase_of(evaluation.replicate) == "search"]
+        made = [evaluation for evaluation in self.results if not evaluation.earlier]
+        searched = [evaluation for evaluation in made if phase_of(evaluation.replicate) == "search"]
         if self.settings.pruner is not None:
             return len({(evaluation.individual, evaluation.replicate) for evaluation in searched})
         return len(searched)
 
     @property
     def counted_proposals(self) -> list[Individual]:
-        """The proposals that count for the budget: see `trainings`."""
+        """The proposals of trainings as `trainings` counts them, with the earlier results."""
         if self.settings.pruner is None:
             return self.proposals
         first: dict[tuple[int, int], Individual] = {}
@@ -303,6 +305,8 @@ class History:
         found: defaultdict[int, list[tuple[Individual, Evaluation, float]]] = defaultdict(list)
         for last in self.search_evaluations:
             before = 0.0
+            if last.earlier:
+                continue
             for proposal, evaluation in self.parts(last.individual, last.replicate):
                 found[proposal.generation].append((proposal, evaluation, evaluation.seconds - before))
                 before = evaluation.seconds
@@ -321,7 +325,7 @@ class History:
         return reached.fitness if reached is not None and reached.succeeded else None
 
     def ranked(self) -> list[RankedIndividual]:
-        """Return the individuals whose evaluation did not fail, best first; of equal genomes only the first.
+        """Return the individuals whose training did not fail, best first; of equal genomes only the first.
 
         Paused trainings, by how far they went (see `standing`), only if no genome was fully trained.
         """

@@ -25,8 +25,9 @@ FORMAT = 4
 """Of new journals; older ones are resumed in their own.
 
 Format 2 adds continued trainings: `Individual.until`. Format 3 adds which classes are confused: `Evaluation.confusion`,
-also in the events of tests. Format 4 adds what running trainings report (the event `reports`), infeasible evaluations,
-named measures (`Evaluation.violation`, `Evaluation.named`), and failed evaluations that are tried again (the event
+also in the events of tests. Format 4 adds genes that are None or tuples of any values, lists without layers, the status
+"earlier", what running trainings report (the event `reports`), infeasible evaluations and named measures
+(`Evaluation.violation`, `Evaluation.named`), and failed evaluations that are tried again (the event
 `retry`; in a journal of an older format it comes after a resume that writes `retries` into settings.json, so that older
 versions say "update evo", too). The event `finalists` may have `seeds` and `ended_early`
 in every format: a version that ignores them takes the run for unfinished, and its resume trains what it misses.

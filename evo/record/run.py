@@ -395,5 +395,7 @@ class Run(History):
         facts = [self.settings.strategy, counts, *([f"{failed} failed"] if failed else [])]
         facts.append(f"winner: individual {self.winner}" if self.winner is not None else "no winner named")
         caption = html.escape(f"{self.name}, best genomes: {', '.join(facts)}")
-        table = str(self.hall_of_fame.to_html(index=False, escape=True, na_rep=""))
+        from evo.record.tables import with_texts
+
+        table = str(with_texts(self.hall_of_fame, self.space).to_html(index=False, escape=True, na_rep=""))
         return table.replace(">", f"><caption>{caption}</caption>", 1)

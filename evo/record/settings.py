@@ -108,6 +108,8 @@ class Settings:
         retrainable: Whether an evaluation takes a seed, so that finalists can be evaluated again.
         train_images: Of the training part, so many images are measured after a training of the search; None for all.
         initial: Known genomes that entered the first population.
+        earlier: Results of a table that the search began with, worst first: genome, fitness, other measures. They are
+            its first individuals.
         device: Where trainings run.
         device_name: The processor's or the GPU's name.
         precision: "fp32" or "bf16".
@@ -152,6 +154,7 @@ class Settings:
     retrainable: bool = True
     train_images: Bound | None = None
     initial: list[Genome] = field(default_factory=list)
+    earlier: list[dict[str, Any]] = field(default_factory=list)
     device: str = ""
     device_name: str = ""
     precision: str = ""
@@ -224,6 +227,9 @@ class Settings:
                 raise RunError(f"{path}: has {', '.join(unknown)}, which this version of evo does not know; update evo")
             settings = TypeAdapter(cls).validate_json(content, strict=True)
             settings.initial = [genome_from_json(genome) for genome in values.get("initial", [])]
+            settings.earlier = [
+                {**result, "genome": genome_from_json(result["genome"])} for result in values.get("earlier", [])
+            ]
             settings.absent = frozenset(known - values.keys() - {*CHANGED_BY_RESUME})
         except ValidationError as error:
             wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
@@ -245,7 +251,7 @@ def _writable(settings: type, name: str, value: Any) -> Any:
     """Return the value of a field, once it is sure that it can be written and read again."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):  # NumPy's numbers, too
         value = int(value) if isinstance(value, numbers.Integral) else float(value)
-    if name in ("space", "initial", "dataset"):  # checked by what makes them, but for their texts
+    if name in ("space", "initial", "earlier", "dataset"):  # checked by what makes them, but for their texts
         checked = value
     else:
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,7 +18,9 @@ from evo.individual import RUNG
 from evo.numbers import deviation, mean
 from evo.plain_text import inert
 from evo.record.history import HALL_OF_FAME, History
-from evo.space.genes import Categorical
+from evo.space import SearchSpace
+from evo.space.genes import Categorical, Gene
+from evo.space.genes.values import value_text
 
 COUNTS = (
     "individual",
@@ -180,7 +183,23 @@ def write_tables(run: History, folder: Path) -> None:
     for name, table in tables.items():
         needed = name not in ("finalists", "confusion") or len(table) or paths[name].exists()
         if needed or (name == "finalists" and run.finalists):
-            write_csv(table, paths[name])
+            write_csv(with_texts(table, run.space), paths[name])
+
+
+def with_texts(table: pd.DataFrame, space: SearchSpace) -> pd.DataFrame:
+    """Return a table in which choices that are None or tuples are texts, null and JSON lists, as in CSV files."""
+    genes = {name for name, gene in space.genes.items() if isinstance(gene, Categorical) and name in table}
+    nullable = _nullable(space.genes)
+    texts = {
+        name: pd.Series([_text_of(cell, name in nullable) for cell in table[name]], dtype=object, index=table.index)
+        for name in genes
+    }
+    return table.assign(**texts)
+
+
+def _text_of(cell: Any, nullable: bool) -> Any:
+    """Return the text of a choice without one of its own; None is empty unless it is a choice."""
+    return value_text(cell) if isinstance(cell, tuple) or (cell is None and nullable) else cell
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -233,26 +252,40 @@ def _evaluation_row(run: History, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _categorical(run: History) -> set[str]:
-    """Return the names of the genes whose choices are not quantities, even where all of them are numbers."""
-    return {name for name, gene in run.space.genes.items() if isinstance(gene, Categorical)}
+def _categorical(run: History) -> dict[str, float | None]:
+    """Return the genes whose choices are not quantities, even where all of them are numbers, each with its empty cell.
+
+    That is not a number where None is a choice.
+    """
+    nullable = _nullable(run.space.genes)
+    genes = run.space.genes.items()
+    return {name: math.nan if name in nullable else None for name, gene in genes if isinstance(gene, Categorical)}
 
 
-def _frame(rows: Iterable[dict[str, Any]], columns: list[str], as_written: Collection[str] = ()) -> pd.DataFrame:
+def _nullable(genes: Mapping[str, Gene]) -> set[str]:
+    """Return the names of the genes that may be None."""
+    return {name for name, gene in genes.items() if isinstance(gene, Categorical) and None in gene.choices}
+
+
+def _frame(
+    rows: Iterable[dict[str, Any]], columns: list[str], as_written: Mapping[str, float | None] | None = None
+) -> pd.DataFrame:
     """Return a table of the columns in their order; whole numbers stay whole where a cell is empty.
 
     Args:
         rows: Cells by column.
         columns: All columns.
-        as_written: Those whose cells keep their types: beside 0.5, the choice 0 does not become 0.0.
+        as_written: The empty cell of each of those whose cells keep their types: beside 0.5, the choice 0 does not
+            become 0.0.
     """
+    kept = as_written or {}
     records = list(rows)
     series: dict[str, Any] = {}
     for name in columns:
         cells = [record.get(name) for record in records]
         present = [cell for cell in cells if cell is not None]
-        if name in as_written:
-            series[name] = pd.Series(cells, dtype=object)
+        if name in kept:
+            series[name] = pd.Series([record.get(name, kept[name]) for record in records], dtype=object)
         elif name in COUNTS or (present and all(isinstance(c, int) and not isinstance(c, bool) for c in present)):
             series[name] = pd.array(cells, dtype="Int64" if len(present) < len(cells) else "int64")
         elif present and all(isinstance(cell, float | int) and not isinstance(cell, bool) for cell in present):

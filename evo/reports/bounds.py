@@ -101,7 +101,7 @@ def _of_layers(name: str, gene: Layers, value: tuple[int, ...]) -> Iterator[AtBo
             yield AtBound(f"depth of {name}", len(value), "upper", gene.longest)
         if len(value) <= gene.shortest and gene.shortest > 1:
             yield AtBound(f"depth of {name}", len(value), "lower", gene.shortest)
-    for width in dict.fromkeys((max(value), min(value))):
+    for width in dict.fromkeys((max(value), min(value))) if value else ():
         yield from _of_number(f"a width of {name}", gene.widths, width, (1, math.inf))
 
 

@@ -76,16 +76,24 @@ def floats(cells: pd.Series[Any]) -> Floats:
 
 def _features(name: str, gene: Gene, cells: pd.Series[Any]) -> list[Feature]:
     if isinstance(gene, Layers):
-        layers = [() if is_empty(cell) else gene.from_cell(cell) for cell in cells]
-        depth = np.array([len(widths) or np.nan for widths in layers], dtype=float)
-        units = np.array([sum(widths) or np.nan for widths in layers], dtype=float)
+        layers = [None if is_empty(cell) else gene.from_cell(cell) for cell in cells]
+        depth = np.array([np.nan if widths is None else len(widths) for widths in layers], dtype=float)
+        units = np.array([np.nan if widths is None else sum(widths) for widths in layers], dtype=float)
         depths = Feature(name, f"{name}: depth", depth, whole=True)
-        return [depths, Feature(name, f"{name}: units", units, log=True, whole=True)]
+        # No layers have no units, and zero has no logarithm.
+        return [depths, Feature(name, f"{name}: units", units, log=gene.shortest > 0, whole=True)]
     if isinstance(gene, Number):
         return [Feature(name, name, floats(cells), gene.log, isinstance(gene, Integer))]
     if isinstance(gene, Boolean | Categorical):
         choices = (False, True) if isinstance(gene, Boolean) else gene.choices
         places: dict[GeneValue, int] = {choice: place for place, choice in enumerate(choices)}
-        codes = [np.nan if is_empty(cell) else places[gene.from_cell(cell)] for cell in cells]
-        return [Feature(name, name, np.array(codes, dtype=float), whole=True, categories=tuple(map(str, choices)))]
+        codes = [np.nan if _is_inactive(gene, cell) else places[gene.from_cell(cell)] for cell in cells]
+        texts = tuple(map(gene.to_text, choices))
+        return [Feature(name, name, np.array(codes, dtype=float), whole=True, categories=texts)]
     return []
+
+
+def _is_inactive(gene: Gene, cell: Any) -> bool:
+    """Return whether a cell stands for an inactive gene, not for None; see `evo.record.tables`."""
+    is_choice = isinstance(gene, Categorical) and None in gene.choices
+    return is_empty(cell) and not (is_choice and (cell is None or gene.when is None))

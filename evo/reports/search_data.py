@@ -10,6 +10,7 @@ import pandas as pd
 
 from evo.evaluation import SUCCESSES
 from evo.record.run import Run
+from evo.record.tables import with_texts
 from evo.reports.features import Feature, Floats, features_of, floats
 from evo.reports.importance import Importance, importance_of
 
@@ -28,8 +29,13 @@ class SearchData:
     @cached_property
     def evaluations(self) -> pd.DataFrame:
         """All evaluations of the search, in the order of (individual, replicate); fitness as `floats` has it."""
-        table = self.run.table
+        table = with_texts(self.run.table, self.space)
         return table.assign(fitness=floats(table["fitness"]))
+
+    @property
+    def earlier(self) -> int:
+        """How many of them are results that the search began with, and no trainings."""
+        return int((self.evaluations["status"] == "earlier").sum())
 
     @property
     def seconds(self) -> float:
@@ -79,12 +85,12 @@ class SearchData:
     @cached_property
     def hall_of_fame(self) -> pd.DataFrame:
         """As in hall_of_fame.csv."""
-        return self.run.hall_of_fame
+        return with_texts(self.run.hall_of_fame, self.space)
 
     @cached_property
     def finalists(self) -> pd.DataFrame:
         """As in finalists.csv."""
-        return self.run.finalist_table
+        return with_texts(self.run.finalist_table, self.space)
 
     @cached_property
     def confusion(self) -> pd.DataFrame:

@@ -115,7 +115,9 @@ def _cards(data: SearchData, row: Mapping[Any, Any]) -> Cards:
     if pd.notna(row["test_accuracy"]):
         cards.append(("test accuracy", number_text(row["test_accuracy"]), f"{_interval(row, 'test')}n = {row['n']}"))
         cards.append(("gap", f"{row['gap']:+.4f}", "fitness less test accuracy"))
-    cards.append(("evaluations", f"{len(data.evaluations):,}", f"of {len(data.first):,} individuals"))
+    known = f", and {data.earlier:,} earlier results" if data.earlier else ""
+    done, tried = len(data.evaluations) - data.earlier, len(data.first) - data.earlier
+    cards.append(("evaluations", f"{done:,}", f"of {tried:,} individuals{known}"))
     cards.append(("cost of the search", duration_text(data.seconds), "of training"))
     cards.append(("failures", f"{len(data.failed):,}", ""))
     return Cards(cards)
@@ -142,10 +144,12 @@ def facts_of(data: SearchData) -> dict[str, str]:
 def _state(data: SearchData) -> str:
     """Return how far a run is, and, if it is not finished, when that was."""
     if is_finished(data.run):
-        early = f"ended early, after {len(data.evaluations):,} of at most {total_of(data.run):,} evaluations"
+        early = (
+            f"ended early, after {len(data.evaluations) - data.earlier:,} of at most {total_of(data.run):,} evaluations"
+        )
         return early if data.run.ended_early else "finished"
     when = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
-    done = len(data.evaluations)
+    done = len(data.evaluations) - data.earlier
     return f"not finished: {done:,} of at most {total_of(data.run):,} evaluations when this was written, at {when} UTC"
 
 

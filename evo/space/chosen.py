@@ -12,6 +12,7 @@ from evo.individual import DURATION, STEPS, GeneValue, Genome
 from evo.models import MODELS, GeneRule
 from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers, Number
 from evo.space.genes.base import GeneError
+from evo.space.genes.conditions import Comparison
 from evo.space.problems import SpaceError
 from evo.space.search_space import SearchSpace
 from evo.space.training_settings import TRAINING_GENES, TrainingSettings
@@ -72,10 +73,15 @@ def fixed_gene(values: Iterable[GeneValue]) -> Gene:
         GeneError: They are not values of one gene.
     """
     choices = tuple(dict.fromkeys(values))
-    if layers := tuple(choice for choice in choices if isinstance(choice, tuple)):
+    layers = tuple(choice for choice in choices if isinstance(choice, tuple) and is_layers(choice))
+    if len(layers) == len(choices):
         return Layers(choices=layers)
-    scalars = tuple(choice for choice in choices if not isinstance(choice, tuple))
-    return Boolean() if set(scalars) == {True, False} else Categorical(choices=scalars)
+    return Boolean() if set(choices) == {True, False} else Categorical(choices=choices)
+
+
+def is_layers(value: tuple[Any, ...]) -> bool:
+    """Return whether a tuple may be a list of layers: of whole numbers from 1 on, or empty."""
+    return all(isinstance(width, int) and not isinstance(width, bool) and width >= 1 for width in value)
 
 
 def unread(values: Mapping[str, Any], model: str | None) -> set[str]:
@@ -126,7 +132,9 @@ def _where_read(gene: Gene, rule: GeneRule, genes: Mapping[str, Gene]) -> Gene:
 def _words(conditions: Mapping[str, Any] | None) -> str:
     """Return conditions as options: --schedule cosine or --schedule one_cycle."""
     texts = [
-        " or ".join(
+        f"{parent} {wanted}"
+        if isinstance(wanted, Comparison)
+        else " or ".join(
             shlex.join(option_words(parent, value)) for value in (wanted if isinstance(wanted, list) else [wanted])
         )
         for parent, wanted in (conditions or {}).items()

@@ -11,7 +11,8 @@ from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import DURATION, EPOCHS, STEPS
 from evo.models import MODELS, GeneRule
 from evo.names import DATASETS, PREFIX_EXACT, SCHEDULES
-from evo.space.genes import Boolean, Categorical, Gene, Integer, Number
+from evo.space.conditions import condition_problems
+from evo.space.genes import Categorical, Gene, Integer, Layers, Number
 from evo.space.training_settings import (
     COOLDOWN,
     CROP_PADDING,
@@ -103,6 +104,8 @@ def _rule_problems(name: str, gene: Gene, rule: GeneRule) -> list[str]:
     """Return the values of a gene that a training or a shipped model cannot take."""
     if gene.type not in rule.kinds:
         return [f"genes.{name}.type: must be {' or '.join(rule.kinds)} for this model, got {gene.type}"]
+    if isinstance(gene, Layers) and gene.shortest < rule.low:
+        return [f"genes.{name}: needs at least {rule.low:g} layer for this model, got {gene.describe()}"]
     if rule.known:
         texts = gene.choices if isinstance(gene, Categorical) else ()
         return [
@@ -116,7 +119,8 @@ def _rule_problems(name: str, gene: Gene, rule: GeneRule) -> list[str]:
     return [
         f"genes.{name}: must {_bounds(rule)}, got {value!r}"
         for value in values
-        if isinstance(value, bool | str)
+        if isinstance(value, bool)
+        or not isinstance(value, int | float)
         or not rule.low <= value <= rule.high
         or not value < rule.below
         or ("integer" in rule.kinds and "float" not in rule.kinds and not isinstance(value, int))
@@ -137,16 +141,8 @@ def _condition_problems(genes: Mapping[str, Gene]) -> list[str]:
             if parent not in genes:
                 hint = did_you_mean(parent, [other for other in genes if other != name])
                 problems.append(Absent(f"{path}: no such gene.{hint}", parent))
-            elif not isinstance(genes[parent], Boolean | Categorical | Integer):
-                problems.append(f"{path}: a condition needs a boolean, categorical or integer gene")
             else:
-                options = wanted if isinstance(wanted, list) else [wanted]
-                problems += [] if options else [f"{path}: must not be empty"]
-                problems += [
-                    f"{path}: {option!r} is not in {genes[parent].describe()}"
-                    for option in options
-                    if not genes[parent].contains(option)
-                ]
+                problems += [f"{path}: {text}" for text in condition_problems(wanted, genes[parent])]
     return problems or _cycles(genes)
 
 

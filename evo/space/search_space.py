@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
-from pydantic_core import to_jsonable_python
 
 from evo.errors import ConfigurationError, listed
-from evo.individual import EPOCHS, STEPS, GeneValue, Genome, genome_from_json
-from evo.space.genes import Gene, Integer
-from evo.space.genes.values import as_python, is_empty, ordered
+from evo.individual import EPOCHS, STEPS, GeneValue, Genome
+from evo.space.conditions import with_conditions
+from evo.space.genes import Gene, Integer, Layers
+from evo.space.genes.values import as_python, as_value, as_written, is_empty, ordered
 from evo.space.problems import Absent, SpaceError, is_reference, space_problems
 from evo.space.settings import SearchDefaults, read_section
 from evo.space.training_settings import EVALUATE_EVERY, RECIPE_GENES, TrainingSettings
@@ -36,7 +36,7 @@ def configurations(initial: Any) -> list[Genome]:
     for number, values in enumerate(entries):
         if not isinstance(values, Mapping):
             raise ConfigurationError(f"initial[{number}]: must be gene values by name, got {values!r}")
-    return [genome_from_json(as_python(dict(values))) for values in entries]
+    return [{name: as_value(value) for name, value in as_python(dict(values)).items()} for values in entries]
 
 
 def renamed(gene: str) -> str:
@@ -85,6 +85,7 @@ class SearchSpace:
             raise ConfigurationError(
                 f"genes {', '.join(strange)}: must be evo.Float, Integer, Categorical, Boolean or Layers"
             )
+        self.genes = {name: with_conditions(gene, self.genes) for name, gene in self.genes.items()}
         if self.training.evaluate_every is None and self.training.epochs is None and EPOCHS not in self.genes:
             self.training = self.training.with_default(evaluate_every=EVALUATE_EVERY)
         if older:
@@ -229,7 +230,11 @@ class SearchSpace:
 
     def cells(self, genome: Mapping[str, GeneValue]) -> dict[str, Any]:
         """Return the values of a genome's active genes for a table: layer lists as text, the others as they are."""
-        layers = {name: self.genes[name].to_text(value) for name, value in genome.items() if isinstance(value, tuple)}
+        layers = {
+            name: self.genes[name].to_text(value)
+            for name, value in genome.items()
+            if isinstance(self.genes[name], Layers)
+        }
         return {**genome, **layers}
 
     def decode(self, cells: Mapping[str, Any]) -> Genome:
@@ -267,6 +272,9 @@ class SearchSpace:
             name: TypeAdapter(type(gene)).dump_python(gene, mode="json", exclude_defaults=True) | {"type": gene.type}
             for name, gene in self.genes.items()
         }
+        for gene in genes.values():  # TOML has no null
+            gene |= {key: as_written(gene[key]) for key in ("choices",) if key in gene}
+            gene |= {"when": {key: as_written(value) for key, value in gene["when"].items()}} if "when" in gene else {}
         return {
             # A user-defined function is not part of a space; the run's settings name it.
             "model": None if is_reference(self.model) else self.model,
@@ -274,5 +282,5 @@ class SearchSpace:
             "training": self.training.model_dump(mode="json", exclude_none=True),
             "search": self.search.model_dump(mode="json", exclude_none=True),
             "genes": genes,
-            "initial": to_jsonable_python(self.initial),
+            "initial": [{name: as_written(value) for name, value in values.items()} for values in self.initial],
         }

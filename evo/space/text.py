@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evo.individual import EPOCHS, GeneValue
+from evo.space.genes.values import as_written, toml_value
 from evo.space.search_space import SearchSpace
 from evo.space.training_settings import ALWAYS_SHOWN, EVALUATE_EVERY, TrainingSettings
 
@@ -28,7 +29,7 @@ def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: An
         if value != usual[name] or (name in ALWAYS_SHOWN and name not in space.genes)
         if (name, value) != ("evaluate_every", EVALUATE_EVERY) or in_epochs
     }
-    values["initial"] = [{name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}]
+    values["initial"] = [{name: as_written(value) for name, value in config.items()}]
     order = ("description", "model", "dataset", "initial", "training", "search", "genes")
     return {name: values[name] for name in order if values.get(name) not in (None, {}, [])}
 
@@ -62,15 +63,4 @@ def _pairs(values: Mapping[str, Any]) -> list[str]:
 
 
 def _pair(name: str, value: Any) -> str:
-    return f"{name} = {_toml(value)}"
-
-
-def _toml(value: Any) -> str:
-    """Return a value as TOML writes it; every digit of a number is there."""
-    if isinstance(value, Mapping):
-        return f"{{ {', '.join(_pairs(value))} }}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, str):  # JSON's escapes are TOML's
-        return json.dumps(value, ensure_ascii=False)
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    return f"{name} = {toml_value(value)}"

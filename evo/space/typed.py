@@ -7,7 +7,8 @@ import re
 from contextlib import suppress
 
 from evo.individual import GeneValue
-from evo.space.genes.values import number_in
+from evo.space.genes.layers import NO_LAYERS
+from evo.space.genes.values import number_in, tuple_in, value_text
 from evo.space.training_settings import TrainingSettings
 
 MODEL_OPTIONS = (
@@ -24,10 +25,13 @@ _LAYERS = re.compile(r"\d+(,\d+)+|\d+,", re.ASCII)
 
 
 def read_typed(text: str) -> GeneValue:
-    """Return the number, truth value or layer list that a text writes, or the text.
+    """Return the number, truth value, None, layer list or tuple that a text writes, or the text.
 
     A text in double quotes is always a text: "1" is not a number. One layer has a comma behind it: 64, is not a number.
+    None is null, and a tuple may be a JSON list: no layers is [].
     """
+    if text == "null":
+        return None
     if text in ("true", "false"):
         return text == "true"
     if (number := number_in(text)) is not None:
@@ -38,13 +42,16 @@ def read_typed(text: str) -> GeneValue:
         with suppress(ValueError):
             if isinstance(quoted := json.loads(text), str):
                 return quoted
-    return text
+    listed = tuple_in(text)
+    return text if listed is None else listed
 
 
 def typed(value: GeneValue) -> str:
     """Return the text that `read_typed` reads as this value, of this type."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and value and all(type(width) is int and width >= 0 for width in value):
         return ",".join(map(str, value)) + "," * (len(value) == 1)
+    if value is None or isinstance(value, tuple):
+        return value_text(value)
     if isinstance(value, str):
         return value if read_typed(value) == value else json.dumps(value, ensure_ascii=False)
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -57,4 +64,4 @@ def option_words(name: str, value: GeneValue) -> list[str]:
     option = name.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{'' if value else 'no-'}{option}"]
-    return [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return [f"--{option}", (",".join(map(str, value)) or NO_LAYERS) if isinstance(value, tuple) else str(value)]

@@ -9,7 +9,10 @@ from typing import Any
 
 from evo.individual import DURATION
 from evo.models import MODELS, GeneRule
+from evo.space.conditions import values_of, wanted_values
 from evo.space.genes import Boolean, Categorical, Gene, Integer
+from evo.space.genes.conditions import meets
+from evo.space.genes.values import toml_value
 from evo.space.training_settings import TRAINING_GENES, TrainingSettings
 
 FIXED_ONLY = TrainingSettings.model_fields.keys() - TRAINING_GENES.keys()
@@ -87,10 +90,10 @@ def _unread_by_shipped(genes: Mapping[str, Gene], rules: Mapping[str, GeneRule])
 
 def _not_told_apart(name: str, gene: Gene, genes: Mapping[str, Gene]) -> list[list[Any]]:
     """Return the values of a gene for which the same genes are active, all that mean one thing in a list."""
-    asked = [_listed(child.when[name]) for child in genes.values() if child.when and name in child.when]
+    asked = [child.when[name] for child in genes.values() if child.when and name in child.when]
     same: dict[tuple[bool, ...], list[Any]] = {}
-    for value in dict.fromkeys(_values(gene)) if asked else ():
-        same.setdefault(tuple(value in wanted for wanted in asked), []).append(value)
+    for value in dict.fromkeys(values_of(gene)) if asked else ():
+        same.setdefault(tuple(meets(value, wanted) for wanted in asked), []).append(value)
     return [values for values in same.values() if len(values) > 1]
 
 
@@ -101,7 +104,7 @@ def _is_read_beside_gene(name: str, rule: GeneRule, genes: Mapping[str, Gene], f
     """
     parents = [parent for parent, _ in rule.reads if parent in genes]
     deciding = {*parents, *(other for gene in (name, *parents) for other in conditions_of(gene, genes))} - {name}
-    values = [_values(genes[other]) for other in deciding]
+    values = [values_of(genes[other]) for other in deciding]
     if not all(values) or math.prod(map(len, values)) > MOST_TRIED:
         return True
     for tried in itertools.product(*values):
@@ -121,7 +124,7 @@ def conditions_of(name: str, genes: Mapping[str, Gene]) -> dict[str, list[Any]]:
     while left:
         for parent, wanted in (genes[left.pop()].when or {}).items():
             if parent in genes and parent not in found:
-                found[parent] = _listed(wanted)
+                found[parent] = wanted_values(genes[parent], wanted)
                 left.append(parent)
     return found
 
@@ -132,22 +135,8 @@ def _possible(name: str, genes: Mapping[str, Gene], fixed: Mapping[str, Any], gi
     if gene is None:
         return [fixed.get(name)]
     if name in given:
-        return _listed(given[name])
-    return [*_values(gene), *([fixed.get(name)] if gene.when else [])]
-
-
-def _values(gene: Gene) -> list[Any]:
-    if isinstance(gene, Categorical):
-        return list(gene.choices)
-    if isinstance(gene, Boolean):
-        return [False, True]
-    if isinstance(gene, Integer) and gene.points < 1000:
-        return list(range(gene.low, gene.high + 1, gene.step or 1))
-    return []
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+        return list(given[name])
+    return [*values_of(gene), *([fixed.get(name)] if gene.when else [])]
 
 
 def _others(values: Iterable[Any], wanted: Iterable[Any]) -> list[Any]:
@@ -160,23 +149,18 @@ def _remedy(name: str, parent: str, bad: list[Any], rule: GeneRule, genes: Mappi
     unread = f"nothing reads it where {parent} is {_shown(bad, 'or')}"
     conditions = dict(genes[name].when or {}) if name in genes else {}
     for other, wanted in rule.reads:
-        if other in genes and len(_values(genes[other])) > 1:
-            conditions[other] = [value for value in _values(genes[other]) if value in wanted]
+        if other in genes and len(values_of(genes[other])) > 1:
+            conditions[other] = [value for value in values_of(genes[other]) if value in wanted]
     if conditions.get(parent):
-        words = [f"{other} = {_condition(_listed(values))}" for other, values in conditions.items()]
+        words = [f"{other} = {_condition(wanted)}" for other, wanted in conditions.items()]
         return f"{unread}; set when = {{ {', '.join(words)} }}"
     return f"{unread}; set {parent} to {_shown(dict(rule.reads)[parent], 'or')}, or leave {name} out"
 
 
-def _condition(values: list[Any]) -> str:
-    texts = [_text(value) for value in values]
-    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+def _condition(wanted: Any) -> str:
+    return toml_value(wanted[0] if isinstance(wanted, list) and len(wanted) == 1 else wanted)
 
 
 def _shown(values: Sequence[object], word: str) -> str:
-    texts = [_text(value) for value in values]
+    texts = [toml_value(value) for value in values]
     return f" {word} ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]

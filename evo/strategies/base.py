@@ -15,13 +15,13 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from deap import base
 
 from evo.errors import ConfigurationError, RunError, listed
 from evo.evaluation import MEASURES, Evaluation, Status
-from evo.individual import GeneValue, Genome, Individual, genome_key
+from evo.individual import EARLIER, GeneValue, Genome, Individual, genome_key
 from evo.numbers import whole_number
 from evo.ranking import ranking
 from evo.space import SearchSpace
@@ -104,6 +104,8 @@ class Strategy(ABC):
         initial: Known genomes for the first population; missing genes are drawn. Default: those of the space.
         retrainable: Whether evaluations take a seed, so that evaluating a genome again gives new information.
         max_steps: The steps of a full training, where no gene says how long to train.
+        earlier: Genomes whose results are known already, worst first: they become the first proposals, beyond the
+            budget, of a strategy that takes any number of them, else the best of them that a population has room for.
 
     Raises:
         ConfigurationError: The settings do not fit the strategy or the space.
@@ -117,6 +119,8 @@ class Strategy(ABC):
     """Whether results are learned as they come, because no proposal depends on them."""
     options: ClassVar[frozenset[str]] = frozenset()
     """The settings that this strategy takes besides those of every strategy."""
+    takes_earlier: ClassVar[Literal["all", "population", "none"]] = "population"
+    """How many earlier results it can begin with."""
     asynchronous = False
     """Whether results are learned in the order in which they arrive."""
 
@@ -131,6 +135,7 @@ class Strategy(ABC):
         initial: Sequence[Mapping[str, GeneValue]] | None = None,
         retrainable: bool = False,
         max_steps: int | None = None,
+        earlier: Sequence[Genome] = (),
     ):
         self.space, self.seed, self.retrainable, self.max_steps = space, seed, retrainable, max_steps
         self.population_size = population if population is not None else self.default_population
@@ -139,11 +144,13 @@ class Strategy(ABC):
             budget = self.default_budget if generations is None else None
         self.budget, self.generations = budget, generations
         self.initial = list(space.initial) if initial is None else configurations(initial)
+        self.earlier = self._earlier_of(earlier)
         self._check_settings()
         self.toolbox = make_toolbox(space)
         self.proposals: list[Individual] = []
         self.individuals: list[Individual] = []
-        self._keys: set[str] = set()
+        self._keys: set[str] = set()  # of all but the earlier ones
+        self._earlier_keys = {genome_key(genome) for genome in self.earlier}
         self._numbers: dict[tuple[int, int], int] = {}  # the last proposal of each (individual, replicate)
         self._told: dict[int, Evaluation] = {}  # by the number of the proposal, until it is learned
         self._learned: set[int] = set()
@@ -189,8 +196,12 @@ class Strategy(ABC):
 
     @property
     def limit(self) -> int:
-        """Most trainings: the smaller of `budget` and what `generations` take; one of them is always set."""
-        bounds = self.budget, self.trainings_of(self.generations) if self.generations is not None else None
+        """Most proposals: the smaller of `budget` and what `generations` take; one of them is always set.
+
+        Earlier results are among them, and do not count to the budget.
+        """
+        budget = self.budget + len(self.earlier) if self.budget is not None else None
+        bounds = budget, self.trainings_of(self.generations) if self.generations is not None else None
         return min(bound for bound in bounds if bound is not None)
 
     def ask(self, room: int = 1) -> list[Individual]:
@@ -263,7 +274,7 @@ class Strategy(ABC):
                 self._told[waiting.popleft()] = evaluation
         try:
             for number, individual in enumerate(past):
-                needed = self.required(number)
+                needed = self._needed(number)
                 if not self._learn_until(needed):
                     raise ValueError(f"proposal {number} needs the results of the first {needed} proposals")
                 self._register(individual)
@@ -297,9 +308,13 @@ class Strategy(ABC):
 
     def _ask_one(self) -> Individual | None:
         number = len(self.proposals)
-        if self._all_proposed() or not self._learn_until(self.required(number)):
+        if self._all_proposed() or not self._learn_until(self._needed(number)):
             return None
-        draft = self._first_of_initial() or self.propose(number, random.Random(f"{self.seed}:{self.name}:{number}"))
+        draft = (
+            self._next_earlier()
+            or self._first_of_initial()
+            or self.propose(number, random.Random(f"{self.seed}:{self.name}:{number}"))
+        )
         if draft is None:
             self._exhausted = True
             self._learn_until(len(self.proposals))
@@ -318,14 +333,34 @@ class Strategy(ABC):
         origin = draft.parents, draft.operator, draft.strategy_parameters
         return Individual(len(self.individuals), draft.genome, generation, *origin, until=draft.until)
 
+    def _needed(self, number: int) -> int:
+        """Return how many results a proposal is made from: see `required`."""
+        return 0 if number < len(self.earlier) else self.required(number)
+
+    def _earlier_of(self, earlier: Sequence[Genome]) -> list[Genome]:
+        """Return the earlier genomes that this strategy begins with."""
+        if earlier and self.takes_earlier == "none":
+            raise ConfigurationError(
+                f"strategy {self.name}: cannot begin with the results of a table; give --initial-from the folder of a "
+                "run, or take another strategy"
+            )
+        room = len(earlier) if self.takes_earlier == "all" else self.population_size
+        return list(earlier[-room:]) if room > 0 else []
+
+    def _next_earlier(self) -> Draft | None:
+        number = len(self.proposals)
+        return Draft(self.earlier[number], operator=EARLIER) if number < len(self.earlier) else None
+
     def _first_of_initial(self) -> Draft | None:
         """Return the next known configuration that was not proposed before, completed by draws."""
-        number = len(self.proposals) - self._repeats
+        number = len(self.proposals) - self._repeats - len(self.earlier)
         if number >= self.population_size:
             return None
         rng = random.Random(f"{self.seed}:initial:{number}")
         known = (self.space.complete(values, rng) for values in self.initial[number:])
-        return next((Draft(genome, operator="initial") for genome in known if self.is_new(genome)), None)
+        return next(
+            (Draft(genome, operator="initial") for genome in known if genome_key(genome) not in self._keys), None
+        )
 
     def _after_telling(self, number: int) -> None:
         """Learn what was told, unless a proposal still waits for what came before it."""
@@ -340,7 +375,8 @@ class Strategy(ABC):
         self._repeats += individual.replicate > 0
         if individual.id == len(self.individuals):
             self.individuals.append(individual)
-            self._keys.add(genome_key(individual.genome))
+            if individual.id >= len(self.earlier):
+                self._keys.add(genome_key(individual.genome))
 
     def _learn_until(self, number: int) -> bool:
         """Learn the results before `number` in order; return whether all of them are known."""
@@ -367,7 +403,8 @@ class Strategy(ABC):
 
     def is_new(self, genome: Mapping[str, GeneValue]) -> bool:
         """Return whether no individual of this run has had the genome."""
-        return genome_key(genome) not in self._keys
+        key = genome_key(genome)
+        return key not in self._keys and key not in self._earlier_keys
 
     def sample_new(self, rng: random.Random, tries: int = 200) -> Genome | None:
         """Draw a genome that no individual has had; None if that many draws found none."""

@@ -43,8 +43,7 @@ class Encoder:
     def encode(self, genomes: Sequence[Mapping[str, Any]]) -> Vectors:
         """Return one row a genome, (genomes, columns)."""
         rows = [
-            [part for name, gene in self._genes.items() for part in _columns(gene, genome.get(name))]
-            for genome in genomes
+            [part for name, gene in self._genes.items() for part in _columns(gene, genome, name)] for genome in genomes
         ]
         return np.array(rows, dtype=np.float64)
 
@@ -57,8 +56,9 @@ def _groups(gene: Gene) -> list[int]:
     return [0] * (count + (gene.when is not None))
 
 
-def _columns(gene: Gene, value: Any) -> list[float]:
-    active = value is not None
+def _columns(gene: Gene, genome: Mapping[str, Any], name: str) -> list[float]:
+    active = name in genome  # None may be a choice
+    value: Any = genome.get(name)
     flag = [float(active)] if gene.when is not None else []
     if isinstance(gene, Number):
         return [gene.scale.to_unit(value) if active else INACTIVE, *flag]
@@ -74,8 +74,8 @@ def _columns(gene: Gene, value: Any) -> list[float]:
 
 def _layer_columns(gene: Layers, layers: Sequence[int]) -> list[float]:
     every = [width for choice in gene.choices or (gene.width or (1, 1),) for width in choice]
-    low, high = math.log(min(every)), math.log(max(every))
+    low, high = math.log(min(every, default=1)), math.log(max(every, default=1))
     places = [(math.log(width) - low) / (high - low) if high > low else 0.5 for width in layers]
     # Products of neighbours: about the number of parameters, which the widths one by one do not show.
     size = sum(a + b for a, b in pairwise(places)) / max(1, 2 * (gene.longest - 1))
-    return [len(layers) / gene.longest, size, *places, *[ABSENT] * (gene.longest - len(places))]
+    return [len(layers) / max(1, gene.longest), size, *places, *[ABSENT] * (gene.longest - len(places))]

@@ -44,6 +44,7 @@ class Halving(SteadyState):
     name = "halving"
     default_population = 9
     options = SteadyState.options | {"continuations", "max_steps"}
+    takes_earlier = "none"  # it compares trainings of the same length only
 
     def __init__(
         self, space: SearchSpace, *, continuations: bool = False, max_steps: int | None = None, **settings: Any

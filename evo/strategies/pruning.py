@@ -125,8 +125,10 @@ class Pruned:
         self._strategy.replay(past, last)
 
     def _begun(self, individual: Individual) -> Individual:
-        """Return a proposal that pauses at its first rung; one on another seed is for comparing whole trainings."""
-        return individual if individual.replicate else replace(individual, until=self._after(individual, 0))
+        """Return a proposal that pauses at its first rung, unless its result is known or it is for a race."""
+        if individual.replicate or individual.id < len(self._strategy.earlier):
+            return individual
+        return replace(individual, until=self._after(individual, 0))
 
     def _after(self, individual: Individual, until: int) -> int | None:
         """Return where a training that was paused at a step pauses next; None for its end."""

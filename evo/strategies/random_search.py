@@ -12,6 +12,7 @@ class RandomSearch(Strategy):
 
     name = "random"
     eager = True
+    takes_earlier = "all"
 
     def required(self, number: int) -> int:
         return 0

@@ -69,6 +69,7 @@ class Report2019(KeepTheBest):
     """The algorithm as it was; works on the `report` space only."""
 
     name = "report2019"
+    takes_earlier = "none"
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)

@@ -41,6 +41,7 @@ class SurrogateEvolution(SteadyState):
 
     name = "surrogate"
     default_population = 10
+    takes_earlier = "all"
     options = SteadyState.options | {"cost"}
 
     def __init__(self, *args: Any, cost: CostOf | None = None, **settings: Any):
@@ -52,7 +53,7 @@ class SurrogateEvolution(SteadyState):
     @cached_property
     def _design(self) -> list[Genome]:
         """The genomes of the first proposals; made when they are needed, since the costs may not be known before."""
-        spread = max(1, self.first_size - len(self.initial))
+        spread = max(1, self.first_size - len(self.initial) - len(self.earlier))
         rng = random.Random(f"{self.seed}:{self.name}:design")
         if (cost := self._cost) is None:
             return stratified(self.space, spread, rng)
@@ -63,12 +64,12 @@ class SurrogateEvolution(SteadyState):
     @property
     def first_size(self) -> int:
         known = min(len(self.initial), self.population_size)
-        return min(max(FIRST, known), self.limit)
+        return min(max(FIRST, known + len(self.earlier)), self.limit)
 
     @property
     def race_start(self) -> int:
         """The number of the first proposal of the race."""
-        return self.limit - (race_size(self.limit) if self.retrainable else 0)
+        return self.limit - (race_size(self.limit - len(self.earlier)) if self.retrainable else 0)
 
     def required(self, number: int) -> int:
         if number < self.race_start:
@@ -79,7 +80,7 @@ class SurrogateEvolution(SteadyState):
         if number >= self.race_start:
             return self._next_in_race(number)
         if number < self.first_size:
-            first = self._design[min(max(0, number - len(self.initial)), len(self._design) - 1)]
+            first = self._design[min(max(0, number - len(self.initial) - len(self.earlier)), len(self._design) - 1)]
             draft = Draft(first) if self.is_new(first) else None
         else:
             draft = self._screening.child(self._evidence(), self.is_new, rng)
@@ -120,7 +121,7 @@ class SurrogateEvolution(SteadyState):
     def _next_in_race(self, number: int) -> Draft | None:
         """Return the individual to evaluate again: one of the best so far, in later rounds of the round before."""
         place = self._place_in_round(number)
-        runners = list(self._evidence().fitness)
+        runners = [runner for runner in self._evidence().fitness if runner >= len(self.earlier)]
         entered = Counter(proposal.id for proposal in self.proposals[self.race_start : number - place])
         runners.sort(key=lambda runner: (-entered[runner], -self._mean(runner), runner))
         if place >= len(runners):

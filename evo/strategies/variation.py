@@ -65,7 +65,8 @@ def mate_numbers(gene: Number, first: float, second: float, rng: random.Random) 
 
 @mutate_gene.register
 def _(gene: Categorical, value: GeneValue, rng: random.Random, strength: float) -> GeneValue:
-    return _other(gene.choices, value, rng)
+    mutant: GeneValue = _other(gene.choices, value, rng)
+    return mutant
 
 
 @mutate_gene.register
@@ -84,8 +85,10 @@ def _(gene: Layers, value: tuple[int, ...], rng: random.Random, strength: float)
     if gene.choices is not None:
         return _other(gene.choices, value, rng)
     edits = ["resize"] if gene.widths.points > 1 else []
+    if not value:
+        edits = []  # there is nothing to resize, duplicate or split
     if len(value) < gene.longest:
-        edits += ["insert", "duplicate", "split"]
+        edits += ["insert", "duplicate", "split"] if value else ["insert"]
     if len(value) > gene.shortest:
         edits += ["delete"]
     return edit_layers(gene, value, rng.choice(edits), rng, strength) if edits else value
@@ -109,11 +112,13 @@ def edit_layers(
     """Return `layers` after one edit: "resize", "insert", "duplicate", "split" or "delete" of one layer.
 
     A split layer becomes two of half its width. An inserted one is as wide as a draw between its neighbours; as the
-    first or the last one it has only one, and its width is near that.
+    first or the last one it has only one, and its width is near that. The first layer of all has any width.
     """
     if edit == "insert":
         place = rng.randrange(len(layers) + 1)
-        if 0 < place < len(layers):
+        if not layers:
+            width = gene.widths.sample(rng)
+        elif 0 < place < len(layers):
             width = mate_numbers(gene.widths, layers[place - 1], layers[place], rng)
         else:
             width = mutate_gene(gene.widths, layers[0 if place == 0 else -1], rng, strength)

@@ -10,6 +10,7 @@ from typing import Any
 from evo.evaluation import Evaluation
 from evo.files import own_folder
 from evo.record.run import Run
+from evo.space.genes.values import value_text
 from evo.tracking.base import Outcome, Tracker
 from evo.tracking.scalars import Scalars
 
@@ -51,6 +52,8 @@ class TensorBoard(Tracker):
 
     def _write_session(self, run: Run, evaluation: Evaluation) -> None:
         cells = run.space.cells(run.config_of(evaluation.individual))
+        # Hyperparameters there are numbers, texts and truth values.
+        cells |= {name: value_text(cell) for name, cell in cells.items() if cell is None or isinstance(cell, tuple)}
         measured = {"fitness": evaluation.fitness, "loss": evaluation.loss, "parameters": evaluation.parameters}
         known = {f"individual/{name}": value for name, value in measured.items() if value is not None}
         self._writer.add_hparams(cells, known, run_name=f"individual-{evaluation.individual}")

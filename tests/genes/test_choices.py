@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from evo.errors import ConfigurationError
 from evo.space.genes import Boolean, Categorical
+from evo.space.genes.values import alike
 from tests.spaces import categoricals
 
 SEEDS = st.integers(0, 2**32)
@@ -22,7 +23,7 @@ def test_a_sample_is_a_choice_and_survives_its_text(gene: Categorical, seed: int
     assert gene.contains(value)
     assert gene.repair(value) == value
     read = gene.from_cell(gene.to_text(value))
-    assert (read, type(read)) == (value, type(value))
+    assert alike(read, value)
 
 
 @given(categoricals(), SEEDS)
@@ -62,7 +63,19 @@ def test_a_boolean_survives_its_text(value: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "choices", [[], ["a", "a"], [1, "1"], [1, 1.0], [0, False], [float("nan")], ["a", ""], [None], [["a"]], "relu"]
+    "choices",
+    [
+        *([], ["a", "a"], [1, "1"], [1, 1.0], [0, False], [float("nan")], ["a", ""], "relu", [None, "null"]),
+        *(
+            [None, None],
+            [(1, 2), [1, 2]],
+            [(1,), (1.0,)],
+            [(1, 2), "[1,2]"],
+            [(float("inf"),)],
+            [("\x1b",)],
+            [{"a": 1}],
+        ),
+    ],
 )
 def test_choices_that_cannot_be_told_apart_are_refused(choices: object) -> None:
     with pytest.raises(ConfigurationError):
@@ -87,4 +100,23 @@ def test_a_condition_takes_one_value_or_several() -> None:
 def test_a_wrong_choice_is_named_by_its_place() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Categorical(["a", float("nan")])
-    assert str(caught.value) == "Categorical.choices.1: must be a text, a finite number, true or false, got nan"
+    assert str(caught.value) == (
+        "Categorical.choices.1: must be a text, a finite number, true, false, none or a tuple of these, got nan"
+    )
+
+
+@pytest.mark.parametrize("value", [(1, 2), [1, 2], ((1, 2), None)])
+def test_a_tuple_is_a_choice_however_it_is_given(value: object) -> None:
+    gene = Categorical([[1, 2], ((1, 2), None), None])
+    assert gene.contains(gene.repair(value))
+    assert not gene.contains((1.0, 2))
+    assert not gene.contains((True, 2))
+    assert gene.repair({"none": True}) is None
+
+
+def test_values_without_a_text_of_their_own_have_one_in_a_cell() -> None:
+    gene = Categorical([None, (3, (1.5, "ü,")), ()])
+    assert [gene.to_text(choice) for choice in gene.choices] == ["null", '[3, [1.5, "ü,"]]', "[]"]
+    assert gene.from_cell('[3,[1.5,"ü,"]]') == (3, (1.5, "ü,"))
+    with pytest.raises(ValueError, match="expected one of"):
+        gene.from_cell("[3]")

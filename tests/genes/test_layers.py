@@ -36,6 +36,17 @@ def test_distance_is_a_symmetric_fraction_and_zero_for_equal(gene: Layers, seed:
     assert first == second or gene.distance(first, second) > 0
 
 
+def test_no_layers_are_a_value_where_the_depth_may_be_0() -> None:
+    gene = Layers(depth=(0, 3), width=(1, 9))
+    assert gene.contains(()) and gene.repair([]) == () and gene.from_cell("[]") == ()  # noqa: PT018  # one fact
+    assert gene.to_text(()) == "[]"
+    assert gene.distance((), ()) == 0
+    assert gene.distance((), (4, 4)) == 1
+    assert gene.points == 1 + 9 + 81 + 729
+    with pytest.raises(ValueError, match="expected"):
+        Layers(depth=(1, 3), width=(1, 9)).from_cell("[]")
+
+
 @given(layer_lists(), st.lists(st.integers(-10, 9999) | st.floats(-10, 9999), min_size=1, max_size=9))
 def test_repair_makes_any_list_of_numbers_legal(gene: Layers, widths: list[float]) -> None:
     if gene.choices is None:
@@ -103,12 +114,12 @@ def test_text_is_as_in_the_report() -> None:
         {"depth": (1, 2)},
         {"width": (1, 2)},
         {"depth": (2, 1), "width": (1, 2)},
-        {"depth": (0, 1), "width": (1, 2)},
+        {"depth": (-1, 1), "width": (1, 2)},
         {"depth": (1, 2), "width": (0, 8)},
         {"depth": (1, 2), "width": (8, 4)},
         {"depth": (1, 2), "width": (1, 8), "step": 0},
         {"choices": []},
-        {"choices": [[]]},
+        {"choices": [[], []]},
         {"choices": [[8], [8]]},
         {"choices": [[0]]},
         {"choices": [[8]], "depth": (1, 2), "width": (1, 8)},

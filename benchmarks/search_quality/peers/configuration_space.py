@@ -32,10 +32,16 @@ def make_space(parameters: list[dict[str, Any]], seed: int, *, conditional: bool
             made[name] = UniformFloatHyperparameter(name, entry["low"], entry["high"], log=entry["log"])
     space.add(list(made.values()))
     for entry in parameters if conditional else []:
-        conditions = [
-            ConfigSpace.InCondition(made[entry["name"]], made[parent], wanted)
-            for parent, wanted in entry["when"].items()
-        ]
+        conditions = [_condition(made[entry["name"]], made[parent], wanted) for parent, wanted in entry["when"].items()]
         if conditions:
             space.add(conditions[0] if len(conditions) == 1 else ConfigSpace.AndConjunction(*conditions))
     return space
+
+
+def _condition(child: Any, parent: Any, wanted: list[Any] | dict[str, Any]) -> Any:
+    """Return a condition; the bound itself of `<=` and `>=`, here of a real number, is left out."""
+    if isinstance(wanted, list):
+        return ConfigSpace.InCondition(child, parent, wanted)
+    kinds = {"<": ConfigSpace.LessThanCondition, ">": ConfigSpace.GreaterThanCondition}
+    kinds |= {"=": ConfigSpace.EqualsCondition, "!": ConfigSpace.NotEqualsCondition}
+    return kinds[wanted["sign"][0]](child, parent, wanted["number"])

@@ -13,6 +13,7 @@ and each is answered by one line: {"ready": {versions}}, {"config": {...}}, {"to
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sys
 import traceback
@@ -21,6 +22,11 @@ from importlib.metadata import version
 from typing import Any, Protocol, cast
 
 Config = dict[str, Any]
+COMPARISONS = {
+    **{"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge},
+    **{"==": operator.eq, "!=": operator.ne},
+}
+"""What a condition that is a sign and a number compares; one that is a list holds for the values in it."""
 
 
 class Search(Protocol):
@@ -45,7 +51,13 @@ class ParallelSearch(Search, Protocol):
 
 def is_active(parameter: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Return whether a parameter's conditions hold in a configuration that has its parents."""
-    return all(name in config and config[name] in wanted for name, wanted in parameter["when"].items())
+    return all(name in config and _holds(config[name], wanted) for name, wanted in parameter["when"].items())
+
+
+def _holds(value: Any, wanted: list[Any] | dict[str, Any]) -> bool:
+    if isinstance(wanted, list):
+        return value in wanted
+    return bool(COMPARISONS[wanted["sign"]](value, wanted["number"]))
 
 
 def active_only(parameters: list[dict[str, Any]], config: Mapping[str, Any]) -> Config:

@@ -18,6 +18,7 @@ from evo.record.run import Run
 from evo.space import SearchSpace
 from evo.space.chosen import chosen
 from evo.space.file import load_space
+from evo.space.genes.layers import NO_LAYERS
 from evo.space.problems import SpaceError
 from evo.space.training_settings import EVALUATE_EVERY
 from evo.space.typed import MODEL_OPTIONS, read_typed
@@ -155,7 +156,9 @@ def _given(options: Mapping[str, Any], extra: Sequence[str] = ()) -> dict[str, A
 
 def _layers(name: str, text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(int(part) for part in text.split(",")) if text != NO_LAYERS else ()
     except ValueError:
         option = name.replace("_", "-")
-        raise ConfigurationError(f'--{option}: must be whole numbers such as 1000,500, got "{text}"') from None
+        raise ConfigurationError(
+            f'--{option}: must be whole numbers such as 1000,500, or {NO_LAYERS} for none, got "{text}"'
+        ) from None

@@ -50,7 +50,10 @@ def search(
         ),
     ] = False,
     finalists: option.Finalists = None,
-    initial_from: Annotated[Path | None, of_search(help="A run whose best genomes enter the first population.")] = None,
+    initial_from: Annotated[
+        Path | None,
+        of_search(help="A run whose best genomes enter the first population, or a CSV file of earlier results."),
+    ] = None,
     no_initial: Annotated[
         bool, of_search("--no-initial", help="Leave out the known configurations of the space.")
     ] = False,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,24 +14,12 @@ from pydantic import ConfigDict, Field, PlainValidator, ValidationError
 
 from evo.errors import ConfigurationError
 from evo.individual import GeneValue
-from evo.space.genes.values import as_python, ordered
+from evo.space.genes.conditions import condition, meets
+from evo.space.genes.values import as_python, gene_value
 from evo.space.settings import reworded
 
-
-def _scalar(given: Any) -> Any:
-    value = as_python(given)
-    if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise ValueError(f"must be a text, a finite number, true or false, got {given!r}")
-
-
-def _scalars(value: Any) -> Any:
-    several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
-    return [_scalar(entry) for entry in ordered(value)] if several else _scalar(value)
-
-
-Scalar: TypeAlias = Annotated[bool | int | float | str, PlainValidator(_scalar)]
-Condition: TypeAlias = dict[str, Annotated[Any, PlainValidator(_scalars)]]
+Choice: TypeAlias = Annotated[Any, PlainValidator(gene_value)]
+Condition: TypeAlias = dict[str, Annotated[Any, PlainValidator(condition)]]
 EXACT = 2**53
 """Up to here every whole number is also a float."""
 Rows: TypeAlias = npt.NDArray[np.intp]
@@ -136,8 +123,8 @@ class Gene(ABC):
         """
 
     def is_active(self, genome: Mapping[str, GeneValue]) -> bool:
-        """Return whether the gene's condition holds in `genome`; without a condition, a gene is always active."""
-        for name, wanted in (self.when or {}).items():
-            if name not in genome or genome[name] not in (wanted if isinstance(wanted, list) else (wanted,)):
-                return False
-        return True
+        """Return whether the gene's condition holds in `genome`; without a condition, a gene is always active.
+
+        Conditions on tuples, and comparisons, hold only for the genes of a search space: it knows the genes they ask.
+        """
+        return all(name in genome and meets(genome[name], wanted) for name, wanted in (self.when or {}).items())

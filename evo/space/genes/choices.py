@@ -9,21 +9,34 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from evo.individual import GeneValue
-from evo.plain_text import inert, is_plain
-from evo.space.genes.base import STRICT, Condition, Gene, Scalar, worded
-from evo.space.genes.values import as_float, as_python, could_be, ordered, read_as
+from evo.plain_text import first_not_plain, inert
+from evo.space.genes.base import STRICT, Choice, Condition, Gene, worded
+from evo.space.genes.values import (
+    alike,
+    as_float,
+    as_python,
+    as_value,
+    could_be,
+    ordered,
+    read_as,
+    tuple_in,
+    value_text,
+)
 
 
-def _check_choices(choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-    # 1 and "1" have the same text; 1, 1.0 and true compare equal.
-    if len({inert(str(choice)) for choice in choices}) < len(choices) or len(set(choices)) < len(choices):
+def _check_choices(choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    # 1 and "1" have the same text, and so have None and "null"; 1, 1.0 and true compare equal.
+    if len({inert(value_text(choice)) for choice in choices}) < len(choices) or len(set(choices)) < len(choices):
         raise ValueError(f"must all differ, got {list(choices)}")
-    if any(isinstance(choice, str) and not is_plain(choice) for choice in choices):
+    if first_not_plain(choices) is not None:
         raise ValueError(f"must not hold control characters, got {list(choices)}")
     if "" in choices:
         raise ValueError("must not hold an empty text: it stands for an inactive gene in the results tables")
-    first: dict[object, Scalar] = {}
+    first: dict[object, Any] = {}
     for choice in choices:
+        if isinstance(choice, tuple):
+            _check_tuple(choice, choices)
+            continue
         read = read_as(choice) if isinstance(choice, str) else choice
         key = read if isinstance(read, bool | None) else (as_float(read),)
         other = first.setdefault(key, choice)
@@ -32,29 +45,37 @@ def _check_choices(choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
     return choices
 
 
+def _check_tuple(choice: tuple[Any, ...], choices: tuple[Any, ...]) -> None:
+    same = [other for other in choices if isinstance(other, str) and tuple_in(other) == choice]
+    if same:
+        raise ValueError(f"must all differ when a CSV file is read: {same[0]!r} and {choice!r} are the same there")
+
+
 @worded
 @dataclass(frozen=True, config=STRICT)
 class Categorical(Gene):
     """One of several unordered choices.
 
     Attributes:
-        choices: Numbers, words or booleans, all different.
+        choices: Numbers, texts, booleans, None, or tuples of these, all different. Lists become tuples.
         when: Active only where these other genes have these values.
     """
 
     choices: Annotated[
-        tuple[Scalar, ...], Field(min_length=1, strict=False), BeforeValidator(ordered), AfterValidator(_check_choices)
+        tuple[Choice, ...], Field(min_length=1, strict=False), BeforeValidator(ordered), AfterValidator(_check_choices)
     ]
     when: Condition | None = None
     type: Literal["categorical"] = "categorical"
 
     def sample(self, rng: random.Random) -> GeneValue:
-        return rng.choice(self.choices)
+        value: GeneValue = rng.choice(self.choices)
+        return value
 
     def contains(self, value: Any) -> bool:
-        return any(type(value) is type(choice) and value == choice for choice in self.choices)
+        return any(alike(value, choice) for choice in self.choices)
 
     def repair(self, value: Any) -> GeneValue:
+        value = as_value(value)
         if not self.contains(value):
             raise ValueError(f"expected one of {list(self.choices)}, got {value!r}")
         return value  # type: ignore[no-any-return]  # `contains` has just checked it
@@ -66,11 +87,14 @@ class Categorical(Gene):
     def describe(self) -> str:
         return " | ".join(self.to_text(choice) for choice in self.choices)
 
+    def to_text(self, value: Any) -> str:
+        return value_text(value)
+
     def from_cell(self, cell: Any) -> GeneValue:
-        value = as_python(cell)
+        value = as_value(as_python(cell))
         if self.contains(value):
             return value  # type: ignore[no-any-return]  # `contains` has just checked it
-        found = [choice for choice in self.choices if inert(str(choice)) == value]
+        found = [choice for choice in self.choices if inert(value_text(choice)) == value]
         found = found or [choice for choice in self.choices if could_be(choice, value)]
         if len(found) > 1:
             raise ValueError(
@@ -79,7 +103,8 @@ class Categorical(Gene):
             )
         if not found:
             raise ValueError(f"expected one of {list(self.choices)}, got {value!r}")
-        return found[0]
+        read: GeneValue = found[0]
+        return read
 
 
 @worded

@@ -16,6 +16,8 @@ from evo.space.genes.base import STRICT, Condition, Distances, Gene, Positive, R
 from evo.space.genes.numbers import Integer
 from evo.space.genes.values import as_python, cell_number, ordered, whole
 
+NO_LAYERS = "[]"
+"""The cell of a list without layers: an empty one stands for an inactive gene."""
 LARGEST_LOG = 700
 """exp(700) is a float, exp(710) is not."""
 DEEPEST = 10**6
@@ -35,10 +37,10 @@ def _check_choices(choices: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...
 
 
 Ordered = BeforeValidator(ordered)
-Depth: TypeAlias = Annotated[int, Field(ge=1, le=DEEPEST)]
+Depth: TypeAlias = Annotated[int, Field(ge=0, le=DEEPEST)]
 Depths: TypeAlias = Annotated[tuple[Depth, Depth], Field(strict=False), Ordered, AfterValidator(_check_range)]
 Range: TypeAlias = Annotated[tuple[Positive, Positive], Field(strict=False), Ordered, AfterValidator(_check_range)]
-Choice: TypeAlias = Annotated[tuple[Positive, ...], Field(min_length=1, strict=False), Ordered]
+Choice: TypeAlias = Annotated[tuple[Positive, ...], Field(strict=False), Ordered]
 Choices: TypeAlias = Annotated[
     tuple[Choice, ...], Field(min_length=1, strict=False), Ordered, AfterValidator(_check_choices)
 ]
@@ -50,7 +52,7 @@ class Layers(Gene):
     """A list of layer widths: of a length within bounds, or one of several given lists.
 
     Attributes:
-        depth: Fewest and most layers.
+        depth: Fewest and most layers; without layers the value is ().
         width: Narrowest and widest layer.
         log: Draw and vary widths in log space.
         step: Spacing of the grid of widths; None means 1.
@@ -103,7 +105,7 @@ class Layers(Gene):
         return self.shortest <= len(value) <= self.longest and all(map(self.widths.contains, value))
 
     def repair(self, value: Any) -> tuple[int, ...]:
-        if not isinstance(value, list | tuple) or not value:
+        if not isinstance(value, list | tuple) or (not value and not self.contains(())):
             raise ValueError(f"expected a list of layer widths, got {value!r}")
         if self.choices is not None:
             if tuple(value) not in self.choices:
@@ -125,7 +127,7 @@ class Layers(Gene):
             widths = np.array([place[layer] if layer < len(place) else np.nan for place in places])
             shared += np.nan_to_num(np.abs(widths[first] - widths[second]))
         missing = np.abs(depths[first] - depths[second])
-        return np.asarray((shared + missing) / np.maximum(depths[first], depths[second]), dtype=float)
+        return np.asarray((shared + missing) / np.maximum(np.maximum(depths[first], depths[second]), 1), dtype=float)
 
     @property
     def points(self) -> float:
@@ -144,10 +146,12 @@ class Layers(Gene):
         return f"{self.shortest} to {self.longest} layers of width {self.widths.describe()}"
 
     def to_text(self, value: Any) -> str:
-        return ",".join(map(str, value))
+        return ",".join(map(str, value)) or NO_LAYERS
 
     def from_cell(self, cell: Any) -> tuple[int, ...]:
         value = as_python(cell)
+        if value in (NO_LAYERS, [], ()) and self.contains(()):
+            return ()
         parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
         try:
             layers = tuple(whole(cell_number(part)) for part in parts)

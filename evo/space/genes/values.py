@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from evo.plain_text import without_apostrophe
+from evo.plain_text import read_json, without_apostrophe
 
 NO_ORDER = (
     "must be a list: a set has no order, and Python may give its items another one in each run; give sorted({…}) "
@@ -74,6 +75,78 @@ def ordered(value: Any) -> Any:
         return [as_python(item) for item in value]
     except TypeError as error:
         raise ValueError(f"must be a list, got {value!r} ({error})") from None
+
+
+# Values of genes that are neither numbers nor texts.
+
+
+def is_none_table(value: Any) -> bool:
+    """Return whether a value is `{ none = true }`, as a space file writes None: TOML has no null."""
+    return isinstance(value, Mapping) and [*value.items()] == [("none", True)] and value["none"] is True
+
+
+def as_value(value: Any) -> Any:
+    """Return a value that a file or a program gives a gene: lists are tuples, and `{ none = true }` is None."""
+    if isinstance(value, list | tuple):
+        return tuple(map(as_value, value))
+    return None if is_none_table(value) else value
+
+
+def as_written(value: Any) -> Any:
+    """Return a value as a space file holds it; `as_value` is the inverse."""
+    if isinstance(value, list | tuple):
+        return list(map(as_written, value))
+    return {"none": True} if value is None else value
+
+
+def gene_value(given: Any) -> Any:
+    """Return a value that may be a choice of a gene.
+
+    Raises:
+        ValueError: It is none; tuples may hold others.
+    """
+    value = as_value(as_python(given))
+    if isinstance(value, tuple):
+        return tuple(map(gene_value, value))
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"must be a text, a finite number, true, false, none or a tuple of these, got {given!r}")
+
+
+def alike(first: Any, second: Any) -> bool:
+    """Return whether two values are equal and of the same types, in depth: 1, 1.0 and True only compare equal."""
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(alike, first, second))
+    return bool(first == second)
+
+
+def value_text(value: Any) -> str:
+    """Return the text of a choice in a CSV cell: null for None, a JSON list for a tuple."""
+    return json.dumps(value, ensure_ascii=False) if value is None or isinstance(value, tuple) else str(value)
+
+
+def tuple_in(text: str) -> tuple[Any, ...] | None:
+    """Return the tuple that a JSON list in a text stands for, or None."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        value = as_value(read_json(text.encode()))
+    except ValueError:
+        return None
+    return value if isinstance(value, tuple) else None
+
+
+def toml_value(value: Any) -> str:
+    """Return a value as TOML writes it; every digit of a number is there."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{name} = {toml_value(item)}' for name, item in value.items())} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, str):  # JSON's escapes are TOML's
+        return json.dumps(value, ensure_ascii=False)
+    return toml_value(as_written(value)) if value is None else repr(value).lower()
 
 
 # Cells.
@@ -145,7 +218,9 @@ def could_be(choice: Any, cell: Any) -> bool:
     pandas turns the column 0, 0.5 into 0.0, 0.5, a text "1" into 1, and a text "None" into an empty cell.
     """
     if is_empty(cell) and cell != "":
-        return isinstance(choice, str) and choice in READ_AS_EMPTY
+        return choice is None or (isinstance(choice, str) and choice in READ_AS_EMPTY)
+    if choice is None or isinstance(choice, tuple):
+        return isinstance(cell, str) and isinstance(choice, tuple) and alike(tuple_in(cell), choice)
     if isinstance(cell, str) and isinstance(choice, str):
         return False
     first, second = (read_as(value) if isinstance(value, str) else value for value in (choice, cell))
