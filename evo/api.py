@@ -56,6 +56,7 @@ def search(
     model: str | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
+    data: Any = None,
     device: str = "auto",
     precision: str = "auto",
     engine: str = "auto",
@@ -92,8 +93,11 @@ def search(
         initial_from: A run whose best genomes enter the first population.
         no_initial: Leave out the space's own known configurations.
         model: A shipped model's name, or "package.module:function" for a user-defined one.
-        dataset: "cifar10", "digits" or "imagefolder".
-        data_dir: Where the dataset is; without `dataset`, what lies there decides.
+        dataset: A name of `evo.names.DATASETS`, or "module:function" for a function that returns what `data` takes.
+        data_dir: Where the dataset is: a folder, or an `.npz` file; without `dataset`, what lies there decides.
+        data: The data themselves: `(x_train, y_train, x_test, y_test)`, with `x_val, y_val` at the end if there is a
+            validation part, or `(train, test)` of torch Datasets. Images are (n, channels, height, width) or (n,
+            height, width[, channels]), tables (n, columns); labels are whole numbers or texts.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "fp32" or "bf16".
         engine: "auto", "eager" or "onednn"; the table says which one made a row.
@@ -118,7 +122,19 @@ def search(
     observer = observer or SilentObserver()
     _check_finish(finish, time_budget)
     execution = Execution(
-        dataset, data_dir, model, device, precision, engine, workers, timeout, time_budget, output, overwrite, dask
+        dataset,
+        data_dir,
+        model,
+        device,
+        precision,
+        engine,
+        workers,
+        timeout,
+        time_budget,
+        output,
+        overwrite,
+        dask,
+        data,
     )
     loaded = load_space(space)
     if objective is not None and not callable(objective):
@@ -174,7 +190,9 @@ def resume(
     time_budget: float | None = None,
     finish: bool = True,
     model: str | None = None,
+    dataset: str | None = None,
     data_dir: str | Path | None = None,
+    data: Any = None,
     device: str | None = None,
     engine: str | None = None,
     workers: int | None = None,
@@ -196,7 +214,9 @@ def resume(
         time_budget: Seconds for this call; see `search`.
         finish: See `search`.
         model: The same reference as before, where the run has a user-defined model.
+        dataset: The same reference as before, where a function of yours returns the run's data.
         data_dir: Where the dataset is, if it has moved.
+        data: The same data as before, where they were given by value; they may be left out while evo's cache has them.
         device: Another device than the one that the run began on.
         engine: Another engine than the one that the run began with.
         workers: Evaluations at the same time; changes no result.
@@ -217,7 +237,9 @@ def resume(
     """
     observer = observer or SilentObserver()
     _check_finish(finish, time_budget)
-    execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
+    execution = Execution(
+        dataset, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask, data=data
+    )
     check_seeds(seeds)
     asked = {"budget": budget, "generations": generations, "finalists": finalists, "seeds": seeds}
     with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
@@ -237,7 +259,9 @@ def finish(
     finalists: int | None = None,
     time_budget: float | None = None,
     model: str | None = None,
+    dataset: str | None = None,
     data_dir: str | Path | None = None,
+    data: Any = None,
     device: str | None = None,
     engine: str | None = None,
     workers: int | None = None,
@@ -256,7 +280,9 @@ def finish(
         finalists: A new number of finalists, at least 1. Default: the run's, or three where it was to have none.
         time_budget: Seconds for this call: fewer finalists are trained, or on fewer seeds, if there is no time for all.
         model: As for `resume`; so are all that follow.
+        dataset: See `resume`.
         data_dir: See `resume`.
+        data: See `resume`.
         device: See `resume`.
         engine: See `resume`.
         workers: See `resume`.
@@ -274,7 +300,9 @@ def finish(
         Stop: The time budget is used up and no winner is named, or the cluster's scheduler does not answer.
     """
     observer = observer or SilentObserver()
-    execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
+    execution = Execution(
+        dataset, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask, data=data
+    )
     with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
         settings = replace(run.settings)
         if settings.strategy == LISTED:

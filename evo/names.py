@@ -18,7 +18,9 @@ AUTO = "auto"
 STRATEGIES = ("surrogate", "halving", "ga", "ageing", "pareto", "cma", "random", "report2019", "report2019-fixed")
 DEFAULT_STRATEGY = "surrogate"
 MODELS = ("mlp", "cnn", "numpy_mlp")
-DATASETS = ("cifar10", "digits", "imagefolder")
+DATASETS = ("cifar10", "digits", "imagefolder", "npz")
+GIVEN = "given"
+"""The name of a dataset that was given by value, from Python."""
 ENGINES = ("eager", "onednn")
 PRECISIONS = ("fp32", "bf16")
 OPTIMISERS = ("adam", "sgd", "muon")
@@ -54,6 +56,11 @@ CURVE_HOOKS = {
     )
 }
 """The hooks by the key of `[training]` that asks for them."""
+
+
+def is_reference(name: str | None) -> bool:
+    """Return whether a name of a model or a dataset is that of a person's own function, "package.module:function"."""
+    return name is not None and ":" in name
 
 
 def load(reference: str) -> Any:

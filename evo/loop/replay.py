@@ -148,7 +148,8 @@ def _as_recorded(run: Run, recorded: Evaluation, execution: Execution, observer:
 
 def _images(setup: TrainingSetup) -> int:
     """Return how many images fitness is measured on."""
-    return setup.dataset.test_count if setup.fitness == "test" else validation_count(setup.dataset.train_count)
+    data = setup.dataset
+    return data.test_count if setup.fitness == "test" else data.validation_count or validation_count(data.train_count)
 
 
 def _saved(

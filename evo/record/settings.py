@@ -40,6 +40,8 @@ CHANGED_BY_RESUME = (
 """What a command that resumes a run may change; the rest stays what the run began with."""
 _DATASET_TEXTS = ("name", "variant", "checksum", "source")
 _DATASET_NUMBERS = {"image_shape": list, "classes": list, "train_count": int, "test_count": int}
+_DATASET_SINCE = {"validation_count": int, "validation_share": float}
+"""What older runs lack."""
 
 
 def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -48,6 +50,7 @@ def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     wrong = [name for name in _DATASET_TEXTS if not isinstance(dataset.get(name, ""), str)]
     wrong += [name for name, kind in _DATASET_NUMBERS.items() if not isinstance(dataset.get(name), kind)]
+    wrong += [name for name, kind in _DATASET_SINCE.items() if not isinstance(dataset.get(name), kind | None)]
     if wrong or not all(isinstance(size, int) and 0 < size < 2**20 for size in dataset["image_shape"]):
         raise ValueError(f"the facts of a dataset are not what evo writes: {', '.join(wrong) or 'image_shape'}")
     return dataset

@@ -59,6 +59,19 @@ class SearchDefaults(BaseModel):
     objectives: Annotated[dict[str, str], AfterValidator(_checked_objectives)] | None = None
 
 
+class DataSettings(BaseModel):
+    """The section [data]: how the data of a search are divided.
+
+    Attributes:
+        validation: The validation part is this share of each class of the training images. None: the part that came
+            with the data, or a tenth of all.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
 RECORDED = "recorded"
 """The validation context of settings that a run has kept: they may be what evo has accepted at that time."""
 

@@ -56,7 +56,8 @@ class Workbench:
         batch = EVALUATION_BATCH.get(self.device.type, LINEAR_BATCH)
         self.sample = replace(self.held_out_part, indices=self.held_out_part.indices[:batch])
         self.preprocess = fit_preprocessing(settings.preprocess, self.train_part)
-        self.hidden_pixels = self.preprocess.shift.round().to(torch.uint8)
+        shift, dtype = self.preprocess.shift, self.train_part.images.dtype
+        self.hidden_pixels = shift.round().to(dtype) if dtype == torch.uint8 else shift.to(dtype)
         self.hooks = [load(hook.reference) for hook in settings.curve_hooks]
 
     @torch.no_grad()  # not inference mode: its tensors cannot enter a later step, and models keep tensors

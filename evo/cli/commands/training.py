@@ -11,7 +11,7 @@ import typer
 from evo.cli.commands import options as option
 from evo.cli.commands.options import of_output, of_training, one_of
 from evo.cli.commands.shell import execution_of, guarded, watched
-from evo.names import AUGMENTATIONS, DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING, SCHEDULES, TRAINING_MODES
+from evo.names import AUGMENTATIONS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING, SCHEDULES, TRAINING_MODES
 
 of_network = functools.partial(typer.Option, rich_help_panel="The network")
 Gene = Annotated[
@@ -103,7 +103,7 @@ def train(
     seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(help="What the seeds of the trainings derive from.")] = 0,
     fitness: Fitness = "validation",
-    dataset: Annotated[str | None, of_training(help=f"{one_of(*DATASETS)}. Default: cifar10.")] = None,
+    dataset: Annotated[str | None, of_training(help=f"{option.DATASETS} Default: cifar10.")] = None,
     data_dir: option.DataDir = None,
     device: option.Device = "auto",
     precision: option.Precision = "auto",
