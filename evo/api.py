@@ -21,13 +21,13 @@ from evo.loop.listed import check_seeds
 from evo.loop.new_search import check_measured, known_configurations, note_what_is_left_out, resolve, with_free_steps
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.loop.work import ask_for_finalists, finish_search, first_given, more_search, more_seeds, search_and_judge
-from evo.names import FITNESS_PARTS, check_name
+from evo.names import check_name
 from evo.numbers import whole_number
 from evo.record.run import Run
 from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, TRAIN_IMAGES, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.file import load_space
-from evo.space.settings import check_objectives
+from evo.space.settings import check_objectives, part_and_measure
 from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, make_strategy, strategy_names
 
 __all__ = ["Stop", "finish", "load", "make_strategy", "resume", "search", "strategy_names"]
@@ -88,7 +88,9 @@ def search(
         free_steps: Train every genome to the most steps of the space; its best checkpoint is its fitness and its steps.
         objectives: For the strategy `pareto`: "maximise" or "minimise" by what is measured; default: those of the
             space, or fitness and few parameters. Fitness is always maximised: return the negative of a cost.
-        fitness: "validation", or "test" to select on the test set as the 2019 report did.
+        fitness: What a trained network is worth: "validation", its accuracy there; "balanced_accuracy", the mean of the
+            accuracies of the classes; "loss", whose negative is maximised; or "test" to select on the test set as the
+            2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
         initial_from: A run whose best genomes enter the first population.
         no_initial: Leave out the space's own known configurations.
@@ -141,7 +143,9 @@ def search(
         raise ConfigurationError(f"objective: must be a function f(config) or f(config, seed), got {objective!r}")
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)
-    check_name("--fitness", fitness, FITNESS_PARTS)
+    part, measure = part_and_measure(fitness, loaded.search.fitness)
+    if objective is not None and measure != "accuracy":
+        raise ConfigurationError(f"--fitness {measure}: the fitness is what the objective returns; leave it out")
     name = check_name("strategy", strategy or loaded.search.strategy or DEFAULT_STRATEGY, strategy_names())
     if objectives is not None:
         check_objectives(objectives)
@@ -165,7 +169,8 @@ def search(
         continuations=objective is None and "continuations" in STRATEGIES[name].options,
         weighs_cost=objective is None and time_budget is not None and "cost" in STRATEGIES[name].options,
         free_steps=free_steps,
-        fitness=fitness,
+        fitness=part,
+        measure=measure,
         model=None if objective is not None else model or loaded.model,
         objective=name_of(objective) if objective is not None else None,
         retrainable=objective is None or takes_seed(objective),

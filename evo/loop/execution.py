@@ -213,7 +213,7 @@ def is_in_process(workers: int, timeout: float | None) -> bool:
 def _training_setup(
     space: SearchSpace, settings: Settings, execution: Execution, prepared: PreparedDataset, folder: Path | None
 ) -> TrainingSetup:
-    names: dict[str, Any] = _checked_names(execution) | {"fitness": settings.fitness}
+    names: dict[str, Any] = _checked_names(execution) | {"fitness": settings.fitness, "measure": settings.measure}
     return TrainingSetup(
         prepared,
         space.training,

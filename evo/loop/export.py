@@ -158,7 +158,7 @@ def _smallest(run: Run, config: Genome) -> tuple[SearchSpace, Genome]:
 def _description(run: Run) -> str:
     best, settings = run.best, run.settings
     what = "winner" if run.winner is not None else "best"
-    label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
+    label = settings.fitness_name
     where = "" if settings.strategy == LISTED else " in the search"
     parts = [f"The {what} of {run.name}, {_individual(run)}: {label} {number_text(best.fitness)}{where}"]
     tests = on_new_seeds(run, best.id).test_accuracy

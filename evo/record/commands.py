@@ -63,7 +63,8 @@ def train_options(settings: Settings) -> list[str]:
     name = dataset.get("name", "")
     words += ["--dataset", name] if is_reference(name) else []
     words += ["--data-dir", "YOUR_DATA.npz"] if name == GIVEN else []
-    words += ["--fitness", settings.fitness] if settings.fitness != "validation" else []
+    if settings.fitness != "validation" or settings.measure != "accuracy":
+        words += ["--fitness", settings.fitness if settings.fitness != "validation" else settings.measure]
     return [*words, "--seed", str(settings.seed)]
 
 

@@ -41,7 +41,11 @@ Budget = Annotated[int | None, of_search(help="Maximum number of trainings in th
 Generations = Annotated[int | None, of_search(help="Maximum number of generations.")]
 Strategy = Annotated[str | None, of_search(help=f"{one_of(*names.STRATEGIES)}. Default: {names.DEFAULT_STRATEGY}.")]
 Fitness = Annotated[
-    str, of_search(help=f"{one_of(*names.FITNESS_PARTS)}; test: select on the test set, as the 2019 report did.")
+    str,
+    of_search(
+        help=f"{one_of(*names.FITNESSES)}: the accuracy there, or another measure on the validation part (a loss "
+        "counts negatively); test: select on the test set, as the 2019 report did."
+    ),
 ]
 TIME: dict[str, Any] = {"parser": seconds_of, "metavar": "time"}
 TimeBudget = Annotated[
