@@ -18,7 +18,7 @@ AUTO = "auto"
 STRATEGIES = ("surrogate", "halving", "ga", "ageing", "pareto", "cma", "random", "report2019", "report2019-fixed")
 DEFAULT_STRATEGY = "surrogate"
 MODELS = ("mlp", "cnn", "numpy_mlp")
-DATASETS = ("cifar10", "digits", "imagefolder", "npz")
+DATASETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn", "digits", "imagefolder", "npz")
 GIVEN = "given"
 """The name of a dataset that was given by value, from Python."""
 ENGINES = ("eager", "onednn")
@@ -30,6 +30,11 @@ PREFIX_EXACT = ("constant",)
 AUGMENTATIONS = ("none", "flip", "flip_crop")
 PREPROCESSING = ("standardise", "subtract_mean_image")
 FITNESS_PARTS = ("validation", "test")
+"""The part that fitness is measured on."""
+FITNESS_MEASURES = ("accuracy", "balanced_accuracy", "loss")
+"""What is measured there. A loss counts negatively, for a higher fitness is better."""
+FITNESSES = (*FITNESS_PARTS, *FITNESS_MEASURES[1:])
+"""What `--fitness` takes: a part, or a measure on the validation part."""
 TRAINING_MODES = ("whole", "batches")
 """How the measurement of the 2019 report takes the held-out part: as one batch, or in batches."""
 

@@ -307,14 +307,13 @@ def _data_here(setup: TrainingSetup) -> PreparedDataset:
     own = os.environ.get("EVO_DATA_DIR")
     folder = next((Path(path) for path in (setup.data_dir,) if path and Path(path).is_file()), None)
     folder = folder or next((Path(path) for path in (own, setup.data_dir) if path and Path(path).is_dir()), None)
-    name = wanted.name if folder is None and setup.data_dir is None else None
     remedy = "copy the search's data there, or start the worker with EVO_DATA_DIR=<their folder>"
     try:
-        if folder is None and name is None:
+        if folder is None and setup.data_dir is not None:
             raise ConfigurationError(f"has no folder or file {setup.data_dir}")
         given = wanted.validation_count > 0 and wanted.validation_share is None
         size = setup.training.image_size
-        found = prepare_dataset(name, folder, image_size=size, download=False, with_validation=given)
+        found = prepare_dataset(wanted.name, folder, image_size=size, download=False, with_validation=given)
     except ConfigurationError as error:
         raise ConfigurationError(f"the data are not there ({error}); {remedy}") from None
     if found.checksum != wanted.checksum:
