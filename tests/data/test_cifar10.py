@@ -30,12 +30,18 @@ def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-def make_batches(folder: Path, rows: int = 4) -> tuple[dict[str, str], np.ndarray, np.ndarray]:
-    """Write small batches like the original's; return their MD5 table, rows of pixels and labels."""
+def make_batches(
+    folder: Path, rows: int = 4, labels: np.ndarray | None = None
+) -> tuple[dict[str, str], np.ndarray, np.ndarray]:
+    """Write small batches like the original's, with labels of shape (batches, rows) or drawn ones.
+
+    Returns:
+        Their MD5 table, rows of pixels and labels.
+    """
     folder.mkdir(parents=True)
     draws = np.random.default_rng(0)
     pixels = draws.integers(0, 256, (len(NAMES), rows, 3072), dtype=np.uint8)
-    labels = draws.integers(0, 10, (len(NAMES), rows))
+    labels = draws.integers(0, 10, (len(NAMES), rows)) if labels is None else labels
     for index, name in enumerate(NAMES):
         batch = {
             b"batch_label": b"a batch",
