@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from evo.loop.deadline import Stop
 from tests.command import run_command
 from tests.data.given_arrays import four, images, labels
 from tests.data.test_cifar10 import make_batches
+from tests.images import write_images
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 MLP = """
@@ -348,6 +351,20 @@ def test_a_share_of_each_class_is_held_out(tmp_path: Path) -> None:
     assert run.settings.dataset["validation_count"] == sum(round(0.25 * count) for count in np.bincount(y))
     assert run.settings.digest != usual.settings.digest
     pd.testing.assert_frame_equal(table(evo.resume(tmp_path / "run", data=data)), table(run))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_from_before_the_validation_part_continues_without_it(tmp_path: Path) -> None:
+    write_images(tmp_path / "images")
+    searched(MLP, tmp_path / "run", data_dir=tmp_path / "images")
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    for name in ("validation_count", "validation_share"):
+        del settings["dataset"][name]
+    (tmp_path / "run" / "settings.json").write_text(json.dumps(settings))
+    shutil.copytree(tmp_path / "images" / "test", tmp_path / "images" / "val")
+    assert len(evo.resume(tmp_path / "run", budget=4).table) == 4
+    run = searched(MLP, tmp_path / "new", data_dir=tmp_path / "images")
+    assert run.settings.dataset["validation_count"] == run.settings.dataset["test_count"]
 
 
 @pytest.mark.slow
