@@ -282,7 +282,8 @@ def _decode(directory: Path, source: Source, notify: Notify) -> str:
         # Another process may have finished meanwhile, and its workers may be opening its entry: keep that.
         checksum = _check(directory, source)[0] or _publish(building, directory, source, built)
     count, seconds = sum(source.counts.values()), time.monotonic() - started
-    notify(f"Decoded {count:,} images in {seconds:.1f} s; cached in {directory}")
+    what = "rows" if source.image_shape[:2] == (1, 1) else "images"
+    notify(f"Decoded {count:,} {what} in {seconds:.1f} s; cached in {directory}")
     return checksum
 
 

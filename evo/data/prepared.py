@@ -149,7 +149,9 @@ def _find(name: str | None, asked: Asked) -> Source:
         if data_dir is not None:
             raise ConfigurationError(f"--dataset {name}: the function says where its data are; leave out --data-dir")
         return named_source(name, asked.notify)
-    check_name("dataset", name, DATASETS, hint="; or module:function, a function of yours that returns the data")
+    file = "; a file of arrays is given by --data-dir" if name.endswith(".npz") else ""
+    own = "; or module:function, a function of yours that returns the data"
+    check_name("dataset", name, DATASETS, hint=file or own)
     if image_size < 1:
         raise ConfigurationError(f"image_size must be at least 1 pixel, got {image_size}")
     if image_size != DEFAULT_IMAGE_SIZE and name != "imagefolder":

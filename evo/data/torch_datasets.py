@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -62,9 +63,11 @@ def read_dataset(part: str, dataset: Any, notify: Callable[[str], None]) -> tupl
             last = time.monotonic()
     again = (_item(name, dataset, place)[0] for place in range(min(READ_TWICE, count)))
     if not all(np.array_equal(value, inputs[place]) for place, value in enumerate(again)):
-        notify(
-            f"note: {name} gives other inputs when it is read again: a random transform was applied once, and stays as "
-            "it was drawn; leave it out, and augment by [training] augment"
+        # Not by `notify`: in Python nobody may be watching.
+        warnings.warn(
+            f"{name} gives other inputs when it is read again: a random transform was applied once, and stays as it was "
+            "drawn; leave it out, and augment by [training] augment",
+            stacklevel=2,
         )
     return inputs, np.array(labels, dtype=object)
 

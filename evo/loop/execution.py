@@ -139,7 +139,8 @@ def setup_of_search(
         observer.warn(f"note: the space's dataset is {space.dataset}; trained on is {prepared.variant} in {folder}")
     _, height, width = prepared.image_shape
     if not space.older and (problems := image_problems(space.genes, space.training, height, width, settings.model)):
-        raise ConfigurationError(listed(problems, f"search space {space.name} and the images of {prepared.variant}:"))
+        what = "" if prepared.is_table else "the images of "
+        raise ConfigurationError(listed(problems, f"search space {space.name} and {what}{prepared.variant}:"))
     if note := unbalanced_note(prepared.arrays("train")[1], prepared.classes):
         observer.notify(note)
     setup = _training_setup(space, settings, execution, prepared, folder)

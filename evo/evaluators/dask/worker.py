@@ -310,7 +310,8 @@ def _data_here(setup: TrainingSetup) -> PreparedDataset:
     remedy = "copy the search's data there, or start the worker with EVO_DATA_DIR=<their folder>"
     try:
         if folder is None and setup.data_dir is not None:
-            raise ConfigurationError(f"has no folder or file {setup.data_dir}")
+            kind = "file" if wanted.name == "npz" else "folder"
+            raise ConfigurationError(f"has no {kind} {setup.data_dir}")
         given = wanted.validation_count > 0 and wanted.validation_share is None
         size = setup.training.image_size
         found = prepare_dataset(wanted.name, folder, image_size=size, download=False, with_validation=given)
