@@ -65,8 +65,8 @@ def read_dataset(part: str, dataset: Any, notify: Callable[[str], None]) -> tupl
     if not all(np.array_equal(value, inputs[place]) for place, value in enumerate(again)):
         # Not by `notify`: in Python nobody may be watching.
         warnings.warn(
-            f"{name} gives other inputs when it is read again: a random transform was applied once, and stays as it was "
-            "drawn; leave it out, and augment by [training] augment",
+            f"{name} gives other inputs when it is read again: a random transform was applied once, and stays as it "
+            "was drawn; leave it out, and augment by [training] augment",
             stacklevel=2,
         )
     return inputs, np.array(labels, dtype=object)

@@ -28,6 +28,7 @@ from evo.space.problems import image_problems
 from evo.training.hardware import check_names, visible_gpus
 
 MOST_WORKERS = 4096
+SPACES_FOR_TABLES = "the shipped spaces mlp_classic and digits search MLPs without any of this"
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def setup_of_search(
     _, height, width = prepared.image_shape
     if not space.older and (problems := image_problems(space.genes, space.training, height, width, settings.model)):
         what = "" if prepared.is_table else "the images of "
+        problems += [SPACES_FOR_TABLES] if prepared.is_table else []
         raise ConfigurationError(listed(problems, f"search space {space.name} and {what}{prepared.variant}:"))
     if note := unbalanced_note(prepared.arrays("train")[1], prepared.classes):
         observer.notify(note)

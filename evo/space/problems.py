@@ -24,7 +24,14 @@ from evo.space.training_settings import (
 from evo.space.unread import FIXED_ONLY, conditions_of, unread_problems
 
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
-IMAGES: dict[str, tuple[tuple[int, int, int], int]] = {"cifar10": ((3, 32, 32), 50_000), "digits": ((1, 8, 8), 1500)}
+IMAGES: dict[str, tuple[tuple[int, int, int], int]] = {
+    "cifar10": ((3, 32, 32), 50_000),
+    "cifar100": ((3, 32, 32), 50_000),
+    "mnist": ((1, 28, 28), 60_000),
+    "fashion_mnist": ((1, 28, 28), 60_000),
+    "svhn": ((3, 32, 32), 73_257),
+    "digits": ((1, 8, 8), 1500),
+}
 """Shape and number of the training images of a dataset, where they are known without reading it."""
 NO_IMAGES = {"augment": '"none"', "cutout": "0", "test_flip": "false"}
 """What to set for data without images."""
@@ -269,8 +276,6 @@ def image_problems(
         lines = [f"{_place(name, genes)}: {what}; set {name} = {NO_IMAGES[name]}" for name, on in found.items() if on]
         if model == "cnn":
             lines.append(f'model: "cnn" needs images, and {what}; take a space with model = "mlp"')
-        if lines:
-            lines.append("the shipped spaces mlp_classic and digits search MLPs without any of this")
         return lines
     padding = _largest("crop_padding", genes, training, CROP_PADDING)
     if "flip_crop" in kinds and padding >= min(height, width):
