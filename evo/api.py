@@ -31,13 +31,13 @@ from evo.loop.new_search import (
 )
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.loop.work import ask_for_finalists, finish_search, first_given, more_search, more_seeds, search_and_judge
-from evo.names import FITNESS_PARTS, RETRIES, check_name
+from evo.names import RETRIES, check_name
 from evo.numbers import whole_number
 from evo.record.run import Run
 from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, TRAIN_IMAGES, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.file import load_space
-from evo.space.settings import check_objectives
+from evo.space.settings import check_objectives, part_and_measure
 from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, make_strategy, strategy_names
 
 __all__ = ["Stop", "finish", "load", "make_strategy", "resume", "search", "strategy_names"]
@@ -69,6 +69,7 @@ def search(
     model: str | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
+    data: Any = None,
     device: str = "auto",
     precision: str = "auto",
     engine: str = "auto",
@@ -104,15 +105,20 @@ def search(
         free_steps: Train every genome to the most steps of the space; its best checkpoint is its fitness and its steps.
         objectives: For the strategy `pareto`: "maximise" or "minimise" by what is measured; default: those of the
             space, or fitness and few parameters. Fitness is always maximised: return the negative of a cost.
-        fitness: "validation", or "test" to select on the test set as the 2019 report did.
+        fitness: What a trained network is worth: "validation", its accuracy there; "balanced_accuracy", the mean of the
+            accuracies of the classes; "loss", whose negative is maximised; or "test" to select on the test set as the
+            2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
         initial_from: A run whose best genomes enter the first population; or a table of earlier results, a pandas
             DataFrame or a CSV file with a column for each gene and `fitness`: they are learned without a training,
             count to no budget, and cannot win.
         no_initial: Leave out the space's own known configurations.
         model: A shipped model's name, or "package.module:function" for a user-defined one.
-        dataset: "cifar10", "digits" or "imagefolder".
-        data_dir: Where the dataset is; without `dataset`, what lies there decides.
+        dataset: A name of `evo.names.DATASETS`, or "module:function" for a function that returns what `data` takes.
+        data_dir: Where the dataset is: a folder, or an `.npz` file; without `dataset`, what lies there decides.
+        data: The data themselves: `(x_train, y_train, x_test, y_test)`, with `x_val, y_val` at the end if there is a
+            validation part, or `(train, test)` of torch Datasets. Images are (n, channels, height, width) or (n,
+            height, width[, channels]), tables (n, columns); labels are whole numbers or texts.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "fp32" or "bf16".
         engine: "auto", "eager" or "onednn"; the table says which one made a row.
@@ -141,7 +147,19 @@ def search(
     observer = observer or SilentObserver()
     _check_finish(finish, time_budget)
     execution = Execution(
-        dataset, data_dir, model, device, precision, engine, workers, timeout, time_budget, output, overwrite, dask
+        dataset,
+        data_dir,
+        model,
+        device,
+        precision,
+        engine,
+        workers,
+        timeout,
+        time_budget,
+        output,
+        overwrite,
+        dask,
+        data,
     )
     loaded = load_space(space)
     if objective is not None and not callable(objective):
@@ -149,7 +167,9 @@ def search(
     check_steps(objective, max_steps)
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)
-    check_name("--fitness", fitness, FITNESS_PARTS)
+    part, measure = part_and_measure(fitness, loaded.search.fitness)
+    if objective is not None and measure != "accuracy":
+        raise ConfigurationError(f"--fitness {measure}: the fitness is what the objective returns; leave it out")
     name = check_name("strategy", strategy or loaded.search.strategy or DEFAULT_STRATEGY, strategy_names())
     if objectives is not None:
         check_objectives(objectives)
@@ -175,7 +195,8 @@ def search(
         continuations=(objective is None or max_steps is not None) and "continuations" in STRATEGIES[name].options,
         weighs_cost=objective is None and time_budget is not None and "cost" in STRATEGIES[name].options,
         free_steps=free_steps,
-        fitness=fitness,
+        fitness=part,
+        measure=measure,
         model=None if objective is not None else model or loaded.model,
         objective=name_of(objective) if objective is not None else None,
         retrainable=objective is None or takes_seed(objective),
@@ -205,7 +226,9 @@ def resume(
     time_budget: float | None = None,
     finish: bool = True,
     model: str | None = None,
+    dataset: str | None = None,
     data_dir: str | Path | None = None,
+    data: Any = None,
     device: str | None = None,
     engine: str | None = None,
     workers: int | None = None,
@@ -229,7 +252,9 @@ def resume(
         time_budget: Seconds for this call; see `search`.
         finish: See `search`.
         model: The same reference as before, where the run has a user-defined model.
+        dataset: The same reference as before, where a function of yours returns the run's data.
         data_dir: Where the dataset is, if it has moved.
+        data: The same data as before, where they were given by value; they may be left out while evo's cache has them.
         device: Another device than the one that the run began on.
         engine: Another engine than the one that the run began with.
         workers: Evaluations at the same time; changes no result.
@@ -254,7 +279,9 @@ def resume(
     """
     observer = observer or SilentObserver()
     _check_finish(finish, time_budget)
-    execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
+    execution = Execution(
+        dataset, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask, data=data
+    )
     check_seeds(seeds)
     if retry is not None:
         check_name("--retry", retry, RETRIES)
@@ -277,7 +304,9 @@ def finish(
     finalists: int | None = None,
     time_budget: float | None = None,
     model: str | None = None,
+    dataset: str | None = None,
     data_dir: str | Path | None = None,
+    data: Any = None,
     device: str | None = None,
     engine: str | None = None,
     workers: int | None = None,
@@ -297,7 +326,9 @@ def finish(
         finalists: A new number of finalists, at least 1. Default: the run's, or three where it was to have none.
         time_budget: Seconds for this call: fewer finalists are trained, or on fewer seeds, if there is no time for all.
         model: As for `resume`; so are all that follow.
+        dataset: See `resume`.
         data_dir: See `resume`.
+        data: See `resume`.
         device: See `resume`.
         engine: See `resume`.
         workers: See `resume`.
@@ -316,7 +347,9 @@ def finish(
         Stop: The time budget is used up and no winner is named, or the cluster's scheduler does not answer.
     """
     observer = observer or SilentObserver()
-    execution = Execution(None, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask)
+    execution = Execution(
+        dataset, data_dir, model, device, None, engine, workers, timeout, time_budget, dask=dask, data=data
+    )
     with contextlib.closing(Run.open(path, warn=observer.warn)) as run:
         settings = replace(run.settings)
         if settings.strategy == LISTED:

@@ -80,6 +80,22 @@ class CurvePoint:
         return cls(whole_count(values["step"], "step"), measured)
 
 
+def fitness_from(values: Mapping[str, float], part: str, measure: str) -> float | None:
+    """Return the fitness that a training's measures make; None where one is missing.
+
+    Higher is better wherever fitness is compared, so a loss becomes negative: here, and nowhere else.
+
+    Args:
+        values: By name, as in a `CurvePoint`.
+        part: "validation" or "test".
+        measure: One of `evo.names.FITNESS_MEASURES`.
+    """
+    if measure == "loss":
+        loss = values.get("loss")
+        return None if loss is None else 0.0 - loss
+    return values.get(f"{part}_accuracy" if measure == "accuracy" else measure)
+
+
 _COUNTS = ("individual", "replicate", "seed", "parameters", "steps_trained", "shared_with")
 END_OF_TIME = 2.5e11
 """Seconds since 1970 in the year 9892: tables and calendars end soon after."""
@@ -175,6 +191,12 @@ class Evaluation:
     def ended(self) -> float:
         """When the training ended, in seconds since the epoch."""
         return self.started + self.seconds - self.seconds_before
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy on the part that fitness was measured on; the fitness, where that is all there is."""
+        known = (self.validation_accuracy, self.test_accuracy, self.fitness)
+        return next((value for value in known if value is not None), None)
 
     @property
     def measures(self) -> dict[str, float]:

@@ -18,7 +18,9 @@ AUTO = "auto"
 STRATEGIES = ("surrogate", "halving", "ga", "ageing", "pareto", "cma", "random", "report2019", "report2019-fixed")
 DEFAULT_STRATEGY = "surrogate"
 MODELS = ("mlp", "cnn", "numpy_mlp")
-DATASETS = ("cifar10", "digits", "imagefolder")
+DATASETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "svhn", "digits", "imagefolder", "npz")
+GIVEN = "given"
+"""The name of a dataset that was given by value, from Python."""
 ENGINES = ("eager", "onednn")
 PRECISIONS = ("fp32", "bf16")
 OPTIMISERS = ("adam", "sgd", "muon")
@@ -27,12 +29,17 @@ PREFIX_EXACT = ("constant",)
 """Schedules that give each step the same rate however many steps follow: a shorter training is a prefix of a longer."""
 AUGMENTATIONS = ("none", "flip", "flip_crop")
 PREPROCESSING = ("standardise", "subtract_mean_image")
-FITNESS_PARTS = ("validation", "test")
 DIRECTIONS = ("maximise", "minimise")
 """Whether a higher or a lower value of an objective is better."""
 PRUNERS = ("median",)
 RETRIES = ("failed",)
 """What a resume can try again."""
+FITNESS_PARTS = ("validation", "test")
+"""The part that fitness is measured on."""
+FITNESS_MEASURES = ("accuracy", "balanced_accuracy", "loss")
+"""What is measured there. A loss counts negatively, for a higher fitness is better."""
+FITNESSES = (*FITNESS_PARTS, *FITNESS_MEASURES[1:])
+"""What `--fitness` takes: a part, or a measure on the validation part."""
 TRAINING_MODES = ("whole", "batches")
 """How the measurement of the 2019 report takes the held-out part: as one batch, or in batches."""
 
@@ -59,6 +66,11 @@ CURVE_HOOKS = {
     )
 }
 """The hooks by the key of `[training]` that asks for them."""
+
+
+def is_reference(name: str | None) -> bool:
+    """Return whether a name of a model or a dataset is that of a person's own function, "package.module:function"."""
+    return name is not None and ":" in name
 
 
 def load(reference: str) -> Any:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import typer
@@ -391,6 +392,28 @@ def test_a_damaged_copy_is_not_taken(setup: TrainingSetup) -> None:
 def test_a_worker_without_the_data_says_where_it_looked_and_what_to_do(setup: TrainingSetup) -> None:
     with pytest.raises(ConfigurationError, match=r"(?s)has no folder /nowhere.*EVO_DATA_DIR"):
         _data_here(elsewhere(setup, data_dir="/nowhere"))
+
+
+def test_given_data_come_from_a_cache_that_is_shared_or_from_their_file(setup: TrainingSetup, tmp_path: Path) -> None:
+    from evo.data import prepare_dataset
+    from evo.data.prepared import with_share
+
+    pixels, labels = np.zeros((20, 4, 4), np.uint8), np.arange(20) % 2
+    given = replace(setup, dataset=prepare_dataset(None, data=(pixels, labels, pixels, labels)), data_dir=None)
+    assert _data_here(given) == given.dataset
+    with pytest.raises(
+        ConfigurationError, match=r"were given to the search .*EVO_CACHE_DIR to a folder that all machines"
+    ):
+        _data_here(elsewhere(given))
+    named = replace(given.dataset, name="my_data:load")
+    with pytest.raises(ConfigurationError, match="were given to the search"):  # and nothing was imported
+        _data_here(elsewhere(replace(given, dataset=named)))
+    file = tmp_path / "d.npz"
+    np.savez(file, x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
+    of_file = replace(given, dataset=with_share(prepare_dataset(None, file), 0.3), data_dir=str(file))
+    assert _data_here(elsewhere(of_file)).validation_count == of_file.dataset.validation_count == 6
+    with pytest.raises(ConfigurationError, match=r"has no file /nowhere.npz"):
+        _data_here(elsewhere(of_file, data_dir="/nowhere.npz"))
 
 
 def test_a_worker_with_other_data_is_refused(

@@ -103,7 +103,7 @@ def test_without_a_working_directory_only_whole_paths_lead_anywhere(elsewhere: P
 
 def test_the_cache_stays_where_it_was(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from evo.data.cache import cache_root
-    from evo.data.cifar10 import default_root
+    from evo.data.downloads import default_root
 
     monkeypatch.setenv("EVO_CACHE_DIR", "cache")
     monkeypatch.setenv("EVO_DATA_DIR", "../data")

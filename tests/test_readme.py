@@ -61,6 +61,8 @@ def test_every_command_does_what_the_readme_says(tmp_path: Path, images: Path) -
         if kind in ("toml", "python") and name:
             (tmp_path / name[1]).write_text(text)
     assert len(commands()) >= 12
+    for line in re.findall(r"^python (\w+\.py)$", README, flags=re.MULTILINE):
+        subprocess.run([sys.executable, line], cwd=tmp_path, env=environment(), check=True)
     for command in commands():
         words = smaller(command, images)
         finished = run_command(*words, cwd=tmp_path)

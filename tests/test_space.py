@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from evo.errors import ConfigurationError
 from evo.individual import genome_key
+from evo.names import DATASETS
 from evo.space import SearchSpace
 from evo.space.file import load_space, shipped_spaces, space_from_dict
 from evo.space.genes import Boolean, Categorical, Float, Gene, Integer, Layers
@@ -181,7 +182,7 @@ def test_every_problem_of_a_space_made_in_python_is_named_at_once() -> None:
     assert str(caught.value).splitlines() == [
         "search space custom: 4 mistakes",
         '  - genes.x.when.use_droput: no such gene. Did you mean "use_dropout"?',
-        '  - dataset: unknown dataset "cifar11". Did you mean "cifar10"? Known: cifar10, digits, imagefolder',
+        f'  - dataset: unknown dataset "cifar11". Did you mean "cifar10"? Known: {", ".join(DATASETS)}',
         "  - initial[0].z: no such gene",
         "  - initial[0].use_dropout: 'yes' is not in true | false",
     ]

@@ -86,8 +86,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         [UNKNOWN_MODEL],
     ),
     "an unknown dataset": (
-        'dataset = "cifar100"\n' + gene(BOOLEAN),
-        ['dataset: unknown dataset "cifar100". Did you mean "cifar10"? Known: cifar10, digits, imagefolder'],
+        'dataset = "cifar11"\n' + gene(BOOLEAN),
+        [f'dataset: unknown dataset "cifar11". Did you mean "cifar10"? Known: {", ".join(names.DATASETS)}'],
     ),
     "a column as a gene": (
         gene(BOOLEAN, "loss") + gene(BOOLEAN, '"=cmd|x"'),

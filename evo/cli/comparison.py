@@ -58,7 +58,8 @@ def _print_genomes(runs: Mapping[str, Run], table: pd.DataFrame, console: Consol
     wide = console.width >= GENOME_COLUMN_FROM
     fitness = "validation" if any(run.settings.objective is None for run in runs.values()) else "fitness"
     measured = ("test", "n", "gap") if _tested(table) else ("new seeds",)
-    columns = ["run", "#", *(["genome"] if wide else []), fitness, *measured]
+    more = ["fitness"] if any(run.settings.measure != "accuracy" for run in runs.values()) else []
+    columns = ["run", "#", *(["genome"] if wide else []), *more, fitness, *measured]
     columns += ["trainings", "seconds"] if wide else []
     view = plain_table(*columns, numbers=set(columns) - TEXTS)
     genomes = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console
 
 from evo.evaluation import Evaluation
@@ -40,10 +42,10 @@ def _verdict(replay: Replay) -> str:
     if not replay.changed:
         return "NOT the same, although versions, processor and settings are those of the recording"
     why = f"last digits may differ: {'; '.join(replay.changed)}"
-    if replay.recorded.fitness is None or replay.again.fitness is None:
+    if replay.recorded.accuracy is None or replay.again.accuracy is None:
         return f"{'the same status' if replay.came_back else 'NOT the same'} ({why})"
     figures = (
-        f"fitness differs by {number_text(replay.difference)}, the tolerance is {number_text(replay.tolerance)}: "
+        f"accuracy differs by {number_text(replay.difference)}, the tolerance is {number_text(replay.tolerance)}: "
         f"two standard errors of an accuracy on {replay.images} images"
     )
     return f"{'the same within the tolerance' if replay.came_back else 'NOT the same'}: {figures} ({why})"
@@ -53,7 +55,8 @@ def _print_spread(others: tuple[Evaluation, ...], console: Console) -> None:
     known = [evaluation.fitness for evaluation in others if evaluation.fitness is not None]
     if known:
         seeds = "one new seed" if len(known) == 1 else f"{len(known)} new seeds"
-        text = f"on {seeds}: fitness {mean_estimate(known, (0, 1)).text()}"
+        within = (0.0, 1.0) if min(known) >= 0 else (-math.inf, 0.0)  # a loss counts negatively
+        text = f"on {seeds}: fitness {mean_estimate(known, within).text()}"
         if len(known) > 1:
             text += f", standard deviation {number_text(deviation(known, of_sample=True))}"
             text += f", {number_text(min(known))} to {number_text(max(known))}"

@@ -91,7 +91,6 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
         SearchError: No training was complete.
     """
     console = console or output_console()
-    part = run.settings.fitness
     sections: list[Section] = []
     several = False
     for individual in run.individuals:
@@ -102,12 +101,7 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
             for e in evaluations
             if e.error or not e.complete  # a complete training may have a note, too
         ]
-        for label, values, within in (
-            (f"{part} accuracy", [e.fitness for e in complete], (0.0, 1.0)),
-            ("train accuracy", [e.train_accuracy for e in complete], (0.0, 1.0)),
-            (f"{part} loss", [e.loss for e in complete], (0.0, math.inf)),
-            ("seconds of training", [e.seconds for e in complete], (0.0, math.inf)),
-        ):
+        for label, values, within in _measured(run, complete):
             known = [value for value in values if value is not None]
             several |= len(known) > 1
             if known:
@@ -120,6 +114,19 @@ def print_trainings(run: Run, console: Console | None = None) -> None:
     seeds = min(run.settings.seeds + 2, replicate_number("finalist") - 1)
     more = run.command("resume", seeds=seeds)
     _print_next(console, run, ["evaluations.csv", "curves.csv", "figures/"], {more: "train on more seeds"})
+
+
+def _measured(run: Run, complete: Sequence[Evaluation]) -> list[tuple[str, list[float | None], tuple[float, float]]]:
+    """Return the name, the values and the bounds of each measure of trainings."""
+    settings = run.settings
+    found: list[tuple[str, list[float | None], tuple[float, float]]] = [
+        (f"{settings.fitness} accuracy", [e.accuracy for e in complete], (0.0, 1.0)),
+        (settings.fitness_name, [e.fitness for e in complete], fitness_bounds(settings)),
+        ("train accuracy", [e.train_accuracy for e in complete], (0.0, 1.0)),
+        (f"{settings.fitness} loss", [e.loss for e in complete], (0.0, math.inf)),
+        ("seconds of training", [e.seconds for e in complete], (0.0, math.inf)),
+    ]
+    return [row for place, row in enumerate(found) if place != 1 or settings.measure != "accuracy"]
 
 
 def _nothing_new_left(run: Run) -> bool:
@@ -147,7 +154,7 @@ def _test_problem(run: Run, individual: int) -> str:
 def _worth(run: Run) -> tuple[Rows, bool]:
     """Return what was measured of the best genome, and whether there is an interval."""
     settings, best = run.settings, run.best
-    label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
+    label = settings.fitness_name
     seeds = f" (n = {len(best.replicates)})" if best.replicates else ""
     rows = [(f"{label} in the search", f"{number_text(best.fitness)}{seeds}")]
     found = on_new_seeds(run, best.id)

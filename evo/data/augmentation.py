@@ -20,7 +20,8 @@ class Augmentation:
         padding: Most pixels that "flip_crop" moves an image; what comes in is the reflection of what was at the edge.
         cutout: Side in pixels of the hidden square; 0 for none. Its centre lies anywhere in the image (DeVries and
             Taylor, 2017).
-        hidden: What hidden pixels become, uint8, of a shape that broadcasts to (channels, height, width).
+        hidden: What hidden pixels become, of the images' type, and of a shape that broadcasts to (channels, height,
+            width).
     """
 
     kind: str
@@ -32,7 +33,7 @@ class Augmentation:
         """Return changed images.
 
         Args:
-            images: uint8, (n, channels, height, width); stays as it is.
+            images: (n, channels, height, width); stays as it is.
             seed: Of the training.
             step: Steps done before this one.
         """

@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -37,18 +37,22 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class Source:
-    """Images before decoding, as a reader (`cifar10`, `image_folder`, `digits`) describes them.
+    """Images before decoding, as a reader (`cifar10`, `image_folder`, `digits`, …) describes them.
+
+    A table of numbers is "images" of one channel and one row.
 
     Attributes:
-        name: The dataset's name, one of `evo.names.DATASETS`.
+        name: The dataset's name: one of `evo.names.DATASETS`, or what `evo.data.given` calls it.
         identity: What tells this source from every other (a resolved path, an image size); names the cache entry.
         fingerprint: Changes whenever the source's files change.
         classes: Class names; label i means `classes[i]`.
         image_shape: `(channels, height, width)` after decoding.
-        counts: Number of images in each part.
+        counts: Number of images in each part; those of "train" include a validation part.
         variant: A description of the pixels for people.
         origin: Where the images come from, for people.
         decode: Fills the arrays that `create_arrays` has made in a folder.
+        dtype: Of the images: "uint8" for pixels, "float32" for images of other numbers, "float64" for tables.
+        validation: So many of the training images, the last ones, are a validation part that came with the data.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Source:
     variant: str
     origin: str
     decode: Callable[[Path, Notify], None]
+    dtype: str = "uint8"
+    validation: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class PreparedDataset:
     """A dataset decoded to .npy files that every worker maps into memory without copying.
 
     Attributes:
-        name: One of `evo.names.DATASETS`.
+        name: See `Source`.
         directory: Holds the four arrays and `dataset.json`.
         classes: Class names; label i means `classes[i]`.
         image_shape: `(channels, height, width)`.
@@ -76,6 +82,9 @@ class PreparedDataset:
         checksum: SHA-256 over the contents of the four arrays, in hexadecimal.
         variant: A description of the pixels: "CIFAR-10, original pixels", "image folder, JPEG", …
         source: Where the images came from: a path, or "scikit-learn digits".
+        validation_count: Images of the validation part, where it came with the data (these are the last of the training
+            images) or is a share of each class; 0 for the split of `split_train`.
+        validation_share: That share.
     """
 
     name: str
@@ -87,15 +96,23 @@ class PreparedDataset:
     checksum: str
     variant: str
     source: str
+    validation_count: int = 0
+    validation_share: float | None = None
 
-    def arrays(self, part: Part) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    @property
+    def is_table(self) -> bool:
+        """Whether it has rows of numbers instead of images."""
+        return self.image_shape[:2] == (1, 1)
+
+    def arrays(self, part: Part) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         """Map the images and labels of one part into memory, read-only.
 
         Args:
             part: "train" or "test".
 
         Returns:
-            Images, uint8 of shape `(n, channels, height, width)`, and labels, int64 of shape `(n,)`.
+            Images of shape `(n, channels, height, width)`, uint8 unless they are other numbers, and labels, int64 of
+            shape `(n,)`.
 
         Raises:
             ConfigurationError: The cache entry is gone, or was decoded again from changed images since.
@@ -141,9 +158,9 @@ def create_arrays(directory: Path, source: Source) -> None:
         OSError: The disk cannot hold them.
     """
     for part, count in source.counts.items():
-        for content, dtype, shape in (("images", np.uint8, source.image_shape), ("labels", np.int64, ())):
+        for content, dtype, shape in (("images", source.dtype, source.image_shape), ("labels", "int64", ())):
             path = directory / f"{part}_{content}.npy"
-            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(count, *shape))
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(count, *shape))
             _reserve(path)
 
 
@@ -169,9 +186,7 @@ def open_or_decode(source: Source, notify: Notify) -> PreparedDataset:
     Raises:
         ConfigurationError: The cache cannot be written, or decoding refuses the source.
     """
-    parent = cache_root() / "datasets"
-    key = hashlib.sha256(source.identity.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    directory = parent / f"{source.name}-{key}"
+    directory = _directory_of(source)
     for path in (source.origin, str(directory)):
         if not is_plain(path):
             raise ConfigurationError(
@@ -186,9 +201,26 @@ def open_or_decode(source: Source, notify: Notify) -> PreparedDataset:
             checksum = _decode(directory, source, notify)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot write the decoded dataset below {parent}, or read it there: {error}\n"
+            f"cannot write the decoded dataset below {directory.parent}, or read it there: {error}\n"
             "free some space there, or set EVO_CACHE_DIR to a folder that can be read and written"
         ) from error
+    return _prepared(source, directory, checksum)
+
+
+def open_cached(source: Source) -> PreparedDataset | None:
+    """Return the checked cache entry of `source`; None if there is none, or a damaged one."""
+    directory = _directory_of(source)
+    checksum, _ = _check(directory, source)
+    return None if checksum is None else _prepared(source, directory, checksum)
+
+
+def _directory_of(source: Source) -> Path:
+    key = hashlib.sha256(source.identity.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    # The name of a function is no name of a folder.
+    return cache_root() / "datasets" / f"{'given' if ':' in source.name else source.name}-{key}"
+
+
+def _prepared(source: Source, directory: Path, checksum: str) -> PreparedDataset:
     return PreparedDataset(
         name=source.name,
         directory=directory,
@@ -199,13 +231,29 @@ def open_or_decode(source: Source, notify: Notify) -> PreparedDataset:
         checksum=checksum,
         variant=source.variant,
         source=source.origin,
+        validation_count=source.validation,
     )
 
 
+def checksum_of_arrays(arrays: Mapping[tuple[Part, Content], npt.NDArray[Any]], validation: int = 0) -> str:
+    """Return the checksum that an entry of these arrays will have.
+
+    Args:
+        arrays: By part and content.
+        validation: See `Source`.
+    """
+    facts: dict[str, dict[str, Any]] = {}
+    for part, content in itertools.product(PARTS, CONTENTS):
+        array = np.ascontiguousarray(arrays[part, content])
+        digest = hashlib.sha256(array.data if array.size else b"").hexdigest()
+        facts[f"{part}_{content}.npy"] = {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": digest}
+    return _checksum(facts, validation)
+
+
 def checksum_of(directory: Path) -> str | None:
-    """Return the checksum of an entry's arrays, whatever its record says; None if they cannot be read."""
+    """Return the checksum of an entry's arrays, whatever its record says of them; None if they cannot be read."""
     try:
-        return _checksum(_hash_arrays(directory))
+        return _checksum(_hash_arrays(directory), (_read_record(directory) or {}).get("validation", 0))
     except Exception:  # NumPy's reader raises almost anything on a damaged header
         return None
 
@@ -234,7 +282,8 @@ def _decode(directory: Path, source: Source, notify: Notify) -> str:
         # Another process may have finished meanwhile, and its workers may be opening its entry: keep that.
         checksum = _check(directory, source)[0] or _publish(building, directory, source, built)
     count, seconds = sum(source.counts.values()), time.monotonic() - started
-    notify(f"Decoded {count:,} images in {seconds:.1f} s; cached in {directory}")
+    what = "rows" if source.image_shape[:2] == (1, 1) else "images"
+    notify(f"Decoded {count:,} {what} in {seconds:.1f} s; cached in {directory}")
     return checksum
 
 
@@ -243,7 +292,7 @@ def _build(building: Path, source: Source, notify: Notify) -> str:
     create_arrays(building, source)
     source.decode(building, notify)
     arrays = _hash_arrays(building)
-    checksum = _checksum(arrays)
+    checksum = _checksum(arrays, source.validation)
     record = {
         "format": FORMAT_VERSION,
         "name": source.name,
@@ -253,6 +302,7 @@ def _build(building: Path, source: Source, notify: Notify) -> str:
         "classes": list(source.classes),
         "checksum": checksum,
         "arrays": arrays,
+        **({"validation": source.validation} if source.validation else {}),
     }
     (building / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return checksum
@@ -293,7 +343,7 @@ def _check(directory: Path, source: Source) -> tuple[str | None, str]:
         known = expected if isinstance(expected, dict) else {}
         wrong = ", ".join(name for name, facts in arrays.items() if known.get(name) != facts)
         return None, f"the cached arrays do not match their SHA-256 ({wrong or 'missing arrays'})"
-    checksum = _checksum(arrays)
+    checksum = _checksum(arrays, source.validation)
     if record.get("checksum") != checksum:
         return None, f"{RECORD_NAME} has a different checksum from its arrays"
     return checksum, ""
@@ -326,7 +376,11 @@ def _hash_arrays(directory: Path) -> dict[str, dict[str, Any]]:
     return facts
 
 
-def _checksum(arrays: dict[str, dict[str, Any]]) -> str:
-    """Return one SHA-256 over dtype, shape and contents of all four arrays, without the npy headers."""
+def _checksum(arrays: dict[str, dict[str, Any]], validation: int = 0) -> str:
+    """Return one SHA-256 over dtype, shape and contents of all four arrays, without the npy headers.
+
+    The size of a validation part that came with the data is in it, too.
+    """
     lines = [f"{name} {facts['dtype']} {facts['shape']} {facts['sha256']}" for name, facts in arrays.items()]
+    lines += [f"validation {validation}"] if validation else []
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,25 +1,24 @@
-"""CIFAR-10 in torchvision's folder layout: download, checksums, and batches read without trusting their pickles."""
+"""CIFAR-10 and CIFAR-100 in torchvision's layout: download, checksums, batches read without trusting their pickles."""
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
-import os
 import pickle
 import tarfile
-import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from evo.data.cache import Notify, Part, Source, cache_root, open_array
+from evo.data.cache import Notify, Part, Source, open_array
+from evo.data.downloads import check_md5, download, fingerprint_of
 from evo.errors import ConfigurationError
 from evo.files import place_folder, remove_abandoned, temporary_folder
-from evo.places import absolute, with_home
+from evo.places import with_home
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -44,14 +43,81 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 IMAGE_SHAPE = (3, 32, 32)
 ROW_BYTES = 3 * 32 * 32
 
-SOCKET_TIMEOUT_SECONDS = 30.0
-_BLOCK_BYTES = 1 << 20
+CLASSES_100 = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+    "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+    "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard "
+    "lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear "
+    "pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark "
+    "shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone "
+    "television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+"""The names of CIFAR-100's fine labels, in their order."""
+AGAIN = "delete the folder {} and start again, to have it downloaded or extracted again"
 
 
-def default_root() -> Path:
-    """Return where CIFAR-10 is kept unless a data folder is given: `$EVO_DATA_DIR`, or `data` in the cache."""
-    chosen = os.environ.get("EVO_DATA_DIR")
-    return absolute(with_home(Path(chosen))) if chosen else cache_root() / "data"
+@dataclass(frozen=True)
+class Cifar:
+    """What tells the two datasets apart.
+
+    Attributes:
+        name: One of `evo.names.DATASETS`.
+        title: The name for people.
+        url: Of the archive.
+        archive: Its file name.
+        sha256: Its checksum.
+        folder: What it holds.
+        train_md5: File name → MD5 of the training batches, in order.
+        test_md5: File name → MD5 of the test batches, in order.
+        images: In each batch of a part.
+        labels: The key of a batch's labels.
+        classes: Their names.
+        meta: A file that evo does not read; it is extracted so that torchvision can use the same folder.
+    """
+
+    name: str
+    title: str
+    url: str
+    archive: str
+    sha256: str
+    folder: str
+    train_md5: Mapping[str, str]
+    test_md5: Mapping[str, str]
+    images: Mapping[Part, int]
+    labels: str
+    classes: tuple[str, ...]
+    meta: str
+
+
+CIFAR10 = Cifar(
+    name="cifar10",
+    title="CIFAR-10",
+    url=URL,
+    archive=ARCHIVE,
+    sha256=ARCHIVE_SHA256,
+    folder=FOLDER,
+    train_md5=TRAIN_MD5,
+    test_md5=TEST_MD5,
+    images={"train": 10_000, "test": 10_000},
+    labels="labels",
+    classes=CLASSES,
+    meta=META_FILE,
+)
+# From torchvision/datasets/cifar.py; the archive's SHA-256 from keras/src/datasets/cifar100.py.
+CIFAR100 = Cifar(
+    name="cifar100",
+    title="CIFAR-100",
+    url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    archive="cifar-100-python.tar.gz",
+    sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    folder="cifar-100-python",
+    train_md5={"train": "16019d7e3df5f24257cddd939b257f8d"},
+    test_md5={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+    images={"train": 50_000, "test": 10_000},
+    labels="fine_labels",
+    classes=tuple(CLASSES_100.split()),
+    meta="meta",
+)
 
 
 def cifar10_source(
@@ -63,15 +129,29 @@ def cifar10_source(
     test_md5: Mapping[str, str] = TEST_MD5,
     images_per_batch: int = 10_000,
 ) -> Source:
-    """Describe CIFAR-10 below `root`; download or extract it first if the batches are not there.
+    """Describe CIFAR-10 below `root`; see `cifar_source`.
 
     Args:
-        root: torchvision's root: the batches are in `root/cifar-10-batches-py`.
+        root: torchvision's root.
         notify: Called with one line of progress at a time.
         download: Whether it may be downloaded or extracted.
         train_md5: File name → MD5 of the training batches, in order.
         test_md5: File name → MD5 of the test batches, in order.
         images_per_batch: How many images each batch holds.
+    """
+    images: dict[Part, int] = {"train": images_per_batch, "test": images_per_batch}
+    kind = replace(CIFAR10, train_md5=train_md5, test_md5=test_md5, images=images)
+    return cifar_source(kind, root, notify, download=download)
+
+
+def cifar_source(kind: Cifar, root: Path, notify: Notify, *, download: bool = True) -> Source:
+    """Describe CIFAR-10 or CIFAR-100 below `root`; download or extract it first if the batches are not there.
+
+    Args:
+        kind: Which.
+        root: torchvision's root: the batches are in `root/cifar-10-batches-py`, say.
+        notify: Called with one line of progress at a time.
+        download: Whether it may be downloaded or extracted.
 
     Returns:
         The original pixels, shape `(3, 32, 32)`, in the order of the batches.
@@ -80,31 +160,31 @@ def cifar10_source(
         ConfigurationError: There is nothing and no network, or files are missing or corrupt.
     """
     root = with_home(root).resolve()
-    folder = root / FOLDER
+    folder = root / kind.folder
     if not folder.is_dir():
         if not download:
             raise ConfigurationError(
-                f"{folder}: CIFAR-10 is no longer there; give the folder that holds it by --data-dir"
+                f"{folder}: {kind.title} is no longer there; give the folder that holds it by --data-dir"
             )
-        _fetch(root, notify)
-    tables: dict[Part, Mapping[str, str]] = {"train": train_md5, "test": test_md5}
+        _fetch(kind, root, notify)
+    tables: dict[Part, Mapping[str, str]] = {"train": kind.train_md5, "test": kind.test_md5}
 
     def decode(directory: Path, notify: Notify) -> None:
         for part, table in tables.items():
             images = open_array(directory, part, "images", "r+")
             labels = open_array(directory, part, "labels", "r+")
             for index, (name, md5) in enumerate(table.items()):
-                rows = slice(index * images_per_batch, (index + 1) * images_per_batch)
-                images[rows], labels[rows] = read_batch(folder / name, md5, images_per_batch)
+                rows = slice(index * kind.images[part], (index + 1) * kind.images[part])
+                images[rows], labels[rows] = read_batch(folder / name, md5, kind.images[part], kind)
 
     return Source(
-        name="cifar10",
+        name=kind.name,
         identity=str(folder),
-        fingerprint=_fingerprint(folder, [*train_md5, *test_md5]),
-        classes=CLASSES,
+        fingerprint=fingerprint_of(folder, [*kind.train_md5, *kind.test_md5], AGAIN.replace(" {}", "")),
+        classes=kind.classes,
         image_shape=IMAGE_SHAPE,
-        counts={part: len(table) * images_per_batch for part, table in tables.items()},
-        variant="CIFAR-10, original pixels",
+        counts={part: len(table) * kind.images[part] for part, table in tables.items()},
+        variant=f"{kind.title}, original pixels",
         origin=str(folder),
         decode=decode,
     )
@@ -128,7 +208,9 @@ class RestrictedUnpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
-def read_batch(path: Path, md5: str, image_count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def read_batch(
+    path: Path, md5: str, image_count: int, kind: Cifar = CIFAR10
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Check the checksum of one batch file, and read it.
 
     Args:
@@ -136,6 +218,7 @@ def read_batch(path: Path, md5: str, image_count: int) -> tuple[npt.NDArray[np.u
             and `labels`, a list of n class indices.
         md5: What the file's MD5 must be.
         image_count: How many images it must hold.
+        kind: Whose batch it is.
 
     Returns:
         Images of shape `(n, 3, 32, 32)` and labels of shape `(n,)`.
@@ -143,26 +226,16 @@ def read_batch(path: Path, md5: str, image_count: int) -> tuple[npt.NDArray[np.u
     Raises:
         ConfigurationError: The file cannot be read, has another checksum, or is not such a batch.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error}") from error
-    # MD5 finds damage but not forgery; the unpickler below trusts nothing anyway.
-    actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if actual != md5:
-        raise ConfigurationError(
-            f"{path} is corrupt: expected MD5 {md5}, got {actual}\n"
-            f"delete the folder {path.parent} and start again, to have it downloaded or extracted again"
-        )
+    content = check_md5(path, md5, AGAIN.format(path.parent))
     try:
         batch = RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load()
     except Exception as error:  # a malformed pickle raises almost anything
         raise ConfigurationError(f"refused to read {path}: {error}") from error
-    return _check_batch(path, batch, image_count)
+    return _check_batch(path, batch, image_count, kind)
 
 
-def extract_archive(archive: Path, root: Path, *, sha256: str = ARCHIVE_SHA256) -> None:
-    """Check the checksum of the archive, and extract its batches into `root/cifar-10-batches-py`.
+def extract_archive(archive: Path, root: Path, kind: Cifar = CIFAR10) -> None:
+    """Check the checksum of the archive, and extract its batches into their folder in `root`.
 
     The folder gets its name when it is complete. Only the expected files are read from the archive. If another process
     was faster, its folder stays.
@@ -170,7 +243,7 @@ def extract_archive(archive: Path, root: Path, *, sha256: str = ARCHIVE_SHA256) 
     Args:
         archive: `cifar-10-python.tar.gz`.
         root: torchvision's root; exists.
-        sha256: What the archive's SHA-256 must be.
+        kind: Whose archive it is.
 
     Raises:
         ConfigurationError: The archive has another checksum or lacks a file.
@@ -178,14 +251,14 @@ def extract_archive(archive: Path, root: Path, *, sha256: str = ARCHIVE_SHA256) 
     """
     with archive.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if actual != sha256:
+    if actual != kind.sha256:
         raise ConfigurationError(
-            f"{archive} is corrupt or not the original: expected SHA-256 {sha256}, got {actual}\n"
-            f"it was not extracted; delete it and download it again from {URL}"
+            f"{archive} is corrupt or not the original: expected SHA-256 {kind.sha256}, got {actual}\n"
+            f"it was not extracted; delete it and download it again from {kind.url}"
         )
-    final = root / FOLDER
+    final = root / kind.folder
     with temporary_folder(final) as building:
-        _extract_members(archive, building)
+        _extract_members(archive, building, kind)
         try:
             place_folder(building, final)
         except OSError:
@@ -193,54 +266,31 @@ def extract_archive(archive: Path, root: Path, *, sha256: str = ARCHIVE_SHA256) 
                 raise
 
 
-def _fetch(root: Path, notify: Notify) -> None:
-    """Make `root/cifar-10-batches-py` from the archive in `root`, or from the network."""
-    archive = root / ARCHIVE
+def _fetch(kind: Cifar, root: Path, notify: Notify) -> None:
+    """Make the folder of the batches in `root` from the archive there, or from the network."""
+    archive = root / kind.archive
     try:
         root.mkdir(parents=True, exist_ok=True)
         remove_abandoned(archive)
-        remove_abandoned(root / FOLDER)
+        remove_abandoned(root / kind.folder)
         if archive.is_file():
             notify(f"Extracting {archive}")
-            extract_archive(archive, root)
+            extract_archive(archive, root, kind)
             return
         with temporary_folder(archive) as folder:
-            notify(f"Downloading CIFAR-10 (170 MB) from {URL} to {root}")
-            _download(folder / ARCHIVE, archive, notify)
-            extract_archive(folder / ARCHIVE, root)
+            notify(f"Downloading {kind.title} (170 MB) from {kind.url} to {root}")
+            digest = f"SHA-256 {kind.sha256}"
+            download([kind.url], folder / kind.archive, archive, kind.title, digest, notify)
+            extract_archive(folder / kind.archive, root, kind)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot write CIFAR-10 below {root}: {error}\n"
+            f"cannot write {kind.title} below {root}: {error}\n"
             "free some space there, or name another folder by --data-dir or EVO_DATA_DIR"
         ) from error
 
 
-def _download(path: Path, target: Path, notify: Notify) -> None:
-    """Download the archive to `path`; `target` is where a person would put it."""
-    done = 0
-    try:
-        with urllib.request.urlopen(URL, timeout=SOCKET_TIMEOUT_SECONDS) as response, path.open("wb") as file:
-            size = response.length or 0
-            while block := response.read(_BLOCK_BYTES):
-                file.write(block)
-                done += len(block)
-                if size and 10 * done // size > 10 * (done - len(block)) // size:
-                    notify(f"Downloaded {100 * done // size} % of CIFAR-10")
-            if done < size:
-                raise ConnectionError("the connection ended early")
-    except (OSError, http.client.HTTPException) as error:
-        raise ConfigurationError(
-            f"cannot download CIFAR-10 from {URL}: {error}\n"
-            "do one of these:\n"
-            f"  - download it by hand to {target}\n"
-            f"    (SHA-256 {ARCHIVE_SHA256})\n"
-            "  - give --data-dir a folder of images, train/<class>/<image> and test/<class>/<image>\n"
-            "  - use --dataset digits, which needs no download"
-        ) from error
-
-
-def _extract_members(archive: Path, folder: Path) -> None:
-    wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN_MD5, *TEST_MD5, META_FILE)}
+def _extract_members(archive: Path, folder: Path, kind: Cifar) -> None:
+    wanted = {f"{kind.folder}/{name}": name for name in (*kind.train_md5, *kind.test_md5, kind.meta)}
     try:
         # Each file is copied under one of our names, so paths, links and modes of the archive never apply.
         with tarfile.open(archive, "r:gz") as tar:
@@ -254,29 +304,20 @@ def _extract_members(archive: Path, folder: Path) -> None:
         raise ConfigurationError(f"{archive} lacks {', '.join(wanted)}")
 
 
-def _fingerprint(folder: Path, names: list[str]) -> str:
-    """Return what changes when a batch file changes; checksums are compared when the batches are decoded."""
-    if missing := [name for name in names if not (folder / name).is_file()]:
-        raise ConfigurationError(
-            f"{folder} lacks {', '.join(missing)}\n"
-            "delete the folder and start again, to have it downloaded or extracted again"
-        )
-    facts = {name: (folder / name).stat() for name in names}
-    lines = [f"{name}\0{fact.st_size}\0{fact.st_mtime_ns}\n" for name, fact in facts.items()]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _check_batch(path: Path, batch: Any, image_count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def _check_batch(
+    path: Path, batch: Any, image_count: int, kind: Cifar
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     values = batch if isinstance(batch, dict) else {}
-    data, labels = (values.get(name, values.get(name.encode())) for name in ("data", "labels"))
+    data, labels = (values.get(name, values.get(name.encode())) for name in ("data", kind.labels))
     shape = (image_count, ROW_BYTES)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != shape:
-        raise ConfigurationError(f"{path} is not a CIFAR-10 batch: data must be uint8 of shape {shape}")
-    known = range(len(CLASSES))
+        raise ConfigurationError(f"{path} is not a {kind.title} batch: data must be uint8 of shape {shape}")
+    known = range(len(kind.classes))
     good = isinstance(labels, list) and all(isinstance(label, int) and label in known for label in labels)
     if not good or len(labels or ()) != image_count:
         raise ConfigurationError(
-            f"{path} is not a CIFAR-10 batch: labels must be a list of {image_count} numbers from 0 to 9"
+            f"{path} is not a {kind.title} batch: {kind.labels} must be a list of {image_count} numbers from 0 to "
+            f"{len(kind.classes) - 1}"
         )
     return data.reshape(image_count, *IMAGE_SHAPE), np.array(labels, dtype=np.int64)
 

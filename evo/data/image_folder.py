@@ -1,4 +1,7 @@
-"""Image folders: `train/<class>/<image>` and `test/<class>/<image>`, listed and checked; Pillow decodes them."""
+"""Image folders: `train/<class>/<image>`, `test/<class>/<image>` and perhaps `val/`, listed and checked.
+
+Pillow decodes them.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,8 @@ LEADS_NOWHERE = "it is a link that leads nowhere"
 
 Fact = TypeVar("Fact", str, tuple[str, int, int])
 
+VALIDATION = "val"
+"""The folder of the validation part, which need not be there."""
 LAYOUT = "expected train/<class>/<image> and test/<class>/<image>"
 
 
@@ -53,15 +58,18 @@ class _Found:
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
-def image_folder_source(data_dir: Path, image_size: int) -> Source:
+def image_folder_source(data_dir: Path, image_size: int, *, with_validation: bool = True) -> Source:
     """Describe an image folder; lists every file and decodes none.
 
     Args:
-        data_dir: Holds `train/` and `test/`, with the same classes. Names that begin with a dot are ignored.
+        data_dir: Holds `train/` and `test/`, with the same classes, and perhaps `val/` with some of them. Names that
+            begin with a dot are ignored.
         image_size: Side of the decoded images in pixels; images of another size are resized, bilinearly.
+        with_validation: Whether `val/` is the validation part; before there was one, it was ignored.
 
     Returns:
-        RGB images of shape `(3, image_size, image_size)`, sorted by class and then by file name.
+        RGB images of shape `(3, image_size, image_size)`, sorted by class and then by file name; those of `val/` follow
+        the training images.
 
     Raises:
         ConfigurationError: A folder is missing, the classes of train and test differ, or a class is empty.
@@ -70,12 +78,16 @@ def image_folder_source(data_dir: Path, image_size: int) -> Source:
     classes = {part: _class_names(root, part) for part in PARTS}
     _check_same_classes(root, classes)
     names = classes["train"]
+    has_validation = with_validation and (root / VALIDATION).is_dir()
+    own = _validation_classes(root, names) if has_validation else []
     shown = _shown_names(root, names)
     fingerprint = hashlib.sha256()
     found = _Found()
     formats: set[str] = set()
     empty: list[Path] = []
-    for part, (label, name) in itertools.product(PARTS, enumerate(names)):
+    validation = 0
+    folders = [*itertools.product(PARTS, enumerate(names)), *((VALIDATION, entry) for entry in own)]
+    for part, (label, name) in folders:
         folder = root / part / name
         files = _list_images(folder, found)
         if not files:
@@ -83,13 +95,15 @@ def image_folder_source(data_dir: Path, image_size: int) -> Source:
         lines = [f"{part}/{name}/{file}\0{size}\0{modified}\n" for file, size, modified in files]
         fingerprint.update("".join(lines).encode("utf-8", "surrogateescape"))
         formats.update(FORMATS[_extension(file)] for file, _, _ in files)
-        found.images[part] += [ListedImage(f"{folder}/{file}", label, size) for file, size, _ in files]
+        listed_files = [ListedImage(f"{folder}/{file}", label, size) for file, size, _ in files]
+        found.images["test" if part == "test" else "train"] += listed_files
+        validation += len(listed_files) if part == VALIDATION else 0
     counts = {part: len(images) for part, images in found.images.items()}
     _refuse(root, found.problems, sum(counts.values()) + len(found.problems))
     _check_none_empty(empty)
     return Source(
         name="imagefolder",
-        identity=f"{root}\0{image_size}",
+        identity=f"{root}\0{image_size}" + (f"\0{VALIDATION}" if has_validation else ""),
         fingerprint=fingerprint.hexdigest(),
         classes=shown,
         image_shape=(3, image_size, image_size),
@@ -97,10 +111,21 @@ def image_folder_source(data_dir: Path, image_size: int) -> Source:
         variant=f"image folder, {' and '.join(sorted(formats))}",
         origin=str(root),
         decode=functools.partial(_decode, found, image_size, root),
+        validation=validation,
     )
 
 
-def _class_names(root: Path, part: Part) -> list[str]:
+def _validation_classes(root: Path, names: list[str]) -> list[tuple[int, str]]:
+    """Return label and name of each class of the validation part, which need not have all."""
+    own = _class_names(root, VALIDATION)
+    if unknown := [name for name in own if name not in names]:
+        raise ConfigurationError(
+            f"data folder {root} has classes in {VALIDATION}/ that train/ lacks: {', '.join(map(escaped, unknown))}"
+        )
+    return [(names.index(name), name) for name in own]
+
+
+def _class_names(root: Path, part: str) -> list[str]:
     folder = root / part
     if not root.is_dir():
         raise ConfigurationError(f"data folder {root} does not exist or is not a folder; {LAYOUT}")

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from evo.data.cache import PreparedDataset
 from evo.errors import ConfigurationError
 
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -60,3 +61,43 @@ def split_train(count: int, validation_fraction: float = 0.1) -> tuple[Indices, 
 def validation_count(count: int, validation_fraction: float = 0.1) -> int:
     """Return how many of `count` training images, at least 2, are in the validation part."""
     return min(max(round(count * validation_fraction), 1), count - 1)
+
+
+def split_by_class(labels: Indices, share: float) -> tuple[Indices, Indices]:
+    """Split training images so that the validation part has the same share of each class, always the same way.
+
+    Args:
+        labels: Class indices of all training images, shape `(n,)`.
+        share: The validation part's share, in (0, 1). Of each class it is rounded to whole images; a class of two or
+            more images has at least one in each part, and a class of one image has it in the training part.
+
+    Returns:
+        The sorted indices of the training part, then those of the validation part.
+
+    Raises:
+        ConfigurationError: No class has two images.
+    """
+    order = fixed_permutation(len(labels), SPLIT_SEED)
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    held_out = []
+    for members in np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1):
+        held_out.append(members[: validation_count(len(members), share) if len(members) > 1 else 0])
+    validation = np.sort(np.concatenate(held_out))
+    if not len(validation):
+        raise ConfigurationError("data.validation: no class has two training images, one for each part")
+    return np.setdiff1d(np.arange(len(labels), dtype=np.int64), validation), validation
+
+
+def split_of(dataset: PreparedDataset, labels: Indices) -> tuple[Indices, Indices]:
+    """Return the training and the validation part of a dataset: as they came, as a share of each class, or the usual.
+
+    Args:
+        dataset: Says which.
+        labels: Of all its training images.
+    """
+    if dataset.validation_share is not None:
+        return split_by_class(labels, dataset.validation_share)
+    if dataset.validation_count:
+        first = len(labels) - dataset.validation_count
+        return np.arange(first, dtype=np.int64), np.arange(first, len(labels), dtype=np.int64)
+    return split_train(len(labels))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from evo.data.cache import PreparedDataset
-from evo.data.splits import fixed_permutation, split_train
+from evo.data.splits import fixed_permutation, split_of
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Part:
     """Some images of a dataset.
 
     Attributes:
-        images: uint8, (all images, channels, height, width), on the training's device; on a CPU, mapped from the file
-            and shared by all workers.
+        images: (all images, channels, height, width), on the training's device; on a CPU, mapped from the file and
+            shared by all workers. uint8 for pixels, float32 for images of other numbers, float64 for tables.
         labels: int64, (all images,).
         indices: int64, (n,): the images in this part.
     """
@@ -41,15 +42,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Turns pixels into what a network sees: (pixels - shift) · scale, computed from the training part only."""
+    """Turns pixels into what a network sees: (pixels - shift) · scale, computed from the training part only.
+
+    Both are float64 for tables, whose numbers may be large and close to each other, as times are.
+    """
 
     shift: torch.Tensor
     scale: torch.Tensor | None
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return float32 images of the same shape, (n, channels, height, width)."""
-        pixels = images.to(torch.float32).sub_(self.shift)
-        return pixels if self.scale is None else pixels.mul_(self.scale)
+        """Return float32 images of the same shape, (n, channels, height, width); the given ones stay as they are."""
+        pixels = images.to(self.shift.dtype, copy=True).sub_(self.shift)
+        return (pixels if self.scale is None else pixels.mul_(self.scale)).to(torch.float32)
 
 
 def load_part(dataset: PreparedDataset, part: str, device: torch.device) -> Part:
@@ -57,7 +61,7 @@ def load_part(dataset: PreparedDataset, part: str, device: torch.device) -> Part
 
     Args:
         dataset: Where the arrays are.
-        part: "train" and "validation" divide the training set as in `split_train`; "all_train" is all of it.
+        part: "train" and "validation" divide the training set, see `split_of`; "all_train" is all of it.
         device: Where trainings run.
     """
     with warnings.catch_warnings():
@@ -65,7 +69,7 @@ def load_part(dataset: PreparedDataset, part: str, device: torch.device) -> Part
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         images, labels = (torch.from_numpy(array) for array in dataset.arrays("test" if part == "test" else "train"))
     if part in ("train", "validation"):
-        train, validation = split_train(len(labels))
+        train, validation = split_of(dataset, labels.numpy())
         indices = torch.from_numpy(train if part == "train" else validation)
     else:
         indices = torch.arange(len(labels))
@@ -76,10 +80,13 @@ def fit_preprocessing(kind: str, part: Part) -> Preprocessing:
     """Return the preprocessing fitted on `part`.
 
     Args:
-        kind: "standardise": zero mean and unit variance per channel. "subtract_mean_image": as in the 2019 report,
-            pixels in 0..255 minus the mean image, not scaled.
+        kind: "standardise": zero mean and unit variance per channel of images, per column of tables; a column that is
+            constant becomes 0. "subtract_mean_image": as in the 2019 report, pixels in 0..255 minus the mean image, not
+            scaled.
         part: The training part.
     """
+    if part.images.dtype != torch.uint8:
+        return _fit_numbers(kind, part)
     device = part.images.device
     if kind == "subtract_mean_image":
         total = torch.zeros(part.images.shape[1:], dtype=torch.int64, device=device)
@@ -94,6 +101,30 @@ def fit_preprocessing(kind: str, part: Part) -> Preprocessing:
     shape = (-1, 1, 1)
     deviation = variance.clamp_min(1e-12).sqrt()
     return Preprocessing(mean.view(shape).to(torch.float32), (1 / deviation).view(shape).to(torch.float32))
+
+
+def _fit_numbers(kind: str, part: Part) -> Preprocessing:
+    """Fit on images that are not bytes; in two passes, so that a large mean costs no digits of the deviation."""
+    table = part.images.dtype == torch.float64
+    chunks = torch.split(part.indices, 1000)
+    size = part.images.shape[1:]
+    device, dtype = part.images.device, part.images.dtype
+
+    def mean_of(value: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        total = torch.zeros(size, dtype=torch.float64, device=device)
+        for chunk in chunks:
+            total += value(part.images.index_select(0, chunk).to(torch.float64)).sum(dim=0)
+        total /= len(part)
+        return total if table or kind == "subtract_mean_image" else total.mean(dim=(1, 2), keepdim=True)
+
+    mean = mean_of(lambda numbers: numbers)
+    if kind == "subtract_mean_image":
+        return Preprocessing(mean.to(dtype), None)
+    deviation = mean_of(lambda numbers: (numbers - mean).square()).sqrt()
+    # What rounding leaves of a constant is not worth scaling to 1.
+    constant = deviation <= 1e-12 * mean.abs().clamp_min(1e-12)
+    scale = torch.where(constant, torch.zeros_like(deviation), 1 / deviation.clamp_min(1e-300))
+    return Preprocessing(mean.to(dtype), scale.to(dtype))
 
 
 def _histograms(part: Part) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, StorageError
-from evo.evaluation import Evaluation, Status
+from evo.evaluation import Evaluation, Status, fitness_from
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search
 from evo.files import remove_file
 from evo.models import MODELS, ModelBuilder, builder_of
@@ -49,7 +49,7 @@ class TrainingSetup(Setup):
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto" or a name: see `evo.training.hardware`; so for the engine.
         engine: How trainings compute.
-        fitness: See `Workbench`.
+        fitness: See `Workbench`; so for the measure.
         threads: Threads a training on a CPU; part of what makes its result.
         free_steps: Whether the best checkpoint of a search's training is its result.
         train_images: See `Settings`; finalists are measured on all images.
@@ -64,6 +64,7 @@ class TrainingSetup(Setup):
     precision: str = AUTO
     engine: str = AUTO
     fitness: str = "validation"
+    measure: str = "accuracy"
     threads: int = 1
     free_steps: bool = False
     train_images: int | None = None
@@ -103,6 +104,7 @@ class TrainingSetup(Setup):
             precision=precision,
             engine=engine,
             fitness=self.fitness,
+            measure=self.measure,
         )
         facts = {
             "device": device,
@@ -197,12 +199,17 @@ class TrainingTask:
             self.known = None
         if result.held_out is None or result.train is None:
             return values
-        accuracy = result.held_out.accuracy
-        values |= {"fitness": accuracy, f"{self.trainer.fitness}_accuracy": accuracy, "loss": result.held_out.loss}
+        values |= self._fitness(result.held_out.named(self.trainer.fitness))
         values |= {"train_accuracy": result.train.accuracy, "confusion": result.held_out.confusion}
         if task.weights is not None and task.phase != "finalist" and result.status == "complete":
             values["error"] = values["error"] or self._recall_problem(task)
         return values | (self._best_checkpoint(result) if self.free_steps and task.phase == "search" else {})
+
+    def _fitness(self, measured: Mapping[str, float]) -> dict[str, Any]:
+        """Return the fitness, the accuracy and the loss of a point of a learning curve."""
+        part = self.trainer.fitness
+        fitness = fitness_from(measured, part, self.trainer.measured)
+        return {"fitness": fitness, **{name: measured[name] for name in (f"{part}_accuracy", "loss")}}
 
     def _recall_problem(self, task: Task) -> str:
         """Return why the weights that someone has asked for are of no use; then their file is removed."""
@@ -218,12 +225,10 @@ class TrainingTask:
 
     def _best_checkpoint(self, result: TrainingResult) -> dict[str, Any]:
         """Return the metrics of the best point of a learning curve, the first of equals: more steps did no good."""
-        column = f"{self.trainer.fitness}_accuracy"
         if result.status != "complete":
             return {}
-        best = max(result.curve, key=lambda point: point.values[column])
-        accuracy = best.values[column]
-        values = {"fitness": accuracy, column: accuracy, "loss": best.values["loss"], "steps_trained": best.step}
+        best = max(result.curve, key=lambda point: self._fitness(point.values)["fitness"])
+        values = {**self._fitness(best.values), "steps_trained": best.step}
         if best.step == result.steps:
             return values
         return {**values, "train_accuracy": best.values.get("whole_train_accuracy")}

@@ -157,7 +157,8 @@ def training_images(settings: Settings) -> int:
     """Return how many images the training part of a run has."""
     assert settings.dataset is not None  # it trains networks
     total = int(settings.dataset["train_count"])
-    return total if settings.fitness == "test" else total - validation_count(total)
+    held_out = settings.dataset.get("validation_count") or validation_count(total)
+    return total if settings.fitness == "test" else total - held_out
 
 
 def counter(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evo.evaluation import Evaluation, phase_of
+from evo.evaluation import Evaluation, fitness_from, phase_of
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import Genome, Individual, training_seed
 from evo.loop.cost import CostModel, cost_model, keep_speed, training_images
@@ -303,8 +303,9 @@ def _part_of(evaluation: Evaluation, individual: Individual, run: Run) -> Evalua
     measure = f"{run.settings.fitness}_accuracy"
     for place, point in enumerate(evaluation.curve, start=1):
         accuracy, loss = point.values.get(measure), point.values.get("loss")
-        if point.step == steps and accuracy is not None and loss is not None:
-            found: dict[str, Any] = {"fitness": accuracy, measure: accuracy, "loss": loss, "train_accuracy": None}
+        fitness = fitness_from(point.values, run.settings.fitness, run.settings.measure)
+        if point.step == steps and accuracy is not None and loss is not None and fitness is not None:
+            found: dict[str, Any] = {"fitness": fitness, measure: accuracy, "loss": loss, "train_accuracy": None}
             found |= {"steps_trained": point.step, "curve": evaluation.curve[:place]}
             return replace(evaluation, status="complete", error="", **found)
     ended = evaluation.steps_trained

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evo.data import PreparedDataset, prepare_dataset
+from evo.data.labels import unbalanced_note
 from evo.errors import ConfigurationError, listed
 from evo.evaluators import Evaluator, InProcessEvaluator, ObjectiveSetup, ProcessPoolEvaluator, Setup, TrainingSetup
 from evo.evaluators.dask.connection import LOCAL, Where, connect, name_of_cluster
 from evo.evaluators.signature import Objective, name_of, takes_trial
 from evo.individual import EPOCHS
 from evo.loop.deadline import StopCheck
+from evo.loop.run_data import check_same_data, data_of_run
 from evo.loop.search_loop import Observer
 from evo.names import AUTO
 from evo.numbers import positive_number, whole_number
@@ -26,6 +28,7 @@ from evo.space.problems import image_problems
 from evo.training.hardware import check_names, visible_gpus
 
 MOST_WORKERS = 4096
+SPACES_FOR_TABLES = "the shipped spaces mlp_classic and digits search MLPs without any of this"
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,9 @@ class Execution:
     None leaves the choice to evo. For a run that is resumed or replayed, it means "as the run has it".
 
     Attributes:
-        dataset: One of `evo.names.DATASETS`.
+        dataset: One of `evo.names.DATASETS`, or "module:function" for one that returns data.
         data_dir: Where the dataset is; without `dataset`, what lies there decides.
+        data: The data themselves, instead of both: see `evo.data.given`.
         model: A shipped model's name, or "package.module:function".
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", or one of `evo.names.PRECISIONS`.
@@ -62,10 +66,13 @@ class Execution:
     output: str | Path | None = None
     overwrite: bool = False
     dask: Where | None = None
+    data: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.overwrite, bool):
             raise ConfigurationError(f"overwrite: must be True or False, got {self.overwrite!r}")
+        if self.data is not None and (given := [n for n in ("dataset", "data_dir") if getattr(self, n) is not None]):
+            raise ConfigurationError(f"data and {given[0]}: both say what to train on; leave one of them out")
         if self.workers is not None:
             object.__setattr__(self, "workers", whole_number("--workers", self.workers, 1, MOST_WORKERS))
         for name in ("time_budget", "timeout"):
@@ -107,6 +114,8 @@ def setup_of_search(
         ConfigurationError: A name is wrong, or model or dataset is missing.
     """
     if objective is not None:
+        if execution.data is not None:
+            raise ConfigurationError("data: evo gives the objective no data; let the function read its own")
         return _objective_setup(objective, settings, execution, observer)
     if settings.model is None:
         raise ConfigurationError(
@@ -116,15 +125,26 @@ def setup_of_search(
     given = execution.dataset is not None or execution.data_dir is not None
     name = execution.dataset if given else space.dataset
     folder = with_home(Path(execution.data_dir)) if execution.data_dir is not None else None
-    if name is None and folder is None:
+    if name is None and folder is None and execution.data is None:
         raise ConfigurationError(f'search space "{space.name}" names no dataset: set it there, or give --dataset')
     observer.notify(f"reading the data{f' in {folder}' if folder else ''}")
-    prepared = prepare_dataset(name, folder, image_size=space.training.image_size, notify=_notify(observer, in_time))
+    prepared = prepare_dataset(
+        name,
+        folder,
+        image_size=space.training.image_size,
+        notify=_notify(observer, in_time),
+        data=execution.data,
+        validation=space.data.validation,
+    )
     if folder is not None and execution.dataset is None and space.dataset not in (None, prepared.name, "cifar10"):
         observer.warn(f"note: the space's dataset is {space.dataset}; trained on is {prepared.variant} in {folder}")
     _, height, width = prepared.image_shape
-    if not space.older and (problems := image_problems(space.genes, space.training, height, width)):
-        raise ConfigurationError(listed(problems, f"search space {space.name} and the images of {prepared.variant}:"))
+    if not space.older and (problems := image_problems(space.genes, space.training, height, width, settings.model)):
+        what = "" if prepared.is_table else "the images of "
+        problems += [SPACES_FOR_TABLES] if prepared.is_table else []
+        raise ConfigurationError(listed(problems, f"search space {space.name} and {what}{prepared.variant}:"))
+    if note := unbalanced_note(prepared.arrays("train")[1], prepared.classes):
+        observer.notify(note)
     setup = _training_setup(space, settings, execution, prepared, folder)
     settings.dataset = prepared.to_dict() | {"data_dir": setup.data_dir}
     return setup
@@ -160,22 +180,13 @@ def setup_of_run(
         )
     if objective is not None:
         return _objective_setup(objective, run.settings, execution, observer)
+    check_same_data(run, execution.dataset, execution.data)
     recorded = run.settings.dataset or {}
     folder = execution.data_dir if execution.data_dir is not None else recorded.get("data_dir")
     folder = with_home(Path(folder)) if folder else None
-    prepared = prepare_dataset(
-        recorded.get("name"),
-        folder,
-        image_size=run.space.training.image_size,
-        # Write nothing where a run folder says that data are: the folder may come from someone else.
-        download=execution.data_dir is not None,
-        notify=_notify(observer, in_time),
-    )
-    if prepared.checksum != recorded.get("checksum"):
-        raise ConfigurationError(
-            f"the data at {prepared.source} are not those that the run began with ({recorded.get('source')}): "
-            "their checksums differ. Give the folder of the original data by --data-dir."
-        )
+    # Write nothing where a run folder says that data are: the folder may come from someone else.
+    download, notify = execution.data_dir is not None, _notify(observer, in_time)
+    prepared = data_of_run(run, execution.data, folder, notify, download=download)
     return _training_setup(run.space, run.settings, execution, prepared, folder)
 
 
@@ -206,7 +217,7 @@ def is_in_process(workers: int, timeout: float | None) -> bool:
 def _training_setup(
     space: SearchSpace, settings: Settings, execution: Execution, prepared: PreparedDataset, folder: Path | None
 ) -> TrainingSetup:
-    names: dict[str, Any] = _checked_names(execution) | {"fitness": settings.fitness}
+    names: dict[str, Any] = _checked_names(execution) | {"fitness": settings.fitness, "measure": settings.measure}
     return TrainingSetup(
         prepared,
         space.training,

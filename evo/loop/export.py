@@ -16,7 +16,7 @@ from evo.loop.listed import space_of
 from evo.loop.replay import replay_individual
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.models import MODELS
-from evo.names import check_name
+from evo.names import GIVEN, check_name, is_reference
 from evo.numbers import mean, number_text
 from evo.record.commands import train_options
 from evo.record.folder import check_output_file
@@ -26,7 +26,6 @@ from evo.record.settings import LISTED
 from evo.space import SearchSpace
 from evo.space.chosen import chosen, unread_by
 from evo.space.file import space_from_dict
-from evo.space.problems import is_reference
 from evo.space.text import json_text, space_values, toml_text
 from evo.space.training_settings import TRAINING_GENES
 
@@ -41,7 +40,9 @@ def export(
     weights: str | Path | None = None,
     overwrite: bool = False,
     model: str | None = None,
+    dataset: str | None = None,
     data_dir: str | Path | None = None,
+    data: Any = None,
     device: str | None = None,
     workers: int | None = None,
     observer: Observer | None = None,
@@ -57,7 +58,9 @@ def export(
         weights: Train the winner again, as `evo replay` does, and write its weights to this file (safetensors).
         overwrite: Replace the files `output` and `weights`.
         model: For the weights: the same reference as before, where the run has a user-defined model.
+        dataset: For the weights: the same reference as before, where a function of yours returns the run's data.
         data_dir: For the weights: where the dataset is, if it has moved.
+        data: For the weights: the same data as before, where they were given by value and evo's cache has lost them.
         device: For the weights: another device than the run's.
         workers: For the weights: processes to train in.
         observer: Is told what to know, and of the training.
@@ -79,7 +82,7 @@ def export(
         with written(Path(output)) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
     if weights is not None:
-        execution = Execution(model=model, data_dir=data_dir, device=device, workers=workers, overwrite=overwrite)
+        execution = Execution(dataset, data_dir, model, device=device, workers=workers, overwrite=overwrite, data=data)
         _save_weights(run, Path(weights), execution, observer)
     return text
 
@@ -111,6 +114,8 @@ def winner_values(run: Run) -> dict[str, Any]:
     an older version searched what nothing reads, it has the smallest space that holds the winner.
     """
     dataset = (run.settings.dataset or {}).get("name", run.space.dataset)
+    if dataset == GIVEN or is_reference(dataset):  # which no file can name
+        dataset = None
     head: dict[str, Any] = {"description": _description(run), "dataset": dataset}
     if run.settings.objective is not None:  # which reads no settings of trainings
         head["training"] = {}
@@ -153,7 +158,7 @@ def _smallest(run: Run, config: Genome) -> tuple[SearchSpace, Genome]:
 def _description(run: Run) -> str:
     best, settings = run.best, run.settings
     what = "winner" if run.winner is not None else "best"
-    label = "fitness" if settings.objective is not None else f"{settings.fitness} accuracy"
+    label = settings.fitness_name
     where = "" if settings.strategy == LISTED else " in the search"
     parts = [f"The {what} of {run.name}, {_individual(run)}: {label} {number_text(best.fitness)}{where}"]
     tests = on_new_seeds(run, best.id).test_accuracy
@@ -175,6 +180,10 @@ def _comments(run: Run) -> list[str]:
     if settings.objective is not None:
         return [f"The objective is the function {settings.objective}, which no file can hold."]
     searched = [] if settings.strategy == LISTED else ["evo search THIS_FILE begins with this configuration."]
+    if (settings.dataset or {}).get("name") == GIVEN:
+        searched.append(
+            "Its data were given in Python: give them again by --data-dir FILE.npz, or by evo.search(…, data=…)."
+        )
     return [training_command(run, "THIS_FILE"), *searched]
 
 

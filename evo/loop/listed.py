@@ -16,7 +16,6 @@ from evo.loop.execution import Execution
 from evo.loop.lifecycle import begin
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.loop.tasks import evaluate_tasks
-from evo.names import FITNESS_PARTS, check_name
 from evo.numbers import whole_number
 from evo.record.run import Run
 from evo.record.settings import LARGEST_SEED, LISTED, Settings, current_versions
@@ -25,7 +24,7 @@ from evo.space.chosen import fixed_gene
 from evo.space.genes import Gene
 from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
-from evo.space.settings import read_section
+from evo.space.settings import part_and_measure, read_section
 from evo.space.training_settings import TrainingSettings
 
 
@@ -49,7 +48,8 @@ def train_configurations(
         execution: Where and how.
         seeds: Trainings of each configuration.
         seed: What their seeds derive from.
-        fitness: "validation", or "test" to train on the whole training set and measure on the test set.
+        fitness: "validation", or "test" to train on the whole training set and measure on the test set; or another
+            measure on the validation part: see `evo.names.FITNESSES`.
         keep_weights: Leave the trained weights in the run folder, `weights/<individual>-<replicate>.safetensors`.
         observer: Watches.
         stop_check: Called often; raises `Stop` to end it.
@@ -59,7 +59,7 @@ def train_configurations(
         Stop: The stop check or the time budget ended it.
     """
     check_seeds(seeds)
-    check_name("--fitness", fitness, FITNESS_PARTS)
+    part, measure = part_and_measure(fitness, None)
     settings = Settings(
         space=space.to_dict(),
         space_name=space.name,
@@ -72,7 +72,8 @@ def train_configurations(
         finalists=0,
         seeds=seeds,
         keep_weights=keep_weights,
-        fitness=fitness,
+        fitness=part,
+        measure=measure,
         model=space.model,
         initial=list(configurations),
         versions=current_versions(),

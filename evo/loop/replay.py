@@ -62,15 +62,15 @@ class Replay:
 
     @property
     def tolerance(self) -> float:
-        """How far fitness may be off: 0 where nothing has changed, else two standard errors of the accuracy.
+        """How far the accuracy may be off: 0 where nothing has changed, else two standard errors of the accuracy.
 
         The error of a share of so many images is binomial; two images of each kind are added (Agresti and Coull, 1998),
         so that it is not zero for an accuracy of 1.
         """
-        if not self.changed or self.recorded.fitness is None:
+        if not self.changed or self.recorded.accuracy is None:
             return 0.0
         count = self.images + 4
-        share = (self.recorded.fitness * self.images + 2) / count
+        share = (self.recorded.accuracy * self.images + 2) / count
         return 2 * math.sqrt(share * (1 - share) / count)
 
     @property
@@ -79,14 +79,14 @@ class Replay:
         first, second = self.recorded, self.again
         if self.same or not self.changed or first.status != second.status:
             return self.same
-        return first.fitness == second.fitness or self.difference <= self.tolerance
+        return first.accuracy == second.accuracy or self.difference <= self.tolerance
 
     @property
     def difference(self) -> float:
-        """How far the fitness of now is from the recorded one."""
-        if self.recorded.fitness is None or self.again.fitness is None:
+        """How far the accuracy of now is from the recorded one."""
+        if self.recorded.accuracy is None or self.again.accuracy is None:
             return math.inf
-        return abs(self.again.fitness - self.recorded.fitness)
+        return abs(self.again.accuracy - self.recorded.accuracy)
 
 
 def replay_individual(
@@ -148,7 +148,8 @@ def _as_recorded(run: Run, recorded: Evaluation, execution: Execution, observer:
 
 def _images(setup: TrainingSetup) -> int:
     """Return how many images fitness is measured on."""
-    return setup.dataset.test_count if setup.fitness == "test" else validation_count(setup.dataset.train_count)
+    data = setup.dataset
+    return data.test_count if setup.fitness == "test" else data.validation_count or validation_count(data.train_count)
 
 
 def _saved(
@@ -264,7 +265,7 @@ def _problem_here(path: Path, setup: TrainingSetup, evaluation: Evaluation, fact
     # In the same precision, as large losses differ by much more than rounding in another one.
     precision = facts["precision"] if facts["device"] == "cpu" else "fp32"
     bench = Workbench(setup.dataset, setup.training, precision=precision, fitness=setup.fitness)
-    accuracy, loss = evaluation.fitness, evaluation.loss
+    accuracy, loss = evaluation.accuracy, evaluation.loss
     assert accuracy is not None  # its training is complete
     assert loss is not None
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import RunError
+from evo.names import GIVEN, is_reference
 from evo.places import as_typed
 from evo.record.settings import Settings
 
@@ -14,7 +15,8 @@ from evo.record.settings import Settings
 def command_on(path: Path, settings: Settings, command: str, *arguments: str, **options: Any) -> str:
     """Return a command on a run's folder as one types it, or the call in Python where no command can do it.
 
-    A user-defined model must be named again, and a user-defined objective is known to Python only.
+    A user-defined model, and a function that returns the data, must be named again. A user-defined objective is known
+    to Python only.
 
     Args:
         path: The run folder.
@@ -24,6 +26,10 @@ def command_on(path: Path, settings: Settings, command: str, *arguments: str, **
         options: By their names in Python; None and False are left out.
     """
     given = {name: value for name, value in options.items() if value is not None and value is not False}
+    in_python = given.pop("data", None) is not None
+    if in_python:
+        more = "".join(f", {name}={value!r}" for name, value in given.items())
+        return f"evo.{command}({as_typed(path)!r}, data=…{more})"
     if settings.objective is not None and command in ("resume", "finish"):
         more = "".join(f", {name}={value!r}" for name, value in given.items())
         return f"evo.{command}({as_typed(path)!r}, objective={_name_in_python(settings.objective)}{more})"
@@ -32,8 +38,10 @@ def command_on(path: Path, settings: Settings, command: str, *arguments: str, **
     words = ["evo", command, f"./{folder}" if folder.startswith("-") else folder, *arguments]
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    if settings.model is not None and ":" in settings.model and command in ("resume", "finish", "replay"):
-        words += ["--model", settings.model]
+    if is_reference(settings.model) and command in ("resume", "finish", "replay"):
+        words += ["--model", str(settings.model)]
+    if is_reference(name := str((settings.dataset or {}).get("name"))) and command in ("resume", "finish", "replay"):
+        words += ["--dataset", name]
     return shlex.join(words)
 
 
@@ -48,11 +56,15 @@ def resume_command(path: Path, **options: Any) -> str:
 def train_options(settings: Settings) -> list[str]:
     """Return the options with which `evo train` has a run's data, the part that is measured on, and its seed.
 
-    The name of the dataset is not among them: a space file may have it.
+    The name of the dataset is not among them: a space file may have it, unless it is that of a function.
     """
-    folder = (settings.dataset or {}).get("data_dir")
-    words = ["--data-dir", str(folder)] if folder else []
-    words += ["--fitness", settings.fitness] if settings.fitness != "validation" else []
+    dataset = settings.dataset or {}
+    words = ["--data-dir", str(dataset["data_dir"])] if dataset.get("data_dir") else []
+    name = dataset.get("name", "")
+    words += ["--dataset", name] if is_reference(name) else []
+    words += ["--data-dir", "YOUR_DATA.npz"] if name == GIVEN else []
+    if settings.fitness != "validation" or settings.measure != "accuracy":
+        words += ["--fitness", settings.fitness if settings.fitness != "validation" else settings.measure]
     return [*words, "--seed", str(settings.seed)]
 
 

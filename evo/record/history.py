@@ -441,4 +441,6 @@ def _count_of_seeds(value: Any) -> int:
 
 def fitness_bounds(settings: Settings) -> tuple[float, float]:
     """Return what the fitness of a run can be: accuracies are fractions, an objective gives any number."""
-    return (0.0, 1.0) if settings.objective is None else (-math.inf, math.inf)
+    if settings.objective is not None:
+        return -math.inf, math.inf
+    return (-math.inf, 0.0) if settings.measure == "loss" else (0.0, 1.0)

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from evo.errors import ConfigurationError, RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
-from evo.names import DIRECTIONS, FITNESS_PARTS, PRUNERS
+from evo.names import DIRECTIONS, FITNESS_MEASURES, FITNESS_PARTS, PRUNERS
 from evo.plain_text import first_not_plain, made_plain, read_json
 from evo.space.settings import SIGNS, one_of, reworded
 
@@ -50,6 +50,8 @@ CHANGED_BY_RESUME = (
 """What a command that resumes a run may change; the rest stays what the run began with."""
 _DATASET_TEXTS = ("name", "variant", "checksum", "source")
 _DATASET_NUMBERS = {"image_shape": list, "classes": list, "train_count": int, "test_count": int}
+_DATASET_SINCE = {"validation_count": int, "validation_share": float}
+"""What older runs lack."""
 
 
 def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -58,6 +60,7 @@ def _check_dataset(dataset: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     wrong = [name for name in _DATASET_TEXTS if not isinstance(dataset.get(name, ""), str)]
     wrong += [name for name, kind in _DATASET_NUMBERS.items() if not isinstance(dataset.get(name), kind)]
+    wrong += [name for name, kind in _DATASET_SINCE.items() if not isinstance(dataset.get(name), kind | None)]
     if wrong or not all(isinstance(size, int) and 0 < size < 2**20 for size in dataset["image_shape"]):
         raise ValueError(f"the facts of a dataset are not what evo writes: {', '.join(wrong) or 'image_shape'}")
     return dataset
@@ -88,6 +91,7 @@ class Settings:
         closed: Whether the search ends with the first `budget` of the proposals there are: a resume has lowered the
             bound below them.
         fitness: "validation", or "test" to do what the 2019 report did.
+        measure: What fitness is, of those that are measured on that part: see `evo.evaluation.fitness_from`.
         model: A shipped model's name or the reference of a user-defined model; None with an objective.
         dataset: The prepared dataset's facts; None with an objective.
         objective: The name of the user's function; None when networks are trained.
@@ -132,6 +136,7 @@ class Settings:
     finalists: Count
     timeout: Seconds | None = None
     fitness: Annotated[str, one_of(FITNESS_PARTS)] = "validation"
+    measure: Annotated[str, one_of(FITNESS_MEASURES)] = "accuracy"
     finalist_seeds: Count = FINALIST_SEEDS
     finalists_by_cost: bool = False
     distinct_finalists: bool = False
@@ -190,6 +195,14 @@ class Settings:
         values["dataset"] = (self.dataset or {}).get("checksum")
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def fitness_name(self) -> str:
+        """What people call the fitness: "validation accuracy", say."""
+        if self.objective is not None:
+            return "fitness"
+        sign = "negative " if self.measure == "loss" else ""
+        return f"{sign}{self.fitness} {self.measure.replace('_', ' ')}"
 
     def began_as(self, digest: str) -> bool:
         """Return whether these may be the settings of a run that began with that digest.

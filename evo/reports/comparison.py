@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
@@ -114,6 +115,9 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
     test, test_low, test_high = astuple(mean_estimate(tests, (0, 1)))
     again, low, high = astuple(mean_estimate(found.fitness, fitness_bounds(settings)))
     texts = run.space.encode(entry.config)
+    # The mean over a race, where that is of accuracies.
+    accuracy = entry.fitness if settings.measure == "accuracy" else entry.evaluation.validation_accuracy
+    measured = "" if settings.measure == "accuracy" else f", {settings.fitness_name}"
     return {
         "individual": entry.id,
         **{
@@ -121,14 +125,13 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
             for name, column in genes.items()
         },
         "train_accuracy": entry.evaluation.train_accuracy,
-        # The mean over a race, as `gap` has it.
-        "validation_accuracy": entry.fitness if settings.fitness == "validation" and not settings.objective else None,
+        "validation_accuracy": accuracy if settings.fitness == "validation" and not settings.objective else None,
         **{"test_accuracy": test, "test_low": test_low, "test_high": test_high, "n": len(tests)},
         "test_std": deviation(tests, of_sample=True) if len(tests) > 1 else None,
-        "gap": entry.fitness - test,
+        "gap": accuracy - test if accuracy is not None else math.nan,
         **{"fitness": entry.fitness, "retrained_fitness": again, "retrained_low": low, "retrained_high": high},
         "winner": entry.id == run.winner,
-        "fitness_on": "objective" if settings.objective is not None else f"{settings.fitness} set",
+        "fitness_on": "objective" if settings.objective is not None else f"{settings.fitness} set{measured}",
         "paused_at": entry.evaluation.paused_at,
         **{"strategy": settings.strategy, "run_seed": settings.seed, "space": settings.space_name},
         "trainings": run.trainings,

@@ -7,6 +7,7 @@ import shlex
 
 from evo.individual import Genome
 from evo.models import MODELS
+from evo.names import GIVEN, is_reference
 from evo.record.commands import train_options
 from evo.record.run import Run
 from evo.space.chosen import unread_by
@@ -36,5 +37,5 @@ def genome_text(run: Run, config: Genome) -> str:
     for name, value in setting.items():
         words += option_words(name, value) if name not in idle else []
     dataset = (run.settings.dataset or {}).get("name")
-    words += ["--dataset", str(dataset)] if dataset else []
+    words += ["--dataset", str(dataset)] if dataset and dataset != GIVEN and not is_reference(dataset) else []
     return shlex.join([*words, *train_options(run.settings)])

@@ -39,7 +39,8 @@ def _common_label(runs: Sequence[SearchData]) -> str:
     labels = {run.fitness_label for run in runs}
     if len(labels) == 1:
         return labels.pop()
-    return "fitness" if "fitness" in labels else "accuracy (fraction)"
+    alike = all(label.endswith("accuracy (fraction)") for label in labels)
+    return "accuracy (fraction)" if alike else "fitness"
 
 
 def _draw_evaluations(axes: Axes, table: pd.DataFrame, colour: str, low: float) -> None:

@@ -178,7 +178,8 @@ def _problem(run: Run) -> str:
     # As it is read now: an older run does not know a setting that came later.
     space = {name: run.space.to_dict()[name] for name in ("genes", "training")}
     checksum = (settings.dataset or {}).get("checksum")
-    return json.dumps([space, settings.model, settings.objective, checksum, settings.fitness], sort_keys=True)
+    facts = [space, settings.model, settings.objective, checksum, settings.fitness, settings.measure]
+    return json.dumps([*facts, run.space.data.validation], sort_keys=True)
 
 
 def _titles(

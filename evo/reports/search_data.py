@@ -129,7 +129,8 @@ class SearchData:
     @property
     def fitness_label(self) -> str:
         """What an axis of the fitness says."""
-        return "fitness" if self.settings.objective is not None else f"{self.settings.fitness} accuracy (fraction)"
+        unit = "" if self.settings.objective else " (nats)" if self.settings.measure == "loss" else " (fraction)"
+        return f"{self.settings.fitness_name}{unit}"
 
 
 def not_dominated(values: Floats) -> npt.NDArray[np.bool_]:

@@ -114,7 +114,7 @@ def _cards(data: SearchData, row: Mapping[Any, Any]) -> Cards:
         )
     if pd.notna(row["test_accuracy"]):
         cards.append(("test accuracy", number_text(row["test_accuracy"]), f"{_interval(row, 'test')}n = {row['n']}"))
-        cards.append(("gap", f"{row['gap']:+.4f}", "fitness less test accuracy"))
+        cards.append(("gap", f"{row['gap']:+.4f}", "validation less test accuracy"))
     known = f", and {data.earlier:,} earlier results" if data.earlier else ""
     done, tried = len(data.evaluations) - data.earlier, len(data.first) - data.earlier
     cards.append(("evaluations", f"{done:,}", f"of {tried:,} individuals{known}"))
@@ -133,7 +133,7 @@ def facts_of(data: SearchData) -> dict[str, str]:
         "strategy": f"{settings.strategy}, population {settings.population}, seed {settings.seed}",
         "fitness": f"of the function {settings.objective}"
         if settings.objective
-        else f"accuracy on the {settings.fitness} set, of the model {settings.model}",
+        else f"{settings.fitness_name}, of the model {settings.model}",
         "data": str((settings.dataset or {}).get("variant", "")),
         "device": " ".join(filter(None, device)) if settings.model else "",
         "versions": ", ".join(f"{name} {version}" for name, version in settings.versions.items()),

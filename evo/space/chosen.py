@@ -54,7 +54,12 @@ def chosen(
     genes |= {key: _where_read(genes[key], rules[key], genes) for key in given if key in rules and genes[key].when}
     if isinstance(steps := genes.get(STEPS), Integer):
         genes[STEPS] = replace(steps, step=1)  # the grid of a search: a change of `evaluate_every` may not be on it
-    parts: dict[str, Any] = {"model": model or space.model, "dataset": space.dataset, "training": fixed}
+    parts: dict[str, Any] = {
+        "model": model or space.model,
+        "dataset": space.dataset,
+        "training": fixed,
+        "data": space.data,
+    }
     whole = SearchSpace(genes, name=name, **parts)
     candidates = {f"initial[{number}]": {**values, **given} for number, values in enumerate(space.initial)}
     genome = _first_complete(whole, candidates or {"what is given": given}, space.name)

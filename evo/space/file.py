@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError, did_you_mean, listed
-from evo.names import DATASETS
+from evo.names import DATASETS, is_reference
 from evo.plain_text import read_json
 from evo.space import SearchSpace
 from evo.space.genes import GENE_KINDS, Gene
 from evo.space.genes.base import GeneError
-from evo.space.problems import Absent, SpaceError, is_reference
-from evo.space.settings import SearchDefaults, read_section
+from evo.space.problems import Absent, SpaceError
+from evo.space.settings import DataSettings, SearchDefaults, read_section
 from evo.space.training_settings import TrainingSettings
 
-TOP_LEVEL_KEYS = ("model", "dataset", "description", "training", "search", "genes", "initial")
+TOP_LEVEL_KEYS = ("model", "dataset", "description", "training", "data", "search", "genes", "initial")
 
 
 def shipped_spaces() -> dict[str, Traversable]:
@@ -121,12 +121,16 @@ def space_from_dict(
     if is_reference(model):
         problems.append("model: a file cannot name a function; give your own model by --model or from Python")
         model = None
+    if is_reference(dataset):
+        problems.append("dataset: a file cannot name a function; give your own data by --dataset or from Python")
+        dataset = None
     for key in ("model", "dataset", "description"):
         if not isinstance(values.get(key), str | None):
             problems.append(f"{key}: must be a text, got {values[key]!r}")
     training, wrong = read_section(TrainingSettings, values.get("training", {}), "training")
     search, others = read_section(SearchDefaults, values.get("search", {}), "search", recorded=recorded)
-    problems += [*wrong, *others]
+    data, more = read_section(DataSettings, values.get("data", {}), "data")
+    problems += [*wrong, *others, *more]
     initial = values.get("initial", [])
     if not isinstance(initial, list) or not all(isinstance(entry, Mapping) for entry in initial):
         problems.append("initial: must be [[initial]] tables, one for each known configuration")
@@ -141,6 +145,7 @@ def space_from_dict(
             dataset=dataset,
             training=training,
             search=search,
+            data=data,
             initial=initial,
             older=recorded and "schedule" not in training.model_fields_set,
         )

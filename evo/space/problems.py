@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.individual import DURATION, EPOCHS, STEPS
 from evo.models import MODELS, GeneRule
-from evo.names import DATASETS, PREFIX_EXACT, SCHEDULES
+from evo.names import DATASETS, PREFIX_EXACT, SCHEDULES, is_reference
 from evo.space.conditions import condition_problems
 from evo.space.genes import Categorical, Gene, Integer, Layers, Number
 from evo.space.training_settings import (
@@ -25,7 +25,14 @@ from evo.space.training_settings import (
 from evo.space.unread import FIXED_ONLY, conditions_of, unread_problems
 
 REQUIRED_FOR_TRAINING = ("learning_rate", "batch_size")
-IMAGES: dict[str, tuple[tuple[int, int, int], int]] = {"cifar10": ((3, 32, 32), 50_000), "digits": ((1, 8, 8), 1500)}
+IMAGES: dict[str, tuple[tuple[int, int, int], int]] = {
+    "cifar10": ((3, 32, 32), 50_000),
+    "cifar100": ((3, 32, 32), 50_000),
+    "mnist": ((1, 28, 28), 60_000),
+    "fashion_mnist": ((1, 28, 28), 60_000),
+    "svhn": ((3, 32, 32), 73_257),
+    "digits": ((1, 8, 8), 1500),
+}
 """Shape and number of the training images of a dataset, where they are known without reading it."""
 NO_IMAGES = {"augment": '"none"', "cutout": "0", "test_flip": "false"}
 """What to set for data without images."""
@@ -155,11 +162,6 @@ def _cycles(genes: Mapping[str, Gene]) -> list[str]:
     return []
 
 
-def is_reference(model: str | None) -> bool:
-    """Return whether a model is a user-defined function, "package.module:function"."""
-    return model is not None and ":" in model
-
-
 def _model_problems(genes: Mapping[str, Gene], model: str, training: TrainingSettings, older: bool) -> list[str]:
     """Return the genes that nothing reads, that are missing, or whose values the model or the training cannot take."""
     if is_reference(model):  # only the model knows its genes
@@ -254,15 +256,23 @@ def _schedule_problems(genes: Mapping[str, Gene], training: TrainingSettings) ->
     ]
 
 
-def image_problems(genes: Mapping[str, Gene], training: TrainingSettings, height: int, width: int) -> list[str]:
-    """Return what an augmentation cannot do with images of a size, one text per problem."""
+def image_problems(
+    genes: Mapping[str, Gene], training: TrainingSettings, height: int, width: int, model: str | None = None
+) -> list[str]:
+    """Return what an augmentation cannot do with images of a size, one text per problem.
+
+    Of tables, the model is looked at, too: a CNN needs images.
+    """
     kinds = _texts("augment", genes, training)
     cutout = _largest("cutout", genes, training, 0)
     problems: list[str] = []
     if min(height, width) < 2:
         found = {"augment": kinds != {"none"}, "cutout": cutout > 0, "test_flip": training.test_flip}
         what = f"a table of {max(height, width)} numbers per row has no images"
-        return [f"{_place(name, genes)}: {what}; set {name} = {NO_IMAGES[name]}" for name, on in found.items() if on]
+        lines = [f"{_place(name, genes)}: {what}; set {name} = {NO_IMAGES[name]}" for name, on in found.items() if on]
+        if model == "cnn":
+            lines.append(f'model: "cnn" needs images, and {what}; take a space with model = "mlp"')
+        return lines
     padding = _largest("crop_padding", genes, training, CROP_PADDING)
     if "flip_crop" in kinds and padding >= min(height, width):
         problems.append(

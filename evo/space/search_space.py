@@ -15,11 +15,12 @@ from pydantic import TypeAdapter
 
 from evo.errors import ConfigurationError, listed
 from evo.individual import EPOCHS, STEPS, GeneValue, Genome
+from evo.names import is_reference
 from evo.space.conditions import with_conditions
 from evo.space.genes import Gene, Integer, Layers
 from evo.space.genes.values import as_python, as_value, as_written, is_empty, ordered
-from evo.space.problems import Absent, SpaceError, is_reference, space_problems
-from evo.space.settings import SearchDefaults, read_section
+from evo.space.problems import Absent, SpaceError, space_problems
+from evo.space.settings import DataSettings, SearchDefaults, read_section
 from evo.space.training_settings import EVALUATE_EVERY, RECIPE_GENES, TrainingSettings
 
 
@@ -54,6 +55,7 @@ class SearchSpace:
         dataset: A dataset's name, or None.
         training: Fixed settings (`TrainingSettings`) or a mapping of them.
         search: Defaults of the search (`SearchDefaults`) or a mapping of them.
+        data: How the data are divided (`DataSettings`), or a mapping of it.
         initial: Known configurations for the first population; missing genes are drawn.
         older: Whether a run has kept it since before there was a recipe: see `evo.space.problems`.
 
@@ -70,14 +72,16 @@ class SearchSpace:
         dataset: str | None = None,
         training: TrainingSettings | Mapping[str, Any] | None = None,
         search: SearchDefaults | Mapping[str, Any] | None = None,
+        data: DataSettings | Mapping[str, Any] | None = None,
         initial: Iterable[Mapping[str, Any]] = (),
         older: bool = False,
     ):
         self.name, self.model, self.dataset = name, model, dataset
         self.training, wrong = read_section(TrainingSettings, training or {}, "training")
         self.search, others = read_section(SearchDefaults, search or {}, "search")
-        if wrong or others:
-            raise ConfigurationError(listed([*wrong, *others], "search space: wrong settings"))
+        self.data, more = read_section(DataSettings, data or {}, "data")
+        if problems := [*wrong, *others, *more]:
+            raise ConfigurationError(listed(problems, "search space: wrong settings"))
         if not isinstance(genes, Mapping):  # pairs in a set would have no order
             raise ConfigurationError(f"genes: must be a mapping of genes by name, got {genes!r}")
         self.genes: dict[str, Gene] = dict(genes)
@@ -151,7 +155,7 @@ class SearchSpace:
         )
 
     def _copy(self, **changes: Any) -> SearchSpace:
-        names = ("genes", "name", "model", "dataset", "training", "search", "initial", "older")
+        names = ("genes", "name", "model", "dataset", "training", "search", "data", "initial", "older")
         return SearchSpace(**{name: getattr(self, name) for name in names} | changes)
 
     # Genomes.
@@ -281,6 +285,8 @@ class SearchSpace:
             "dataset": self.dataset,
             "training": self.training.model_dump(mode="json", exclude_none=True),
             "search": self.search.model_dump(mode="json", exclude_none=True),
+            # Runs that began before there was this section are compared with those that leave it out.
+            **({"data": divided} if (divided := self.data.model_dump(mode="json", exclude_none=True)) else {}),
             "genes": genes,
             "initial": [{name: as_written(value) for name, value in values.items()} for values in self.initial],
         }

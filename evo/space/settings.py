@@ -35,6 +35,22 @@ def _checked_objectives(objectives: dict[str, str], info: ValidationInfo) -> dic
     return objectives
 
 
+def part_and_measure(fitness: str, usual: str | None) -> tuple[str, str]:
+    """Return the part that fitness is measured on, and what is measured there.
+
+    Args:
+        fitness: One of `evo.names.FITNESSES`.
+        usual: The measure of the space, where `fitness` is a part.
+
+    Raises:
+        ConfigurationError: It is none of them.
+    """
+    names.check_name("--fitness", fitness, names.FITNESSES)
+    if fitness in names.FITNESS_PARTS:
+        return fitness, usual or names.FITNESS_MEASURES[0]
+    return names.FITNESS_PARTS[0], fitness
+
+
 class SearchDefaults(BaseModel):
     """What `evo search` does with the space unless told otherwise.
 
@@ -46,6 +62,7 @@ class SearchDefaults(BaseModel):
         finalists: Genomes that are trained again after the search; 0 for none.
         pending: For strategies that propose one individual at a time: proposals whose results are not awaited.
         objectives: For `pareto`: "maximise" or "minimise" by the name of the measure.
+        fitness: What is measured: "accuracy" (also where it is not given), "balanced_accuracy" or "loss".
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -57,6 +74,20 @@ class SearchDefaults(BaseModel):
     finalists: Annotated[int, Field(ge=0)] | None = None
     pending: PositiveCount | None = None
     objectives: Annotated[dict[str, str], AfterValidator(_checked_objectives)] | None = None
+    fitness: Annotated[str, one_of(names.FITNESS_MEASURES)] | None = None
+
+
+class DataSettings(BaseModel):
+    """The section [data]: how the data of a search are divided.
+
+    Attributes:
+        validation: The validation part is this share of each class of the training images. None: the part that came
+            with the data, or a tenth of all.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 RECORDED = "recorded"

@@ -30,7 +30,7 @@ def space_values(space: SearchSpace, config: Mapping[str, GeneValue], **head: An
         if (name, value) != ("evaluate_every", EVALUATE_EVERY) or in_epochs
     }
     values["initial"] = [{name: as_written(value) for name, value in config.items()}]
-    order = ("description", "model", "dataset", "initial", "training", "search", "genes")
+    order = ("description", "model", "dataset", "initial", "training", "data", "search", "genes")
     return {name: values[name] for name in order if values.get(name) not in (None, {}, [])}
 
 
@@ -50,7 +50,7 @@ def toml_text(values: Mapping[str, Any], comments: Sequence[str] = ()) -> str:
     lines += [_pair(name, value) for name, value in values.items() if not isinstance(value, Mapping | list)]
     for configuration in values.get("initial", ()):
         lines += ["", "[[initial]]", *_pairs(configuration)]
-    for name in ("training", "search"):
+    for name in ("training", "data", "search"):
         if values.get(name):
             lines += ["", f"[{name}]", *_pairs(values[name])]
     for name, gene in values.get("genes", {}).items():

@@ -44,11 +44,18 @@ class Metrics:
 
     Attributes:
         confusion: Which classes it takes for which; empty where that was not asked for.
+        balanced_accuracy: The mean of the accuracies of the classes that the part has; None where it was not asked for.
     """
 
     accuracy: float
     loss: float
     confusion: Confusion = field(default=(), compare=False)
+    balanced_accuracy: float | None = None
+
+    def named(self, part: str) -> dict[str, float]:
+        """Return what was measured on a held-out part, by the names of a `CurvePoint`."""
+        values = {f"{part}_accuracy": self.accuracy, "loss": self.loss}
+        return values | ({} if (balanced := self.balanced_accuracy) is None else {"balanced_accuracy": balanced})
 
 
 @dataclass(frozen=True)

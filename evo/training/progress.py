@@ -94,7 +94,7 @@ class Training:
             self._divergence = f"the loss was {held_out.loss} by step {state.step}"
             return
         values = {"train_loss": loss, "train_accuracy": accuracy}
-        values |= {f"{bench.fitness}_accuracy": held_out.accuracy, "loss": held_out.loss}
+        values |= held_out.named(bench.fitness)
         for hook in bench.hooks:
             values |= hook(self)
         state.curve.append(CurvePoint(state.step, values))

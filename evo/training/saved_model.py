@@ -46,10 +46,14 @@ class SavedModel(nn.Module):
         self.register_buffer("scale", preprocessing.scale)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits, (batch, classes), for images of pixels from 0 to 255, (batch, channels, height, width)."""
-        # A copy: the preprocessing works in place.
-        pixels = images.to(torch.float32, copy=True)
-        return mirrored(self.network, Preprocessing(self.shift, self.scale)(pixels), test_flip=self.test_flip)
+        """Return logits, (batch, classes), for images of pixels from 0 to 255, (batch, channels, height, width).
+
+        A network of a table takes its rows, (batch, columns). One of images that were floats, and no bytes that were
+        divided by 255, takes such floats.
+        """
+        if images.dim() == 2:
+            images = images[:, None, None]
+        return mirrored(self.network, Preprocessing(self.shift, self.scale)(images), test_flip=self.test_flip)
 
 
 def save_model(

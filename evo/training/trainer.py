@@ -43,7 +43,7 @@ class Trainer(Workbench):
         settings: What all trainings share.
         build: Makes the network of a configuration.
         engine: Does the steps: a name of `evo.training.engines`.
-        shared: As for `Workbench`: device, precision and fitness.
+        shared: As for `Workbench`: device, precision, fitness and measure.
 
     Attributes:
         looked_up: The genes that `build` has asked for so far.

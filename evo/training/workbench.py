@@ -37,6 +37,7 @@ class Workbench:
         device: "cpu", "cuda" or "cuda:N".
         precision: "fp32", or "bf16" for automatic mixed precision.
         fitness: "validation" divides the training set; "test" trains on all of it and measures on the test set.
+        measure: What fitness is; "balanced_accuracy" is measured only where it is that.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class Workbench:
         device: str = "cpu",
         precision: str = "fp32",
         fitness: str = "validation",
+        measure: str = "accuracy",
     ):
+        self.measured = measure
         self.dataset, self.settings = dataset, settings
         self.rounding = ROUNDING[precision]
         self.device, self.precision, self.fitness = torch.device(device), precision, fitness
@@ -56,7 +59,8 @@ class Workbench:
         batch = EVALUATION_BATCH.get(self.device.type, LINEAR_BATCH)
         self.sample = replace(self.held_out_part, indices=self.held_out_part.indices[:batch])
         self.preprocess = fit_preprocessing(settings.preprocess, self.train_part)
-        self.hidden_pixels = self.preprocess.shift.round().to(torch.uint8)
+        shift, dtype = self.preprocess.shift, self.train_part.images.dtype
+        self.hidden_pixels = shift.round().to(dtype) if dtype == torch.uint8 else shift.to(dtype)
         self.hooks = [load(hook.reference) for hook in settings.curve_hooks]
 
     @torch.no_grad()  # not inference mode: its tensors cannot enter a later step, and models keep tensors
@@ -93,8 +97,10 @@ class Workbench:
         for module, mode in modes:
             module.training = mode
         accuracy, loss = (totals / len(part)).tolist()
-        counts = _confusion(part.labels.index_select(0, part.indices), torch.cat(predicted)) if confusion else ()
-        return Metrics(accuracy, loss, counts)
+        labels = part.labels.index_select(0, part.indices)
+        counts = _confusion(labels, torch.cat(predicted)) if confusion else ()
+        balanced = self.measured == "balanced_accuracy"
+        return Metrics(accuracy, loss, counts, _balanced_accuracy(labels, torch.cat(predicted)) if balanced else None)
 
     def _images_at_once(self, model: nn.Module) -> int:
         weights = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
@@ -141,6 +147,14 @@ def _confusion(labels: torch.Tensor, predicted: torch.Tensor) -> Confusion:
     width = int(torch.stack([labels.max(), predicted.max()]).max()) + 1
     counts = torch.bincount(labels * width + predicted).tolist()
     return tuple((place // width, place % width, images) for place, images in enumerate(counts) if images)
+
+
+def _balanced_accuracy(labels: torch.Tensor, predicted: torch.Tensor) -> float:
+    """Return the mean of the accuracies of the classes that there are."""
+    counts = torch.bincount(labels)
+    right = torch.bincount(labels, weights=(predicted == labels).to(torch.float64))
+    there = counts > 0
+    return float((right[there] / counts[there]).mean())
 
 
 def mirrored(model: nn.Module, images: torch.Tensor, *, test_flip: bool) -> torch.Tensor:

@@ -6,6 +6,7 @@ import os
 import pickle
 import tarfile
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -13,9 +14,9 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from evo.data import cifar10, prepare_dataset
+from evo.data import cifar10, downloads, prepare_dataset
 from evo.data.cache import open_array, open_or_decode
-from evo.data.cifar10 import ARCHIVE, ARCHIVE_SHA256, FOLDER, cifar10_source, extract_archive, read_batch
+from evo.data.cifar10 import ARCHIVE, ARCHIVE_SHA256, CIFAR10, FOLDER, cifar10_source, extract_archive, read_batch
 from evo.errors import ConfigurationError
 
 NAMES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
@@ -29,12 +30,18 @@ def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-def make_batches(folder: Path, rows: int = 4) -> tuple[dict[str, str], np.ndarray, np.ndarray]:
-    """Write small batches like the original's; return their MD5 table, rows of pixels and labels."""
+def make_batches(
+    folder: Path, rows: int = 4, labels: np.ndarray | None = None
+) -> tuple[dict[str, str], np.ndarray, np.ndarray]:
+    """Write small batches like the original's, with labels of shape (batches, rows) or drawn ones.
+
+    Returns:
+        Their MD5 table, rows of pixels and labels.
+    """
     folder.mkdir(parents=True)
     draws = np.random.default_rng(0)
     pixels = draws.integers(0, 256, (len(NAMES), rows, 3072), dtype=np.uint8)
-    labels = draws.integers(0, 10, (len(NAMES), rows))
+    labels = draws.integers(0, 10, (len(NAMES), rows)) if labels is None else labels
     for index, name in enumerate(NAMES):
         batch = {
             b"batch_label": b"a batch",
@@ -217,7 +224,7 @@ def test_changed_batches_are_decoded_again(tmp_path: Path) -> None:
 
 def test_an_archive_is_extracted_after_its_checksum(tmp_path: Path) -> None:
     sha256 = make_archive(tmp_path / ARCHIVE, original_members())
-    extract_archive(tmp_path / ARCHIVE, tmp_path, sha256=sha256)
+    extract_archive(tmp_path / ARCHIVE, tmp_path, replace(CIFAR10, sha256=sha256))
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == sorted([*NAMES, "batches.meta"])
     assert (tmp_path / FOLDER / "data_batch_1").read_bytes() == b"data_batch_1"
 
@@ -227,7 +234,7 @@ def test_only_the_expected_members_are_extracted(tmp_path: Path) -> None:
     root.mkdir(parents=True)
     hostile = {"../escaped": b"x", f"{tmp_path}/absolute": b"x", f"{FOLDER}/more": b"x", f"{FOLDER}/../up": b"x"}
     sha256 = make_archive(root / ARCHIVE, {**hostile, **original_members()})
-    extract_archive(root / ARCHIVE, root, sha256=sha256)
+    extract_archive(root / ARCHIVE, root, replace(CIFAR10, sha256=sha256))
     assert sorted(path.name for path in (root / FOLDER).iterdir()) == sorted([*NAMES, "batches.meta"])
     files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {*NAMES, "batches.meta", ARCHIVE}
@@ -250,7 +257,7 @@ def test_a_link_in_the_place_of_a_batch_is_not_followed(tmp_path: Path) -> None:
         tar.addfile(link)
     sha256 = hashlib.sha256((tmp_path / ARCHIVE).read_bytes()).hexdigest()
     with pytest.raises(ConfigurationError, match=f"lacks {FOLDER}/test_batch"):
-        extract_archive(tmp_path / ARCHIVE, tmp_path, sha256=sha256)
+        extract_archive(tmp_path / ARCHIVE, tmp_path, replace(CIFAR10, sha256=sha256))
     assert not (tmp_path / FOLDER).exists()
 
 
@@ -269,7 +276,7 @@ def test_a_folder_extracted_by_another_process_stays(tmp_path: Path) -> None:
     sha256 = make_archive(tmp_path / ARCHIVE, original_members())
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "data_batch_1").write_bytes(b"the winner's")
-    extract_archive(tmp_path / ARCHIVE, tmp_path, sha256=sha256)
+    extract_archive(tmp_path / ARCHIVE, tmp_path, replace(CIFAR10, sha256=sha256))
     assert (tmp_path / FOLDER / "data_batch_1").read_bytes() == b"the winner's"
     assert not list(tmp_path.glob(".cifar*"))
 
@@ -304,7 +311,7 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch
     for fact in (cifar10.URL, str(root / ARCHIVE), ARCHIVE_SHA256, "--data-dir", "--dataset digits"):
         assert fact in message
     assert list(root.iterdir()) == []
-    assert timeouts == [cifar10.SOCKET_TIMEOUT_SECONDS]
+    assert timeouts == [downloads.SOCKET_TIMEOUT_SECONDS]
 
 
 def test_a_download_that_ends_early_is_an_error_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +327,7 @@ def test_a_download_that_ends_early_is_an_error_of_the_network(tmp_path: Path, m
 def test_a_download_reports_its_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_archive(tmp_path / "served", original_members())
     serve(monkeypatch, (tmp_path / "served").read_bytes())
-    monkeypatch.setattr(cifar10, "_BLOCK_BYTES", 10)
+    monkeypatch.setattr(downloads, "_BLOCK_BYTES", 10)
     lines: list[str] = []
     with pytest.raises(ConfigurationError, match="expected SHA-256"):
         prepare_dataset("cifar10", tmp_path / "root", notify=lines.append)
@@ -344,7 +351,7 @@ def test_a_good_download_is_extracted_into_the_default_folder(
 ) -> None:
     sha256 = make_archive(tmp_path / "served", original_members())
     serve(monkeypatch, (tmp_path / "served").read_bytes())
-    monkeypatch.setitem(extract_archive.__kwdefaults__, "sha256", sha256)
+    monkeypatch.setattr("evo.data.cifar10.CIFAR10", replace(CIFAR10, sha256=sha256))
     with pytest.raises(ConfigurationError, match="data_batch_1 is corrupt"):
         prepare_dataset("cifar10")  # the checksums of the batches are the originals', and these are not
     assert [path.name for path in (cache / "data").iterdir()] == [FOLDER]

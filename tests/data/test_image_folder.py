@@ -14,6 +14,7 @@ from PIL import Image
 
 from evo.data import decoding, image_folder, prepare_dataset
 from evo.data.image_folder import image_folder_source
+from evo.data.splits import split_of
 from evo.errors import ConfigurationError
 
 Tree = Callable[..., Path]
@@ -394,3 +395,43 @@ def test_decoding_says_how_far_it_is_and_what_is_raised_then_ends_it(
         prepare_dataset("imagefolder", tree, image_size=32, notify=notify)
     assert any(line.startswith("Decoded") for line in said)
     prepare_dataset("imagefolder", tree, image_size=32)
+
+
+def add_validation(tree: Path, make_tree: Tree, classes: tuple[str, ...] = ("cat", "dog")) -> None:
+    """Give a tree a `val/` that holds what the `test/` of another tree does."""
+    other = make_tree("other", classes=classes, count=2)
+    (other / "test").rename(tree / "val")
+
+
+def test_the_validation_part_of_a_tree_is_used(make_tree: Tree) -> None:
+    tree = make_tree()
+    before = prepare_dataset("imagefolder", tree)
+    add_validation(tree, make_tree)
+    found = prepare_dataset("imagefolder", tree)
+    images, labels = found.arrays("train")
+    assert (found.train_count, found.validation_count, found.test_count) == (10, 4, 6)
+    assert np.array_equal(images[:6], before.arrays("train")[0])
+    assert np.array_equal(images[6:], expected(tree, "val")[0])
+    assert labels[6:].tolist() == [0, 0, 1, 1]
+    assert [part.tolist() for part in split_of(found, labels)] == [list(range(6)), list(range(6, 10))]
+    assert found.checksum != before.checksum
+    with pytest.raises(ConfigurationError, match="has a validation part of its own, of 4 examples"):
+        prepare_dataset("imagefolder", tree, validation=0.2)
+
+
+def test_a_validation_part_may_lack_classes_and_has_no_others(make_tree: Tree) -> None:
+    tree = make_tree()
+    add_validation(tree, make_tree, ("dog",))
+    found = prepare_dataset("imagefolder", tree)
+    assert found.arrays("train")[1][6:].tolist() == [1, 1]
+    (tree / "val" / "dog").rename(tree / "val" / "fox")
+    with pytest.raises(ConfigurationError, match=r"classes in val/ that train/ lacks: fox"):
+        prepare_dataset("imagefolder", tree)
+
+
+def test_older_runs_do_not_see_it(make_tree: Tree) -> None:
+    tree = make_tree()
+    before = prepare_dataset("imagefolder", tree)
+    add_validation(tree, make_tree)
+    again = prepare_dataset("imagefolder", tree, with_validation=False)
+    assert (again.checksum, again.validation_count, again.directory) == (before.checksum, 0, before.directory)

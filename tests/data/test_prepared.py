@@ -71,7 +71,7 @@ def test_cifar10_in_an_image_tree_is_refused(make_tree: Tree) -> None:
 
 def test_an_image_tree_in_cifar10_is_refused(tmp_path: Path) -> None:
     (tmp_path / FOLDER).mkdir()
-    with pytest.raises(ConfigurationError, match=r"holds CIFAR-10.*not imagefolder; use --dataset cifar10"):
+    with pytest.raises(ConfigurationError, match=r"holds cifar10.*not imagefolder; use --dataset cifar10"):
         prepare_dataset("imagefolder", tmp_path)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evo.data import split_train
-from evo.data.splits import fixed_permutation
+from evo.data.splits import fixed_permutation, split_by_class
 from evo.errors import ConfigurationError
 
 
@@ -55,3 +55,24 @@ def test_numpys_global_seed_does_not_matter() -> None:
 def test_impossible_splits_are_refused(count: int, fraction: float, rule: str) -> None:
     with pytest.raises(ConfigurationError, match=rule):
         split_train(count, fraction)
+
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=12), st.floats(0.05, 0.6))
+def test_a_share_is_one_of_each_class(counts: list[int], share: float) -> None:
+    labels = fixed_permutation(sum(counts), 1)
+    labels = np.repeat(np.arange(len(counts)), counts)[labels]
+    if max(counts) < 2:
+        with pytest.raises(ConfigurationError, match=r"data\.validation: no class has two training images"):
+            split_by_class(labels, share)
+        return
+    train, validation = split_by_class(labels, share)
+    assert np.array_equal(np.sort(np.concatenate([train, validation])), np.arange(len(labels)))
+    assert np.all(np.diff(train) > 0)
+    assert np.all(np.diff(validation) > 0)
+    held_out = np.bincount(labels[validation], minlength=len(counts))
+    assert held_out.tolist() == [min(max(round(n * share), 1), n - 1) if n > 1 else 0 for n in counts]
+
+
+def test_the_split_by_class_never_changes() -> None:
+    # Numbers of the day it was written: see `test_the_split_never_changes`.
+    assert split_by_class(np.arange(30) % 3, 0.2)[1].tolist() == [0, 1, 10, 11, 24, 26]

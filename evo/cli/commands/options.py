@@ -41,7 +41,11 @@ Budget = Annotated[int | None, of_search(help="Maximum number of trainings in th
 Generations = Annotated[int | None, of_search(help="Maximum number of generations.")]
 Strategy = Annotated[str | None, of_search(help=f"{one_of(*names.STRATEGIES)}. Default: {names.DEFAULT_STRATEGY}.")]
 Fitness = Annotated[
-    str, of_search(help=f"{one_of(*names.FITNESS_PARTS)}; test: select on the test set, as the 2019 report did.")
+    str,
+    of_search(
+        help=f"{one_of(*names.FITNESSES)}: the accuracy there, or another measure on the validation part (a loss "
+        "counts negatively); test: select on the test set, as the 2019 report did."
+    ),
 ]
 TIME: dict[str, Any] = {"parser": seconds_of, "metavar": "time"}
 TimeBudget = Annotated[
@@ -71,9 +75,14 @@ CLUSTER = "Train on a Dask cluster: tcp://host:8786, tls://host:8786, a schedule
 Dask = Annotated[
     str | None, of_training(metavar="ADDRESS|local", help=f"{CLUSTER} --workers is then the most trainings at a time.")
 ]
-Dataset = Annotated[str | None, of_training(help=f"{one_of(*names.DATASETS)}.")]
-DataDir = Annotated[Path | None, of_training(help="Folder of the data; without --dataset, what lies there decides.")]
-MovedData = Annotated[Path | None, of_training("--data-dir", help="Folder of the data, if it has moved.")]
+DATASETS = f"{', '.join(names.DATASETS)}, or module:function for a function of yours that returns the data."
+Dataset = Annotated[str | None, of_training(help=DATASETS)]
+SameDataset = Annotated[str | None, of_training("--dataset", help="The run's own data again: module:function.")]
+DataDir = Annotated[
+    Path | None,
+    of_training(help="Folder of the data, or FILE.npz; without --dataset, what lies there decides."),
+]
+MovedData = Annotated[Path | None, of_training("--data-dir", help="Folder or file of the data, if it has moved.")]
 MODELS = f"{', '.join(names.MODELS)}, or package.module:function for a user-defined model."
 Model = Annotated[str | None, of_training(help=MODELS)]
 SameModel = Annotated[str | None, of_training("--model", help="The run's own model again: package.module:function.")]

@@ -198,6 +198,7 @@ def replay(
     seeds: Annotated[int, typer.Option(min=0, help="Also train on this many new seeds, and show the spread.")] = 0,
     save: Annotated[Path | None, of_output(help="Write the trained weights to this file (safetensors).")] = None,
     overwrite: Annotated[bool, of_output("--overwrite", help="Replace the file that --save names.")] = False,
+    dataset: option.SameDataset = None,
     data_dir: option.MovedData = None,
     model: option.SameModel = None,
     device: option.OtherDevice = None,
@@ -264,6 +265,7 @@ def export(
         Path | None, of_output(help="Train it again and write its weights to this file (safetensors).")
     ] = None,
     overwrite: Annotated[bool, of_output("--overwrite", help="Replace files that are there.")] = False,
+    dataset: option.SameDataset = None,
     data_dir: option.MovedData = None,
     model: option.SameModel = None,
     device: option.OtherDevice = None,

@@ -112,6 +112,7 @@ def resume(
     retry: Annotated[
         str | None, of_search(metavar="failed", help="Try again what failed, timed out or lacked memory; once each.")
     ] = None,
+    dataset: option.SameDataset = None,
     data_dir: option.MovedData = None,
     model: option.SameModel = None,
     device: option.OtherDevice = None,
@@ -144,6 +145,7 @@ def finish(
     path: Annotated[Path, typer.Argument(metavar="run", help="The run folder.")],
     finalists: option.Finalists = None,
     time_budget: option.TimeBudget = None,
+    dataset: option.SameDataset = None,
     data_dir: option.MovedData = None,
     model: option.SameModel = None,
     device: option.OtherDevice = None,

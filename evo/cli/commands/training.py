@@ -11,7 +11,7 @@ import typer
 from evo.cli.commands import options as option
 from evo.cli.commands.options import of_output, of_training, one_of
 from evo.cli.commands.shell import execution_of, guarded, watched
-from evo.names import AUGMENTATIONS, DATASETS, FITNESS_PARTS, OPTIMISERS, PREPROCESSING, SCHEDULES, TRAINING_MODES
+from evo.names import AUGMENTATIONS, FITNESSES, OPTIMISERS, PREPROCESSING, SCHEDULES, TRAINING_MODES
 
 of_network = functools.partial(typer.Option, rich_help_panel="The network")
 Gene = Annotated[
@@ -27,7 +27,7 @@ Config = Annotated[
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings of each network, each on its own seed.")]
 Fitness = Annotated[
-    str, typer.Option(help=f"{one_of(*FITNESS_PARTS)}; test: use all training images, measure on the test set.")
+    str, typer.Option(help=f"{one_of(*FITNESSES)}; test: use all training images, measure on the test set.")
 ]
 Preprocess = Annotated[
     str | None, of_training(help=f"{one_of(*PREPROCESSING)}. Default: standardise; numpy_mlp: subtract_mean_image.")
@@ -103,7 +103,7 @@ def train(
     seeds: Seeds = 1,
     seed: Annotated[int, typer.Option(help="What the seeds of the trainings derive from.")] = 0,
     fitness: Fitness = "validation",
-    dataset: Annotated[str | None, of_training(help=f"{one_of(*DATASETS)}. Default: cifar10.")] = None,
+    dataset: Annotated[str | None, of_training(help=f"{option.DATASETS} Default: cifar10.")] = None,
     data_dir: option.DataDir = None,
     device: option.Device = "auto",
     precision: option.Precision = "auto",

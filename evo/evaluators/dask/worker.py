@@ -27,6 +27,7 @@ from evo.evaluators.base import Evaluate, Setup, StopRequest, Task
 from evo.evaluators.objective import ObjectiveSetup
 from evo.evaluators.sending import received
 from evo.evaluators.training_task import TrainingSetup
+from evo.names import GIVEN, is_reference
 from evo.training.hardware import resolve_device, resolve_precision
 
 if TYPE_CHECKING:
@@ -299,14 +300,23 @@ def _data_here(setup: TrainingSetup) -> PreparedDataset:
     wanted = setup.dataset
     if checksum_of(wanted.directory) == wanted.checksum:
         return wanted
+    if wanted.name == GIVEN or is_reference(wanted.name):
+        raise ConfigurationError(
+            f"the data are not there: they were given to the search ({wanted.source}), which keeps them in its cache, "
+            f"{wanted.directory}; set EVO_CACHE_DIR to a folder that all machines share, for the search, too, or give "
+            "the data as an .npz file that this machine has: --data-dir FILE.npz"
+        )
     own = os.environ.get("EVO_DATA_DIR")
-    folder = next((Path(path) for path in (own, setup.data_dir) if path and Path(path).is_dir()), None)
-    name = wanted.name if folder is None and setup.data_dir is None else None
+    folder = next((Path(path) for path in (setup.data_dir,) if path and Path(path).is_file()), None)
+    folder = folder or next((Path(path) for path in (own, setup.data_dir) if path and Path(path).is_dir()), None)
     remedy = "copy the search's data there, or start the worker with EVO_DATA_DIR=<their folder>"
     try:
-        if folder is None and name is None:
-            raise ConfigurationError(f"has no folder {setup.data_dir}")
-        found = prepare_dataset(name, folder, image_size=setup.training.image_size, download=False)
+        if folder is None and setup.data_dir is not None:
+            kind = "file" if wanted.name == "npz" else "folder"
+            raise ConfigurationError(f"has no {kind} {setup.data_dir}")
+        given = wanted.validation_count > 0 and wanted.validation_share is None
+        size = setup.training.image_size
+        found = prepare_dataset(wanted.name, folder, image_size=size, download=False, with_validation=given)
     except ConfigurationError as error:
         raise ConfigurationError(f"the data are not there ({error}); {remedy}") from None
     if found.checksum != wanted.checksum:
@@ -314,7 +324,7 @@ def _data_here(setup: TrainingSetup) -> PreparedDataset:
             f"other data are at {found.source} (checksum {found.checksum[:12]}) "
             f"than at {wanted.source} (checksum {wanted.checksum[:12]}), which the search has; {remedy}"
         )
-    return found
+    return replace(wanted, directory=found.directory, source=found.source)
 
 
 def _check_precision(setup: TrainingSetup) -> None:
