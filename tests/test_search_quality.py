@@ -254,6 +254,27 @@ def test_the_values_of_every_kind_of_gene_come_back() -> None:
         assert decode(space, protocol.active_only(parameters_of(space), encode(space, genome))) == genome
 
 
+def test_peers_see_none_and_tuples_as_texts_and_comparisons_as_conditions() -> None:
+    genes: dict[str, Any] = {
+        "kernel": Categorical([None, (3, 3), 1]),
+        "rate": Float(0.0, 1.0),
+        "large": Integer(1, 10**6),
+        "few": Integer(0, 3),
+        "a": Boolean(when={"kernel": [None, 1]}),
+        "b": Boolean(when={"rate": ">= 0.5"}),
+        "c": Boolean(when={"large": ">= 10"}),
+        "d": Boolean(when={"few": "!= 1"}),
+    }
+    parameters = {entry["name"]: entry for entry in parameters_of(SearchSpace(genes))}
+    assert parameters["kernel"]["choices"] == ["null", "[3, 3]", 1]
+    assert parameters["a"]["when"] == {"kernel": ["null", 1]}
+    assert parameters["b"]["when"] == {"rate": {"sign": ">=", "number": 0.5}}
+    assert parameters["c"]["when"] == {"large": {"sign": ">", "number": 9}}
+    assert parameters["d"]["when"] == {"few": [0, 2, 3]}
+    assert protocol.is_active(parameters["c"], {"large": 10})
+    assert not protocol.is_active(parameters["c"], {"large": 9})
+
+
 # Runs.
 
 
