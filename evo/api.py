@@ -16,6 +16,7 @@ from evo.evaluators.objective import Objective, name_of
 from evo.loop.deadline import Stop, StopCheck
 from evo.loop.execution import Execution
 from evo.loop.finished import has_planned_finalists, is_finished, is_searched
+from evo.loop.goals import goals_of
 from evo.loop.lifecycle import begin, resume_run
 from evo.loop.listed import check_seeds
 from evo.loop.new_search import check_measured, known_configurations, note_what_is_left_out, resolve, with_free_steps
@@ -27,8 +28,7 @@ from evo.record.run import Run
 from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, TRAIN_IMAGES, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.file import load_space
-from evo.space.settings import check_objectives
-from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, make_strategy, strategy_names
+from evo.strategies import STRATEGIES, make_strategy, strategy_names
 
 __all__ = ["Stop", "finish", "load", "make_strategy", "resume", "search", "strategy_names"]
 
@@ -48,6 +48,7 @@ def search(
     pending: int | None = None,
     asynchronous: bool = False,
     free_steps: bool = False,
+    direction: str | None = None,
     objectives: Mapping[str, str] | None = None,
     fitness: str = "validation",
     initial: Sequence[Mapping[str, Any]] = (),
@@ -67,11 +68,12 @@ def search(
     observer: Observer | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
-    """Search a space for the configuration of the highest fitness.
+    """Search a space for the configuration of the best fitness.
 
     Args:
         space: A shipped space's name, a TOML file, or a `SearchSpace`.
-        objective: f(config) or f(config, seed), higher is better. Without it the space's model is trained.
+        objective: f(config) or f(config, seed), which returns a number, or a mapping of measures by name. Without it
+            the space's model is trained.
         strategy: One of `strategy_names()`.
         budget: Most trainings (calls of the objective) of the search; the finalists' are not counted.
         generations: Most generations. The first bound that is reached stops the search.
@@ -85,8 +87,10 @@ def search(
             bounds how many workers are busy, and decides what is proposed, whatever their number.
         asynchronous: Learn results in the order in which they arrive instead; not reproducible.
         free_steps: Train every genome to the most steps of the space; its best checkpoint is its fitness and its steps.
-        objectives: For the strategy `pareto`: "maximise" or "minimise" by what is measured; default: those of the
-            space, or fitness and few parameters. Fitness is always maximised: return the negative of a cost.
+        direction: "maximise" (the default) or "minimise" what the objective returns.
+        objectives: "maximise" or "minimise" by what is measured. One says what the fitness is; of several, which take
+            the strategy `pareto`, `run.front` has the best compromises, and the first one says which genome is best.
+            Default: those of the space, or, for trainings by `pareto`, fitness and few parameters.
         fitness: "validation", or "test" to select on the test set as the 2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
         initial_from: A run whose best genomes enter the first population.
@@ -112,7 +116,7 @@ def search(
 
     Raises:
         ConfigurationError: Something that was asked for is wrong; nothing was written.
-        SearchError: The first three evaluations all failed.
+        SearchError: The first three evaluations failed for the same cause, or the first twenty for any.
         Stop: The time budget is used up and no winner is named; `resume` continues.
     """
     observer = observer or SilentObserver()
@@ -126,9 +130,8 @@ def search(
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)
     check_name("--fitness", fitness, FITNESS_PARTS)
-    name = check_name("strategy", strategy or loaded.search.strategy or DEFAULT_STRATEGY, strategy_names())
-    if objectives is not None:
-        check_objectives(objectives)
+    goals = goals_of(objective, direction, objectives)
+    name = check_name("strategy", strategy or loaded.search.strategy or goals.strategy(observer), strategy_names())
     if free_steps:
         loaded = with_free_steps(loaded, name, objective)
     settings = Settings(
@@ -145,8 +148,10 @@ def search(
         distinct_finalists=True,
         pending=pending,
         asynchronous=asynchronous,
-        objectives=None if objectives is None else dict(objectives),
+        direction=goals.direction,
+        objectives=goals.objectives,
         continuations=objective is None and "continuations" in STRATEGIES[name].options,
+        learns_failures="learns_failures" in STRATEGIES[name].options,
         weighs_cost=objective is None and time_budget is not None and "cost" in STRATEGIES[name].options,
         free_steps=free_steps,
         fitness=fitness,

@@ -37,7 +37,9 @@ TAKEN = frozenset(
 """Columns of evaluations, curves and finalists that a measure of a user's objective cannot be called."""
 
 SUCCESSES = ("complete", "partial")
-"""The statuses of evaluations that did not fail."""
+"""The statuses of evaluations that have a result."""
+INFEASIBLE = "infeasible"
+"""The status of a configuration that is not allowed: no result, and no failure either."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,8 @@ class Evaluation:
 
     @property
     def measures(self) -> dict[str, float]:
-        """What else was measured, by name: see `MEASURES`, and what a user's objective has named."""
-        values = {name: getattr(self, name) for name in MEASURES} | self.named
+        """What else was measured, by name: see `MEASURES` and `OWN_MEASURES`, and what an objective has named."""
+        values = {name: getattr(self, name) for name in (*MEASURES, *OWN_MEASURES)} | self.named
         return {name: float(value) for name, value in values.items() if value is not None}
 
     @property
@@ -182,6 +184,16 @@ class Evaluation:
     def succeeded(self) -> bool:
         """Whether the training has a fitness, whole or paused."""
         return self.status in SUCCESSES and self.fitness is not None
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether the configuration is not allowed."""
+        return self.status == INFEASIBLE
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no result, although the configuration is allowed as far as anybody knows."""
+        return not self.succeeded and not self.infeasible
 
     @property
     def paused(self) -> bool:

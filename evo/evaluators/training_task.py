@@ -14,6 +14,7 @@ from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, StorageError
 from evo.evaluation import Evaluation, Status
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search
+from evo.evaluators.objective import infeasible
 from evo.files import remove_file
 from evo.models import MODELS, ModelBuilder, builder_of
 from evo.names import AUTO, check_name, load
@@ -29,6 +30,7 @@ from evo.training.hardware import (
     resolve_precision,
 )
 from evo.training.jobs import Job, TrainingResult
+from evo.trial import Infeasible
 
 if TYPE_CHECKING:
     from evo.training.trainer import Trainer
@@ -156,6 +158,9 @@ class TrainingTask:
         except BaseException as problem:  # a training that fails becomes a row with its reason
             if ends_the_search(problem):
                 raise
+            if isinstance(problem, Infeasible) and len(left) == 1:
+                yield self._evaluation(left[0], started, infeasible(problem) | {"seconds": time.perf_counter() - clock})
+                return
             exhausted = any(sign in text_of(problem) for sign in OUT_OF_MEMORY)
             if exhausted or isinstance(problem, torch.OutOfMemoryError | MemoryError):
                 status = "out_of_memory"

@@ -194,7 +194,8 @@ def _objective_setup(
             "in this process the objective has as many as the environment says"
         )
     ours = not here and (execution.dask is None or str(execution.dask) == LOCAL)
-    return ObjectiveSetup(objective, settings.threads or (threads_asked_for() if ours else None))
+    threads = settings.threads or (threads_asked_for() if ours else None)
+    return ObjectiveSetup(objective, threads, goals=settings.objectives)
 
 
 def is_in_process(workers: int, timeout: float | None) -> bool:

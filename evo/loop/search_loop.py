@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
-from evo.errors import SearchError, listed
 from evo.evaluation import Evaluation, Phase
 from evo.evaluators.base import Evaluator
 from evo.individual import Genome
@@ -16,19 +14,15 @@ from evo.loop.cost import guessed_cost
 from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
 from evo.loop.dispatch import Dispatch
 from evo.loop.ending import SearchShare
+from evo.loop.first_results import FirstResults
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
-from evo.strategies import OWN_OPTIONS, Strategy, strategy_of
+from evo.strategies import OWN_OPTIONS, STRATEGIES, Strategy, strategy_of
 
-FAILURES_AT_START = 3
-FAILURES = ("failed", "timeout", "out_of_memory")
 POLL_SECONDS = 0.2
 TABLES_SHARE = 0.1
 """The CSV files follow the journal once a generation, unless that took more than this share of the time."""
-
-
-FAILED_STAY = "Rows that failed stay as they are; the search goes on with the next individuals."
 
 
 Stage: TypeAlias = Phase | Literal["test"]
@@ -110,8 +104,10 @@ def completed(
 
 def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Strategy:
     """Return the strategy that a run's settings ask for, as it is before its first proposal."""
-    names = ("seed", "budget", "generations", "initial", "retrainable", *OWN_OPTIONS - {"cost"})
+    names = ("seed", "budget", "generations", "initial", "retrainable", "direction", *OWN_OPTIONS - {"cost"})
     values = {name: getattr(settings, name) for name in names}
+    if settings.objective is not None and "objectives" not in STRATEGIES[settings.strategy].options:
+        values["objectives"] = None  # its fitness is the first one
     if settings.weighs_cost:
         values["cost"] = _cost_of_trainings(space, settings)
     return strategy_of(settings.strategy, space, population=population, **values)
@@ -145,19 +141,19 @@ def run_search(
         Whether the search is done; False if its time was over before.
 
     Raises:
-        SearchError: The first three evaluations all failed.
+        SearchError: Its first evaluations all failed, see `FirstResults`.
         Stop: The stop check raised it.
     """
     observer.started(run, algorithm.limit)
-    first = _first_to_try(run)
-    with Dispatch(run, evaluator, urgent=first) as dispatch:
+    first = FirstResults(run)
+    with Dispatch(run, evaluator, urgent=first.individuals) as dispatch:
         dispatch.submit(*run.unevaluated())
         search = _Search(algorithm, run, dispatch, evaluator, observer, share)
         for evaluation in completed(
             dispatch, "search", observer, stop_check, is_left=search.is_left, submit=search.propose
         ):
             search.learn(evaluation)
-            _check_first_results(run, first)
+            first.check()
         if not algorithm.done():
             for evaluation in _interrupted(dispatch, run, observer):
                 search.learn(evaluation)
@@ -284,31 +280,3 @@ def _record_generations(algorithm: Strategy, run: Run) -> None:
         run.record_generation(generation, members)
     if new:
         run.write_tables(share=TABLES_SHARE)
-
-
-def _first_to_try(run: Run) -> range:
-    """Return the individuals that show whether anything works: the first three; once those have failed, the next."""
-    first = range(FAILURES_AT_START)
-    while len(_failures(run, first)) == FAILURES_AT_START:
-        first = range(first.stop, first.stop + FAILURES_AT_START)
-    return first
-
-
-def _failures(run: Run, individuals: range) -> list[Evaluation]:
-    """Return the evaluations that failed; divergence is not a failure."""
-    proposed = [number for number in individuals if number < len(run.individuals)]
-    firsts = [part for number in proposed for _, part in islice(run.parts(number), 1)]
-    return [first for first in firsts if first.status in FAILURES]
-
-
-def _check_first_results(run: Run, first: range) -> None:
-    """Stop a search if the individuals that show whether anything works have all failed."""
-    failures = _failures(run, first)
-    if len(failures) < FAILURES_AT_START:
-        return
-    reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
-    which = "the first three evaluations" if first.start == 0 else f"individuals {first.start} to {first.stop - 1}"
-    remedy = ""
-    if run.path is not None:
-        remedy = f"\nFix the cause, then continue with:  {run.command('resume')}\n{FAILED_STAY}"
-    raise SearchError(listed(reasons, f"{which} all failed, so the search was stopped:") + remedy)

@@ -19,6 +19,7 @@ from evo.record.journal import Event
 from evo.record.settings import LISTED, Settings
 from evo.space import SearchSpace
 from evo.space.file import space_from_dict
+from evo.space.settings import SIGNS
 
 LEAVE_BOUNDS = ("report2019",)
 """Strategies whose genomes may leave the space, because the original algorithm's did."""
@@ -253,9 +254,21 @@ class History:
 
         Paused trainings, by how far they went (see `standing`), only if no genome was fully trained.
         """
-        order = ranking(self.individuals, self.proposals, self.evaluations, self.answered)
+        told = self.individuals, self.proposals, self.evaluations, self.answered
+        order = ranking(*told, self.settings.sign, self._ties)
         entries = [self._entry(number, fitnesses) for number, fitnesses in order]
         return [entry for entry in entries if entry.evaluation.complete] or entries
+
+    @property
+    def _ties(self) -> dict[str, float]:
+        """The objectives that decide between genomes of equal fitness, so that the best one is on the front.
+
+        Of older runs the order of the proposals decides: their finalists are chosen.
+        """
+        if "direction" in self.settings.absent:
+            return {}
+        goals = self.settings.objectives or {}
+        return {name: SIGNS[goal] for name, goal in goals.items() if name not in ("fitness", self.settings.goal)}
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
         replicates = fitnesses if len(fitnesses) > 1 else ()

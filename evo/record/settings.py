@@ -19,7 +19,7 @@ from evo.files import write_json
 from evo.individual import Genome, genome_from_json
 from evo.names import DIRECTIONS, FITNESS_PARTS, PRUNERS
 from evo.plain_text import first_not_plain, made_plain, read_json
-from evo.space.settings import SIGNS, one_of, reworded
+from evo.space.settings import FITNESS, SIGNS, one_of, reworded
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALISTS, FINALIST_SEEDS = 3, 3
@@ -81,15 +81,17 @@ class Settings:
         model: A shipped model's name or the reference of a user-defined model; None with an objective.
         dataset: The prepared dataset's facts; None with an objective.
         objective: The name of the user's function; None when networks are trained.
-        direction: Whether a higher or a lower fitness is better.
+        direction: Whether a higher or a lower fitness is better: where there are objectives, that of the first.
         max_steps: The steps of a full training of an objective that reports; None for one that does not, and where
             networks are trained.
         pruner: What ends trainings early that fall behind others; None for nothing.
         pending: See `evo.strategies.steady_state`; None where the strategy has no such window.
         asynchronous: Whether results are learned in the order in which they arrive.
-        objectives: Of a strategy of several objectives.
+        objectives: "maximise" or "minimise" by what is measured: of a strategy of several objectives, and of a
+            function whose measures are its goals.
         continuations: Whether a strategy continues paused trainings of an individual; older runs propose an individual
             with more steps instead.
+        learns_failures: Whether the strategy learns where configurations are allowed; older runs do not.
         weighs_cost: Whether the strategy weighs what a training costs, by counted work: of searches bound by time.
         free_steps: Whether each training runs to the most steps of the space, and its best checkpoint counts.
         seeds: Trainings of each configuration, where configurations are listed and not searched for.
@@ -133,6 +135,7 @@ class Settings:
     asynchronous: bool = False
     objectives: dict[str, str] | None = None
     continuations: bool = False
+    learns_failures: bool = False
     weighs_cost: bool = False
     free_steps: bool = False
     seeds: Count = 1
@@ -162,6 +165,11 @@ class Settings:
     def sign(self) -> float:
         """1 where a higher fitness is better, -1 where a lower one is."""
         return SIGNS[self.direction]
+
+    @property
+    def goal(self) -> str:
+        """What fitness is: itself, or the first objective where fitness is none of them."""
+        return FITNESS if FITNESS in (self.objectives or {FITNESS}) else next(iter(self.objectives or {}))
 
     @property
     def digest(self) -> str:
