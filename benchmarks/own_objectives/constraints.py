@@ -13,6 +13,7 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optuna", type=Path, help="the Python of an environment with Optuna; without it, only evo")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--budget", type=int, default=BUDGET)
+    parser.add_argument("--workers", type=int, default=1, help="searches of evo at a time; changes no result")
     parser.add_argument("--output", type=Path, default=HERE / "results")
 
 
@@ -80,10 +82,11 @@ def run(given: argparse.Namespace) -> None:
 
 def _searches(given: argparse.Namespace) -> Iterator[tuple[Row, dict[str, str]]]:
     cells = [(problem, told) for problem in PROBLEMS for told in (True, False)]
-    for method in OURS:
-        for problem, told in cells:
-            for seed in range(given.seeds):
-                yield _row(problem, told, method, seed, ours(method, problem, told, seed, given.budget)), {}
+    tasks = [(method, *cell, seed, given.budget) for method in OURS for cell in cells for seed in range(given.seeds)]
+    with ProcessPoolExecutor(given.workers) as pool:
+        for task, values in zip(tasks, pool.map(ours, *zip(*tasks, strict=True)), strict=True):
+            method, problem, told, seed, _ = task
+            yield _row(problem, told, method, seed, values), {}
     if given.optuna is None:
         return
     command = [str(given.optuna), str(HERE / "peers" / "optuna_constraints.py")]

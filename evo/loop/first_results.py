@@ -14,6 +14,9 @@ ALIKE, DIFFERENT = 3, 20
 """A search is stopped after so many failures from its beginning on: of the same cause, and of any causes."""
 FAILURES = ("failed", "timeout", "out_of_memory")
 """What counts; a divergence does not, nor does a configuration that is not allowed."""
+NOT_ALLOWED = (
+    "If it is the configurations that are not allowed, raise evo.Infeasible for them: the search then goes on."
+)
 SHOWN = 5
 """Most reasons in the error."""
 FAILED_STAY = "Rows that failed stay as they are; the search goes on with the next individuals."
@@ -51,9 +54,9 @@ class FirstResults:
         which = f"the first {number} evaluations"
         if start:
             which = f"individuals {failures[0].individual} to {failures[-1].individual}"
-        remedy = ""
+        remedy = f"\n{NOT_ALLOWED}" if run.settings.objective is not None else ""
         if run.path is not None:
-            remedy = f"\nFix the cause, then continue with:  {run.command('resume')}\n{FAILED_STAY}"
+            remedy += f"\nFix the cause, then continue with:  {run.command('resume')}\n{FAILED_STAY}"
         raise SearchError(listed(reasons, f"{which} all failed, so the search was stopped:") + remedy)
 
 
@@ -74,12 +77,12 @@ def _all_failed(run: Run, start: int) -> list[Evaluation]:
 
 
 def _is_one_cause(failures: Sequence[Evaluation]) -> bool:
-    """Return whether failures look as if the search's setup were broken, and not as if they depended on the genome.
+    """Return whether failures look alike, as they do where what the search needs is broken and not its genomes.
 
-    So it looks where all took too long, all ran out of memory, or all gave the same reason but for places in memory.
+    So it is where all took too long, all ran out of memory, or all gave the same reason but for its numbers.
     """
     return len({(one.status, _reason(one) if one.status == "failed" else "") for one in failures}) == 1
 
 
 def _reason(failure: Evaluation) -> str:
-    return re.sub(r"0x[0-9a-fA-F]+", "0x", failure.error)
+    return re.sub(r"0x[0-9a-fA-F]+|\d+(\.\d+)?([eE][-+]?\d+)?", "#", failure.error)

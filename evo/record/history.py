@@ -263,12 +263,14 @@ class History:
     def _ties(self) -> dict[str, float]:
         """The objectives that decide between genomes of equal fitness, so that the best one is on the front.
 
-        Of older runs the order of the proposals decides: their finalists are chosen.
+        Measured seconds decide nothing. Of older runs the order of the proposals decides: their finalists are chosen.
         """
         if "direction" in self.settings.absent:
             return {}
         goals = self.settings.objectives or {}
-        return {name: SIGNS[goal] for name, goal in goals.items() if name not in ("fitness", self.settings.goal)}
+        return {
+            name: SIGNS[goal] for name, goal in goals.items() if name not in ("fitness", "seconds", self.settings.goal)
+        }
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
         replicates = fitnesses if len(fitnesses) > 1 else ()

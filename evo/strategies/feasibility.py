@@ -17,18 +17,20 @@ import numpy as np
 if TYPE_CHECKING:
     from evo.strategies.gaussian_process import Vectors
 
-LIKELY, MAYBE = 0.9, 0.7
-"""How probable it must be that a proposal is allowed; and how much is enough once none of the last `CLEAN` was refused,
-which shows that the search keeps too far from the boundary."""
-CLEAN = 10
+LIKELY, MAYBE = 0.92, 0.7
+"""How probable it must be that a proposal is allowed; and what is enough for one in `ONE_IN` once none of the last
+`CLEAN` results was refused, so that the search does not keep away from a boundary that lies further out."""
+CLEAN, ONE_IN = 10, 4
 NOISE = 0.2
-"""Standard deviation of a label, from 0 to 1: near a boundary, or where failures have other causes, labels contradict."""
-EXEMPT = 0.05
+"""Standard deviation of a label, from 0 to 1: near a boundary, or where failures have other causes, labels disagree."""
+EXEMPT = 0.03
 """The share of proposals that may be anywhere, so that what was excluded by mistake is tried again."""
-AWAITED = 0.5
+AWAITED = 0.4
 """The label of what is awaited: proposals that depend on the same guess are not made before it is known to be right."""
 BEYOND = 1e6
 """By how much what is not probable enough is less promising, times what it lacks: more than any promise."""
+FEW = 8
+"""Candidates of which the one is tried that is farthest from what was refused: of many it would lie in a corner."""
 MOST = 250
 """Configurations of each kind that are learned from: the last ones."""
 
@@ -54,7 +56,8 @@ class Feasibility:
         vectors = np.vstack([part for part, _ in parts])
         labels = np.concatenate([np.full(len(part), label) for part, label in parts])
         is_clean = len(recent) >= CLEAN and not any(recent[-CLEAN:])
-        self._threshold = MAYBE if is_clean else LIKELY
+        is_turn = (len(recent) + len(pending)) % ONE_IN == 0
+        self._threshold = MAYBE if is_clean and is_turn else LIKELY
         self._prior = float(labels.mean())
         self._model = GaussianProcess(vectors, labels - self._prior, groups, noise=NOISE**2)
 
@@ -86,7 +89,7 @@ def first_to_try(vectors: Vectors, refused: Vectors, violations: Sequence[float 
 
     known = [place for place, violation in enumerate(violations) if violation is not None][-MOST:]
     if len(known) < 2:
-        distances = np.linalg.norm(vectors[:, None, :] - refused[None, :, :], axis=2)
+        distances = np.linalg.norm(vectors[:FEW, None, :] - refused[None, :, :], axis=2)
         return int(np.argmax(distances.min(axis=1)))
     nearness = [-math.log(violations[place] or 1.0) for place in known]
     warp = Warp(nearness)
