@@ -17,15 +17,16 @@ from evo.loop.deadline import Stop, StopCheck
 from evo.loop.earlier import earlier_results, is_table, note_earlier
 from evo.loop.execution import Execution
 from evo.loop.finished import has_planned_finalists, is_finished, is_searched
+from evo.loop.goals import goals_of
 from evo.loop.lifecycle import begin, resume_run
 from evo.loop.listed import check_seeds
 from evo.loop.new_search import (
     check_measured,
     check_steps,
     checked_pruner,
-    goals_of,
     known_configurations,
     note_what_is_left_out,
+    optimised,
     resolve,
     with_free_steps,
 )
@@ -37,8 +38,8 @@ from evo.record.run import Run
 from evo.record.settings import FINALISTS, LARGEST_SEED, LISTED, TRAIN_IMAGES, Settings, current_versions
 from evo.space import SearchSpace
 from evo.space.file import load_space
-from evo.space.settings import check_objectives, part_and_measure
-from evo.strategies import DEFAULT_STRATEGY, STRATEGIES, make_strategy, strategy_names
+from evo.space.settings import part_and_measure
+from evo.strategies import STRATEGIES, make_strategy, strategy_names
 
 __all__ = ["Stop", "finish", "load", "make_strategy", "resume", "search", "strategy_names"]
 
@@ -61,6 +62,7 @@ def search(
     pending: int | None = None,
     asynchronous: bool = False,
     free_steps: bool = False,
+    direction: str | None = None,
     objectives: Mapping[str, str] | None = None,
     fitness: str = "validation",
     initial: Sequence[Mapping[str, Any]] = (),
@@ -82,12 +84,12 @@ def search(
     progress: bool | None = None,
     stop_check: StopCheck = lambda: None,
 ) -> Run:
-    """Search a space for the configuration of the highest fitness.
+    """Search a space for the configuration of the best fitness.
 
     Args:
         space: A shipped space's name, a TOML file, or a `SearchSpace`.
-        objective: f(config), f(config, seed) or f(config, seed, trial), higher is better. Without it the space's model
-            is trained. See `Trial` for what a training reports through it.
+        objective: f(config), f(config, seed) or f(config, seed, trial), which returns a number, or a mapping of
+            measures by name. Without it the space's model is trained. See `Trial` for what a training reports.
         strategy: One of `strategy_names()`.
         budget: Most trainings (calls of the objective) of the search; the finalists' are not counted.
         generations: Most generations. The first bound that is reached stops the search.
@@ -103,10 +105,12 @@ def search(
             bounds how many workers are busy, and decides what is proposed, whatever their number.
         asynchronous: Learn results in the order in which they arrive instead; not reproducible.
         free_steps: Train every genome to the most steps of the space; its best checkpoint is its fitness and its steps.
-        objectives: For the strategy `pareto`: "maximise" or "minimise" by what is measured; default: those of the
-            space, or fitness and few parameters. Fitness is always maximised: return the negative of a cost.
+        direction: "maximise" (the default) or "minimise" what the objective returns.
+        objectives: "maximise" or "minimise" by what is measured. One says what the fitness is; of several, which take
+            the strategy `pareto`, `run.front` has the best compromises, and the first one says which genome is best.
+            Default: those of the space, or, for trainings by `pareto`, fitness and few parameters.
         fitness: What a trained network is worth: "validation", its accuracy there; "balanced_accuracy", the mean of the
-            accuracies of the classes; "loss", whose negative is maximised; or "test" to select on the test set as the
+            accuracies of the classes; "loss", which is minimised; or "test" to select on the test set as the
             2019 report did.
         initial: Known configurations for the first population; genes they leave out are drawn.
         initial_from: A run whose best genomes enter the first population; or a table of earlier results, a pandas
@@ -139,7 +143,7 @@ def search(
 
     Raises:
         ConfigurationError: Something that was asked for is wrong; nothing was written.
-        SearchError: The first three evaluations all failed.
+        SearchError: The first three evaluations failed for the same cause, or the first twenty for any.
         Stop: The time budget is used up and no winner is named; `resume` continues.
         KeyboardInterrupt: Ctrl-C. Whatever ends a search that has begun carries what it has found, also in memory: the
             attribute `run` of the exception.
@@ -170,9 +174,8 @@ def search(
     part, measure = part_and_measure(fitness, loaded.search.fitness)
     if objective is not None and measure != "accuracy":
         raise ConfigurationError(f"--fitness {measure}: the fitness is what the objective returns; leave it out")
-    name = check_name("strategy", strategy or loaded.search.strategy or DEFAULT_STRATEGY, strategy_names())
-    if objectives is not None:
-        check_objectives(objectives)
+    goals = goals_of(objective, direction, objectives, measure)
+    name = check_name("strategy", strategy or loaded.search.strategy or goals.strategy(observer), strategy_names())
     if free_steps:
         loaded = with_free_steps(loaded, name, objective)
     settings = Settings(
@@ -189,10 +192,12 @@ def search(
         distinct_finalists=True,
         pending=pending,
         asynchronous=asynchronous,
-        objectives=None if objectives is None else dict(objectives),
+        direction=goals.direction,
+        objectives=goals.objectives,
         max_steps=max_steps,
         pruner=checked_pruner(pruner, name, loaded, max_steps, objective),
         continuations=(objective is None or max_steps is not None) and "continuations" in STRATEGIES[name].options,
+        learns_failures="learns_failures" in STRATEGIES[name].options,
         weighs_cost=objective is None and time_budget is not None and "cost" in STRATEGIES[name].options,
         free_steps=free_steps,
         fitness=part,
@@ -204,7 +209,7 @@ def search(
         versions=current_versions(),
     )
     if is_table(initial_from):
-        settings.earlier = earlier_results(loaded, initial_from, goals_of(settings, loaded), observer)
+        settings.earlier = earlier_results(loaded, initial_from, settings, optimised(settings, loaded), observer)
     found = len(settings.earlier)
     algorithm = resolve(settings, loaded, population)
     note_earlier(settings, found, observer)

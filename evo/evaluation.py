@@ -39,7 +39,9 @@ TAKEN = frozenset(
 """Columns of evaluations, curves and finalists that a measure of a user's objective cannot be called."""
 
 SUCCESSES = ("complete", "partial", "earlier")
-"""The statuses of evaluations that did not fail."""
+"""The statuses of evaluations that have a result."""
+INFEASIBLE = "infeasible"
+"""The status of a configuration that is not allowed: no result, and no failure either."""
 
 FAILURES = ("failed", "timeout", "out_of_memory")
 """The statuses of evaluations that may end otherwise when they are tried again; a training that diverges does not."""
@@ -83,16 +85,11 @@ class CurvePoint:
 def fitness_from(values: Mapping[str, float], part: str, measure: str) -> float | None:
     """Return the fitness that a training's measures make; None where one is missing.
 
-    Higher is better wherever fitness is compared, so a loss becomes negative: here, and nowhere else.
-
     Args:
         values: By name, as in a `CurvePoint`.
         part: "validation" or "test".
         measure: One of `evo.names.FITNESS_MEASURES`.
     """
-    if measure == "loss":
-        loss = values.get("loss")
-        return None if loss is None else 0.0 - loss
     return values.get(f"{part}_accuracy" if measure == "accuracy" else measure)
 
 
@@ -200,8 +197,8 @@ class Evaluation:
 
     @property
     def measures(self) -> dict[str, float]:
-        """What else was measured, by name: see `MEASURES`, and what a user's objective has named."""
-        values = {name: getattr(self, name) for name in MEASURES} | self.named
+        """What else was measured, by name: see `MEASURES` and `OWN_MEASURES`, and what an objective has named."""
+        values = {name: getattr(self, name) for name in (*MEASURES, *OWN_MEASURES)} | self.named
         return {name: float(value) for name, value in values.items() if value is not None}
 
     @property
@@ -218,6 +215,16 @@ class Evaluation:
     def earlier(self) -> bool:
         """Whether this is a result of a table that the search began with; it is no training of this run."""
         return self.status == "earlier"
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether the configuration is not allowed."""
+        return self.status == INFEASIBLE
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no result, although the configuration is allowed as far as anybody knows."""
+        return not self.succeeded and not self.infeasible
 
     @property
     def paused(self) -> bool:

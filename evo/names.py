@@ -36,8 +36,9 @@ RETRIES = ("failed",)
 """What a resume can try again."""
 FITNESS_PARTS = ("validation", "test")
 """The part that fitness is measured on."""
-FITNESS_MEASURES = ("accuracy", "balanced_accuracy", "loss")
-"""What is measured there. A loss counts negatively, for a higher fitness is better."""
+LOSS = "loss"
+FITNESS_MEASURES = ("accuracy", "balanced_accuracy", LOSS)
+"""What is measured there; a loss is minimised."""
 FITNESSES = (*FITNESS_PARTS, *FITNESS_MEASURES[1:])
 """What `--fitness` takes: a part, or a measure on the validation part."""
 TRAINING_MODES = ("whole", "batches")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -19,7 +20,12 @@ def reach(proposal: Individual, *, paused: bool) -> tuple[bool, int]:
 
 
 def standing(
-    proposal: Individual, fitnesses: Sequence[float | None], turns: int = 0, *, paused: bool = False
+    proposal: Individual,
+    fitnesses: Sequence[float | None],
+    turns: int = 0,
+    *,
+    paused: bool = False,
+    sign: float = 1.0,
 ) -> tuple[int, int, int, float]:
     """Return what an individual is ranked by; higher is better, and the first number is below 0 if all failed.
 
@@ -31,11 +37,12 @@ def standing(
         fitnesses: One per evaluation; None for one that failed.
         turns: Evaluations in the last race, see `raced`.
         paused: Whether its training paused before its end.
+        sign: -1 where a lower fitness is better.
     """
     known = [fitness for fitness in fitnesses if fitness is not None]
     if not known:
         return -1, 0, 0, 0.0
-    value = mean(known)
+    value = sign * mean(known)
     if len(known) < len(fitnesses):
         return 0, 0, turns, value
     whole, far = reach(proposal, paused=paused)
@@ -52,6 +59,8 @@ def ranking(
     proposals: Sequence[Individual],
     evaluations: Mapping[tuple[int, int], Evaluation],
     answered: Mapping[tuple[int, int], Individual],
+    sign: float = 1.0,
+    ties: Mapping[str, float] | None = None,
 ) -> list[tuple[int, tuple[float, ...]]]:
     """Return the individuals whose first evaluation did not fail, best first; of equal genomes only the first.
 
@@ -62,6 +71,8 @@ def ranking(
         proposals: In their order.
         evaluations: By (individual, replicate).
         answered: The proposal that each of them answers.
+        sign: -1 where a lower fitness is better.
+        ties: The measures that decide between equals, 1 where higher is better and -1 where lower is; then the id does.
 
     Returns:
         Their ids, each with the fitness of its evaluations in the search.
@@ -73,11 +84,16 @@ def ranking(
             measured[number].append(evaluation.fitness if evaluation.succeeded else None)
     turns = raced(proposals)
     standings = {
-        number: standing(answered[number, 0], fitnesses, turns[number], paused=evaluations[number, 0].paused)
+        number: standing(answered[number, 0], fitnesses, turns[number], paused=evaluations[number, 0].paused, sign=sign)
         for number, fitnesses in measured.items()
         if (number, 0) in evaluations and evaluations[number, 0].succeeded and not evaluations[number, 0].earlier
     }
-    best = sorted(standings, key=lambda number: (*(-part for part in standings[number]), number))
+
+    def place(number: int) -> tuple[float, ...]:
+        others = _others(evaluations[number, 0], ties) if ties else ()
+        return *(-part for part in standings[number]), *others, number
+
+    best = sorted(standings, key=place)
     first_of_genome: dict[str, int] = {}
     for number in best:
         first_of_genome.setdefault(genome_key(individuals[number].genome), number)
@@ -85,3 +101,9 @@ def ranking(
         (number, tuple(fitness for fitness in measured[number] if fitness is not None))
         for number in first_of_genome.values()
     ]
+
+
+def _others(evaluation: Evaluation, ties: Mapping[str, float]) -> list[float]:
+    """Return what decides between equals; lower is better, and what was not measured comes last."""
+    measured = evaluation.measures
+    return [-sign * measured[name] if name in measured else math.inf for name, sign in ties.items()]

@@ -32,6 +32,7 @@ def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Conso
             console.print(f"{name}: not finished{_winner_text(run)}; evo resume continues it", markup=False)
         elif run.ended_early:
             console.print(f"{name}: its search was ended early; evo resume continues it", markup=False)
+        _print_without_result(name, run, console)
     if len({str(variant) for variant in comparison.table["dataset"]}) > 1:
         console.print("These runs are on different data: their accuracies cannot be compared.", style="bold yellow")
     measured, before, gap = "new seeds", "", ""
@@ -45,6 +46,13 @@ def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Conso
     if selected := [name for name, run in by_name.items() if run.settings.fitness == "test"]:
         console.print(f"{', '.join(selected)}: {SELECTED_ON_TEST}", style="bold yellow", markup=False)
     _print_groups(comparison.grouping, console)
+
+
+def _print_without_result(name: str, run: Run, console: Console) -> None:
+    """Print how many evaluations of a search failed, and how many configurations were not allowed."""
+    counts = {what: sum(getattr(one, what) for one in run.search_evaluations) for what in ("failed", "infeasible")}
+    if parts := [f"{count} {what}" for what, count in counts.items() if count]:
+        console.print(f"{name}: {', '.join(parts)} of {run.trainings}", markup=False, style="dim")
 
 
 def _winner_text(run: Run) -> str:

@@ -55,7 +55,7 @@ def _print_spread(others: tuple[Evaluation, ...], console: Console) -> None:
     known = [evaluation.fitness for evaluation in others if evaluation.fitness is not None]
     if known:
         seeds = "one new seed" if len(known) == 1 else f"{len(known)} new seeds"
-        within = (0.0, 1.0) if min(known) >= 0 else (-math.inf, 0.0)  # a loss counts negatively
+        within = (0.0, 1.0 if max(known) <= 1 else math.inf)  # an accuracy, or a loss
         text = f"on {seeds}: fitness {mean_estimate(known, within).text()}"
         if len(known) > 1:
             text += f", standard deviation {number_text(deviation(known, of_sample=True))}"

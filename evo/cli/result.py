@@ -20,11 +20,11 @@ from evo.evaluation import Evaluation, replicate_number
 from evo.individual import genome_key
 from evo.loop.finished import total_of
 from evo.numbers import number_text
+from evo.record.front import has_front
 from evo.record.history import fitness_bounds
 from evo.record.new_seeds import on_new_seeds
 from evo.record.run import Run
 from evo.reports.bounds import bounds_text
-from evo.reports.search_data import SearchData
 from evo.reports.statistics import mean_estimate
 
 LABEL_WIDTH = 34
@@ -64,7 +64,8 @@ def print_result(run: Run, console: Console | None = None) -> None:
     exhausted = _nothing_new_left(run)
     if exhausted:
         console.print("Nothing new is left to try in the search space.")
-    files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else []), "…"]
+    files = ["evaluations.csv", "hall_of_fame.csv", *(["finalists.csv"] if run.finalists else [])]
+    files += [*(["front.csv"] if has_front(run) else []), "…"]
     commands = {
         run.command("compare"): "the best genomes, validation and test side by side",
         run.command("report"): "figures and tables of the whole search, as one page",
@@ -154,7 +155,8 @@ def _test_problem(run: Run, individual: int) -> str:
 def _worth(run: Run) -> tuple[Rows, bool]:
     """Return what was measured of the best genome, and whether there is an interval."""
     settings, best = run.settings, run.best
-    label = settings.fitness_name
+    label = settings.goal if settings.objective is not None else settings.fitness_name
+    label = f"lowest {label}" if settings.sign < 0 else label
     seeds = f" (n = {len(best.replicates)})" if best.replicates else ""
     rows = [(f"{label} in the search", f"{number_text(best.fitness)}{seeds}")]
     found = on_new_seeds(run, best.id)
@@ -165,10 +167,9 @@ def _worth(run: Run) -> tuple[Rows, bool]:
     elif problem := _test_problem(run, best.id):
         rows.append(("test accuracy on new seeds", f"none: {printable(problem)}"))
     if len(objectives := settings.objectives or {}) > 1:
-        front = SearchData(run.name, run).objectives["front"]
-        others = " and ".join(name for name in objectives if name != "fitness")
-        genomes = "1 genome" if front.sum() == 1 else f"{front.sum()} genomes"
-        rows.append(("Pareto front", f"{genomes}, of fitness against {others}; evo report shows them"))
+        others = " and ".join(name for name in objectives if name != settings.goal)
+        genomes = "1 genome" if (count := len(run.front)) == 1 else f"{count} genomes"
+        rows.append(("Pareto front", f"{genomes}, of {settings.goal} against {others}; evo report shows them"))
     return rows, len(found.fitness) > 1
 
 
@@ -187,7 +188,10 @@ def _cost(run: Run) -> Rows:
     ]
     if earlier := sum(evaluation.earlier for evaluation in everything):
         rows.insert(1, ("earlier results", f"{earlier} from a table, not trained here"))
-    failed = [evaluation for evaluation in everything if not evaluation.succeeded]
+    infeasible = sum(evaluation.infeasible for evaluation in everything)
+    if infeasible:
+        rows.append(("infeasible", f"{infeasible} of them are not allowed"))
+    failed = [evaluation for evaluation in everything if evaluation.failed]
     if failed:
         causes = Counter(f"{evaluation.status}: {printable(evaluation.error)}" for evaluation in failed)
         rows.append(("failures", f"{len(failed)} of them failed"))

@@ -114,6 +114,7 @@ def facts_of(progress: Progress, now: float) -> list[tuple[str, str]]:
         ]
     facts += [
         ("failures", failures or "0"),
+        *([("infeasible", str(progress.infeasible))] if progress.infeasible else []),
         ("a training", f"{seconds_text(median)} (median)" if median is not None else "–"),
         ("elapsed", duration(progress.elapsed(now))),
     ]

@@ -60,7 +60,8 @@ class Progress:
         best: The leader, or the winner once there is one; None before the first complete evaluation.
         population: Mean, spread and diversity; None before the first complete evaluation.
         generation: The latest generation of an evaluated individual.
-        failures: Evaluations that are not complete, by status; includes the finalists'.
+        failures: Evaluations that failed, by status; includes the finalists'.
+        infeasible: Evaluations of configurations that are not allowed.
         recent: The last evaluations, oldest first.
         ended: When it ended or stopped; None while it is running.
         ends: When it is expected to end; None if unknown.
@@ -76,7 +77,7 @@ class Progress:
         self.disk: int | None = None
         self.finished = False
         self.stage: Stage = "search"
-        self.busy = self.done = self.generation = 0
+        self.busy = self.done = self.generation = self.infeasible = 0
         self.best: Best | None = None
         self.population: Population | None = None
         self.failures: Counter[str] = Counter()
@@ -155,7 +156,8 @@ class Progress:
             return
         if evaluation.shared_with is None and evaluation.complete:
             self._seconds.append(evaluation.seconds)
-        if not evaluation.succeeded:
+        self.infeasible += evaluation.infeasible
+        if evaluation.failed:
             self.failures[evaluation.status] += 1
         if phase_of(evaluation.replicate) == "search":
             known = self._fitnesses.setdefault(evaluation.individual, {})
@@ -173,7 +175,8 @@ class Progress:
             first = self.run.evaluations.get((number, 0))
             if first is not None and first.succeeded and not first.earlier:
                 proposal, known = self.run.answered[number, 0], list(self._fitnesses[number].values())
-                self._standings[number] = *standing(proposal, known, turns[number], paused=first.paused), -number
+                place = standing(proposal, known, turns[number], paused=first.paused, sign=self.run.settings.sign)
+                self._standings[number] = *place, -number
             else:  # also of a paused training that led, and failed when it was continued
                 self._standings.pop(number, None)
         self.best = None

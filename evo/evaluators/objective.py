@@ -10,6 +10,7 @@ from typing import Any
 from evo.errors import Interrupted, StorageError
 from evo.evaluation import OWN_MEASURES, Evaluation, check_measure
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search
+from evo.evaluators.goals import judged
 from evo.evaluators.signature import SEED, TRIAL, Arguments, Objective, arguments_of
 from evo.evaluators.trial_record import TrialRecord
 from evo.numbers import NoNumberError, number_of
@@ -29,15 +30,17 @@ class ObjectiveSetup(Setup):
         objective: The function.
         threads: See `Setup`.
         max_steps: The steps of a full training, where the function takes a trial.
+        goals: See `evo.evaluators.goals`.
     """
 
     objective: Objective
     threads: int | None = None
     max_steps: int | None = None
+    goals: Mapping[str, str] | None = None
 
     def build(self, stop: StopRequest) -> tuple[Evaluate, dict[str, Any]]:
         facts = {"device": "", "precision": "", "engine": "objective", "threads": self.threads}
-        return ObjectiveTask(self.objective, arguments_of(self.objective), stop, self.max_steps), facts
+        return ObjectiveTask(self.objective, arguments_of(self.objective), stop, self.max_steps, self.goals), facts
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,14 @@ class ObjectiveTask:
         arguments: What it takes.
         stop: Tells a training that reports to stop.
         max_steps: See `ObjectiveSetup`.
+        goals: See `ObjectiveSetup`.
     """
 
     objective: Objective
     arguments: Arguments
     stop: StopRequest
     max_steps: int | None
+    goals: Mapping[str, str] | None = None
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[Evaluation]:
         """Evaluate tasks; whatever the function raises is a row with its reason.
@@ -76,7 +81,7 @@ class ObjectiveTask:
             reason = f'"{clash[0]}" is a gene; call the measure something else'
             values = {"status": "failed", "error": reason}
         values |= {"worker": "main", "engine": "objective", "started": started, "seconds_before": before}
-        return task.evaluation(**values, seconds=before + time.perf_counter() - clock)
+        return task.evaluation(**judged(values, self.goals), seconds=before + time.perf_counter() - clock)
 
     def _with_trial(self, task: Task, trial: Trial) -> dict[str, Any]:
         """Return what a training that reports has come to: it has paused, or its outcome."""

@@ -14,9 +14,10 @@ from evo.data import PreparedDataset
 from evo.errors import ConfigurationError, StorageError
 from evo.evaluation import Evaluation, Status, fitness_from
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search
+from evo.evaluators.objective import infeasible
 from evo.files import remove_file
 from evo.models import MODELS, ModelBuilder, builder_of
-from evo.names import AUTO, check_name, load
+from evo.names import AUTO, LOSS, check_name, load
 from evo.plain_text import cell_text, reason_of, text_of
 from evo.space.training_settings import TRAINING_GENES, TrainingSettings
 from evo.tracebacks import traceback_of
@@ -30,6 +31,7 @@ from evo.training.hardware import (
     resolve_precision,
 )
 from evo.training.jobs import Job, TrainingResult
+from evo.trial import Infeasible
 
 if TYPE_CHECKING:
     from evo.training.trainer import Trainer
@@ -160,6 +162,9 @@ class TrainingTask:
             if ends_the_search(problem):
                 raise
             self.stop.end_if_obeyed_by(problem)
+            if isinstance(problem, Infeasible) and len(left) == 1:
+                yield self._evaluation(left[0], started, infeasible(problem) | {"seconds": time.perf_counter() - clock})
+                return
             exhausted = any(sign in text_of(problem) for sign in OUT_OF_MEMORY)
             if exhausted or isinstance(problem, torch.OutOfMemoryError | MemoryError):
                 status = "out_of_memory"
@@ -227,7 +232,8 @@ class TrainingTask:
         """Return the metrics of the best point of a learning curve, the first of equals: more steps did no good."""
         if result.status != "complete":
             return {}
-        best = max(result.curve, key=lambda point: self._fitness(point.values)["fitness"])
+        sign = -1 if self.trainer.measured == LOSS else 1
+        best = max(result.curve, key=lambda point: sign * self._fitness(point.values)["fitness"])
         values = {**self._fitness(best.values), "steps_trained": best.step}
         if best.step == result.steps:
             return values

@@ -34,7 +34,9 @@ def is_table(source: Any) -> bool:
     return isinstance(source, str | Path) and (Path(source).is_file() or Path(source).suffix.lower() == ".csv")
 
 
-def earlier_results(space: SearchSpace, source: Any, measures: Iterable[str], observer: Observer) -> list[Any]:
+def earlier_results(
+    space: SearchSpace, source: Any, settings: Settings, measures: Iterable[str], observer: Observer
+) -> list[Any]:
     """Return the results of a table as settings keep them, worst first: genome, fitness, and other measures.
 
     Of configurations that are in it more than once, the mean counts.
@@ -42,6 +44,7 @@ def earlier_results(space: SearchSpace, source: Any, measures: Iterable[str], ob
     Args:
         space: What is searched.
         source: A pandas DataFrame, or the path of a CSV file.
+        settings: Of the search: what its fitness is called, and whether less of it is better.
         measures: What the search is to optimise, where it is several things; each needs a column.
         observer: Is told which rows and columns are left out.
 
@@ -50,6 +53,8 @@ def earlier_results(space: SearchSpace, source: Any, measures: Iterable[str], ob
     """
     name = shown_name(source)
     columns, rows = _of_file(Path(source)) if isinstance(source, str | Path) else _of_frame(source)
+    if FITNESS not in columns and settings.goal in columns:  # a measure that is the fitness has a name of its own
+        columns, rows = [*columns, FITNESS], ({**row, FITNESS: row[settings.goal]} for row in rows)
     wanted = [measure for measure in measures if measure != FITNESS]
     _check_columns(space, columns, wanted, name, observer)
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -67,7 +72,7 @@ def earlier_results(space: SearchSpace, source: Any, measures: Iterable[str], ob
     if not found:
         raise ConfigurationError(f'{OPTION} {name}: has no row that fits the space "{space.name}" and has a fitness')
     results = [_mean(entries) for entries in found.values()]
-    return sorted(results, key=lambda result: result[FITNESS])
+    return sorted(results, key=lambda result: settings.sign * result[FITNESS])
 
 
 def note_earlier(settings: Settings, found: int, observer: Observer) -> None:

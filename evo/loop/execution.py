@@ -206,7 +206,7 @@ def _objective_setup(
         )
     ours = not here and (execution.dask is None or str(execution.dask) == LOCAL)
     threads = settings.threads or (threads_asked_for() if ours else None)
-    return ObjectiveSetup(objective, threads, settings.max_steps)
+    return ObjectiveSetup(objective, threads, settings.max_steps, settings.objectives)
 
 
 def is_in_process(workers: int, timeout: float | None) -> bool:

@@ -139,7 +139,7 @@ def _name_winner(run: Run) -> None:
     found = {individual: on_new_seeds(run, individual).fitness for individual in run.finalists}
     means = {individual: mean(fitness) for individual, fitness in found.items() if fitness}
     if means and run.winner is None:
-        run.record_winner(max(means, key=lambda individual: means[individual]))
+        run.record_winner(max(means, key=lambda individual: run.settings.sign * means[individual]))
 
 
 def _measure_test(run: Run, evaluator: Evaluator, observer: Observer, deadline: Deadline) -> None:

@@ -130,7 +130,7 @@ def with_free_steps(space: SearchSpace, strategy: str, objective: Objective | No
     return space.with_most_steps()
 
 
-def goals_of(settings: Settings, space: SearchSpace) -> tuple[str, ...]:
+def optimised(settings: Settings, space: SearchSpace) -> tuple[str, ...]:
     """Return what a search is to optimise, by name, as far as its strategy optimises several."""
     if "objectives" not in STRATEGIES[settings.strategy].options:
         return ()
@@ -148,6 +148,11 @@ def resolve(settings: Settings, space: SearchSpace, population: int | None) -> A
         settings.pending = space.search.pending
     if settings.objectives is None and "objectives" in known:
         settings.objectives = dict(space.search.objectives or {}) or None
+        if settings.objective is not None and settings.objectives is None:
+            raise ConfigurationError(
+                f"strategy {settings.strategy}: name what your function measures, as in "
+                'objectives={"loss": "minimise", "parameters": "minimise"}, or take another strategy'
+            )
     if settings.budget is None and settings.generations is None:
         settings.budget, settings.generations = space.search.budget, space.search.generations
     algorithm = algorithm_of(space, settings, population if population is not None else space.search.population)
@@ -155,7 +160,7 @@ def resolve(settings: Settings, space: SearchSpace, population: int | None) -> A
     settings.earlier = settings.earlier[len(settings.earlier) - len(algorithm.earlier) :]
     settings.budget, settings.generations = algorithm.budget, algorithm.generations
     settings.pending = getattr(algorithm, "pending", None)
-    settings.objectives = getattr(algorithm, "objectives", None)
+    settings.objectives = getattr(algorithm, "objectives", settings.objectives)
     return algorithm
 
 
@@ -169,12 +174,6 @@ def check_measured(settings: Settings, space: SearchSpace, observer: Observer) -
         observer.notify(f"note: the space's objectives are for strategy pareto; {settings.strategy} uses only fitness")
     if settings.free_steps and "train_accuracy" in (settings.objectives or {}):
         raise ConfigurationError("--free-steps: a best checkpoint has no train_accuracy; leave that objective out")
-    unreported = [name for name in settings.objectives or {} if name not in ("fitness", "seconds")]
-    if settings.objective is not None and unreported:
-        raise ConfigurationError(
-            f"objectives: {', '.join(unreported)}: a user-defined function reports only fitness and seconds; "
-            'give objectives={"fitness": "maximise", "seconds": "minimise"}, or take another strategy'
-        )
 
 
 def note_what_is_left_out(settings: Settings, space: SearchSpace, algorithm: Algorithm, observer: Observer) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from evo.evaluation import Evaluation, replicate_number
 from evo.individual import STEPS, genome_key, without_duration
 from evo.loop.cost import CostModel, guessed_cost
+from evo.record.front import front_of, has_front
 from evo.record.history import RankedIndividual
 from evo.record.run import Run
 
@@ -88,6 +89,8 @@ def _candidates(run: Run) -> tuple[int, ...]:
     if not settings.retrainable:
         return ()
     ranking = run.ranked()
+    if has_front(run) and "direction" not in settings.absent:  # else older, and chosen by fitness alone
+        ranking = [entry for entry, _ in front_of(run)] or ranking
     # A genome that was trained for only part of the steps is not a finalist beside those that were trained in full.
     furthest = [entry for entry in ranking if entry.reach == ranking[0].reach]
     first: dict[str, int] = {}

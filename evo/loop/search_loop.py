@@ -5,31 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
-from evo.errors import SearchError, listed
-from evo.evaluation import FAILURES, Evaluation, Phase
+from evo.evaluation import Evaluation, Phase
 from evo.evaluators.base import Evaluator, Report
 from evo.individual import Genome
 from evo.loop.cost import guessed_cost
 from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
 from evo.loop.dispatch import Dispatch
 from evo.loop.ending import SearchShare
+from evo.loop.first_results import FirstResults
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
 from evo.strategies import OWN_OPTIONS, STRATEGIES, Strategy, strategy_of
 from evo.strategies.pruning import Pruned
 
-FAILURES_AT_START = 3
 POLL_SECONDS = 0.2
 TABLES_SHARE = 0.1
 """The CSV files follow the journal once a generation, unless that took more than this share of the time."""
-
-
-FAILED_STAY = "Rows that failed stay as they are; this also tries them again:"
-
 
 Stage: TypeAlias = Phase | Literal["test"]
 """What a run is doing: a phase of its trainings, or the measurement of its finalists on the test set."""
@@ -124,11 +118,13 @@ Algorithm: TypeAlias = Strategy | Pruned
 
 def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Algorithm:
     """Return the strategy that a run's settings ask for, as it is before its first proposal."""
-    names = ("seed", "budget", "generations", "initial", "retrainable", *OWN_OPTIONS - {"cost", "max_steps"})
-    values = {name: getattr(settings, name) for name in names}
+    names = ("seed", "budget", "generations", "initial", "retrainable", "direction")
+    values = {name: getattr(settings, name) for name in (*names, *OWN_OPTIONS - {"cost", "max_steps"})}
     if "max_steps" in STRATEGIES[settings.strategy].options:
         values["max_steps"] = settings.max_steps
     values["earlier"] = [result["genome"] for result in settings.earlier]
+    if settings.objective is not None and "objectives" not in STRATEGIES[settings.strategy].options:
+        values["objectives"] = None  # its fitness is the first one
     if settings.weighs_cost:
         values["cost"] = _cost_of_trainings(space, settings)
     strategy = strategy_of(settings.strategy, space, population=population, **values)
@@ -166,19 +162,20 @@ def run_search(
         Whether the search is done; False if its time was over before.
 
     Raises:
-        SearchError: The first three evaluations all failed.
+        SearchError: Its first evaluations all failed, see `FirstResults`.
         Stop: The stop check raised it.
     """
-    observer.started(run, algorithm.limit - len(algorithm.earlier))
-    first = _first_to_try(run)
-    with Dispatch(run, evaluator, urgent=first) as dispatch:
+    if not began:
+        observer.started(run, algorithm.limit - len(algorithm.earlier))
+    first = FirstResults(run)
+    with Dispatch(run, evaluator, urgent=first.individuals) as dispatch:
         dispatch.submit(*run.unevaluated())
         search = _Search(algorithm, run, dispatch, evaluator, observer, share)
         for evaluation in completed(
             dispatch, "search", observer, stop_check, is_left=search.is_left, submit=search.propose
         ):
             search.learn(evaluation)
-            _check_first_results(run, first)
+            first.check()
         if not algorithm.done():
             for evaluation in _interrupted(dispatch, run, observer):
                 search.learn(evaluation)
@@ -324,37 +321,3 @@ def _record_generations(algorithm: Algorithm, run: Run) -> None:
         run.record_generation(generation, members)
     if new:
         run.write_tables(share=TABLES_SHARE)
-
-
-def _first_to_try(run: Run) -> range:
-    """Return the individuals that show whether anything works: the first three; once those have failed, the next."""
-    earlier = len(run.settings.earlier)
-    first = range(earlier, earlier + FAILURES_AT_START)
-    while len(_failures(run, first)) == FAILURES_AT_START:
-        first = range(first.stop, first.stop + FAILURES_AT_START)
-    return first
-
-
-def _failures(run: Run, individuals: range) -> list[Evaluation]:
-    """Return the evaluations that failed; divergence is not a failure."""
-    proposed = [number for number in individuals if number < len(run.individuals)]
-    firsts = [part for number in proposed for _, part in islice(run.parts(number), 1)]
-    return [first for first in firsts if first.status in FAILURES]
-
-
-def _check_first_results(run: Run, first: range) -> None:
-    """Stop a search if the individuals that show whether anything works have all failed."""
-    failures = _failures(run, first)
-    if len(failures) < FAILURES_AT_START:
-        return
-    reasons = [f"individual {e.individual}: {e.status}: {e.error}" for e in failures]
-    which = (
-        "the first three evaluations"
-        if first.start == len(run.settings.earlier)
-        else f"individuals {first.start} to {first.stop - 1}"
-    )
-    remedy = ""
-    if run.path is not None:
-        again = run.command("resume", retry="failed")
-        remedy = f"\nFix the cause, then continue with:  {run.command('resume')}\n{FAILED_STAY}  {again}"
-    raise SearchError(listed(reasons, f"{which} all failed, so the search was stopped:") + remedy)

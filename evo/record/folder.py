@@ -20,7 +20,7 @@ Filled = TypeVar("Filled")
 LONGEST_NAME = 60
 """Characters of a space's name in the name of its run folder; a file system takes 255 bytes."""
 
-TABLES = ("evaluations", "populations", "generations", "curves", "hall_of_fame", "finalists", "confusion")
+TABLES = ("evaluations", "populations", "generations", "curves", "hall_of_fame", "finalists", "confusion", "front")
 OWN_FILES = frozenset(["journal.jsonl", "settings.json", "report.html", *(f"{name}.csv" for name in TABLES)])
 """What no other output may replace in the folder of a run."""
 STATE_FOLDERS = ("checkpoints", "weights", "states")

@@ -13,12 +13,14 @@ from evo.errors import ConfigurationError, RunError
 from evo.evaluation import FAILURES, CurvePoint, Evaluation, Phase, phase_of, replicate_number
 from evo.individual import DURATION, STEPS, Genome, Individual, whole_count
 from evo.models import MODELS
+from evo.names import LOSS
 from evo.numbers import mean
 from evo.ranking import ranking, reach
 from evo.record.journal import Event
 from evo.record.settings import LISTED, Settings
 from evo.space import SearchSpace
 from evo.space.file import space_from_dict
+from evo.space.settings import SIGNS
 
 LEAVE_BOUNDS = ("report2019",)
 """Strategies whose genomes may leave the space, because the original algorithm's did."""
@@ -329,9 +331,23 @@ class History:
 
         Paused trainings, by how far they went (see `standing`), only if no genome was fully trained.
         """
-        order = ranking(self.individuals, self.proposals, self.evaluations, self.answered)
+        told = self.individuals, self.proposals, self.evaluations, self.answered
+        order = ranking(*told, self.settings.sign, self._ties)
         entries = [self._entry(number, fitnesses) for number, fitnesses in order]
         return [entry for entry in entries if entry.evaluation.complete] or entries
+
+    @property
+    def _ties(self) -> dict[str, float]:
+        """The objectives that decide between genomes of equal fitness, so that the best one is on the front.
+
+        Measured seconds decide nothing. Of older runs the order of the proposals decides: their finalists are chosen.
+        """
+        if "direction" in self.settings.absent:
+            return {}
+        goals = self.settings.objectives or {}
+        return {
+            name: SIGNS[goal] for name, goal in goals.items() if name not in ("fitness", "seconds", self.settings.goal)
+        }
 
     def _entry(self, number: int, fitnesses: tuple[float, ...]) -> RankedIndividual:
         replicates = fitnesses if len(fitnesses) > 1 else ()
@@ -443,4 +459,4 @@ def fitness_bounds(settings: Settings) -> tuple[float, float]:
     """Return what the fitness of a run can be: accuracies are fractions, an objective gives any number."""
     if settings.objective is not None:
         return -math.inf, math.inf
-    return (-math.inf, 0.0) if settings.measure == "loss" else (0.0, 1.0)
+    return (0.0, math.inf) if settings.measure == LOSS else (0.0, 1.0)

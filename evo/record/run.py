@@ -352,6 +352,7 @@ class Run(History):
     generation_table = Table("generations", "One row per generation, as in generations.csv.")
     curves = Table("curves", "All learning curves, as in curves.csv.")
     hall_of_fame = Table("hall_of_fame", "The best genomes of the search, as in hall_of_fame.csv.")
+    front = Table("front", "The genomes that no other beats in every objective, as in front.csv.")
     confusion = Table("confusion", "Which classes the measured trainings take for which, as in confusion.csv.")
     finalist_table = Table("finalists", "The finalists' trainings on new seeds, as in finalists.csv.")
 
@@ -391,8 +392,10 @@ class Run(History):
     def _repr_html_(self) -> str:
         """Return the hall of fame as a table, for notebooks."""
         counts = f"{self.trainings} evaluations"
-        failed = sum(not evaluation.succeeded for evaluation in self.search_evaluations)
-        facts = [self.settings.strategy, counts, *([f"{failed} failed"] if failed else [])]
+        without = {
+            what: sum(getattr(one, what) for one in self.search_evaluations) for what in ("failed", "infeasible")
+        }
+        facts = [self.settings.strategy, counts, *(f"{count} {what}" for what, count in without.items() if count)]
         facts.append(f"winner: individual {self.winner}" if self.winner is not None else "no winner named")
         caption = html.escape(f"{self.name}, best genomes: {', '.join(facts)}")
         from evo.record.tables import with_texts

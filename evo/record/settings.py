@@ -19,7 +19,7 @@ from evo.files import write_json
 from evo.individual import Genome, genome_from_json
 from evo.names import DIRECTIONS, FITNESS_MEASURES, FITNESS_PARTS, PRUNERS
 from evo.plain_text import first_not_plain, made_plain, read_json
-from evo.space.settings import SIGNS, one_of, reworded
+from evo.space.settings import FITNESS, SIGNS, one_of, reworded
 
 PACKAGES = ("torch", "torchvision", "numpy", "deap", "pandas", "pillow", "scikit-learn")
 FINALISTS, FINALIST_SEEDS = 3, 3
@@ -95,15 +95,17 @@ class Settings:
         model: A shipped model's name or the reference of a user-defined model; None with an objective.
         dataset: The prepared dataset's facts; None with an objective.
         objective: The name of the user's function; None when networks are trained.
-        direction: Whether a higher or a lower fitness is better.
+        direction: Whether a higher or a lower fitness is better: where there are objectives, that of the first.
         max_steps: The steps of a full training of an objective that reports; None for one that does not, and where
             networks are trained.
         pruner: What ends trainings early that fall behind others; None for nothing.
         pending: See `evo.strategies.steady_state`; None where the strategy has no such window.
         asynchronous: Whether results are learned in the order in which they arrive.
-        objectives: Of a strategy of several objectives.
+        objectives: "maximise" or "minimise" by what is measured: of a strategy of several objectives, and of a
+            function whose measures are its goals.
         continuations: Whether a strategy continues paused trainings of an individual; older runs propose an individual
             with more steps instead.
+        learns_failures: Whether the strategy learns where configurations are allowed; older runs do not.
         weighs_cost: Whether the strategy weighs what a training costs, by counted work: of searches bound by time.
         free_steps: Whether each training runs to the most steps of the space, and its best checkpoint counts.
         seeds: Trainings of each configuration, where configurations are listed and not searched for.
@@ -151,6 +153,7 @@ class Settings:
     asynchronous: bool = False
     objectives: dict[str, str] | None = None
     continuations: bool = False
+    learns_failures: bool = False
     weighs_cost: bool = False
     free_steps: bool = False
     seeds: Count = 1
@@ -189,6 +192,11 @@ class Settings:
         return SIGNS[self.direction]
 
     @property
+    def goal(self) -> str:
+        """What fitness is: itself, or the first objective where fitness is none of them."""
+        return FITNESS if FITNESS in (self.objectives or {FITNESS}) else next(iter(self.objectives or {}))
+
+    @property
     def digest(self) -> str:
         """Equal for runs that were asked for the same: of what is written, no paths and nothing a resume changes."""
         values = {name: value for name, value in self._written().items() if name not in CHANGED_BY_RESUME}
@@ -201,8 +209,7 @@ class Settings:
         """What people call the fitness: "validation accuracy", say."""
         if self.objective is not None:
             return "fitness"
-        sign = "negative " if self.measure == "loss" else ""
-        return f"{sign}{self.fitness} {self.measure.replace('_', ' ')}"
+        return f"{self.fitness} {self.measure.replace('_', ' ')}"
 
     def began_as(self, digest: str) -> bool:
         """Return whether these may be the settings of a run that began with that digest.

@@ -17,6 +17,7 @@ from evo.files import replacing
 from evo.individual import RUNG
 from evo.numbers import deviation, mean
 from evo.plain_text import inert
+from evo.record.front import front_of, goals_of, has_front
 from evo.record.history import HALL_OF_FAME, History
 from evo.space import SearchSpace
 from evo.space.genes import Categorical, Gene
@@ -77,7 +78,7 @@ def generations_table(run: History) -> pd.DataFrame:
             for proposal, evaluation, _ in trained[generation]
             if evaluation.succeeded and evaluation.fitness is not None and not proposal.replicate
         ]
-        best = sorted(best + found)[-1:]
+        best = sorted(best + found, key=lambda entry: (entry[0], run.settings.sign * entry[1]))[-1:]
         rows.append(
             {
                 "generation": generation,
@@ -120,6 +121,7 @@ def hall_of_fame_table(run: History) -> pd.DataFrame:
     """Return the best genomes of the search, best first."""
     columns = ["rank", "individual", "generation", *run.space.genes, "fitness", "replicates"]
     columns += ["validation_accuracy", "train_accuracy", *_test_column(run), "loss", "parameters", "seconds"]
+    columns += _named_columns(run).values()
     rows = [
         {
             "rank": rank,
@@ -164,6 +166,16 @@ def confusion_table(run: History) -> pd.DataFrame:
     return _frame(rows, columns)
 
 
+def front_table(run: History) -> pd.DataFrame:
+    """Return the genomes that no other one beats in every objective, best first by the first objective."""
+    goals = {name: _measure_column(run, name) for name in goals_of(run)}
+    rows = [
+        {"individual": entry.id, **run.space.cells(entry.config), **{goals[name]: own for name, own in values.items()}}
+        for entry, values in front_of(run)
+    ]
+    return _frame(rows, ["individual", *run.space.genes, *goals.values()], _categorical(run))
+
+
 BUILDERS: dict[str, Callable[[History], pd.DataFrame]] = {
     "evaluations": evaluations_table,
     "populations": populations_table,
@@ -172,16 +184,23 @@ BUILDERS: dict[str, Callable[[History], pd.DataFrame]] = {
     "hall_of_fame": hall_of_fame_table,
     "finalists": finalists_table,
     "confusion": confusion_table,
+    "front": front_table,
 }
 """What builds each table, by the name of its CSV file; the names are those of `evo.record.folder.TABLES`."""
 
 
 def write_tables(run: History, folder: Path) -> None:
-    """Write the CSV files of a run, each atomically; of finalists and confusion only what has rows, or had some."""
+    """Write the CSV files of a run, each atomically.
+
+    Of finalists and confusion only what has rows, or had some; a front only of several objectives.
+    """
     paths = {name: folder / f"{name}.csv" for name in BUILDERS}
     tables = {name: build(run) for name, build in BUILDERS.items()}
     for name, table in tables.items():
-        needed = name not in ("finalists", "confusion") or len(table) or paths[name].exists()
+        if name == "front":
+            needed = has_front(run)
+        else:
+            needed = name not in ("finalists", "confusion") or bool(len(table)) or paths[name].exists()
         if needed or (name == "finalists" and run.finalists):
             write_csv(with_texts(table, run.space), paths[name])
 
@@ -222,7 +241,24 @@ def write_csv_text(table: pd.DataFrame, file: TextIO) -> None:
 
 def _evaluation_columns(run: History) -> list[str]:
     columns = ["individual", "replicate", "generation", "parents", "operator", *_rung_column(run), *run.space.genes]
-    return columns + [name for name in MEASURED_COLUMNS if name != "test_accuracy" or _test_column(run)]
+    columns += [name for name in MEASURED_COLUMNS if name != "test_accuracy" or _has_test_accuracy(run)]
+    infeasible = any(evaluation.infeasible for evaluation in run.search_evaluations)
+    return [*columns, *(["violation"] if infeasible else []), *_named_columns(run).values()]
+
+
+def _has_test_accuracy(run: History) -> bool:
+    """Return whether the search has measured test accuracy: told to select on it, or by its own function."""
+    return bool(_test_column(run)) or any(one.test_accuracy is not None for one in run.search_evaluations)
+
+
+def _named_columns(run: History) -> dict[str, str]:
+    """Return the column of each measure that the function of a search has named, by its name."""
+    names = dict.fromkeys(name for evaluation in run.search_evaluations for name in evaluation.named)
+    return {name: _measure_column(run, name) for name in names}
+
+
+def _measure_column(run: History, name: str) -> str:
+    return f"{name} (measure)" if name in run.space.genes else name
 
 
 def _test_column(run: History) -> list[str]:
@@ -249,6 +285,8 @@ def _evaluation_row(run: History, evaluation: Evaluation) -> dict[str, Any]:
         "seconds": round(evaluation.seconds, 3),
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="milliseconds") if started else "",
         "seconds_before": round(evaluation.seconds_before, 3),
+        "violation": evaluation.violation,
+        **{_measure_column(run, name): value for name, value in evaluation.named.items()},
     }
 
 

@@ -66,7 +66,9 @@ def lineage_figure(data: SearchData) -> Figure | None:
         axes.scatter([s.individual for s in mine], [s.fitness for s in mine], **look)
     if len(line) <= 25:
         _number(axes, line, apart=0.045 * len(fitness))
-    style.count_axis(axes, style.INDIVIDUAL, ylabel=data.fitness_label, ylim=style.fitness_limits(floats(fitness)))
+    style.count_axis(
+        axes, style.INDIVIDUAL, ylabel=data.fitness_label, ylim=style.fitness_limits(floats(fitness), data.sign)
+    )
     figure.legend(loc="outside lower center", ncols=4, title="made by")
     return figure
 
@@ -114,17 +116,18 @@ def front_figure(data: SearchData) -> Figure | None:
     if len(goals) < 2:
         return None
     table = data.objectives
-    others = [name for name in table.columns if name not in ("individual", "fitness", "front")]
+    goal = next(iter(goals)) if "fitness" not in goals else "fitness"
+    others = [name for name in table.columns if name not in ("individual", goal, "front")]
     figure, panels = style.new_figure(4.2, 1, len(others), sharey=True)
     grey: dict[str, Any] = {"color": style.GREY, "alpha": 0.45, "rasterized": len(table) > style.MANY}
     width = 1.2 if len(others) == 1 else 0
     dots: dict[str, Any] = {"color": style.ORANGE, "marker": "o", "markersize": 5, "linewidth": width}
-    limits = style.fitness_limits(floats(table["fitness"]))
+    limits = style.fitness_limits(floats(table[goal]), data.sign)
     for axes, name in zip(panels, others, strict=True):
-        axes.scatter(table[name], table["fitness"], label="all", s=14, linewidths=0, **grey)
+        axes.scatter(table[name], table[goal], label="all", s=14, linewidths=0, **grey)
         line = table[table["front"]].sort_values(name)
         steps = f"steps-{'post' if goals.get(name) == 'minimise' else 'pre'}"
-        axes.plot(line[name], line["fitness"], label="front", drawstyle=steps, **dots)
+        axes.plot(line[name], line[goal], label="front", drawstyle=steps, **dots)
         if len(table) and table[name].min() > 0 and table[name].max() > 10 * table[name].min():
             style.plain_log_axis(axes, "x")
         else:

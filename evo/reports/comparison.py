@@ -29,7 +29,7 @@ AFTER_GENES = (
     *("train_accuracy", "validation_accuracy", "test_accuracy", "test_std", "n", "gap", "test_low", "test_high"),
     *("fitness", "retrained_fitness", "retrained_low", "retrained_high", "winner", "fitness_on", "paused_at"),
     *("strategy", "run_seed", "trainings", "seconds", "finalist_trainings", "finalist_seconds"),
-    *("space", "model", "dataset"),
+    *("space", "model", "dataset", "direction", "failed", "infeasible"),
 )
 """The columns beside the genes; a gene of such a name has "(gene)" after its own."""
 MARKDOWN_COLUMNS = ("run", "individual", "winner", "validation", "test", "n", "gap", "trainings", "seconds")
@@ -76,7 +76,7 @@ def comparison_table(runs: Sequence[Run], top: int = TOP) -> pd.DataFrame:
     retrained_low, retrained_high` (the search's, and mean and interval over the finalists' trainings), `winner,
     fitness_on`, `paused_at` (the step at which the search's training paused; empty for a whole one), `strategy,
     run_seed, trainings, seconds` (of the search), `finalist_trainings, finalist_seconds` (after it), `space, model,
-    dataset`.
+    dataset`, `direction` (of the fitness: "maximise" or "minimise"), `failed, infeasible` (evaluations of the search).
     Accuracies are fractions in [0, 1]; seconds are sums of the trainings' wall-clock times.
 
     Args:
@@ -140,6 +140,9 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
         "finalist_seconds": _seconds(run.finalist_evaluations),
         "model": settings.model or settings.objective,
         "dataset": (settings.dataset or {}).get("variant"),
+        "direction": settings.direction,
+        "failed": sum(evaluation.failed for evaluation in run.search_evaluations),
+        "infeasible": sum(evaluation.infeasible for evaluation in run.search_evaluations),
     }
 
 

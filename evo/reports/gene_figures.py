@@ -40,7 +40,7 @@ def genes_figure(data: SearchData) -> Figure:
     scale = Normalize(0, max(1, len(number) - 1))
     for axes, feature in zip(grid, data.features, strict=True):
         _draw_feature(axes, feature, fitness, number, scale, "x")
-        axes.set(xlabel=style.shortened(feature.label, 24), ylim=style.fitness_limits(fitness))
+        axes.set(xlabel=style.shortened(feature.label, 24), ylim=style.fitness_limits(fitness, data.sign))
     for axes in grid[::COLUMNS]:
         axes.set_ylabel(data.fitness_label)
     style.colour_bar(figure, grid, "individual", scale, number)
@@ -55,16 +55,16 @@ def genes_over_time_figure(data: SearchData) -> Figure:
     """
     figure, grid = _panels(data.features, height=2.3, share=False)
     fitness, number = floats(data.fitness), data.fitness.index.to_numpy(dtype=float)
-    scale = style.fitness_scale(fitness)
+    scale = style.fitness_scale(fitness, data.sign)
     known = np.isfinite(floats(data.best_so_far))
     best_rows = np.maximum.accumulate(np.where(data.new_bests, np.arange(len(fitness)), 0))
     for axes, feature in zip(grid, data.features, strict=True):
-        _draw_feature(axes, feature, number, fitness, scale, "y")
+        _draw_feature(axes, feature, number, fitness, scale, "y", data.sign)
         best = feature.values[best_rows[known]]
         axes.plot(number[known], best, color=style.GREEN, linewidth=1.3, drawstyle="steps-post")
         axes.set_title(style.shortened(feature.label, 23), loc="left")
         style.count_axis(axes, "individual" if axes in grid[-COLUMNS:] else "", 4)
-    style.colour_bar(figure, grid, data.fitness_label, scale, fitness)
+    style.colour_bar(figure, grid, data.fitness_label, scale, fitness, style.sequence(data.sign))
     return figure
 
 
@@ -74,25 +74,25 @@ def parallel_figure(data: SearchData) -> Figure:
     Better ones are orange and lie above, green is the fittest. Of many, the best and some of the others are drawn.
     """
     features, fitness = data.features, floats(data.fitness)
-    chosen = _chosen(fitness)
-    low, high = style.fitness_limits(fitness)
-    ends = np.clip((fitness[chosen] - low) / (high - low), 0, 1)
+    chosen = _chosen(data.sign * fitness)
+    bottom, top = style.fitness_limits(fitness, data.sign)[:: int(data.sign)]
+    ends = np.clip((fitness[chosen] - bottom) / (top - bottom), 0, 1)
     heights = np.column_stack([*(_height(feature)[chosen] for feature in features), ends])
     count = len(features) + 1
     figure, [axes] = style.new_figure(4.8, width=max(style.WIDTH, 1.05 * count))
-    scale = style.fitness_scale(fitness)
+    scale, sequence = style.fitness_scale(fitness, data.sign), style.sequence(data.sign)
     lines = [np.column_stack([np.arange(count), height]) for height in heights]
-    colours = style.SEQUENCE(scale(fitness[chosen]), alpha=np.linspace(0.15, 0.9, max(1, len(lines))))
+    colours = sequence(scale(fitness[chosen]), alpha=np.linspace(0.15, 0.9, max(1, len(lines))))
     axes.add_collection(LineCollection(lines, colors=colours, linewidths=0.8))
     if lines:
         axes.plot(*lines[-1].T, color=style.GREEN, linewidth=2.2, zorder=3, label="the fittest")
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.12))
     for place, feature in enumerate(features):
         _draw_coordinate(axes, place, feature.label, _coordinate_ticks(feature))
-    _draw_coordinate(axes, count - 1, "fitness", [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")])
+    _draw_coordinate(axes, count - 1, "fitness", [(0.0, f"{bottom:.3g}"), (1.0, f"{top:.3g}")])
     axes.set(xlim=(-0.35, count - 0.35), ylim=(-0.2, 1.12))
     axes.set_axis_off()
-    style.colour_bar(figure, [axes], data.fitness_label, scale, fitness[chosen])
+    style.colour_bar(figure, [axes], data.fitness_label, scale, fitness[chosen], sequence)
     return figure
 
 
@@ -108,19 +108,28 @@ def _side_by_side(feature: Feature) -> bool:
 
 
 def _draw_feature(
-    axes: Axes, feature: Feature, other: Floats, colour: npt.NDArray[Any], scale: Normalize, along: Literal["x", "y"]
+    axes: Axes,
+    feature: Feature,
+    other: Floats,
+    colour: npt.NDArray[Any],
+    scale: Normalize,
+    along: Literal["x", "y"],
+    sign: float = 1.0,
 ) -> None:
-    """Draw a feature along one axis against something else, with its ticks; inactive values are left out."""
+    """Draw a feature along one axis against something else, with its ticks; inactive values are left out.
+
+    What is orange lies above the rest: the highest or, with sign -1, the lowest.
+    """
     places = feature.values
     if feature.categories or _side_by_side(feature):
         # Golden ratio: neighbours in time are never neighbours in place, without any chance.
         places = places + (np.arange(len(places)) * 0.618034 % 1 - 0.5) * 0.5
-    order = np.argsort(np.where(np.isnan(colour.astype(float)), -np.inf, colour.astype(float)), kind="stable")
+    order = np.argsort(np.where(np.isnan(colour.astype(float)), -np.inf, sign * colour.astype(float)), kind="stable")
     x, y = (places, other) if along == "x" else (other, places)
     # Very small dots are octagons: they look the same and take half the time.
     size, marker = (26, "o") if len(order) <= style.FEW else (12, "o") if len(order) <= style.MANY else (6, "8")
     look: dict[str, Any] = {"s": size, "marker": marker, "rasterized": len(order) > style.MANY // 4, "linewidths": 0}
-    axes.scatter(x[order], y[order], c=colour[order], cmap=style.SEQUENCE, norm=scale, **look)
+    axes.scatter(x[order], y[order], c=colour[order], cmap=style.sequence(sign), norm=scale, **look)
     _label_axis(axes, feature, along)
 
 

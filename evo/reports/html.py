@@ -80,6 +80,8 @@ def _side_by_side(data: Sequence[SearchData], winners: Mapping[str, Mapping[Any,
     return pd.DataFrame(
         {"run": entry.name, "strategy": entry.settings.strategy}
         | {name: winners.get(entry.name, {}).get(name) for name in columns}
-        | {"evaluations": len(entry.evaluations), "failures": len(entry.failed), "seconds": entry.seconds}
+        | {"evaluations": len(entry.evaluations), "failures": len(entry.failed)}
+        | ({"infeasible": len(entry.infeasible)} if any(len(one.infeasible) for one in data) else {})
+        | {"seconds": entry.seconds}
         for entry in data
     )

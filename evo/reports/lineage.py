@@ -28,7 +28,7 @@ class Step(NamedTuple):
         changes: Cells of its fittest parent and of itself, by the name of each gene in which they differ.
         fitness: Of its first evaluation; nan where it failed.
         change: Its fitness less that parent's; nan where either has none.
-        parent: The parent of the highest fitness, which the line continues with; None at the beginning.
+        parent: The parent of the best fitness, which the line continues with; None at the beginning.
     """
 
     individual: int
@@ -42,14 +42,14 @@ class Step(NamedTuple):
 
 
 def lineage_of(data: SearchData, individual: int | None) -> list[Step]:
-    """Return the lineage of an individual, the oldest first: at every step the parent of the highest fitness."""
+    """Return the lineage of an individual, the oldest first: at every step the parent of the best fitness."""
     rows = data.first.set_index("individual")
     fitness = data.fitness.to_dict()
     line: list[Step] = []
     while individual is not None:
         row: Any = rows.loc[individual]
         parents = parents_in(row["parents"])
-        parent = better_parent(fitness, parents, individual)
+        parent = better_parent(fitness, parents, individual, data.sign)
         change, changes = float("nan"), {}
         if parent is not None:
             change = float(row["fitness"] - fitness[parent])
@@ -66,18 +66,19 @@ def parents_in(cell: Any) -> tuple[int, ...]:
     return tuple(int(part) for part in str(cell).split(",")) if isinstance(cell, str) and cell else ()
 
 
-def better_parent(fitness: Mapping[Any, float], parents: Sequence[int], child: int) -> int | None:
-    """Return the parent of the highest fitness, the first of equals; one that failed only where all did.
+def better_parent(fitness: Mapping[Any, float], parents: Sequence[int], child: int, sign: float = 1.0) -> int | None:
+    """Return the parent of the best fitness, the first of equals; one that failed only where all did.
 
     Args:
         fitness: By individual; nan where it failed.
         parents: Of the child.
         child: The child's id.
+        sign: -1 where a lower fitness is better.
     """
     # A child comes after its parents: a line that obeys this has an end.
     known = [parent for parent in parents if parent < child and parent in fitness]
     complete = [parent for parent in known if not math.isnan(fitness[parent])]
-    return max(complete, key=lambda parent: fitness[parent]) if complete else next(iter(known), None)
+    return max(complete, key=lambda parent: sign * fitness[parent]) if complete else next(iter(known), None)
 
 
 def _shown(cell: Any) -> str:
@@ -97,7 +98,7 @@ def changes_table(data: SearchData) -> pd.DataFrame:
     for child, operator, cell in data.first[["individual", "operator", "parents"]].itertuples(index=False):
         parents = parents_in(cell)
         if parents and operator != "promotion":
-            parent = better_parent(fitness, parents, child)
+            parent = better_parent(fitness, parents, child, data.sign)
             comparable = parent is not None and reach[parent] == reach[child]
             rows.append((child, operator, fitness[child] - fitness[parent] if comparable else np.nan))
     return pd.DataFrame(rows, columns=["individual", "operator", "change"]).astype({"change": float})
@@ -120,7 +121,7 @@ def operators_table(data: SearchData) -> pd.DataFrame:
     for operator, count in data.first["operator"].value_counts().items():
         mine = (data.first["operator"] == operator).to_numpy()
         change = changes.loc[changes["operator"] == operator, "change"]
-        better, compared = int((change > 0).sum()), len(change)
+        better, compared = int((data.sign * change > 0).sum()), len(change)
         row: dict[str, Any] = {"operator": operator, "proposals": int(count), "complete": int(complete[mine].sum())}
         row |= {"compared": compared, "new_bests": int(data.new_bests[mine].sum())}
         if compared:

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from evo.evaluation import INFEASIBLE
 from evo.reports import style
 from evo.reports.features import floats
 from evo.reports.search_data import SearchData
@@ -23,11 +24,12 @@ def progress_figure(runs: Sequence[SearchData]) -> Figure:
     """Every evaluation as a dot at the number of its individual, the best so far as a line, failures as crosses."""
     # An individual that was evaluated again, in a race, has its dots above each other.
     figure, [axes] = style.new_figure(4.2)
-    low, high = style.fitness_limits(np.concatenate([floats(run.evaluations["fitness"]) for run in runs]))
+    sign = min(run.sign for run in runs)
+    low, high = style.fitness_limits(np.concatenate([floats(run.evaluations["fitness"]) for run in runs]), sign)
     for place, run in enumerate(runs):
         best = run.best_so_far
         look = style.look_of(place) | {"marker": "_" if len(best) == 1 else ""}
-        _draw_evaluations(axes, run.evaluations, look["color"], low)
+        _draw_evaluations(axes, run, look["color"], (low, high))
         label = f"{style.shortened(run.name, 40)}: best so far" if len(runs) > 1 else "best so far"
         axes.plot(best.index, best, **look, linewidth=2, drawstyle="steps-post", label=label)
     style.count_axis(axes, style.INDIVIDUAL, ylabel=_common_label(runs), ylim=(low, high))
@@ -43,16 +45,24 @@ def _common_label(runs: Sequence[SearchData]) -> str:
     return "accuracy (fraction)" if alike else "fitness"
 
 
-def _draw_evaluations(axes: Axes, table: pd.DataFrame, colour: str, low: float) -> None:
-    """Draw complete evaluations as dots, those below the axis as triangles on it, and failures as crosses."""
+def _draw_evaluations(axes: Axes, run: SearchData, colour: str, ends: tuple[float, float]) -> None:
+    """Draw complete evaluations as dots, worse ones than the axis has as triangles on it, and others as crosses."""
+    table = run.evaluations
     fitness, place = floats(table["fitness"]), floats(table["individual"])
-    shown, below, failed = fitness >= low, fitness < low, np.isnan(fitness)
+    beyond = fitness < ends[0] if run.sign > 0 else fitness > ends[1]
+    shown, none = np.isfinite(fitness) & ~beyond, np.isnan(fitness)
+    infeasible = none & (table["status"] == INFEASIBLE).to_numpy()
+    failed = none & ~infeasible
     size, alpha = (30, 0.8) if len(table) <= style.FEW else (14, 0.65) if len(table) <= style.MANY else (7, 0.5)
     look: dict[str, Any] = {"color": colour, "linewidths": 0, "rasterized": len(table) > style.MANY}
     axes.scatter(place[shown], fitness[shown], s=size, alpha=alpha, **look)
-    on_axis = {"marker": "v", "s": 24, "alpha": 0.6, "label": f"{below.sum()} lower than shown"}
+    than = "lower" if run.sign > 0 else "higher"
+    on_axis = {"marker": "v" if run.sign > 0 else "^", "s": 24, "alpha": 0.6}
+    on_axis["label"] = f"{beyond.sum()} {than} than shown"
     crosses = {"marker": "x", "s": 22, "color": style.GREY, "linewidths": 1, "label": f"{failed.sum()} failed"}
-    for rows, height, marks in ((below, 0.02, on_axis), (failed, 0.06, crosses)):
+    pluses = crosses | {"marker": "+", "label": f"{infeasible.sum()} infeasible"}
+    end = 0.02 if run.sign > 0 else 0.98
+    for rows, height, marks in ((beyond, end, on_axis), (failed, 0.06, crosses), (infeasible, 0.1, pluses)):
         if rows.any():
             axes.scatter(place[rows], height * rows[rows], transform=axes.get_xaxis_transform(), **look | marks)
 
@@ -72,8 +82,9 @@ def generations_figure(data: SearchData) -> Figure | None:
     first, third = (floats(fitness.quantile(share).reindex(table["generation"])) for share in (0.25, 0.75))
     best_so_far = floats(table["best"])
     if "rung" in data.first:  # an older run of halving: only trainings of the last rung are compared
-        best = data.comparable.groupby(data.first["generation"].to_numpy()).max().cummax().ffill()
-        best_so_far = floats(best.reindex(table["generation"]))
+        comparable = data.sign * data.comparable
+        best = comparable.groupby(data.first["generation"].to_numpy()).max().cummax().ffill()
+        best_so_far = data.sign * floats(best.reindex(table["generation"]))
     # A single generation gets a width, or its bands could not be seen.
     places = number if len(number) > 1 else number + np.array([-0.2, 0.2])
     lowest, highest = floats(table["min"]), floats(table["max"])
@@ -83,7 +94,7 @@ def generations_figure(data: SearchData) -> Figure | None:
     dots: Any = {"marker": "o" if len(table) <= 30 else None, "markersize": 4}
     upper.plot(number, floats(table["mean"]), color=style.BLUE, label="mean", **dots)
     upper.plot(number, best_so_far, color=style.ORANGE, linestyle="--", label="best so far", **dots)
-    limits = style.fitness_limits(np.concatenate([floats(members["fitness"]), best_so_far]))
+    limits = style.fitness_limits(np.concatenate([floats(members["fitness"]), best_so_far]), data.sign)
     upper.set(ylabel=data.fitness_label, ylim=limits)
     _legend_outside(figure, upper, "upper")
     diversity = floats(table["diversity"])
@@ -140,14 +151,14 @@ def timeline_figure(data: SearchData) -> Figure | None:
     start, length = spans["start"].to_numpy() / size, (spans["end"] - spans["start"]).to_numpy() / size
     if rows:
         fitness = floats(spans["fitness"])
-        scale = style.fitness_scale(fitness)
+        scale, colours = style.fitness_scale(fitness, data.sign), style.sequence(data.sign)
         look: dict[str, Any] = {"height": 0.76, "linewidth": 0.4, "rasterized": len(spans) > 1000}
-        look["color"] = [style.SEQUENCE(scale(value)) if np.isfinite(value) else style.GREY for value in fitness]
+        look["color"] = [colours(scale(value)) if np.isfinite(value) else style.GREY for value in fitness]
         look["edgecolor"] = style.HALO if len(spans) <= 300 else "none"
         axes.barh(spans["worker"].map(workers.index).to_numpy(), length, left=start, **look)
         axes.set_yticks(range(len(workers)), workers)
         axes.invert_yaxis()
-        style.colour_bar(figure, [axes], "fitness", scale, fitness)
+        style.colour_bar(figure, [axes], data.fitness_label, scale, fitness, colours)
     else:
         axes.fill_between(timeline.times / size, timeline.running, step="post", color=style.BLUE, linewidth=0)
         axes.set_ylabel("trainings at a time")

@@ -47,10 +47,11 @@ class Group:
         seeds: Their seeds, ascending.
         outcome: What is compared: the winner's mean test accuracy, its mean fitness on new seeds, or the best fitness
             in the search; the first of them that every run of the problem has.
-        outcomes: Of each run, in the order of the seeds; higher is better.
+        outcomes: Of each run, in the order of the seeds.
         mean: Of the outcomes.
         trainings: Of a run's search, on average.
         seconds: Of training in a run's search, on average.
+        sign: -1 where a lower outcome is better.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Group:
     mean: Estimate
     trainings: float
     seconds: float
+    sign: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Pair:
         second: B's name.
         runs: How many each has.
         paired: Whether runs were compared seed by seed.
-        better: Probability that A's outcome is higher than B's, ties half; None where there are too few runs.
+        better: Probability that A's outcome is better than B's, ties half; None where there are too few runs.
         p_value: How probable it is that equal groups differ as much by chance: of a sign test where they are paired, of
             Mann and Whitney's test where not; None where there are too few runs.
         sentence: The same in words.
@@ -122,7 +124,7 @@ def grouped(runs: Mapping[str, Run], patterns: Mapping[str, str] | None = None) 
         own = {titles[key]: list(by_seed.values()) for key, by_seed in members.items() if key[0] == problem}
         outcome = _common_outcome([runs[name] for names in own.values() for name in names])
         found = [_group(title, place, {name: runs[name] for name in names}, outcome) for title, names in own.items()]
-        found.sort(key=lambda group: -group.mean.value)
+        found.sort(key=lambda group: -group.sign * group.mean.value)
         groups += found
         pairs += [_pair(first, second) for first, second in combinations(found, 2)]
         if len(found) > 1 or len(found[0].runs) > 1:
@@ -131,6 +133,10 @@ def grouped(runs: Mapping[str, Run], patterns: Mapping[str, str] | None = None) 
         sides = groupby(groups, key=lambda group: group.problem)
         names = " | ".join(", ".join(name for group in side for name in group.runs) for _, side in sides)
         notes.append(f"Other space, data or fitness, so shown and not compared: {names}.")
+    for sign, which in ((1.0, "higher"), (-1.0, "lower")):
+        mine = [name for name, run in runs.items() if run.settings.sign == sign]
+        if 0 < len(mine) < len(runs):
+            notes.append(f"Of {', '.join(mine)}, a {which} fitness is better.")
     if len(pairs) > 1:
         notes.append("The intervals are each pair's own; of twenty such pairs one is expected to miss.")
     return Grouping(tuple(groups), tuple(pairs), tuple(notes))
@@ -178,7 +184,8 @@ def _problem(run: Run) -> str:
     # As it is read now: an older run does not know a setting that came later.
     space = {name: run.space.to_dict()[name] for name in ("genes", "training")}
     checksum = (settings.dataset or {}).get("checksum")
-    facts = [space, settings.model, settings.objective, checksum, settings.fitness, settings.measure]
+    goal = [settings.direction, settings.goal] if settings.sign < 0 else [settings.goal]
+    facts = [space, settings.model, settings.objective, checksum, settings.fitness, settings.measure, goal]
     return json.dumps([*facts, run.space.data.validation], sort_keys=True)
 
 
@@ -222,7 +229,8 @@ def _group(title: str, problem: int, runs: Mapping[str, Run], outcome: str) -> G
     searches = [run.search_evaluations for run in members.values()]
     seconds = mean([sum(evaluation.seconds for evaluation in search) for search in searches])
     cost = mean([run.trainings for run in members.values()]), round(seconds, 1)
-    return Group(title, problem, tuple(members), seeds, outcome, outcomes, estimate, *cost)
+    sign = 1.0 if outcome == TESTED else next(iter(members.values())).settings.sign
+    return Group(title, problem, tuple(members), seeds, outcome, outcomes, estimate, *cost, sign)
 
 
 def _common_outcome(runs: Sequence[Run]) -> str:
@@ -250,7 +258,8 @@ def _pair(first: Group, second: Group) -> Pair:
     if min(counts) < RUNS:
         words = f"{between}: too few runs to compare ({counts[0]} and {counts[1]}); {RUNS} seeds of each at least."
         return Pair(first.name, second.name, counts, paired, None, None, words)
-    better = superiority(first.outcomes, second.outcomes, paired=paired)
+    signed = ([group.sign * outcome for outcome in group.outcomes] for group in (first, second))
+    better = superiority(*signed, paired=paired)
     chance = p_value(first.outcomes, second.outcomes, paired=paired)
     how = f"{counts[0]} runs each, paired by seed" if paired else f"{counts[0]} and {counts[1]} runs"
     test = f"{'sign test' if paired else 'Mann-Whitney test'}: p = {chance:.2g}"

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evo.evaluation import SUCCESSES
+from evo.evaluation import INFEASIBLE, SUCCESSES
 from evo.record.run import Run
 from evo.record.tables import with_texts
 from evo.reports.features import Feature, Floats, features_of, floats
@@ -38,14 +38,24 @@ class SearchData:
         return int((self.evaluations["status"] == "earlier").sum())
 
     @property
+    def sign(self) -> float:
+        """1 where a higher fitness is better, -1 where a lower one is."""
+        return self.settings.sign
+
+    @property
     def seconds(self) -> float:
         """Seconds of training in the search."""
         return float(self.evaluations["seconds"].sum())
 
     @property
     def failed(self) -> pd.DataFrame:
-        """The evaluations that failed."""
-        return self.evaluations[~self.evaluations["status"].isin(SUCCESSES)]
+        """The evaluations that failed; those of configurations that are not allowed have not."""
+        return self.evaluations[~self.evaluations["status"].isin((*SUCCESSES, INFEASIBLE))]
+
+    @property
+    def infeasible(self) -> pd.DataFrame:
+        """The evaluations of configurations that are not allowed."""
+        return self.evaluations[self.evaluations["status"] == INFEASIBLE]
 
     @cached_property
     def first(self) -> pd.DataFrame:
@@ -74,7 +84,7 @@ class SearchData:
     @cached_property
     def best_so_far(self) -> pd.Series[float]:
         """The best `comparable` fitness so far, by individual."""
-        return self.comparable.cummax().ffill()
+        return (self.sign * self.comparable).cummax().ffill() * self.sign
 
     @property
     def new_bests(self) -> npt.NDArray[np.bool_]:
@@ -123,21 +133,19 @@ class SearchData:
         columns = [name for name in goals if name in self.first]
         table = self.first.loc[self.first["status"] == "complete", ["individual", *columns]]
         table = table.astype(dict.fromkeys(columns, float)).dropna().reset_index(drop=True)
-        signs = [1.0 if goals[name] == "maximise" else -1.0 for name in columns]
-        return table.assign(front=not_dominated(table[columns].to_numpy(dtype=float) * signs))
+        return table.assign(front=table["individual"].isin(self.front["individual"]))
+
+    @cached_property
+    def front(self) -> pd.DataFrame:
+        """As in front.csv."""
+        return self.run.front
 
     @property
     def fitness_label(self) -> str:
         """What an axis of the fitness says."""
-        unit = "" if self.settings.objective else " (nats)" if self.settings.measure == "loss" else " (fraction)"
-        return f"{self.settings.fitness_name}{unit}"
-
-
-def not_dominated(values: Floats) -> npt.NDArray[np.bool_]:
-    """Return which rows no other dominates: is at least as high everywhere and higher somewhere.
-
-    Args:
-        values: Of shape (evaluations, objectives); higher is better.
-    """
-    dominated = [np.any((values >= row).all(axis=1) & (values > row).any(axis=1)) for row in values]
-    return ~np.array(dominated, dtype=bool)
+        settings = self.settings
+        if settings.objective is None:
+            return (
+                f"{settings.fitness_name}{' (nats, lower is better)' if settings.measure == 'loss' else ' (fraction)'}"
+            )
+        return settings.goal + (" (lower is better)" if self.sign < 0 else "")

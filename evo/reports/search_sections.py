@@ -37,7 +37,7 @@ IMPORTANCE = (
 )
 FINALISTS = "The finalists, trained again on new seeds. The winner is the one of the best mean fitness"
 LINEAGE = (
-    "At each step the parent of the higher fitness, what changed against it, and what that brought. Fitness is of a "
+    "At each step the parent of the better fitness, what changed against it, and what that brought. Fitness is of a "
     "single training each, so small changes may be chance."
 )
 OPERATORS = (
@@ -105,7 +105,7 @@ def _cards(data: SearchData, row: Mapping[Any, Any]) -> Cards:
     paused = "" if row["paused_at"] is None else f", paused at step {row['paused_at']:,}"
     cards = [
         ("best genome", f"#{row['individual']}", "named winner" if row["winner"] else "of the search"),
-        ("fitness in the search", number_text(row["fitness"]), f"{row['fitness_on']}{paused}"),
+        (f"{data.settings.goal} in the search", number_text(row["fitness"]), f"{row['fitness_on']}{paused}"),
     ]
     if pd.notna(row["retrained_fitness"]):
         count = (data.finalists["individual"] == row["individual"]).sum()
@@ -120,6 +120,8 @@ def _cards(data: SearchData, row: Mapping[Any, Any]) -> Cards:
     cards.append(("evaluations", f"{done:,}", f"of {tried:,} individuals{known}"))
     cards.append(("cost of the search", duration_text(data.seconds), "of training"))
     cards.append(("failures", f"{len(data.failed):,}", ""))
+    if len(data.infeasible):
+        cards.append(("infeasible", f"{len(data.infeasible):,}", "configurations that are not allowed"))
     return Cards(cards)
 
 
@@ -131,7 +133,7 @@ def facts_of(data: SearchData) -> dict[str, str]:
         "state": _state(data),
         "space": settings.space_name,
         "strategy": f"{settings.strategy}, population {settings.population}, seed {settings.seed}",
-        "fitness": f"of the function {settings.objective}"
+        settings.goal: f"of the function {settings.objective}{', lower is better' if data.sign < 0 else ''}"
         if settings.objective
         else f"{settings.fitness_name}, of the model {settings.model}",
         "data": str((settings.dataset or {}).get("variant", "")),
@@ -227,13 +229,14 @@ def _operators(data: SearchData) -> Iterator[Block]:
 
 
 def _front(data: SearchData) -> Iterator[Block]:
-    table = data.objectives
-    front = table[table["front"]].drop(columns="front").sort_values("fitness", ascending=False)
-    genes = data.first[["individual", *(name for name in data.space.genes if name not in front)]]
+    front = data.front
     goals = " and ".join(f"{direction} {name}" for name, direction in (data.settings.objectives or {}).items())
     more = f" The table shows {FRONT_ROWS} of them." if len(front) > FRONT_ROWS else ""
-    yield Text(f"Objectives: {goals}. {len(front)} of {len(table)} complete evaluations are on the front.{more}")
-    yield table_of(front.head(FRONT_ROWS).merge(genes, on="individual", how="left"), "Pareto front")
+    yield Text(
+        f"Objectives: {goals}. {len(front)} of {len(data.objectives)} complete evaluations are on the front.{more}"
+    )
+    first = front.columns.difference([*data.space.genes], sort=False)
+    yield table_of(front.head(FRONT_ROWS)[[*first, *data.space.genes]], "Pareto front")
 
 
 def _cost(data: SearchData) -> Iterator[Block]:
@@ -249,7 +252,8 @@ def _cost(data: SearchData) -> Iterator[Block]:
     if failures.empty:
         yield Text("No evaluation failed.")
     else:
-        yield Text("Why evaluations failed; reasons that differ only in their numbers are one:")
+        what = "failed" if data.infeasible.empty else "failed or are infeasible"
+        yield Text(f"Why evaluations {what}; reasons that differ only in their numbers are one:")
         yield table_of(failures, "Failures")
 
 
@@ -275,4 +279,5 @@ def _evaluations(data: SearchData, rows: int) -> Iterator[Block]:
         yield table_of(shown, "All evaluations")
         return
     yield Text(f"The best {rows:,} of {len(shown):,} evaluations; all are in evaluations.csv in the run folder.")
-    yield table_of(shown.sort_values("fitness", ascending=False, kind="stable").head(rows), "The best evaluations")
+    ordered = shown.sort_values("fitness", ascending=data.sign < 0, kind="stable")
+    yield table_of(ordered.head(rows), "The best evaluations")

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -107,8 +107,16 @@ def look_of(place: int) -> dict[str, Any]:
     return {name: choices[place % len(choices)] for name, choices in looks.items()}
 
 
-def fitness_limits(fitness: Floats) -> tuple[float, float]:
-    """Return the ends of a fitness axis; a few values far below the others do not stretch it."""
+def fitness_limits(fitness: Floats, sign: float = 1.0) -> tuple[float, float]:
+    """Return the ends of a fitness axis; a few values far worse than the others do not stretch it.
+
+    Args:
+        fitness: What is shown; nan where it failed.
+        sign: -1 where a lower fitness is better.
+    """
+    if sign < 0:
+        low, high = fitness_limits(-fitness)
+        return -high, -low
     finite = fitness[np.isfinite(fitness)]
     if not len(finite):
         return 0.0, 1.0
@@ -121,18 +129,39 @@ def fitness_limits(fitness: Floats) -> tuple[float, float]:
     return low - room, high + room
 
 
-def fitness_scale(fitness: Floats) -> Normalize:
-    """Return the scale of colours for fitness; the worst tenth shares one colour, so that the others differ."""
-    finite = fitness[np.isfinite(fitness)]
+def fitness_scale(fitness: Floats, sign: float = 1.0) -> Normalize:
+    """Return the scale of colours for fitness; the worst tenth shares one colour, so that the others differ.
+
+    Args:
+        fitness: What is shown; nan where it failed.
+        sign: -1 where a lower fitness is better; see `sequence`.
+    """
+    finite = sign * fitness[np.isfinite(fitness)]
     low, high = (float(np.quantile(finite, 0.1)), float(finite.max())) if len(finite) else (0.0, 1.0)
-    return Normalize(low, high if high > low else low + 1e-9, clip=True)
+    ends = sorted((sign * low, sign * (high if high > low else low + 1e-9)))
+    return Normalize(vmin=ends[0], vmax=ends[1], clip=True)
 
 
-def colour_bar(figure: Figure, axes: Sequence[Axes], label: str, scale: Normalize, shown: npt.NDArray[Any]) -> None:
-    """Draw the scale of colours beside axes; its end is pointed where some of what is shown is below it."""
-    below = scale.vmin is not None and bool((shown < scale.vmin).any())
-    extend: Literal["min", "neither"] = "min" if below else "neither"
-    mappable = ScalarMappable(scale, SEQUENCE)
+def sequence(sign: float) -> Colormap:
+    """Return the colours of fitness, in which the best is orange: the highest or, with sign -1, the lowest."""
+    return SEQUENCE if sign > 0 else SEQUENCE.reversed()
+
+
+def colour_bar(
+    figure: Figure,
+    axes: Sequence[Axes],
+    label: str,
+    scale: Normalize,
+    shown: npt.NDArray[Any],
+    colours: Colormap = SEQUENCE,
+) -> None:
+    """Draw the scale of colours beside axes; its end is pointed where some of what is shown is beyond it."""
+    beyond: dict[Literal["min", "max"], bool] = {
+        "min": scale.vmin is not None and bool((shown < scale.vmin).any()),
+        "max": scale.vmax is not None and bool((shown > scale.vmax).any()),
+    }
+    extend: Literal["min", "max", "neither"] = next((end for end, some in beyond.items() if some), "neither")
+    mappable = ScalarMappable(scale, colours)
     bar = figure.colorbar(mappable, ax=list(axes), label=label, fraction=0.03, pad=0.02, aspect=30, extend=extend)
     bar.locator = MaxNLocator(5, integer=shown.dtype.kind == "i")
     bar.update_ticks()

@@ -43,13 +43,16 @@ def outcomes_table(data: SearchData) -> pd.DataFrame:
 
 
 def failures_table(data: SearchData) -> pd.DataFrame:
-    """Return one row per reason: `status, reason, evaluations, seconds, individual`, the most frequent first.
+    """Return one row per reason of a failure or of a configuration that is not allowed, the most frequent first.
+
+    Columns: `status, reason, evaluations, seconds, individual`.
 
     Reasons that differ only in their numbers count as one; `reason` and `individual` are of the first of them.
     """
-    reason = data.failed["error"].fillna("").astype(str).str.strip()
+    rows = pd.concat([data.failed, data.infeasible]).sort_index()
+    reason = rows["error"].fillna("").astype(str).str.strip()
     without_numbers = reason.map(lambda text: re.sub(r"\d+(\.\d+)?([eE][-+]?\d+)?", "#", text))
-    failed = data.failed.assign(reason=reason.str.slice(0, 300), key=without_numbers)
+    failed = rows.assign(reason=reason.str.slice(0, 300), key=without_numbers)
     grouped = failed.groupby(["status", "key"], sort=False).agg(
         reason=("reason", "first"),
         evaluations=("individual", "size"),

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from evo import names
 from evo.errors import ConfigurationError, did_you_mean
-from evo.evaluation import MEASURES
+from evo.evaluation import MEASURES, check_measure
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -144,30 +144,37 @@ def _line(detail: ErrorDetails, path: str, fields: Sequence[str]) -> str:
     return f"{where}: {rule[0].lower()}{rule[1:]}, got {detail['input']!r}"
 
 
-FITNESS = "fitness"
+FITNESS, SECONDS = "fitness", "seconds"
 SIGNS = {"maximise": 1.0, "minimise": -1.0}
 
 
-def check_objectives(objectives: Mapping[str, str], *, recorded: bool = False) -> None:
+def check_objectives(objectives: Mapping[str, str], *, recorded: bool = False, own: bool = False) -> None:
     """Check the objectives of a search.
 
     Args:
         objectives: "maximise" or "minimise" by name.
         recorded: Whether a run has kept them: older versions let fitness be minimised.
+        own: Whether a user's function or loop measures them, under any names.
 
     Raises:
-        ConfigurationError: Fewer than two, something that no evaluation measures, or fitness minimised.
+        ConfigurationError: Fewer than two, something that no evaluation measures, or fitness minimised; of a user's
+            function: none, no name of a measure, or fitness behind others.
     """
     known = (FITNESS, *MEASURES)
     if not isinstance(objectives, Mapping):
         raise ConfigurationError(f'objectives: must be "maximise" or "minimise" by name, got {objectives!r}')
     for name, direction in objectives.items():
-        if name not in known:
+        if own:
+            _check_own_name(name)
+        elif name not in known:
             raise ConfigurationError(
                 f'objectives: "{name}" is not measured.{did_you_mean(name, known)} Known: {", ".join(known)}'
             )
         if not isinstance(direction, str) or direction not in SIGNS:
             raise ConfigurationError(f'objectives.{name}: must be "maximise" or "minimise", got "{direction}"')
+    if own:
+        _check_own(objectives, recorded=recorded)
+        return
     if FITNESS not in objectives or len(objectives) < 2:
         raise ConfigurationError(
             f"objectives: must be fitness and at least one of {', '.join(MEASURES)}, got {', '.join(objectives)}"
@@ -175,6 +182,25 @@ def check_objectives(objectives: Mapping[str, str], *, recorded: bool = False) -
     if objectives[FITNESS] != "maximise" and not recorded:
         raise ConfigurationError(
             f'objectives.{FITNESS}: must be "maximise", got "{objectives[FITNESS]}": a higher fitness is better '
-            "everywhere, also for the best of a run, its finalists and its report. To minimise a value, let the "
-            "objective return its negative"
+            "for trainings, because it is an accuracy"
+        )
+
+
+def _check_own_name(name: Any) -> None:
+    if name in (FITNESS, SECONDS):
+        return
+    try:
+        check_measure(name)
+    except ValueError as problem:
+        raise ConfigurationError(f"objectives: {problem}") from None
+
+
+def _check_own(objectives: Mapping[str, str], *, recorded: bool) -> None:
+    names = list(objectives)
+    if not names:
+        raise ConfigurationError('objectives: must name what is measured, as in {"loss": "minimise"}, got none')
+    if FITNESS in names[1:] and not recorded:
+        raise ConfigurationError(
+            f"objectives: {FITNESS} must be the first, because the best of a run is the best by the first objective, "
+            f"got {', '.join(names)}"
         )

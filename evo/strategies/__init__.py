@@ -48,15 +48,17 @@ def make_strategy(name: str, space: SearchSpace, **settings: Any) -> Strategy:
     Args:
         name: One of `strategy_names()`.
         space: The search space.
-        **settings: `seed`, `population`, `budget`, `generations`, `initial`, `retrainable`, see `Strategy`; and the
-            settings that only some strategies have: `pending` and `asynchronous` of those that propose one individual
-            at a time, `objectives` of `pareto`, `continuations` of `halving`.
+        **settings: `seed`, `population`, `budget`, `generations`, `initial`, `retrainable`, `direction`, see
+            `Strategy`; and the settings that only some strategies have: `pending` and `asynchronous` of those that
+            propose one individual at a time, `objectives` of `pareto`, `continuations` of `halving`.
 
     Raises:
         ConfigurationError: The name is unknown, or the strategy refuses the settings.
     """
     if settings.get("objectives") is not None:
-        check_objectives(settings["objectives"])
+        check_objectives(settings["objectives"], own=True)
+    if "learns_failures" in STRATEGIES[check_name("strategy", name, strategy_names())].options:
+        settings.setdefault("learns_failures", True)
     return strategy_of(name, space, **settings)
 
 

@@ -20,12 +20,14 @@ from typing import Any, ClassVar, Literal
 from deap import base
 
 from evo.errors import ConfigurationError, RunError, listed
-from evo.evaluation import MEASURES, Evaluation, Status
+from evo.evaluation import MEASURES, OWN_MEASURES, Evaluation, Status
 from evo.individual import EARLIER, GeneValue, Genome, Individual, genome_key
+from evo.names import DIRECTIONS, check_name
 from evo.numbers import whole_number
 from evo.ranking import ranking
 from evo.space import SearchSpace
 from evo.space.search_space import configurations
+from evo.space.settings import SIGNS
 from evo.strategies.variation import make_toolbox
 
 WORST_FITNESS = -sys.float_info.max
@@ -33,9 +35,9 @@ WORST_FITNESS = -sys.float_info.max
 
 
 class Fitness(base.Fitness):  # type: ignore[misc]  # deap has no types
-    """One number, higher is better."""
+    """How allowed a configuration is, then one number; both are compared in this order, and higher is better."""
 
-    weights = (1.0,)
+    weights = (1.0, 1.0)
 
 
 @dataclass
@@ -46,7 +48,8 @@ class Member:
         number: The place of the proposal among all proposals, from 0.
         individual: What was proposed.
         evaluation: Its result.
-        fitness: What selection compares; by default `value`.
+        fitness: What selection compares; by default `value`, under Deb's rules for constraints (CMAME 186, 2000): what
+            is allowed before what is not, then the smaller violation. What failed comes last.
     """
 
     number: int
@@ -55,7 +58,7 @@ class Member:
     fitness: base.Fitness = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fitness = Fitness((self.value,))
+        self.fitness = Fitness((self._standing, self.value))
 
     @property
     def genome(self) -> Genome:
@@ -63,8 +66,17 @@ class Member:
         return self.individual.genome
 
     @property
+    def _standing(self) -> float:
+        """1 for a result; below 0 for what is not allowed, by its violation; the least number for what failed."""
+        if self.evaluation.fitness is not None:
+            return 1.0
+        if not self.evaluation.infeasible:
+            return WORST_FITNESS
+        return -self.evaluation.violation if self.evaluation.violation is not None else WORST_FITNESS / 2
+
+    @property
     def value(self) -> float:
-        """The fitness as a number; `WORST_FITNESS` if the training failed."""
+        """The fitness as a number; `WORST_FITNESS` if there is none."""
         return self.evaluation.fitness if self.evaluation.fitness is not None else WORST_FITNESS
 
 
@@ -106,6 +118,7 @@ class Strategy(ABC):
         max_steps: The steps of a full training, where no gene says how long to train.
         earlier: Genomes whose results are known already, worst first: they become the first proposals, beyond the
             budget, of a strategy that takes any number of them, else the best of them that a population has room for.
+        direction: Whether a higher or a lower fitness is better: "maximise" or "minimise".
 
     Raises:
         ConfigurationError: The settings do not fit the strategy or the space.
@@ -136,8 +149,10 @@ class Strategy(ABC):
         retrainable: bool = False,
         max_steps: int | None = None,
         earlier: Sequence[Genome] = (),
+        direction: str = DIRECTIONS[0],
     ):
         self.space, self.seed, self.retrainable, self.max_steps = space, seed, retrainable, max_steps
+        self.sign = SIGNS[check_name("direction", direction, DIRECTIONS)]
         self.population_size = population if population is not None else self.default_population
         if budget is None and generations is None:
             generations = self.default_generations
@@ -219,10 +234,9 @@ class Strategy(ABC):
 
         Args:
             evaluation: The evaluation; or what `ask` returned, or its id, followed by the other arguments.
-            fitness: Higher is better; None, NaN and infinities stand for a failed training.
+            fitness: As measured, whatever the direction; None, NaN and infinities stand for a failed training.
             replicate: With an id: which of the individual's evaluations it is.
-            measures: What else was measured, by name (`evo.evaluation.MEASURES`), for strategies with several
-                objectives.
+            measures: What else was measured, by name, for strategies with several objectives.
 
         Raises:
             ValueError: No such individual was proposed, or its result was told already.
@@ -241,7 +255,7 @@ class Strategy(ABC):
             raise ValueError(f"{name} was told already")
         if not isinstance(evaluation, Evaluation):
             evaluation = self._evaluation_of(self.proposals[number], fitness, measures or {})
-        self._told[number] = evaluation
+        self._hear(number, evaluation)
         self._after_telling(number)
 
     def ended(self) -> list[Individual]:
@@ -271,7 +285,7 @@ class Strategy(ABC):
             numbers[individual.id, individual.replicate].append(number)
         for evaluation in evaluations:
             if waiting := numbers.get((evaluation.individual, evaluation.replicate)):
-                self._told[waiting.popleft()] = evaluation
+                self._hear(waiting.popleft(), evaluation)
         try:
             for number, individual in enumerate(past):
                 needed = self._needed(number)
@@ -362,6 +376,12 @@ class Strategy(ABC):
             (Draft(genome, operator="initial") for genome in known if genome_key(genome) not in self._keys), None
         )
 
+    def _hear(self, number: int, evaluation: Evaluation) -> None:
+        """Take in what was told. From here on, a higher fitness is better, whatever the direction of the search."""
+        if self.sign < 0 and evaluation.fitness is not None:
+            evaluation = replace(evaluation, fitness=-evaluation.fitness)
+        self._told[number] = evaluation
+
     def _after_telling(self, number: int) -> None:
         """Learn what was told, unless a proposal still waits for what came before it."""
         if self.asynchronous:
@@ -419,7 +439,9 @@ class Strategy(ABC):
     def _evaluation_of(self, proposal: Individual, fitness: float | None, measures: Mapping[str, float]) -> Evaluation:
         """Return the evaluation that a fitness stands for; it is paused if the proposal says so."""
         # What was not measured must not look measured: an evaluation turns NaN into None.
-        known: dict[str, Any] = {"seconds": math.nan} | {name: measures[name] for name in MEASURES if name in measures}
+        own = {name: measures[name] for name in (*MEASURES, *OWN_MEASURES) if name in measures}
+        named = {name: value for name, value in measures.items() if name not in own}
+        known: dict[str, Any] = {"seconds": math.nan, **own, "named": named}
         if fitness is not None:
             known |= {"fitness": float(fitness), "steps_trained": proposal.until}
         pauses = proposal.pauses or (self.max_steps or 0) > (proposal.until or math.inf)

@@ -74,6 +74,7 @@ class GaussianProcess:
         groups: For each column the number of its length scale, (columns,).
         start: Hyperparameters (logarithms) to begin the optimisation with; None for the priors' centres.
         slope: By how much the prior mean rises with each column, (columns,); None for a constant mean.
+        noise: The variance of the noise; None for the most probable one.
     """
 
     def __init__(
@@ -83,11 +84,13 @@ class GaussianProcess:
         groups: Sequence[int],
         start: Sequence[float] | None = None,
         slope: Vectors | None = None,
+        noise: float | None = None,
     ):
         self._slope: Vectors = np.zeros(vectors.shape[1]) if slope is None else slope
         self._vectors, self._values = vectors, values - vectors @ self._slope
         self._members = [np.flatnonzero(np.asarray(groups) == group) for group in range(max(groups) + 1)]
         self._centre, self._spread = _priors(len(self._members))
+        self._noise = None if noise is None else math.log(noise)
         begin = self._centre if start is None or len(start) != len(self._centre) else np.array(start)
         self._theta = self._most_probable(begin)
         self._condition()
@@ -129,6 +132,8 @@ class GaussianProcess:
     def _most_probable(self, start: Vectors) -> Vectors:
         distances = self._distances(self._vectors, self._vectors)
         bounds = list(zip(self._centre - BOUND * self._spread, self._centre + BOUND * self._spread, strict=True))
+        if self._noise is not None:
+            bounds[-1] = (self._noise, self._noise)
         found = minimize(
             lambda theta: self._negative_log_posterior(theta, distances),
             np.clip(start, *np.transpose(bounds)),

@@ -23,6 +23,41 @@ CROSSOVER_PROBABILITY = 0.7
 TRIES = 50
 
 
+class ParetoFitness(base.Fitness):  # type: ignore[misc]  # deap has no types
+    """Several objectives, under Deb's rules for constraints (CMAME 186, 2000).
+
+    What is allowed dominates what is not; of what is not, the smaller violation dominates.
+
+    Attributes:
+        violation: How far it is from being allowed; 0 for what is.
+    """
+
+    violation = 0.0
+
+    @classmethod
+    def of_violation(cls, violation: float) -> ParetoFitness:
+        """Return the fitness of what is not allowed."""
+        fitness = cls([-sign * violation for sign in cls.weights])
+        fitness.violation = violation
+        return fitness
+
+    def dominates(self, other: ParetoFitness, obj: slice = slice(None)) -> bool:
+        """Return whether this fitness is better."""
+        if self.violation or other.violation:
+            return self.violation < other.violation
+        return bool(super().dominates(other, obj))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ParetoFitness) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[float, ...]:
+        return (self.violation, *self.wvalues)
+
+
 class Pareto(SteadyState):
     """Keeps the individuals of the best fronts; of the last front that has room in the population the least crowded.
 
@@ -30,8 +65,8 @@ class Pareto(SteadyState):
 
     Args:
         *args: Of `Strategy`.
-        objectives: "maximise" or "minimise" by the name of what is measured: "fitness" or one of `MEASURES`. Default:
-            high fitness and few parameters.
+        objectives: "maximise" or "minimise" by the name of what is measured: "fitness", one of `MEASURES`, or what an
+            objective calls it. Default: high fitness and few parameters.
         **settings: Of `SteadyState`.
     """
 
@@ -40,9 +75,9 @@ class Pareto(SteadyState):
 
     def __init__(self, *args: Any, objectives: Mapping[str, str] | None = None, **settings: Any):
         self.objectives = dict(objectives or DEFAULT_OBJECTIVES)
-        check_objectives(self.objectives, recorded=True)  # those of an older run, too
+        check_objectives(self.objectives, recorded=True, own=True)  # those of an older run, too
         weights = tuple(SIGNS[direction] for direction in self.objectives.values())
-        self._fitness: type[base.Fitness] = type("ParetoFitness", (base.Fitness,), {"weights": weights})
+        self._fitness: type[ParetoFitness] = type("ParetoFitness", (ParetoFitness,), {"weights": weights})
         super().__init__(*args, **settings)
         self._population: list[Member] = []
 
@@ -72,9 +107,13 @@ class Pareto(SteadyState):
             )
         # An individual that lacks a measure which others have counts as failed.
         if member.value > WORST_FITNESS and not missing:
-            values = {FITNESS: member.value, **measures}
+            values = {FITNESS: self.sign * member.value, **measures}
             member.fitness = self._fitness(tuple(values[name] for name in self.objectives))
-            self._population = tools.selNSGA2([*self._population, member], self.population_size)
+        elif (violation := member.evaluation.violation) is not None:
+            member.fitness = self._fitness.of_violation(violation)
+        else:
+            return
+        self._population = tools.selNSGA2([*self._population, member], self.population_size)
 
     def members(self) -> Sequence[int]:
         return [member.individual.id for member in self._population]
@@ -82,7 +121,8 @@ class Pareto(SteadyState):
     @property
     def front(self) -> list[int]:
         """The ids of the individuals that no other dominates, the fittest first."""
-        if not self._population:
+        feasible = [member for member in self._population if member.evaluation.violation is None]
+        if not feasible:
             return []
-        [first, *_] = tools.sortNondominated(self._population, len(self._population), first_front_only=True)
+        [first, *_] = tools.sortNondominated(feasible, len(feasible), first_front_only=True)
         return [member.individual.id for member in sorted(first, key=lambda member: -member.value)]

@@ -184,7 +184,8 @@ class Pruned:
         """Return whether a training is at least as good as the median of those it is compared with, or they are few."""
         others = [other for other in range(self._known_to(number)) if other != number and rung in self._values[other]]
         values = [self._values[other][rung] for other in others]
-        return len(values) < FEWEST or self._values[number][rung] >= statistics.median(values)
+        sign = self._strategy.sign
+        return len(values) < FEWEST or sign * self._values[number][rung] >= sign * statistics.median(values)
 
 
 def most_of(space: SearchSpace) -> int:

@@ -49,7 +49,7 @@ class KeepTheBest(GenerationalStrategy):
 
     def best_slot(self) -> int:
         """Return the place of the best; of several equal ones the first."""
-        return max(range(len(self.population)), key=lambda slot: (self.population[slot].value, -slot))
+        return max(range(len(self.population)), key=lambda slot: (self.population[slot].fitness.wvalues, -slot))
 
     def succeed(self, children: Sequence[Member]) -> list[Member]:
         best = self.best_slot()

@@ -21,6 +21,7 @@ from evo.space import SearchSpace
 from evo.space.genes import Gene, Layers, Number
 from evo.strategies.base import Draft
 from evo.strategies.encoding import Encoder
+from evo.strategies.feasibility import EXEMPT, Feasibility, first_to_try
 
 IsNew: TypeAlias = Callable[[Genome], bool]
 CostOf: TypeAlias = Callable[[Genome], float]
@@ -54,11 +55,14 @@ class Evidence:
     """What a child is made from.
 
     Attributes:
-        genomes: The genomes of evaluations that did not fail, by number, in the order of evaluation.
+        genomes: The genomes of evaluations that have a result, by number, in the order of evaluation.
         fitness: Their results.
         pending: Genomes whose results are not known yet.
         predictions: The model's predictions of earlier children, with their results.
         hyperparameters: Those of the last model.
+        refused: The genomes of evaluations that failed or are not allowed, where a search learns from them.
+        violations: How far each of these is from being allowed; None where that is not known.
+        recent: Whether each evaluation was refused, the last one last.
     """
 
     genomes: dict[int, Genome]
@@ -66,6 +70,9 @@ class Evidence:
     pending: list[Genome] = field(default_factory=list)
     predictions: list[tuple[float, float]] = field(default_factory=list)
     hyperparameters: list[float] | None = None
+    refused: list[Genome] = field(default_factory=list)
+    violations: list[float | None] = field(default_factory=list)
+    recent: list[bool] = field(default_factory=list)
 
     def parents(self) -> list[int]:
         """Return the numbers of the evaluations whose genomes may have children, best first."""
@@ -90,6 +97,21 @@ class Evidence:
             return True
         correlation = kendalltau(*zip(*last, strict=True)).statistic
         return bool(math.isnan(correlation) or correlation >= TRUST)
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What decides which child is the most promising.
+
+    Attributes:
+        model: Predicts warped fitness.
+        best: What is to be improved on.
+        allowed: Says which children are probably allowed; None if all may be.
+    """
+
+    model: GaussianProcess
+    best: float
+    allowed: Feasibility | None
 
 
 class Screening:
@@ -131,17 +153,50 @@ class Screening:
 
         Its parents are numbers of `evidence`.
         """
-        pool = self._pool(evidence, is_new, rng) if evidence.fitness else []
-        if not pool:
-            return None
-        if len(evidence.fitness) < FEWEST_MODELLED:
-            return rng.choice(self._cheaper_half(_mutants(pool)))
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):  # more threads would add numbers in another order
-            return self._screened(evidence, pool, is_new, rng)
+            return self._child(evidence, is_new, rng)
 
-    def _screened(self, evidence: Evidence, pool: list[Draft], is_new: IsNew, rng: random.Random) -> Draft:
+    def _child(self, evidence: Evidence, is_new: IsNew, rng: random.Random) -> Draft | None:
+        if not evidence.fitness:
+            return self._first_allowed(evidence, is_new, rng) if evidence.refused else None
+        allowed = self._allowed(evidence) if evidence.refused and rng.random() >= EXEMPT else None
+        pool = self._pool(evidence, is_new, rng)
+        if not pool:
+            return None
+        if len(evidence.fitness) < FEWEST_MODELLED:
+            return rng.choice(self._cheaper_half(self._likely(_mutants(pool), allowed)))
+        return self._screened(evidence, pool, allowed, is_new, rng)
+
+    def _allowed(self, evidence: Evidence) -> Feasibility:
+        known = self._encoder.encode(list(evidence.genomes.values()))
+        refused, pending = self._encoder.encode(evidence.refused), self._encoder.encode(evidence.pending)
+        return Feasibility(known, refused, pending, self._encoder.groups, evidence.recent)
+
+    def _likely(self, children: list[Draft], allowed: Feasibility | None) -> list[Draft]:
+        """Return the children that are probably allowed; if none is, the one that most probably is."""
+        if allowed is None:
+            return children
+        penalties = allowed.penalty(self._encode(children))
+        return [children[place] for place in np.flatnonzero(penalties == penalties.max())]
+
+    def _first_allowed(self, evidence: Evidence, is_new: IsNew, rng: random.Random) -> Draft | None:
+        """Return a genome to try while none is known that is allowed: drawn, or made from those that nearly are."""
+        near = [place for place, violation in enumerate(evidence.violations) if violation is not None]
+        near.sort(key=lambda place: (evidence.violations[place], place))
+        drawn = [Draft(self._space.sample(rng)) for _ in range(POOL)]
+        for _ in range(POOL if near else 0):
+            drawn.append(Draft(self._mutated(evidence.refused[rng.choice(near[:PARENTS])], rng)))
+        pool = [child for child in drawn if is_new(child.genome)]
+        if not pool:
+            return None
+        refused = self._encoder.encode(evidence.refused)
+        return pool[first_to_try(self._encode(pool), refused, evidence.violations, self._encoder.groups)]
+
+    def _screened(
+        self, evidence: Evidence, pool: list[Draft], allowed: Feasibility | None, is_new: IsNew, rng: random.Random
+    ) -> Draft:
         """Return the child that the model finds most promising or, if it is not trusted, one of its better half."""
         from evo.strategies.gaussian_process import GaussianProcess, Warp
 
@@ -156,9 +211,10 @@ class Screening:
         if evidence.pending:
             model.believe(self._encoder.encode(evidence.pending))
         if evidence.is_trustworthy():
-            child, mean = self._refined(pool, model, float(best.max()) + WORTHWHILE, is_new, rng)
+            chances = Chances(model, float(best.max()) + WORTHWHILE, allowed)
+            child, mean = self._refined(pool, chances, is_new, rng)
         else:
-            mutants = _mutants(pool)
+            mutants = self._likely(_mutants(pool), allowed)
             means, _ = model.predict(self._encode(mutants))
             place = int(rng.choice(list(_first(means, -(-len(mutants) // 2)))))
             child, mean = mutants[place], float(means[place])
@@ -170,12 +226,10 @@ class Screening:
             return children
         return sorted(children, key=lambda child: cost(child.genome))[: -(-len(children) // 2)]
 
-    def _refined(
-        self, pool: list[Draft], model: GaussianProcess, best: float, is_new: IsNew, rng: random.Random
-    ) -> tuple[Draft, float]:
+    def _refined(self, pool: list[Draft], chances: Chances, is_new: IsNew, rng: random.Random) -> tuple[Draft, float]:
         """Return the most promising child, after adding children of the pool's most promising; and its mean."""
         children = list(pool)
-        promise, means = self._promise(children, model, best)
+        promise, means = self._promise(children, chances)
         for _ in range(REFINEMENTS):
             order = _first(promise, PARENTS)
             known = {genome_key(child.genome) for child in children}
@@ -183,15 +237,18 @@ class Screening:
             if not more:
                 break
             children += more
-            further = self._promise(more, model, best)
+            further = self._promise(more, chances)
             promise, means = (np.concatenate(parts) for parts in zip((promise, means), further, strict=True))
         place = int(np.argmax(promise))
         return children[place], float(means[place])
 
-    def _promise(self, children: Sequence[Draft], model: GaussianProcess, best: float) -> tuple[Vectors, Vectors]:
+    def _promise(self, children: Sequence[Draft], chances: Chances) -> tuple[Vectors, Vectors]:
         """Return the logarithm of the expected improvement of each child, per cost if that is weighed, and its mean."""
-        means, deviations = model.predict(self._encode(children))
-        promise = log_expected_improvement(means, deviations, best)
+        vectors = self._encode(children)
+        means, deviations = chances.model.predict(vectors)
+        promise = log_expected_improvement(means, deviations, chances.best)
+        if chances.allowed is not None:
+            promise = promise + chances.allowed.penalty(vectors)
         if self._cost is not None:
             promise = promise - np.log([self._cost(child.genome) for child in children])
         return promise, means

@@ -36,16 +36,20 @@ class SurrogateEvolution(SteadyState):
         *args: Of `SteadyState`.
         cost: What a training costs, for searches that are bound by time and not by a number of trainings: first
             proposals and children are then cheap ones, and dearer ones where these promise more for their cost.
+        learns_failures: Whether it learns from evaluations without a result where configurations are probably allowed.
+            Searches that began before it did do not.
         **settings: Of `SteadyState`.
     """
 
     name = "surrogate"
     default_population = 10
     takes_earlier = "all"
-    options = SteadyState.options | {"cost"}
+    options = SteadyState.options | {"cost", "learns_failures"}
 
-    def __init__(self, *args: Any, cost: CostOf | None = None, **settings: Any):
+    def __init__(self, *args: Any, cost: CostOf | None = None, learns_failures: bool = False, **settings: Any):
         super().__init__(*args, **settings)
+        self._learns_failures = learns_failures
+        self._refused: dict[int, float | None] = {}  # violations of what failed or is not allowed, by individual
         self._screening = Screening(self.space, self.toolbox, cost)
         self._values: dict[int, list[float]] = {}
         self._cost = cost
@@ -88,6 +92,8 @@ class SurrogateEvolution(SteadyState):
 
     def take(self, member: Member) -> None:
         self._values[member.individual.id] = [member.value]
+        if self._learns_failures and member.value == WORST_FITNESS:
+            self._refused[member.individual.id] = member.evaluation.violation
         if len(member.individual.parents) == 1:
             [parent] = member.individual.parents
             better = member.value > self._mean(parent)
@@ -116,6 +122,9 @@ class SurrogateEvolution(SteadyState):
             pending=[entry.genome for entry in self.individuals if entry.id not in self._values],
             predictions=[(entry.strategy_parameters["predicted"], self._mean(entry.id)) for entry in told],
             hyperparameters=predicted[-1].strategy_parameters["hyperparameters"] if predicted else None,
+            refused=[self.individuals[number].genome for number in self._refused],
+            violations=list(self._refused.values()),
+            recent=[number in self._refused for number in self._values],
         )
 
     def _next_in_race(self, number: int) -> Draft | None:

@@ -26,7 +26,10 @@ QUICK = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 """A server that does not answer must not delay a search (MLflow waits for minutes); telemetry stays off."""
-PARAMETERS = ("space_name", "strategy", "seed", "population", "pending", "fitness", "model", "objective", "free_steps")
+PARAMETERS = (
+    *("space_name", "strategy", "seed", "population", "pending", "fitness", "direction", "model", "objective"),
+    "free_steps",
+)
 TAGS = ("budget", "generations", "finalists", "device", "device_name", "precision", "engine", "workers")
 """Settings that may change when a run resumes: MLflow's parameters never change."""
 FILES = ("settings.json", "evaluations.csv", "generations.csv", "curves.csv", "hall_of_fame.csv", "finalists.csv")

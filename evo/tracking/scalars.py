@@ -75,7 +75,8 @@ class Scalars:
             # Only trainings of the same length are compared: the best is that of the longest so far.
             proposal = self._run.proposal_of(evaluation)
             candidate = (reach(proposal, paused=evaluation.paused), fitness)
-            self._best = candidate if self._best is None else max(self._best, candidate)
+            known = [candidate] if self._best is None else [self._best, candidate]
+            self._best = max(known, key=lambda one: (one[0], self._run.settings.sign * one[1]))
         return {"fitness": fitness, "best": self._best[1] if self._best else None, "seconds": evaluation.seconds}
 
     def _of_curve(self, key: tuple[int, int], points: Iterable[CurvePoint]) -> Iterator[Scalar]:

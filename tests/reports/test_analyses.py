@@ -14,13 +14,14 @@ import pytest
 import evo
 from evo.evaluation import Evaluation
 from evo.individual import Individual
+from evo.record.front import not_dominated
 from evo.record.run import Run
 from evo.reports.features import features_of
 from evo.reports.gene_figures import genes_figure, genes_over_time_figure, parallel_figure
 from evo.reports.importance import FEWEST, importance_of
 from evo.reports.lineage import changes_table, lineage_of, operators_table
 from evo.reports.progress_figures import cost_figure, generations_figure
-from evo.reports.search_data import SearchData, not_dominated
+from evo.reports.search_data import SearchData
 from evo.reports.workload import PAUSE, failures_table, outcomes_table, timeline_of
 from tests.reports.runs import line_of, search, space_of_kinds, written_by_hand
 from tests.test_run import individual, make_settings

@@ -16,7 +16,7 @@ from evo.loop.search_loop import SilentObserver
 from evo.space import SearchSpace
 from evo.strategies import make_strategy
 from evo.strategies.pareto import Pareto
-from tests.strategies.loops import finish, lottery, make, measures_of, space_for
+from tests.strategies.loops import finish, lottery, make, measures_of
 
 SPACE = SearchSpace({"width": evo.Integer(1, 1000), "skill": evo.Float(0.0, 1.0)})
 
@@ -125,16 +125,15 @@ def test_failures_are_never_in_the_population() -> None:
         ({}, "must be fitness and at least one of"),
         (
             {"fitness": "minimise", "seconds": "minimise"},
-            r'objectives\.fitness: must be "maximise".* return its negative',
+            r'objectives\.fitness: must be "maximise".* because it is an accuracy',
         ),
         ([("fitness", "maximise"), ("seconds", "minimise")], 'objectives: must be "maximise" or "minimise" by name'),
     ],
 )
 def test_objectives_that_cannot_be_are_refused(objectives: dict[str, str], message: str) -> None:
+    """Those of trainings; a function of the user's own measures what it likes, see tests/test_goals.py."""
     with pytest.raises(ConfigurationError, match=message):
-        make_strategy("pareto", space_for("pareto"), objectives=objectives)
-    with pytest.raises(ConfigurationError, match=message):
-        evo.search(SPACE, lambda config: 0.0, strategy="pareto", objectives=objectives, budget=4)
+        evo.search("mlp", strategy="pareto", objectives=objectives, budget=4)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +177,7 @@ def test_a_strategy_that_has_no_use_for_the_spaces_objectives_says_so(strategy: 
 
 def test_objectives_of_another_strategy_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"--objectives: strategy surrogate has no such setting; .*: pareto"):
-        evo.search(SPACE, lambda config: 0.0, objectives={"fitness": "maximise", "seconds": "minimise"})
+        evo.search("mlp", strategy="surrogate", objectives={"fitness": "maximise", "seconds": "minimise"})
 
 
 def test_an_older_run_that_minimised_fitness_is_read_and_resumed(
@@ -186,8 +185,8 @@ def test_an_older_run_that_minimised_fitness_is_read_and_resumed(
 ) -> None:
     minimised = {"fitness": "minimise", "seconds": "minimise"}
     with monkeypatch.context() as older:
-        for place in ("evo.space.settings", "evo.api", "evo.strategies"):
-            older.setattr(f"{place}.check_objectives", lambda objectives, recorded=False: None)
+        for place in ("evo.space.settings", "evo.loop.goals", "evo.strategies.pareto"):
+            older.setattr(f"{place}.check_objectives", lambda objectives, recorded=False, own=False: None)
         space = evo.SearchSpace(SPACE.genes, search={"objectives": minimised})
         evo.search(space, lambda config: config["skill"], strategy="pareto", budget=4, output=tmp_path / "run")
     read = evo.load(tmp_path / "run")
@@ -205,10 +204,8 @@ def test_what_the_training_does_not_report_is_said_with_what_it_does() -> None:
         strategy.ask()
 
 
-def test_an_objective_of_the_users_own_reports_no_parameters(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigurationError, match="parameters: a user-defined function reports only fitness and seconds"
-    ):
+def test_the_default_objectives_are_those_of_trainings(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="strategy pareto: name what your function measures"):
         evo.search(SPACE, lambda config: config["skill"], strategy="pareto", budget=8, output=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 

@@ -44,7 +44,7 @@ Fitness = Annotated[
     str,
     of_search(
         help=f"{one_of(*names.FITNESSES)}: the accuracy there, or another measure on the validation part (a loss "
-        "counts negatively); test: select on the test set, as the 2019 report did."
+        "is minimised); test: select on the test set, as the 2019 report did."
     ),
 ]
 TIME: dict[str, Any] = {"parser": seconds_of, "metavar": "time"}
