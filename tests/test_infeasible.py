@@ -120,15 +120,33 @@ def test_a_resumed_search_learns_the_same(tmp_path: Path, objective: Any) -> Non
     assert [one.genome for one in whole.proposals] == [one.genome for one in two.proposals]
 
 
-def test_a_search_without_failures_does_not_depend_on_what_it_would_learn_from_them() -> None:
-    def proposed(**settings: Any) -> list[Any]:
-        strategy = evo.make_strategy("surrogate", SPACE, budget=30, seed=6, **settings)
+BEFORE = [
+    *[(1.6895963191690482, 0.2934728246014432, "c"), (1.404002363412678, 0.7374107439574794, "a")],
+    *[(1.1201791721054073, 1.6344969145886157, "c"), (0.5189989224306305, 1.9028382504153667, "a")],
+    *[(0.8867636688579935, 0.6457324733686792, "b"), (0.31239990850675403, 1.1492412671956782, "b")],
+    *[(0.9938835165722145, 1.995183264721493, "c"), (1.9296867600484142, 1.9979881097824403, "c")],
+    *[(0.11634243485450413, 1.6458470759871595, "c"), (1.0819092669330888, 1.7728037850432354, "c")],
+    *[(0.5954079973638667, 1.9986899763505832, "c"), (1.9927165995541993, 1.9992486959462517, "b")],
+]
+"""The first proposals of version 0.1, which left failures out."""
+
+
+def test_a_search_without_failures_proposes_what_it_did_before_it_learned_from_them() -> None:
+    space = evo.SearchSpace({**SPACE.genes, "kind": evo.Categorical(["a", "b", "c"])})
+
+    def proposed(**settings: Any) -> list[tuple[Any, ...]]:
+        strategy = evo.make_strategy("surrogate", space, budget=24, seed=6, **settings)
         while not strategy.done():
             for individual in strategy.ask():
-                strategy.tell(individual, -((individual.config["x"] - 1) ** 2))
-        return [(one.genome, one.strategy_parameters) for one in strategy.proposals]
+                config: dict[str, Any] = individual.config
+                strategy.tell(individual, config["x"] * config["y"] - (config["kind"] == "a"))
+        return [tuple(one.genome.values()) for one in strategy.proposals]
 
-    assert proposed() == proposed(learns_failures=False)
+    found = proposed()
+    assert found == proposed(learns_failures=False)
+    for (x, y, kind), (*numbers, choice) in zip(BEFORE, found, strict=False):
+        assert numbers == pytest.approx([x, y], rel=1e-9)
+        assert choice == kind
 
 
 def test_failures_are_learned_from_as_well() -> None:
@@ -142,3 +160,35 @@ def test_failures_are_learned_from_as_well() -> None:
     run = evo.search(SPACE, objective, budget=40, seed=0)
     assert (run.table["status"] == "failed").sum() < 16
     assert run.best.fitness > 2.9
+
+
+def build(config: Any, input_shape: Any, classes: int) -> Any:
+    """Return a network, if it is small enough."""
+    import torch
+
+    if config["width"] > 100:
+        raise evo.Infeasible("too wide", violation=config["width"] - 100)
+    pixels = int(torch.tensor(input_shape).prod())
+    return torch.nn.Sequential(
+        torch.nn.Flatten(),
+        torch.nn.Linear(pixels, config["width"]),
+        torch.nn.ReLU(),
+        torch.nn.Linear(config["width"], classes),
+    )
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_models_function_says_what_is_not_allowed(tmp_path: Path) -> None:
+    space = evo.SearchSpace(
+        {"width": evo.Categorical([10, 500]), "batch_size": evo.Integer(32, 64)},
+        training={"steps": 5, "learning_rate": 0.001},
+        dataset="digits",
+    )
+    reference = "tests.test_infeasible:build"
+    run = evo.search(space, model=reference, strategy="random", budget=6, finalists=0, output=tmp_path / "run")
+    by_width = run.table.set_index("width")
+    assert set(by_width.index) == {10, 500}
+    assert set(by_width.loc[[500], "status"]) == {"infeasible"}
+    assert set(by_width.loc[[500], "error"]) == {"too wide"}
+    assert set(by_width.loc[[500], "violation"]) == {400.0}
+    assert set(by_width.loc[[10], "status"]) == {"complete"}

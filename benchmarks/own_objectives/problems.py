@@ -28,8 +28,8 @@ class Problem:
 PROBLEMS = {
     problem.name: problem
     for problem in (
-        Problem("line", 3.0, lambda x, y: x + y - 3),
         Problem("disc", 2.5 + math.sqrt(0.5), lambda x, y: math.hypot(x - 1.3, y - 1.2) - 0.5),
+        Problem("line", 3.0, lambda x, y: x + y - 3),
     )
 }
 """An eighth of the square lies beyond the line; the disc covers a fifth of it."""

@@ -138,8 +138,8 @@ def fitness_scale(fitness: Floats, sign: float = 1.0) -> Normalize:
     """
     finite = sign * fitness[np.isfinite(fitness)]
     low, high = (float(np.quantile(finite, 0.1)), float(finite.max())) if len(finite) else (0.0, 1.0)
-    ends = sorted((sign * low, sign * (high if high > low else low + 1e-9)))
-    return Normalize(vmin=ends[0], vmax=ends[1], clip=True)
+    lowest, highest = sorted((sign * low, sign * (high if high > low else low + 1e-9)))
+    return Normalize(lowest, highest, clip=True)
 
 
 def sequence(sign: float) -> Colormap:

@@ -56,7 +56,7 @@ def make_strategy(name: str, space: SearchSpace, **settings: Any) -> Strategy:
         ConfigurationError: The name is unknown, or the strategy refuses the settings.
     """
     if settings.get("objectives") is not None:
-        check_objectives(settings["objectives"], own=True)
+        check_objectives(settings["objectives"], own=True, recorded=True)
     if "learns_failures" in STRATEGIES[check_name("strategy", name, strategy_names())].options:
         settings.setdefault("learns_failures", True)
     return strategy_of(name, space, **settings)

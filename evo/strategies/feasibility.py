@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LIKELY, MAYBE = 0.92, 0.7
 """How probable it must be that a proposal is allowed; and what is enough for one in `ONE_IN` once none of the last
 `CLEAN` results was refused, so that the search does not keep away from a boundary that lies further out."""
-CLEAN, ONE_IN = 10, 4
+CLEAN, ONE_IN = 5, 4
 NOISE = 0.2
 """Standard deviation of a label, from 0 to 1: near a boundary, or where failures have other causes, labels disagree."""
 EXEMPT = 0.03
