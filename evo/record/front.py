@@ -27,6 +27,7 @@ def points_of(run: History) -> list[tuple[RankedIndividual, dict[str, float]]]:
     points = []
     for entry in run.ranked():
         measured = {**entry.evaluation.measures, "fitness": entry.fitness, run.settings.goal: entry.fitness}
+        measured["seconds"] = round(entry.evaluation.seconds, 3)  # as in the tables
         values = {name: measured.get(name) for name in goals_of(run)}
         if entry.evaluation.complete and None not in values.values():
             points.append((entry, {name: value for name, value in values.items() if value is not None}))

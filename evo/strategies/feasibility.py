@@ -8,7 +8,6 @@ which for choosing among candidates does as well as a classifier and needs no ap
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -91,7 +90,8 @@ def first_to_try(vectors: Vectors, refused: Vectors, violations: Sequence[float 
     if len(known) < 2:
         distances = np.linalg.norm(vectors[:FEW, None, :] - refused[None, :, :], axis=2)
         return int(np.argmax(distances.min(axis=1)))
-    nearness = [-math.log(violations[place] or 1.0) for place in known]
+    # Not their logarithms: these would lead to the boundary only, and not beyond it.
+    nearness = [-(violations[place] or 0.0) for place in known]
     warp = Warp(nearness)
     means, deviations = GaussianProcess(refused[known], warp.forward(nearness), groups).predict(vectors)
     return int(np.argmax(means + deviations))
