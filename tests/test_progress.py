@@ -133,7 +133,9 @@ def test_resume_and_finish_show_progress_too(tmp_path: Any, capfd: pytest.Captur
     assert "finalist" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("options", [{"progress": "yes"}, {"progress": True, "observer": SilentObserver()}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"progress": "yes"}, {"progress": True, "observer": SilentObserver()}], ids=["word", "both"]
+)
 def test_wrong_values_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="progress: "):
         search(**options)

@@ -96,7 +96,10 @@ class ObjectiveTask:
         reached = {"curve": curve, "steps_trained": curve[-1].step} if curve else {}
         if (trial.paused or not values) and curve:
             return {"status": "partial", **_measured(curve[-1].values), **reached}
-        return values | reached
+        if values["status"] == "complete" and curve:  # what is returned comes last, and has the last word
+            last = _measured(curve[-1].values)
+            values = {**last, **values, "named": {**last["named"], **values.get("named", {})}}
+        return reached | values
 
     def _outcome(self, task: Task, trial: Trial | None = None) -> dict[str, Any]:
         """Call the function; return what its value or its exception says of the evaluation."""
