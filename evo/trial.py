@@ -13,7 +13,7 @@ from typing import Any
 
 from evo.errors import ConfigurationError, PortableError
 from evo.evaluation import CurvePoint, check_measure
-from evo.numbers import NoNumberError, number_of, whole_number
+from evo.numbers import LARGEST_WHOLE, NoNumberError, number_of, whole_number
 from evo.plain_text import shown
 
 POINTS = 200
@@ -94,7 +94,10 @@ class Trial:
             point for point, last in zip(known, before, strict=False) if is_kept(point.step, last, max_steps)
         ]
         self._last = known[-1] if known else None
+        self._grid = _grid(self.max_steps)
+        self._reached = bisect_right(self._grid, self._last_step)
         self._on_report, self._is_asked_to_stop = on_report, is_asked_to_stop
+        self._names: set[str] = set()
         self._paused = self._stopped = self._over = False
         self._lock = threading.RLock()
 
@@ -172,10 +175,15 @@ class Trial:
         return 0 if self._last is None else self._last.step
 
     def _checked_step(self, step: Any) -> int:
-        try:
-            number = whole_number("step", step, 1)
-        except ConfigurationError as problem:
-            raise TrialError(f"report: {problem}; count steps from 1") from None
+        if (
+            type(step) is int and 0 < step < LARGEST_WHOLE
+        ):  # the usual case: ten thousand reports a second are to be cheap
+            number = step
+        else:
+            try:
+                number = whole_number("step", step, 1)
+            except ConfigurationError as problem:
+                raise TrialError(f"report: {problem}; count steps from 1") from None
         if number <= self.start:
             return number  # a call that continues may say again what is known
         if number <= self._last_step:
@@ -183,9 +191,9 @@ class Trial:
         return number
 
     def _values(self, step: int, value: Any, cost: Any, measures: Mapping[str, Any]) -> dict[str, float]:
-        values = {VALUE: _number(f"step {step}: value", value)}
+        values = {VALUE: _number(step, "value", value)}
         if cost is not None:
-            values[COST] = _number(f"step {step}: cost", cost)
+            values[COST] = _number(step, "cost", cost)
             before = 0.0 if self._last is None else self._last.values.get(COST, 0.0)
             if values[COST] < before:
                 raise TrialError(
@@ -193,15 +201,17 @@ class Trial:
                     "whole training has cost so far"
                 )
         for name, measured in measures.items():
-            try:
-                check_measure(name)
-            except ValueError as problem:
-                raise TrialError(f"report: step {step}: {problem}") from None
-            values[name] = _number(f"step {step}: {name}", measured)
+            if name not in self._names:
+                try:
+                    self._names.add(check_measure(name))
+                except ValueError as problem:
+                    raise TrialError(f"report: step {step}: {problem}") from None
+            values[name] = _number(step, name, measured)
         return values
 
     def _take(self, step: int, values: dict[str, float]) -> None:
-        keep = is_kept(step, self._last_step, self.max_steps)
+        reached = bisect_right(self._grid, step)
+        keep, self._reached = reached > self._reached, reached
         self._last = CurvePoint(step, values)
         if keep:
             self._points.append(self._last)
@@ -227,10 +237,10 @@ def _grid(most: int) -> tuple[int, ...]:
     return tuple(sorted({round(most ** (place / (POINTS - 1))) for place in range(POINTS)}))
 
 
-def _number(where: str, value: Any) -> float:
+def _number(step: int, name: str, value: Any) -> float:
     if type(value) is float and math.isfinite(value):
         return value
     try:
         return number_of(value)
     except NoNumberError as problem:
-        raise TrialError(f"report: {where} is {problem}") from None
+        raise TrialError(f"report: step {step}: {name} is {problem}") from None

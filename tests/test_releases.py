@@ -19,6 +19,7 @@ from evo.loop.finished import is_finished
 from evo.record.journal import FORMAT, Journal
 from evo.record.run import Run
 from evo.record.settings import LISTED, Settings
+from tests.reporting_objective import stepwise
 
 RELEASES = Path(__file__).parent / "releases"
 RUNS = sorted(path.parent for path in RELEASES.glob("format-*/*/journal.jsonl"))
@@ -33,7 +34,8 @@ def extended(folder: Path) -> Run:
     """Resume a run beyond its end."""
     run = evo.load(folder)
     listed = run.settings.strategy == LISTED
-    return evo.resume(folder, **({"seeds": 3} if listed else {"budget": len(run.proposals) + 2}))
+    objective = stepwise if run.settings.objective is not None else None
+    return evo.resume(folder, objective, **({"seeds": 3} if listed else {"budget": len(run.proposals) + 2}))
 
 
 def test_every_format_is_kept() -> None:

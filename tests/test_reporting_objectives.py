@@ -241,3 +241,32 @@ def test_a_time_budget_pauses_the_training_that_runs(tmp_path: Path) -> None:
     assert stopped.value.exit_code == 75
     assert len(Run.load(tmp_path / "run").curves) > 0
     assert list((tmp_path / "run" / "trials").iterdir())
+
+
+def test_the_files_of_the_winner_are_exported(tmp_path: Path) -> None:
+    run = search(output=tmp_path / "run", budget=3)
+    evo.export(tmp_path / "run", train, weights=tmp_path / "winner")
+    step, value = json.loads((tmp_path / "winner" / "state.json").read_text())
+    assert (step, value) == (STEPS, run.best.fitness)
+    with pytest.raises(ConfigurationError, match=r"--weights .*winner: exists; choose another folder"):
+        evo.export(tmp_path / "run", train, weights=tmp_path / "winner")
+    with pytest.raises(ConfigurationError, match=r"evo\.export\(folder, objective, weights=FOLDER\)"):
+        evo.export(tmp_path / "run", weights=tmp_path / "other")
+
+
+def test_an_objective_without_a_trial_leaves_no_files(tmp_path: Path) -> None:
+    def objective(config: dict[str, Any]) -> float:
+        return float(config["x"])
+
+    evo.search(SPACE, objective, budget=2, output=tmp_path / "run")
+    with pytest.raises(ConfigurationError, match="takes no trial, so its trainings have no folder"):
+        evo.export(tmp_path / "run", objective, weights=tmp_path / "winner")
+
+
+def test_a_result_has_the_measures_of_its_last_report_and_what_is_returned() -> None:
+    def objective(config: dict[str, Any], seed: int, trial: evo.Trial) -> dict[str, float]:
+        trial.report(1, 0.25, cost=3.0, loss=2.0, size=4.0)
+        return {"fitness": 0.5, "size": 5.0}
+
+    [row] = evo.search(SPACE, objective, max_steps=5, budget=1, finalists=0).table.to_dict("records")
+    assert (row["fitness"], row["loss"], row["size"], row["cost"]) == (0.5, 2.0, 5.0, 3.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-EXPERIMENTS = ("constraints",)
+EXPERIMENTS = ("constraints", "pruning", "reports")
 """Each is a module of this package with `add_arguments(parser)` and `run(given)`."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -125,11 +124,12 @@ class TrialRecord:
     def _write(self, point: CurvePoint, is_kept: bool) -> None:
         if self._kept is None or self._last is None:
             return
-        seconds = round(time.monotonic() - self._began, 3)
-        text = json.dumps({"point": point.to_dict(), "until": self._until, "seconds": seconds}).encode()
+        seconds = time.monotonic() - self._began
+        values = _json_of(point)
+        text = f'{{"point":{values},"until":{self._until},"seconds":{seconds:.3f}}}'.encode()
         try:
             if is_kept:
-                os.write(self._kept, json.dumps(point.to_dict()).encode() + b"\n")
+                os.write(self._kept, f"{values}\n".encode())
             # One write over the one before: spaces cover what was longer.
             os.pwrite(self._last, text.ljust(self._last_length), 0)
         except OSError as error:
@@ -143,6 +143,12 @@ class TrialRecord:
             if points:
                 self._sent_at = time.monotonic()
                 self._stop.send(Report(self._task.individual, self._task.replicate, points))
+
+
+def _json_of(point: CurvePoint) -> str:
+    """Return a point as JSON; `json.dumps` takes four times as long. Names are identifiers, and values are finite."""
+    values = ",".join([f'"{name}":{value!r}' for name, value in point.values.items()])
+    return f'{{"step":{point.step},{values}}}'
 
 
 def _read(file: Path) -> list[CurvePoint]:

@@ -172,7 +172,7 @@ def setup_of_run(
     Raises:
         ConfigurationError: They are not given again, or are not the same.
     """
-    _check_same_objective(run, objective, execution.model, observer)
+    check_same_objective(run, objective, execution.model, observer)
     if run.space.older and EPOCHS in run.space.genes:
         raise ConfigurationError(
             f"run {run.shown_path}: began when the gene epochs had a part in the seed of an evaluation; now it says "
@@ -237,7 +237,12 @@ def _checked_names(execution: Execution) -> dict[str, str]:
     return names
 
 
-def _check_same_objective(run: Run, objective: Objective | None, model: str | None, observer: Observer) -> None:
+def check_same_objective(run: Run, objective: Objective | None, model: str | None, observer: Observer) -> None:
+    """Check that what a run is continued with is what it began with.
+
+    Raises:
+        ConfigurationError: An objective or a model is missing, or is another one.
+    """
     settings = run.settings
     if (
         objective is not None

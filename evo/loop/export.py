@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from evo.errors import ConfigurationError, SearchError
+from evo.evaluators.signature import Objective
 from evo.files import output as written
 from evo.individual import Genome
 from evo.loop.execution import Execution
 from evo.loop.finished import is_finished
 from evo.loop.listed import space_of
 from evo.loop.replay import replay_individual
+from evo.loop.saved_folder import check_folder, save_folder
 from evo.loop.search_loop import Observer, SilentObserver
 from evo.models import MODELS
 from evo.names import GIVEN, check_name, is_reference
@@ -34,6 +36,7 @@ FORMATS = ("toml", "json")
 
 def export(
     path: str | Path,
+    objective: Objective | None = None,
     *,
     format: str = "toml",
     output: str | Path | None = None,
@@ -53,9 +56,11 @@ def export(
 
     Args:
         path: The run folder.
+        objective: For the weights: the same function as before, where the run has one that takes a trial.
         format: "toml", or "json" for the same values.
         output: Also write it to this file.
-        weights: Train the winner again, as `evo replay` does, and write its weights to this file (safetensors).
+        weights: Train the winner again, as `evo replay` does, and write its weights to this file (safetensors); of an
+            objective that takes a trial, copy the files of the training to this folder.
         overwrite: Replace the files `output` and `weights`.
         model: For the weights: the same reference as before, where the run has a user-defined model.
         dataset: For the weights: the same reference as before, where a function of yours returns the run's data.
@@ -74,25 +79,32 @@ def export(
     observer = observer or SilentObserver()
     check_name("--format", format, FORMATS)
     run = Run.load(path)
-    _check_files(run, output, weights, overwrite=overwrite)
+    _check_files(run, objective, output, weights, overwrite=overwrite)
     text = winner_text(run, format)
     if run.winner is None and run.settings.strategy != LISTED and not is_finished(run):
         observer.warn(f"note: run {run.shown_path} is not finished: this is the best so far, {_individual(run)}")
     if output is not None:
         with written(Path(output)) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
-    if weights is not None:
+    if weights is not None and objective is not None:
+        save_folder(run, objective, Path(weights), observer)
+    elif weights is not None:
         execution = Execution(dataset, data_dir, model, device=device, workers=workers, overwrite=overwrite, data=data)
         _save_weights(run, Path(weights), execution, observer)
     return text
 
 
-def _check_files(run: Run, output: str | Path | None, weights: str | Path | None, *, overwrite: bool) -> None:
-    for option, file in (("--output", output), ("--weights", weights)):
-        if file is not None:
-            check_output_file(Path(file), option, overwrite=overwrite)
+def _check_files(
+    run: Run, objective: Objective | None, output: str | Path | None, weights: str | Path | None, *, overwrite: bool
+) -> None:
+    if output is not None:
+        check_output_file(Path(output), "--output", overwrite=overwrite)
+    if run.settings.objective is None and objective is not None:
+        raise ConfigurationError(f"run {run.shown_path}: trains networks and takes no objective")
     if weights is not None and run.settings.objective is not None:
-        raise ConfigurationError(f"--weights: run {run.shown_path} has an objective; evo has trained no network")
+        check_folder(run, objective, Path(weights), overwrite=overwrite)
+    elif weights is not None:
+        check_output_file(Path(weights), "--weights", overwrite=overwrite)
     if output is not None and weights is not None and Path(output).resolve() == Path(weights).resolve():
         raise ConfigurationError(f"--weights {weights}: is the file of --output, too; choose another")
 
