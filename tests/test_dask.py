@@ -25,6 +25,7 @@ from evo.cli.commands.shell import watched
 from evo.data import PreparedDataset
 from evo.errors import ConfigurationError
 from evo.evaluators import TrainingSetup
+from evo.evaluators.base import Report
 from evo.evaluators.dask import worker as dask_worker
 from evo.evaluators.dask.connection import connect
 from evo.evaluators.dask.link import Link
@@ -39,6 +40,7 @@ from tests.conftest import SEARCH_DIGITS
 from tests.evaluators.clusters import ProcessCluster, client_of
 from tests.images import write_images
 from tests.noted_model import NOTE
+from tests.reporting_objective import STEPS, stepwise
 
 SPACE = evo.SearchSpace({"x": evo.Float(-2.0, 2.0), "y": evo.Float(-2.0, 2.0), "up": evo.Boolean()})
 RESUMABLE = 75
@@ -73,6 +75,29 @@ def test_every_number_of_workers_gives_the_same_table(three_workers: Client, str
     assert (there.settings.workers, alone.settings.workers, here.settings.dask) == (3, 1, None)
     assert there.settings.dask == three_workers.scheduler.address
     assert len(set(there.table["worker"])) > 1
+
+
+@pytest.mark.parametrize("sees_folder", [True, False])
+@pytest.mark.parametrize("options", [{"pruner": "median"}, {"strategy": "halving"}], ids=["pruner", "halving"])
+def test_an_objective_that_reports_has_the_same_table_whether_its_workers_see_the_folder(
+    three_workers: Client, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], sees_folder: bool, tmp_path: Path
+) -> None:
+    """A worker that does not see it begins each part of a training at 0."""
+    told: list[int] = []
+
+    class Watcher(SilentObserver):
+        def reported(self, run: Run, report: Report) -> None:
+            told.append(report.points[-1].step)
+
+    if not sees_folder:
+        monkeypatch.setattr(dask_worker, "_sees", lambda invitation: False)
+    space = evo.SearchSpace({"x": evo.Float(0.0, 0.5), "y": evo.Float(0.0, 0.5)})
+    asked = {"max_steps": STEPS, "budget": 14, "seed": 2, "finalists": 1, "direction": "minimise", **options}
+    here = evo.search(space, stepwise, **asked)
+    there = evo.search(space, stepwise, **asked, dask=three_workers, observer=Watcher(), output=tmp_path / "run")
+    pd.testing.assert_frame_equal(table_of(there), table_of(here))
+    pd.testing.assert_frame_equal(there.curves, here.curves)
+    assert max(told) == STEPS
 
 
 def test_an_asynchronous_search_proposes_for_free_workers_alone(three_workers: Client) -> None:
