@@ -15,7 +15,7 @@ from evo.evaluation import Evaluation
 from evo.individual import Individual
 from evo.reports.comparison import compare_runs
 from evo.reports.search_data import SearchData
-from evo.strategies.base import Member
+from evo.strategies.members import Member
 from evo.strategies.pareto import ParetoFitness
 
 SPACE = evo.SearchSpace({"x": evo.Float(0.0, 2.0), "y": evo.Float(0.0, 2.0)})

@@ -12,7 +12,8 @@ from benchmarks.cifar10_searches.rows import CHANCE
 from benchmarks.search_quality.encoding import decode, encode, parameters_of
 from benchmarks.search_quality.places import Adapter, Places, single_threaded
 from evo.strategies import STRATEGIES
-from evo.strategies.base import Draft, Member, Strategy
+from evo.strategies.base import Strategy
+from evo.strategies.members import Draft, Member
 
 ENVIRONMENT, SCRIPT, VARIANT = "optuna", "optuna_adapter.py", "tpe-multivariate-parallel"
 SEEDS_APART = 1_000_000

@@ -21,7 +21,6 @@ from evo.individual import genome_key
 from evo.loop.finished import total_of
 from evo.numbers import number_text
 from evo.record.front import has_front
-from evo.record.history import fitness_bounds
 from evo.record.new_seeds import on_new_seeds
 from evo.record.run import Run
 from evo.reports.bounds import bounds_text
@@ -122,7 +121,7 @@ def _measured(run: Run, complete: Sequence[Evaluation]) -> list[tuple[str, list[
     settings = run.settings
     found: list[tuple[str, list[float | None], tuple[float, float]]] = [
         (f"{settings.fitness} accuracy", [e.accuracy for e in complete], (0.0, 1.0)),
-        (settings.fitness_name, [e.fitness for e in complete], fitness_bounds(settings)),
+        (settings.fitness_name, [e.fitness for e in complete], settings.fitness_bounds),
         ("train accuracy", [e.train_accuracy for e in complete], (0.0, 1.0)),
         (f"{settings.fitness} loss", [e.loss for e in complete], (0.0, math.inf)),
         ("seconds of training", [e.seconds for e in complete], (0.0, math.inf)),
@@ -161,7 +160,7 @@ def _worth(run: Run) -> tuple[Rows, bool]:
     rows = [(f"{label} in the search", f"{number_text(best.fitness)}{seeds}")]
     found = on_new_seeds(run, best.id)
     if found.fitness:
-        rows.append((f"{label} on new seeds", mean_text(found.fitness, fitness_bounds(settings))))
+        rows.append((f"{label} on new seeds", mean_text(found.fitness, settings.fitness_bounds)))
     if found.test_accuracy and settings.fitness != "test":
         rows.append(("test accuracy on new seeds", mean_text(found.test_accuracy, (0.0, 1.0))))
     elif problem := _test_problem(run, best.id):

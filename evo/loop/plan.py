@@ -10,7 +10,7 @@ from evo.evaluation import Evaluation, replicate_number
 from evo.individual import STEPS, genome_key, without_duration
 from evo.loop.cost import CostModel, guessed_cost
 from evo.record.front import front_of, has_front
-from evo.record.history import RankedIndividual
+from evo.record.ranked import RankedIndividual
 from evo.record.run import Run
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from evo.record.history import History, RankedIndividual
+from evo.record.history import History
+from evo.record.ranked import RankedIndividual
 from evo.space.settings import SIGNS
 
 

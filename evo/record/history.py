@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from evo.confusion import Confusion, confusion_from_json
@@ -13,10 +12,9 @@ from evo.errors import ConfigurationError, RunError
 from evo.evaluation import FAILURES, CurvePoint, Evaluation, Phase, phase_of, replicate_number
 from evo.individual import DURATION, STEPS, Genome, Individual, whole_count
 from evo.models import MODELS
-from evo.names import LOSS
-from evo.numbers import mean
-from evo.ranking import ranking, reach
+from evo.ranking import ranking
 from evo.record.journal import Event
+from evo.record.ranked import RankedIndividual
 from evo.record.settings import LISTED, Settings
 from evo.space import SearchSpace
 from evo.space.file import space_from_dict
@@ -409,40 +407,6 @@ def space_of(settings: Settings) -> SearchSpace:
         raise RunError(f"settings.json: {error}") from None
 
 
-@dataclass(frozen=True)
-class RankedIndividual:
-    """An individual with what the search measured of it."""
-
-    individual: Individual
-    evaluation: Evaluation
-
-    config: Genome
-    """The configuration: gene values by name, inactive genes absent; see `History.config_of`."""
-    replicates: tuple[float, ...] = ()
-    """Fitness of each of its evaluations in the search, if there are several."""
-
-    def __repr__(self) -> str:
-        return f"RankedIndividual({self.id}: fitness {self.evaluation.fitness}, {self.config})"
-
-    @property
-    def id(self) -> int:
-        """The individual's id."""
-        return self.individual.id
-
-    @property
-    def reach(self) -> tuple[bool, int]:
-        """How far its training went: see `evo.ranking.reach`."""
-        return reach(self.individual, paused=self.evaluation.paused)
-
-    @property
-    def fitness(self) -> float:
-        """The fitness that the search measured; the mean, if it evaluated the individual several times."""
-        if self.replicates:
-            return mean(self.replicates)
-        assert self.evaluation.fitness is not None
-        return self.evaluation.fitness
-
-
 def _count_of_seeds(value: Any) -> int:
     """Return the number of each finalist's trainings from an event.
 
@@ -453,10 +417,3 @@ def _count_of_seeds(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise ValueError(f"seeds must be a whole number from 1 to {most}, got {value!r}")
     return value
-
-
-def fitness_bounds(settings: Settings) -> tuple[float, float]:
-    """Return what the fitness of a run can be: accuracies are fractions, an objective gives any number."""
-    if settings.objective is not None:
-        return -math.inf, math.inf
-    return (0.0, math.inf) if settings.measure == LOSS else (0.0, 1.0)

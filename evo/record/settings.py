@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import numbers
 import platform
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -17,7 +18,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from evo.errors import ConfigurationError, RunError, listed
 from evo.files import write_json
 from evo.individual import Genome, genome_from_json
-from evo.names import DIRECTIONS, FITNESS_MEASURES, FITNESS_PARTS, PRUNERS
+from evo.names import DIRECTIONS, FITNESS_MEASURES, FITNESS_PARTS, LOSS, PRUNERS
 from evo.plain_text import first_not_plain, made_plain, read_json
 from evo.space.settings import FITNESS, SIGNS, one_of, reworded
 
@@ -210,6 +211,13 @@ class Settings:
         if self.objective is not None:
             return "fitness"
         return f"{self.fitness} {self.measure.replace('_', ' ')}"
+
+    @property
+    def fitness_bounds(self) -> tuple[float, float]:
+        """What the fitness can be: accuracies are fractions, an objective gives any number."""
+        if self.objective is not None:
+            return -math.inf, math.inf
+        return (0.0, math.inf) if self.measure == LOSS else (0.0, 1.0)
 
     def began_as(self, digest: str) -> bool:
         """Return whether these may be the settings of a run that began with that digest.

@@ -14,8 +14,8 @@ from pydantic_core import to_jsonable_python
 
 from evo.evaluation import Evaluation
 from evo.numbers import deviation, number_text
-from evo.record.history import RankedIndividual, fitness_bounds
 from evo.record.new_seeds import on_new_seeds
+from evo.record.ranked import RankedIndividual
 from evo.record.run import Run
 from evo.record.tables import write_csv_text
 from evo.reports.run_groups import Group, Grouping, grouped
@@ -113,7 +113,7 @@ def _row(run: Run, entry: RankedIndividual, genes: Mapping[str, str]) -> dict[st
     settings, found = run.settings, on_new_seeds(run, entry.id)
     tests = found.test_accuracy
     test, test_low, test_high = astuple(mean_estimate(tests, (0, 1)))
-    again, low, high = astuple(mean_estimate(found.fitness, fitness_bounds(settings)))
+    again, low, high = astuple(mean_estimate(found.fitness, settings.fitness_bounds))
     texts = run.space.encode(entry.config)
     # The mean over a race, where that is of accuracies.
     accuracy = entry.fitness if settings.measure == "accuracy" else entry.evaluation.validation_accuracy

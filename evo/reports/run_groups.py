@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 from evo.errors import ConfigurationError
 from evo.loop.finished import is_finished
 from evo.numbers import mean
-from evo.record.history import fitness_bounds
 from evo.record.new_seeds import on_new_seeds
 from evo.record.run import Run
 from evo.record.settings import LISTED
@@ -225,7 +224,7 @@ def _group(title: str, problem: int, runs: Mapping[str, Run], outcome: str) -> G
     members = dict(sorted(runs.items(), key=lambda item: item[1].settings.seed))
     seeds = tuple(run.settings.seed for run in members.values())
     outcomes = tuple(_outcome(run, outcome) for run in members.values())
-    estimate = mean_estimate(outcomes, fitness_bounds(next(iter(members.values())).settings))
+    estimate = mean_estimate(outcomes, next(iter(members.values())).settings.fitness_bounds)
     searches = [run.search_evaluations for run in members.values()]
     seconds = mean([sum(evaluation.seconds for evaluation in search) for search in searches])
     cost = mean([run.trainings for run in members.values()]), round(seconds, 1)

@@ -9,10 +9,11 @@ from evo.names import DEFAULT_STRATEGY, check_name
 from evo.space import SearchSpace
 from evo.space.settings import check_objectives
 from evo.strategies.ageing import Ageing
-from evo.strategies.base import Draft, Member, Strategy
+from evo.strategies.base import Strategy
 from evo.strategies.cma import CovarianceMatrixAdaptation
 from evo.strategies.genetic import GeneticAlgorithm
 from evo.strategies.halving import Halving
+from evo.strategies.members import Draft, Member
 from evo.strategies.pareto import Pareto
 from evo.strategies.random_search import RandomSearch
 from evo.strategies.report2019 import Report2019

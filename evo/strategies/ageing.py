@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from evo.strategies.base import Draft, Member
+from evo.strategies.members import Draft, Member
 from evo.strategies.steady_state import SteadyState
 
 SAMPLE_SHARE = 0.5

@@ -16,8 +16,8 @@ from deap import cma
 from evo.errors import ConfigurationError
 from evo.individual import Genome
 from evo.space.genes import Number
-from evo.strategies.base import Draft, Fitness, Member
 from evo.strategies.generational import GenerationalStrategy
+from evo.strategies.members import Draft, Fitness, Member
 
 SIGMA = 0.25
 """First standard deviation, as a fraction of each gene's (log) range."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from evo.errors import ConfigurationError
-from evo.strategies.base import Member, Strategy
+from evo.strategies.base import Strategy
+from evo.strategies.members import Member
 
 
 class GenerationalStrategy(Strategy):

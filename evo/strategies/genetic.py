@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from evo.strategies.base import Draft
 from evo.strategies.generational import GenerationalStrategy
+from evo.strategies.members import Draft
 from evo.strategies.variation import lend
 
 CROSSOVER_PROBABILITY = 0.7

@@ -16,7 +16,7 @@ from evo.errors import ConfigurationError
 from evo.individual import DURATION, EPOCHS, RUNG, STEPS, GeneValue, Genome, Individual, genome_key, without_duration
 from evo.space import SearchSpace
 from evo.space.genes import Integer
-from evo.strategies.base import WORST_FITNESS, Draft, Member
+from evo.strategies.members import WORST_FITNESS, Draft, Member
 from evo.strategies.screening import Evidence, Screening
 from evo.strategies.steady_state import SteadyState
 from evo.strategies.variation import make_toolbox, stratified

@@ -14,7 +14,7 @@ from deap import base, tools
 
 from evo.errors import ConfigurationError
 from evo.space.settings import FITNESS, SIGNS, check_objectives
-from evo.strategies.base import WORST_FITNESS, Draft, Member
+from evo.strategies.members import WORST_FITNESS, Draft, Member
 from evo.strategies.steady_state import SteadyState
 from evo.strategies.variation import lend
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from evo.strategies.base import Draft, Member, Strategy
+from evo.strategies.base import Strategy
+from evo.strategies.members import Draft, Member
 
 
 class RandomSearch(Strategy):

@@ -19,8 +19,8 @@ from typing import Any
 from evo.errors import ConfigurationError
 from evo.individual import Genome
 from evo.space.file import load_space
-from evo.strategies.base import Draft, Member
 from evo.strategies.generational import GenerationalStrategy
+from evo.strategies.members import Draft, Member
 
 FIRST_LAYERS: tuple[tuple[int, ...], ...] = ((5000,), (2500,), (1000,))
 LAST_LAYERS: tuple[tuple[int, ...], ...] = ((1000, 10, 10, 10, 10), (500, 500, 500, 500, 500), (800, 400, 200, 100, 50))

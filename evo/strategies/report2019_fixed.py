@@ -14,7 +14,7 @@ from typing import Any
 
 from evo.individual import Genome
 from evo.space.genes import Float, Gene, Number
-from evo.strategies.base import Draft
+from evo.strategies.members import Draft
 from evo.strategies.report2019 import KeepTheBest
 from evo.strategies.variation import mutate_gene
 

@@ -19,9 +19,9 @@ from deap import base
 from evo.individual import DURATION, Genome, genome_key
 from evo.space import SearchSpace
 from evo.space.genes import Gene, Layers, Number
-from evo.strategies.base import Draft
 from evo.strategies.encoding import Encoder
 from evo.strategies.feasibility import EXEMPT, Feasibility, first_to_try
+from evo.strategies.members import Draft
 
 IsNew: TypeAlias = Callable[[Genome], bool]
 CostOf: TypeAlias = Callable[[Genome], float]

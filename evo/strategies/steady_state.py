@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from evo.numbers import whole_number
-from evo.strategies.base import Member, Strategy
+from evo.strategies.base import Strategy
+from evo.strategies.members import Member
 
 DEFAULT_PENDING = 4
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from evo.individual import Genome
 from evo.numbers import mean
-from evo.strategies.base import WORST_FITNESS, Draft, Member
+from evo.strategies.members import WORST_FITNESS, Draft, Member
 from evo.strategies.screening import CostOf, Evidence, Screening
 from evo.strategies.steady_state import SteadyState
 from evo.strategies.variation import stratified
