@@ -19,6 +19,7 @@ from evo.loop.deadline import Stop
 from evo.space.file import space_from_dict
 from evo.space.genes.base import GeneError
 from evo.space.problems import SpaceError
+from evo.trial import Infeasible
 
 PACKAGE = Path(evo.__file__).parent
 
@@ -41,6 +42,7 @@ MADE: dict[type[BaseException], BaseException] = {
     Stop: Stop("the time budget is used up", 75),
     SpaceError: SpaceError("mine", ["genes.x: missing", "model: unknown"]),
     GeneError: GENE_ERROR,
+    Infeasible: Infeasible("too large", violation=2.0),
 }
 OTHERS = [
     *(StorageError("full"), StorageError(28, "No space left on device", "run/journal"), RuntimeError("not ours")),

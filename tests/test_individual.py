@@ -40,8 +40,10 @@ def test_an_evaluation_survives_json() -> None:
 
 
 def test_every_field_is_written() -> None:
-    written = Evaluation(0, 0, 0, "complete", 0.5, confusion=((0, 1, 2),)).to_dict()
-    assert set(written) == {field.name for field in fields(Evaluation)} - {"unread"}, "a worker's note is not kept"
+    more: dict[str, Any] = {"confusion": ((0, 1, 2),), "named": {"size": 1.0}, "violation": 2.0}
+    written = Evaluation(0, 0, 0, "complete", 0.5, **more).to_dict()
+    notes = {"unread", "traceback"}
+    assert set(written) == {field.name for field in fields(Evaluation)} - notes, "a worker's notes are not kept"
     assert set(Individual(0, {}, until=3).to_dict()) == {field.name for field in fields(Individual)}
 
 

@@ -15,6 +15,7 @@ from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
 from evo.loop.dispatch import Dispatch
 from evo.loop.ending import SearchShare
 from evo.loop.first_results import FirstResults
+from evo.names import check_name
 from evo.record.run import Run
 from evo.record.settings import Settings
 from evo.space import SearchSpace
@@ -118,12 +119,13 @@ Algorithm: TypeAlias = Strategy | Pruned
 
 def algorithm_of(space: SearchSpace, settings: Settings, population: int | None) -> Algorithm:
     """Return the strategy that a run's settings ask for, as it is before its first proposal."""
+    options = STRATEGIES[check_name("strategy", settings.strategy, tuple(STRATEGIES))].options
     names = ("seed", "budget", "generations", "initial", "retrainable", "direction")
     values = {name: getattr(settings, name) for name in (*names, *OWN_OPTIONS - {"cost", "max_steps"})}
-    if "max_steps" in STRATEGIES[settings.strategy].options:
+    if "max_steps" in options:
         values["max_steps"] = settings.max_steps
     values["earlier"] = [result["genome"] for result in settings.earlier]
-    if settings.objective is not None and "objectives" not in STRATEGIES[settings.strategy].options:
+    if settings.objective is not None and "objectives" not in options:
         values["objectives"] = None  # its fitness is the first one
     if settings.weighs_cost:
         values["cost"] = _cost_of_trainings(space, settings)

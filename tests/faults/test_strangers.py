@@ -347,7 +347,7 @@ BROKEN = {
     "a missing bound": TINY_SPACE.replace("low = 1e-3\n", ""),
     "a negative width": TINY_SPACE.replace("width = [4, 16]", "width = [-4, 16]"),
     "a depth of three numbers": TINY_SPACE.replace("depth = [1, 2]", "depth = [1, 2, 3]"),
-    "a depth of nothing": TINY_SPACE.replace("depth = [1, 2]", "depth = [0, 0]"),
+    "a depth below nothing": TINY_SPACE.replace("depth = [1, 2]", "depth = [-1, 2]"),
     "steps that are negative": TINY_SPACE.replace("low = 20", "low = -20"),
     "steps that are a fraction": TINY_SPACE.replace("low = 20", "low = 20.5"),
     "an unknown setting": TINY_SPACE.replace("batch_size = 64", "batchsize = 64"),
