@@ -156,7 +156,7 @@ class Trial:
             if self._last_step >= self.steps and self.steps < self.max_steps:
                 self._paused = True
                 raise Pause
-            if self._is_asked_to_stop():
+            if self._last_step < self.max_steps and self._is_asked_to_stop():
                 self._paused = self._stopped = True
                 raise Pause
 

@@ -200,8 +200,8 @@ def test_one_objective_is_a_direction() -> None:
     [
         ({"loss": 1.0}, None, 'returned no fitness; say which measure counts: objectives={"loss": "minimise"}'),
         ({"loss": 1.0}, {"loss": "minimise", "size": "minimise"}, "size was not measured"),
-        ({"fitness": 1.0}, {"loss": "minimise"}, "a fitness beside the objectives loss"),
-        (1.0, {"loss": "minimise"}, "a fitness beside the objectives loss"),
+        ({"fitness": 1.0}, {"loss": "minimise"}, "a number or a fitness, and the search has the objectives loss"),
+        (1.0, {"loss": "minimise"}, "a number or a fitness, and the search has the objectives loss"),
         ({"loss": float("nan")}, {"loss": "minimise"}, "expected a finite number"),
     ],
 )

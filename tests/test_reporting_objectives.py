@@ -270,3 +270,76 @@ def test_a_result_has_the_measures_of_its_last_report_and_what_is_returned() -> 
 
     [row] = evo.search(SPACE, objective, max_steps=5, budget=1, finalists=0).table.to_dict("records")
     assert (row["fitness"], row["loss"], row["size"], row["cost"]) == (0.5, 2.0, 5.0, 3.0)
+
+
+def early(config: dict[str, Any], seed: int, trial: evo.Trial) -> float:
+    """End by itself long before the last step."""
+    trial.report(1, value_at(config, 1))
+    trial.report(2, value_at(config, 2))
+    return value_at(config, 2)
+
+
+def test_halving_continues_no_training_that_has_ended_by_itself(tmp_path: Path) -> None:
+    run = evo.search(SPACE, early, max_steps=27, strategy="halving", budget=12, finalists=0, output=tmp_path / "run")
+    assert set(run.table["status"]) == {"complete"}
+    assert same(evo.load(tmp_path / "run").table, run.table)
+
+
+@pytest.mark.parametrize("way", [{}, {"pruner": "median"}, {"strategy": "halving"}], ids=str)
+def test_what_is_reported_is_the_value_of_the_first_goal(way: dict[str, Any]) -> None:
+    def objective(config: dict[str, Any], seed: int, trial: evo.Trial) -> dict[str, float]:
+        for step in range(1, STEPS + 1):
+            trial.report(step, -value_at(config, step))
+        return {"error": -value_at(config, STEPS)}
+
+    goals = {"error_rate": "minimise"}
+
+    def named(config: dict[str, Any], seed: int, trial: evo.Trial) -> dict[str, float]:
+        return {"error_rate": objective(config, seed, trial)["error"]}
+
+    run = evo.search(SPACE, named, max_steps=STEPS, budget=14, finalists=0, objectives=goals, **way)
+    assert set(run.table["status"]) <= {"complete", "partial"}
+    assert (run.table["fitness"] == run.table["error_rate"]).all()
+
+
+@pytest.mark.parametrize("strategy", ["surrogate", "ga", "random"])
+def test_what_failed_under_a_pruner_is_tried_again_in_full(strategy: str, tmp_path: Path) -> None:
+    def failing(config: dict[str, Any], seed: int, trial: evo.Trial) -> float:
+        if seed % 3 == 0:
+            trial.report(1, value_at(config, 1))
+            raise ValueError(f"no luck at {config}")
+        return train(config, seed, trial)
+
+    options: dict[str, Any] = {"strategy": strategy, "pruner": "median", "budget": 24, "finalists": 0}
+    evo.search(SPACE, failing, max_steps=STEPS, seed=2, output=tmp_path / "run", **options)
+    failed = evo.load(tmp_path / "run").table.query("status == 'failed'")
+    assert len(failed) > 2
+    assert (failed["steps_trained"] == 1).all(), "what was reported before the failure is kept"
+    run = evo.resume(tmp_path / "run", train, retry="failed")
+    assert set(run.table.loc[failed.index, "status"]) == {"complete"}
+    calls: list[int] = []
+
+    def counting(config: dict[str, Any], seed: int, trial: evo.Trial) -> float:
+        calls.append(seed)
+        return train(config, seed, trial)
+
+    evo.resume(tmp_path / "run", counting)
+    assert calls == [], "the run is done"
+
+
+def test_the_folder_of_a_finalist_outlives_a_stop(tmp_path: Path) -> None:
+    starts: list[int] = []
+
+    def stopping(config: dict[str, Any], seed: int, trial: evo.Trial) -> float:
+        if trial.folder.parent.name.endswith("-101"):
+            starts.append(trial.start)
+            if len(starts) == 1:
+                trial.report(1, value_at(config, 1), loss=1 - value_at(config, 1))
+                (trial.folder / "state.json").write_text(json.dumps([1, value_at(config, 1)]))
+                raise KeyboardInterrupt
+        return train(config, seed, trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        evo.search(SPACE, stopping, max_steps=STEPS, budget=6, finalists=1, output=tmp_path / "run")
+    evo.resume(tmp_path / "run", stopping)
+    assert starts == [0, 1]

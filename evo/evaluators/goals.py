@@ -27,13 +27,15 @@ def judged(values: Mapping[str, Any], goals: Mapping[str, str] | None) -> dict[s
     if goals is None:
         return dict(values) if FITNESS in measured else _failed(values, _no_fitness(values))
     first = next(iter(goals))
-    if values["status"] == "partial" and first not in measured and FITNESS in measured:
-        measured[first] = measured[FITNESS]  # what a training reports at each step is the value of its first goal
+    needed = [first] if values["status"] == "partial" else list(goals)  # a report has at least the first goal
     if FITNESS in measured and FITNESS not in goals and values["status"] == "complete":
         names = ", ".join(goals)
-        reason = f"the objective returned a fitness beside the objectives {names}; call it otherwise, or name it as one"
+        reason = (
+            f"the objective returned a number or a fitness, and the search has the objectives {names}; "
+            "return a mapping of these"
+        )
         return _failed(values, reason)
-    if missing := [name for name in goals if name not in measured and name not in MEASURED_BY_EVO]:
+    if missing := [name for name in needed if name not in measured and name not in MEASURED_BY_EVO]:
         return _failed(values, f"{', '.join(missing)} was not measured, which the search has as an objective")
     return dict(values) if FITNESS in goals else {**values, FITNESS: measured[first]}
 

@@ -95,18 +95,26 @@ class ObjectiveTask:
         curve = trial.curve
         reached = {"curve": curve, "steps_trained": curve[-1].step} if curve else {}
         if (trial.paused or not values) and curve:
-            return {"status": "partial", **_measured(curve[-1].values), **reached}
+            return {"status": "partial", **self._reached(trial), **reached}
         if values["status"] == "complete" and curve:  # what is returned comes last, and has the last word
-            last = _measured(curve[-1].values)
+            last = self._reached(trial)
             values = {**last, **values, "named": {**last["named"], **values.get("named", {})}}
         return reached | values
+
+    def _reached(self, trial: Trial) -> dict[str, Any]:
+        """Return what the last report says of an evaluation: its value is that of the first goal."""
+        values = dict(trial.curve[-1].values)
+        if self.goals is not None and FITNESS not in self.goals:
+            values.setdefault(next(iter(self.goals)), values.pop(VALUE))
+            values.pop(VALUE, None)
+        return _measured(values)
 
     def _outcome(self, task: Task, trial: Trial | None = None) -> dict[str, Any]:
         """Call the function; return what its value or its exception says of the evaluation."""
         try:
             value = self.arguments.call(self.objective, dict(task.config), **{SEED: task.seed, TRIAL: trial})
             if value is None and trial is not None and trial.curve:  # what it has reached is its last report
-                return {"status": "complete", **_measured(trial.curve[-1].values)}
+                return {"status": "complete", **self._reached(trial)}
             return _of_returned(value)
         except Pause:
             return {"status": "failed", "error": "evo.Pause was raised, but no report asked for a pause"}

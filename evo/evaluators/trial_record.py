@@ -69,6 +69,7 @@ class TrialRecord:
             flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC
             self._kept = os.open(self._folder / KEPT, flags | os.O_APPEND, 0o666)
             self._last = os.open(self._folder / LAST, flags, 0o666)
+            self._last_length = os.fstat(self._last).st_size
         return self
 
     def __exit__(

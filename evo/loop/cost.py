@@ -21,7 +21,7 @@ from evo.data.cache import cache_root
 from evo.data.splits import validation_count
 from evo.evaluation import Phase
 from evo.files import read_file, write_json
-from evo.individual import DURATION
+from evo.individual import DURATION, STEPS
 from evo.models import MODELS
 from evo.processes import usable_cores
 from evo.record.settings import TRAIN_IMAGES, Settings
@@ -136,7 +136,9 @@ def guessed_cost(settings: Settings, training: TrainingSettings) -> CostModel:
 
 def _model_of(settings: Settings, training: TrainingSettings, known: float = 1.0, known_from: int = 0) -> CostModel:
     if settings.model is None or settings.dataset is None:
-        return CostModel(lambda config: Count((1.0,)), (1.0,))
+        most = settings.max_steps if STEPS not in settings.space.get("genes", {}) else None
+        # A part of a training that reports costs its share of the steps.
+        return CostModel(lambda config: Count((config.get(STEPS, most) / most if most else 1.0,)), (1.0,))
     search, finalists = (counter_of(settings, training, phase) for phase in ("search", "finalist"))
     return CostModel(search, rates_of(settings), known, known_from, finalists)
 

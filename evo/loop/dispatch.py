@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evo.evaluation import Evaluation, fitness_from, phase_of
+from evo.evaluation import MEASURES, OWN_MEASURES, Evaluation, fitness_from, phase_of
 from evo.evaluators.base import Evaluator, Task
 from evo.individual import Genome, Individual, training_seed
 from evo.loop.cost import CostModel, cost_model, keep_speed, training_images
@@ -122,7 +122,9 @@ class Dispatch:
         result = self._run.settings.earlier[individual.id]
         measures = {name: value for name, value in result.items() if name != "genome"}
         measures |= {name: round(value) for name, value in measures.items() if name == "parameters"}
-        return Evaluation(individual.id, 0, seed=0, status="earlier", **measures)
+        own = {name: value for name, value in measures.items() if name in ("fitness", *MEASURES, *OWN_MEASURES)}
+        named = {name: value for name, value in measures.items() if name not in own}
+        return Evaluation(individual.id, 0, seed=0, status="earlier", **own, named=named)
 
     def next_completed(self, timeout: float) -> Evaluation | None:
         """Return the next evaluation, or None if there was none within `timeout` seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evo.loop.finalists import measures_test
 from evo.loop.plan import plan_of
-from evo.loop.search_loop import algorithm_of
+from evo.loop.search_loop import algorithm_of, replay
 from evo.record.run import Run
 from evo.record.settings import LISTED
 
@@ -30,7 +30,7 @@ def is_searched(run: Run) -> bool:
     if run.unevaluated():
         return False
     algorithm = algorithm_of(run.space, settings, settings.population)
-    algorithm.replay(run.proposals, run.results)
+    replay(algorithm, run, run.results)
     return algorithm.done() or (not algorithm.ask() and algorithm.done())
 
 

@@ -104,6 +104,10 @@ def checked_pruner(
         raise ConfigurationError(
             f"--pruner: strategy {strategy} decides itself how far to train; leave one of them out"
         )
+    if "objectives" in STRATEGIES[strategy].options:
+        raise ConfigurationError(
+            f"--pruner: compares trainings by one value, and strategy {strategy} has several objectives; leave one out"
+        )
     if objective is None and (schedules := schedules_by_length(space.genes, space.training)):
         raise ConfigurationError(
             "--pruner: compares trainings in the middle, which is fair only for a constant learning rate; the rate of "

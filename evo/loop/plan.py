@@ -119,6 +119,8 @@ def _work_of_search(run: Run, cost: CostModel) -> float:
 
 def _work_of(run: Run, evaluation: Evaluation, cost: CostModel) -> float:
     config = run.individuals[evaluation.individual].config
+    if run.settings.max_steps is not None and evaluation.paused:
+        config = config | {STEPS: evaluation.steps_trained or 0}
     if run.settings.objective is None and not evaluation.complete:
         if not evaluation.steps_trained:  # failed before a step was recorded
             return 0.0

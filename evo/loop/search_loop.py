@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, Protocol, TypeAlias
 
 from evo.evaluation import Evaluation, Phase
 from evo.evaluators.base import Evaluator, Report
-from evo.individual import Genome
+from evo.individual import Genome, Individual
 from evo.loop.cost import guessed_cost
 from evo.loop.deadline import SUSPEND_SECONDS, StopCheck
 from evo.loop.dispatch import Dispatch
@@ -133,6 +133,14 @@ def algorithm_of(space: SearchSpace, settings: Settings, population: int | None)
     return strategy if settings.pruner is None else Pruned(strategy, settings.max_steps)
 
 
+def replay(algorithm: Algorithm, run: Run, results: Sequence[Evaluation]) -> None:
+    """Bring what proposes to the state in which the last proposal of a run was made; see `Strategy.replay`."""
+    if isinstance(algorithm, Pruned):
+        algorithm.replay(run.proposals, results, run.ended)
+    else:
+        algorithm.replay(run.proposals, results)
+
+
 def _cost_of_trainings(space: SearchSpace, settings: Settings) -> Callable[[Genome], float]:
     """Return what says the cost of a genome's training; it is asked only once the data are known."""
     model = cache(lambda: guessed_cost(settings, space.training))
@@ -221,7 +229,7 @@ class _Search:
         self.dispatch.recorded(evaluation)
         self.algorithm.tell(evaluation)
         for individual in self.algorithm.ended():
-            self.run.forget_trial(individual.id, individual.replicate)
+            self.run.record_ended(individual.id, individual.replicate)
         if evaluation.earlier:  # nothing was done for it
             return
         self.observer.evaluated(self.run, evaluation, _seconds_left(self.dispatch, self.algorithm.limit, self.share))
@@ -284,7 +292,8 @@ def evaluate_missing(
         Stop: The stop check raised it.
     """
     with Dispatch(run, evaluator) as dispatch:
-        dispatch.submit(*run.unevaluated(limit))
+        # What is tried again is not ended early: later proposals were made from its result.
+        dispatch.submit(*(replace(one, until=None) if _is_whole(run, one) else one for one in run.unevaluated(limit)))
 
         def is_left() -> bool:
             return bool(run.unevaluated(limit)) and not (share is not None and share.is_over(dispatch))
@@ -300,6 +309,11 @@ def evaluate_missing(
             for evaluation in _interrupted(dispatch, run, observer):
                 record(evaluation)
     return not run.unevaluated(limit)
+
+
+def _is_whole(run: Run, proposal: Individual) -> bool:
+    """Return whether a proposal is trained to its end, although it was to pause."""
+    return run.settings.pruner is not None and (proposal.id, proposal.replicate) in run.retried
 
 
 def _room(algorithm: Algorithm, dispatch: Dispatch, evaluator: Evaluator) -> int:

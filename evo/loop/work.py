@@ -21,6 +21,7 @@ from evo.loop.search_loop import (
     algorithm_of,
     evaluate_missing,
     evaluate_proposals,
+    replay,
     run_search,
 )
 from evo.record.retries import failed_evaluations, left_of_retry
@@ -44,10 +45,10 @@ def retry_and_search(finish: bool, run: Run, evaluator: Evaluator, observer: Obs
     """
     algorithm = algorithm_of(run.space, run.settings, run.settings.population)
     share = _share_of(run, finish, deadline)
-    observer.started(run, algorithm.limit)
+    observer.started(run, algorithm.limit - len(algorithm.earlier))
     done = evaluate_missing(len(run.proposals), evaluator, run, observer, deadline, share)
     if done:
-        algorithm.replay(run.proposals, run.results)
+        replay(algorithm, run, run.results)
         done = run_search(algorithm, evaluator, run, observer, deadline, share, began=True)
     judge_finalists(run, evaluator, observer, deadline, ended_early=not done, in_time=finish)
 
@@ -106,7 +107,7 @@ def more_search(
     failed = _to_try_again(run, settings, observer, algorithm.limit) if again else []
     retries = any(phase_of(replicate) == "search" for _, replicate in (*failed, *run.retried))
     if not settings.closed and not retries:
-        algorithm.replay(run.proposals, run.results)
+        replay(algorithm, run, run.results)
     waits = run.unevaluated(algorithm.limit) if settings.closed else not algorithm.done()
     if not failed and not retries and not waits and _has_winner(run, settings):
         observer.notify("the search is finished; a larger --budget or --generations extends it")
@@ -156,7 +157,7 @@ def _closes(run: Run, settings: Settings) -> bool:
     if algorithm.limit >= limit_of(run) and not run.settings.closed:
         return False
     try:
-        algorithm.replay(run.proposals, run.told)
+        replay(algorithm, run, run.told)
     except RunError:
         return True
     return False

@@ -46,6 +46,7 @@ class History:
         winner: Id of the finalist with the best mean, once it is named.
         reported: What trainings have reported that have no result yet, or paused before, by (individual, replicate).
         tests: Test-set metrics of the finalists' trainings, by (individual, replicate).
+        ended: Paused trainings that a pruner has ended, by (individual, replicate).
         retried: Failed evaluations that are tried again and have no new result yet, by (individual, replicate).
     """
 
@@ -66,6 +67,7 @@ class History:
         self._proposed: defaultdict[tuple[int, int], list[Individual]] = defaultdict(list)
         self.reported: dict[tuple[int, int], list[CurvePoint]] = {}
         self.tests: dict[tuple[int, int], dict[str, Any]] = {}
+        self.ended: set[tuple[int, int]] = set()
         self.retried: dict[tuple[int, int], Evaluation] = {}
 
     def take(self, event: Event) -> None:
@@ -84,6 +86,9 @@ class History:
                 self.proposals.append(proposal)
                 self._proposed[proposal.id, proposal.replicate].append(proposal)
                 self.ended_early = False
+            case "ended":
+                self._check_known(event["individual"])
+                self.ended.add((event["individual"], int(event["replicate"])))
             case "reports":
                 self._take_reports(event)
             case "evaluation":

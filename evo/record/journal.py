@@ -148,10 +148,13 @@ class Journal:
         if self.path is not None:
             if self._descriptor is None or not holds(self._descriptor):
                 raise RunError(f"{self.path}: the journal was opened for reading only, or by another process")
+            line = _encode(event)
             try:
-                append(self._descriptor, _encode(event), self.path)
-            except StorageError as error:
-                self._broken = error
+                append(self._descriptor, line, self.path)
+            except BaseException as error:
+                # Also Ctrl-C: the line may be there in part or whole, and only reading it again tells.
+                interrupted = StorageError(f"{self.path}: was interrupted while it was written; resume the run")
+                self._broken = error if isinstance(error, StorageError) else interrupted
                 raise
         self.events.append(event)
 

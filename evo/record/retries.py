@@ -14,7 +14,7 @@ def failed_evaluations(run: History, most: int | None = None) -> list[tuple[int,
         run: Any run.
         most: Only of so many proposals; None for all.
     """
-    counted = {(proposal.id, proposal.replicate) for proposal in run.proposals[:most]}
+    counted = {(proposal.id, proposal.replicate) for proposal in run.counted_proposals[:most]}
     counted |= {(evaluation.individual, evaluation.replicate) for evaluation in run.finalist_evaluations}
     if run.settings.strategy == LISTED:
         counted |= run.evaluations.keys()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from evo.errors import RunError, StorageError
-from evo.evaluation import CurvePoint, Evaluation
+from evo.evaluation import SUCCESSES, CurvePoint, Evaluation, phase_of
 from evo.files import own_folder, remove_file
 from evo.individual import Individual
 from evo.places import as_typed, entered
@@ -161,10 +161,19 @@ class Run(History):
             values = [point.to_dict() for point in points]
             self._record({"kind": "reports", "individual": individual, "replicate": replicate, "points": values})
 
+    def record_ended(self, individual: int, replicate: int) -> None:
+        """Keep that a paused training has ended early, and remove its files."""
+        self._record({"kind": "ended", "individual": individual, "replicate": replicate})
+        self.forget_trial(individual, replicate)
+
     def record(self, evaluation: Evaluation) -> None:
         """Keep an evaluation; the state of an interrupted training is no longer needed."""
         if self._journal.format < CONFUSION:
             evaluation = replace(evaluation, confusion=())
+        key = evaluation.individual, evaluation.replicate
+        if evaluation.status not in SUCCESSES and not evaluation.curve and key in self.reported:
+            curve = self.curve_of(*key)  # of a training that took too long, or whose worker has died
+            evaluation = replace(evaluation, curve=curve, steps_trained=curve[-1].step)
         self._record({"kind": "evaluation", "evaluation": evaluation.to_dict()})
         self._tracebacks.keep(evaluation)
         self._forget_checkpoint(evaluation.individual, evaluation.replicate)
@@ -181,7 +190,9 @@ class Run(History):
                 Path(folder).parent.rmdir()
 
     def record_retry(self, failed: Sequence[tuple[int, int]]) -> None:
-        """Keep which failed evaluations, by (individual, replicate), are tried again from now on."""
+        """Keep which failed evaluations, by (individual, replicate), are tried again, from their beginning."""
+        for key in failed:
+            self.forget_trial(*key)
         self._record({"kind": "retry", "evaluations": [list(key) for key in failed]})
 
     def _forget_checkpoint(self, individual: int, replicate: int) -> None:
@@ -192,10 +203,13 @@ class Run(History):
 
     def forget_checkpoints(self) -> None:
         """Remove the states of trainings that are recorded: a kill may have come in between."""
-        if self.path is not None and (self.path / "checkpoints").is_dir():
-            continued = {(proposal.id, proposal.replicate) for proposal in self.unevaluated()}
-            for individual, replicate in self.evaluations.keys() - continued:
-                self._forget_checkpoint(individual, replicate)
+        if self.path is None or not any((self.path / name).is_dir() for name in ("checkpoints", TRIALS)):
+            return
+        continued = {(proposal.id, proposal.replicate) for proposal in self.unevaluated()}
+        for key in self.evaluations.keys() - continued:
+            self._forget_checkpoint(*key)
+            if not self.evaluations[key].paused:
+                self.forget_trial(*key)
 
     def record_generation(self, generation: int, members: Sequence[int]) -> None:
         """Keep who was in a generation's population."""
@@ -279,7 +293,10 @@ class Run(History):
         if self.path is not None and self.last_state(0) is not None:
             shutil.rmtree(self.path / STATES, ignore_errors=True)
         if self.settings.max_steps is not None:
-            shutil.rmtree(Path(str(self.trial_folder(0, 0))).parent, ignore_errors=True)
+            for folder in Path(str(self.trial_folder(0, 0))).parent.glob("*-*"):
+                number, _, replicate = folder.name.partition("-")
+                if number.isdigit() and replicate.isdigit() and phase_of(int(replicate)) == "search":
+                    self.forget_trial(int(number), int(replicate))
 
     def weights(self, individual: int, replicate: int) -> str | None:
         """Return where a finalist's weights wait for the test; see `checkpoint`."""

@@ -157,7 +157,12 @@ class Halving(SteadyState):
         )
 
     def take(self, member: Member) -> None:
-        self._rung_members[self._rung(member.individual)].append(member)
+        rung, last = self._rung(member.individual), len(self.rungs) - 1
+        self._rung_members[rung].append(member)
+        if self.continuations and rung < last and not member.evaluation.paused:  # it has ended by itself, or failed
+            self._reached[self._key(member.genome)] = last
+            if member.value > WORST_FITNESS:
+                self._rung_members[last].append(member)
 
     def members(self) -> Sequence[int]:
         furthest = next((members for members in reversed(self._rung_members) if members), [])

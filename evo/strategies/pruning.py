@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -87,8 +87,18 @@ class Pruned:
         ended, self._ended = self._ended, []
         return ended
 
-    def replay(self, proposals: Iterable[Individual], evaluations: Iterable[Evaluation]) -> None:
+    def replay(
+        self,
+        proposals: Iterable[Individual],
+        evaluations: Iterable[Evaluation],
+        ended: Collection[tuple[int, int]] = (),
+    ) -> None:
         """Bring it to the state in which the last proposal of a recorded run was made; see `Strategy.replay`.
+
+        Args:
+            proposals: In their order.
+            evaluations: Their results; those of the parts of one training in their order.
+            ended: The trainings, by (individual, replicate), of which it is recorded that they ended early.
 
         Raises:
             RunError: The strategy cannot have made the proposals.
@@ -114,7 +124,7 @@ class Pruned:
             results = parts[key]
             if len(results) < proposed[number] or not results:
                 continue
-            if results[-1].paused and not key[1]:
+            if results[-1].paused and not key[1] and key not in ended:
                 self._paused[number] = results[-1]
             else:
                 whole[number] = results[-1]

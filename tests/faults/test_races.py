@@ -15,7 +15,7 @@ from tests.command import environment
 from tests.faults.conftest import times
 from tests.faults.objectives import SPACE, accuracy
 
-LOSER_SECONDS = 2.0
+LOSER_SECONDS = 4.0
 
 RACE = """
 import sys, time
