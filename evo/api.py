@@ -167,7 +167,9 @@ def search(
     )
     loaded = load_space(space)
     if objective is not None and not callable(objective):
-        raise ConfigurationError(f"objective: must be a function f(config) or f(config, seed), got {objective!r}")
+        raise ConfigurationError(
+            f"objective: must be a function f(config), f(config, seed) or f(config, seed, trial), got {objective!r}"
+        )
     check_steps(objective, max_steps)
     if objective is None and model is not None and model != loaded.model:
         loaded = loaded.with_model(model)

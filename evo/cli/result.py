@@ -155,9 +155,9 @@ def _worth(run: Run) -> tuple[Rows, bool]:
     """Return what was measured of the best genome, and whether there is an interval."""
     settings, best = run.settings, run.best
     label = settings.goal if settings.objective is not None else settings.fitness_name
-    label = f"lowest {label}" if settings.sign < 0 else label
+    lowest = "lowest " if settings.sign < 0 else ""
     seeds = f" (n = {len(best.replicates)})" if best.replicates else ""
-    rows = [(f"{label} in the search", f"{number_text(best.fitness)}{seeds}")]
+    rows = [(f"{lowest}{label} in the search", f"{number_text(best.fitness)}{seeds}")]
     found = on_new_seeds(run, best.id)
     if found.fitness:
         rows.append((f"{label} on new seeds", mean_text(found.fitness, settings.fitness_bounds)))

@@ -69,7 +69,9 @@ def class_indices(parts: Mapping[str, Values]) -> tuple[tuple[str, ...], dict[st
     kinds = {part: "texts" if values.dtype.kind == "U" else "numbers" for part, values in parts.items()}
     for part, kind in kinds.items():
         if kind != kinds["train"]:
-            raise ConfigurationError(f"the labels of the training part are {kinds['train']}, of {part} {kind}")
+            raise ConfigurationError(
+                f"the labels of the training part are {kinds['train']}, those of the {part} part are {kind}"
+            )
     known = np.unique(parts["train"])
     if len(known) < 2:
         raise ConfigurationError(f"all training labels are {_named(known)}: a classifier needs at least two classes")

@@ -206,7 +206,8 @@ def rungs_of(space: SearchSpace) -> list[int]:
     conditional = [other for other, child in space.genes.items() if name in (child.when or {})]
     if not isinstance(gene, Integer) or gene.when or conditional:
         raise ConfigurationError(
-            "strategy halving: needs an integer gene steps or epochs without conditions; its most are a full training"
+            "strategy halving: needs an integer gene steps or epochs without conditions; its most are a full training. "
+            "(An objective of your own can take a trial instead: f(config, seed, trial) with max_steps)"
         )
     most = int(gene.scale.high)
     rungs = [int(gene.repair(round(most / RATE**power))) for power in reversed(range(RUNGS))]

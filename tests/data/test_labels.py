@@ -68,7 +68,7 @@ def test_what_is_no_class_is_refused(values: np.ndarray, reason: str) -> None:
         ([0, 1, 2], [0, 1], "not in test: 2"),
         (["a", "b"], ["a", "c"], "only in test: c\nnot in test: b\ngive both parts examples of every class"),
         ([0, 0], [0], "all training labels are 0: a classifier needs at least two classes"),
-        ([0, 1], ["0", "1"], "the labels of the training part are numbers, of test texts"),
+        ([0, 1], ["0", "1"], "the labels of the training part are numbers, those of the test part are texts"),
         (["a", "a\\x07", "a\x07"], ["a"], "test"),
     ],
 )
