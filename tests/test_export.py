@@ -171,7 +171,7 @@ def test_an_objectives_winner_is_a_file_too_and_has_no_weights(tmp_path: Path) -
     evo.search(space, lambda config: config["x"], budget=4, population=2, seed=1, output=tmp_path / "run")
     best = evo.load(tmp_path / "run").best
     assert space_from_text(evo.export(tmp_path / "run"), name="x").initial == (best.config,)
-    with pytest.raises(ConfigurationError, match=r"--weights: run .* has an objective"):
+    with pytest.raises(ConfigurationError, match=r"--weights: the objective of run .* takes no trial"):
         evo.export(tmp_path / "run", weights=tmp_path / "weights.safetensors")
 
 
