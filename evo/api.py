@@ -271,7 +271,7 @@ def resume(
         seeds: A new number of trainings of each configuration, where nothing is searched (`evo train`, `evo table1`).
         retry: "failed" tries all failed evaluations again, on their seeds, before anything else: those that raised an
             error, took too long, or lacked memory. The new results take the place of the failed rows, and a finished
-            run names its winner anew. After a stop, a resume without it goes on with those that are left.
+            run names its winner anew. After a stop, a resume without it continues with the rest.
         observer: Watches the search.
         progress: See `search`.
         stop_check: Called often; raises `Stop` to end the search.

@@ -123,7 +123,7 @@ class Evaluation:
         seconds_before: The part of `seconds` that was spent before `started`.
         confusion: Of the images that `fitness` or `test_accuracy` was measured on; empty where it was not counted.
         named: What a user's objective has measured besides, by name.
-        violation: How far the configuration of an infeasible evaluation is from being allowed; None if nobody says.
+        violation: How far the configuration of an infeasible evaluation is from being allowed; None if that is unknown.
         unread: Genes that the model did not look up, where this is the first training of a worker; not kept.
         traceback: Of the exception that failed it, see `Run.traceback`; not in the journal.
     """
@@ -213,7 +213,7 @@ class Evaluation:
 
     @property
     def earlier(self) -> bool:
-        """Whether this is a result of a table that the search began with; it is no training of this run."""
+        """Whether this is a result of a table that the search began with; this run did not train it."""
         return self.status == "earlier"
 
     @property
@@ -223,7 +223,7 @@ class Evaluation:
 
     @property
     def failed(self) -> bool:
-        """Whether there is no result, although the configuration is allowed as far as anybody knows."""
+        """Whether there is no result, although the configuration is allowed as far as is known."""
         return not self.succeeded and not self.infeasible
 
     @property
@@ -282,7 +282,7 @@ def check_measure(name: str) -> str:
     """Return the name of a measure, if one may be called so: it becomes a column of tables.
 
     Raises:
-        ValueError: It is no identifier, or means something else already.
+        ValueError: It is not an identifier, or means something else already.
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"{name!r} cannot be the name of a measure: it must be a word of letters, digits and _")

@@ -1,4 +1,4 @@
-"""Measure searches of objectives of one's own.
+"""Measure searches of user-defined objectives.
 
     python -m benchmarks.own_objectives constraints --optuna /tmp/optuna/bin/python
 

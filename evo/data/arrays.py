@@ -217,7 +217,7 @@ def _as_kept(parts: dict[str, Values]) -> tuple[dict[str, Values], str]:
     axes = _layout(parts["train"].shape)
     images = {part: x[:, None] if axes is None else x.transpose(axes) for part, x in parts.items()}
     channels, height, width = images["train"].shape[1:]
-    if channels == 1 and min(height, width) == 1:  # one row (or column) of numbers is no picture
+    if channels == 1 and min(height, width) == 1:  # one row (or column) of numbers is not a picture
         return {part: x.reshape(len(x), 1, 1, -1).astype(np.float64) for part, x in images.items()}, "table"
     factor = _factor(images.values())
     if factor is None:

@@ -216,7 +216,7 @@ def open_cached(source: Source) -> PreparedDataset | None:
 
 def _directory_of(source: Source) -> Path:
     key = hashlib.sha256(source.identity.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    # The name of a function is no name of a folder.
+    # The name of a function is not the name of a folder.
     return cache_root() / "datasets" / f"{'given' if ':' in source.name else source.name}-{key}"
 
 

@@ -79,7 +79,7 @@ def download_checked(urls: Sequence[str], target: Path, title: str, md5: str, no
         notify: Called with one line of progress at a time.
 
     Raises:
-        ConfigurationError: There is no network, the file is another one, or it cannot be written.
+        ConfigurationError: There is no network, the file is not the expected one, or it cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

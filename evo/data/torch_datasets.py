@@ -102,10 +102,12 @@ def _item(name: str, dataset: Any, place: int) -> tuple[Values, Any]:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"{name}: {ITEM}, the input of item {place} is no array: {reason_of(error)}") from None
+        raise ConfigurationError(
+            f"{name}: {ITEM}, the input of item {place} is not an array: {reason_of(error)}"
+        ) from None
     if array.dtype.kind not in "biuf" or not array.ndim:
         hint = "; add a transform that makes it a tensor" if array.dtype == object else ""
         raise ConfigurationError(
-            f"{name}: {ITEM}, the input of item {place} is no array of numbers but {type(value).__name__}{hint}"
+            f"{name}: {ITEM}, the input of item {place} is not an array of numbers but {type(value).__name__}{hint}"
         )
     return array, label.item() if getattr(label, "ndim", None) == 0 and hasattr(label, "item") else label

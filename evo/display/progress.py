@@ -65,7 +65,7 @@ class Progress:
         recent: The last evaluations, oldest first.
         ended: When it ended or stopped; None while it is running.
         ends: When it is expected to end; None if unknown.
-        disk: Bytes of the states of trainings that are not done; None if nobody has looked.
+        disk: Bytes of the states of trainings that are not done; None if it was not counted.
         finished: Whether nothing is left to do.
     """
 

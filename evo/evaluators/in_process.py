@@ -54,7 +54,7 @@ class InProcessEvaluator(Evaluator):
             with noting_interrupts(self._note_interrupt):
                 [evaluation] = self._evaluate([self._tasks[0]])
         except Interrupted:
-            if self._stop.problem is None:  # nobody waits for it any more: it is for a resume
+            if self._stop.problem is None:  # it is no longer wanted: a resume continues it
                 self._tasks.popleft()
                 return None
             raise self._stop.problem from None

@@ -10,7 +10,7 @@ from typing import Any
 from evo.errors import Interrupted, StorageError
 from evo.evaluation import OWN_MEASURES, Evaluation, check_measure
 from evo.evaluators.base import Evaluate, Setup, StopRequest, Task, ends_the_search
-from evo.evaluators.goals import judged
+from evo.evaluators.goals import FITNESS, judged
 from evo.evaluators.signature import SEED, TRIAL, Arguments, Objective, arguments_of
 from evo.evaluators.trial_record import TrialRecord
 from evo.numbers import NoNumberError, number_of
@@ -18,7 +18,6 @@ from evo.plain_text import reason_of, shown
 from evo.tracebacks import traceback_of
 from evo.trial import VALUE, Infeasible, Pause, Trial
 
-FITNESS = "fitness"
 EXIT_HINT = ": the objective wants to end its process; let it return a number or raise an error instead"
 
 
