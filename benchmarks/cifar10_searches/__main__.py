@@ -47,6 +47,10 @@ Budget = Annotated[int | None, typer.Option(min=1, help="Most trainings of a sea
 Seeds = Annotated[int, typer.Option(min=1)]
 Minutes = Annotated[float, typer.Option(min=0.01, help="Of each search; its finalists come after them.")]
 
+ClockKind = Annotated[
+    str, typer.Option(help="wall, or processor: processor time of the workers, for a machine with other work. Linux.")
+]
+
 
 @app.command()
 def trainings(
@@ -71,13 +75,14 @@ def search_long(
     minutes: Minutes = 60,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 1,
     budget: Budget = None,
+    clock: ClockKind = "wall",
     dataset: Dataset = None,
     workers: Workers = 2,
     output: Output = RESULTS,
     runs: Runs = RUNS,
 ) -> None:
     """Search with evo's defaults but --no-initial and --no-finish, then `evo finish`."""
-    with _bench(Bench(output, runs, dataset, data_dir, workers)) as bench:
+    with _bench(Bench(output, runs, dataset, data_dir, workers, processor_clock=_is_processor(clock))) as bench:
         for space in _listed(spaces):
             search(bench, Search(SEARCH, space, DEFAULT_STRATEGY, seed, minutes, budget))
 
@@ -90,6 +95,7 @@ def pairs(
     seeds: Seeds = 3,
     methods: Annotated[str, typer.Option(help="Names, separated by commas.")] = ",".join(METHODS),
     budget: Budget = None,
+    clock: ClockKind = "wall",
     dataset: Dataset = None,
     workers: Workers = 2,
     environments: Environments = None,
@@ -106,7 +112,7 @@ def pairs(
             known = ", ".join(METHODS)
             raise ConfigurationError(f'--methods: unknown method "{name}".{did_you_mean(name, METHODS)} Known: {known}')
     peer = _peer(environments) if METHODS[-1] in names else ""
-    with _bench(Bench(output, runs, dataset, data_dir, workers, peer)) as bench:
+    with _bench(Bench(output, runs, dataset, data_dir, workers, peer, _is_processor(clock))) as bench:
         for space in _listed(spaces):
             for seed in range(1, seeds + 1):
                 # Another first with each seed, so that a drift of the machine affects all alike.
@@ -153,6 +159,12 @@ def report(
     (output / "summary.md").write_text(text, encoding="utf-8")
     draw(kept, output / "curves.png")
     typer.echo(text)
+
+
+def _is_processor(clock: str) -> bool:
+    if clock not in ("wall", "processor"):
+        raise ConfigurationError(f'--clock: must be wall or processor, not "{clock}"')
+    return clock == "processor"
 
 
 def _listed(text: str) -> list[str]:

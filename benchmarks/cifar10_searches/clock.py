@@ -47,13 +47,16 @@ class Clock(SilentObserver):
         file: Kept from one command to the next.
         stage: What the command does; every stage has a time of its own.
         say: Prints a line for each training, and what evo says.
+        shared_by: Number of workers: the clock then counts the processor time of this process and of them, divided by
+            it, which other work on the machine hardly changes. None for wall clock.
     """
 
-    def __init__(self, file: Path, stage: str, say: Callable[[str], None] = print):
-        self.file, self.stage, self._say = file, stage, say
+    def __init__(self, file: Path, stage: str, say: Callable[[str], None] = print, shared_by: int | None = None):
+        self.file, self.stage, self._say, self._shared_by = file, stage, say, shared_by
         self.times = Times(whole_lines(file))
         self._offset = self.times.used(stage)
         self._began = self._beat_at = time.monotonic()
+        self._began_own = time.process_time()
         self._load, self._looked_at = OtherLoad(), -math.inf
         self._others: float | None = None
         self._processors = WorkerProcessors()
@@ -61,13 +64,16 @@ class Clock(SilentObserver):
     @property
     def elapsed(self) -> float:
         """Seconds that commands have spent on the stage."""
+        if self._shared_by is not None:
+            own = time.process_time() - self._began_own
+            return self._offset + (own + self._processors.total) / self._shared_by
         return self._offset + time.monotonic() - self._began
 
     def __enter__(self) -> Clock:
-        self._began = time.monotonic()
+        self._began, self._began_own = time.monotonic(), time.process_time()
         self._load.start()
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self._write({"began": time.time(), "offset": self._offset})
+        self._write({"began": time.time()})
         return self
 
     def __exit__(
@@ -88,7 +94,8 @@ class Clock(SilentObserver):
         """Note the processor time of a training."""
         seconds = self._processors.of(evaluation)
         key = {"individual": evaluation.individual, "replicate": evaluation.replicate}
-        self._write({**key, "core_seconds": None if seconds is None else round(seconds, 2)})
+        core_seconds = None if seconds is None else round(seconds, 2)
+        self._write({**key, "core_seconds": core_seconds, "ended": round(self.elapsed, 2)})
         reached = f"{evaluation.fitness:.4f}" if evaluation.fitness is not None else evaluation.status
         self._say(f"{self.elapsed:6.0f} s  #{evaluation.individual}: {reached} in {evaluation.seconds:.0f} s")
 
@@ -119,19 +126,19 @@ class Times:
     def __init__(self, rows: Iterable[Row]):
         self._used: defaultdict[str, float] = defaultdict(float)
         self._cores: defaultdict[str, list[float]] = defaultdict(list)  # of each command
-        self._sessions: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         self._loads: list[float] = []
         self.core_seconds: dict[tuple[int, int], float | None] = {}
+        self.ended: dict[tuple[int, int], float] = {}  # seconds of the stage
         for row in rows:
             stage = row["stage"]
             if "began" in row:
-                self._sessions[stage].append((row["began"], row["offset"]))
                 self._cores[stage].append(0.0)
             elif "elapsed" in row:
                 self._used[stage], self._cores[stage][-1] = row["elapsed"], row["cores"]
                 self._loads += [row["other_load"]] if row.get("other_load") is not None else []
             else:
-                self.core_seconds[row["individual"], row["replicate"]] = row["core_seconds"]
+                key = row["individual"], row["replicate"]
+                self.core_seconds[key], self.ended[key] = row["core_seconds"], row["ended"]
 
     def used(self, stage: str) -> float:
         """Return the seconds that commands have spent on a stage."""
@@ -145,12 +152,6 @@ class Times:
     def other_load(self) -> float | None:
         """The most cores that other processes have used on average during one of the commands."""
         return max(self._loads, default=None)
-
-    def elapsed(self, stage: str, when: float) -> float:
-        """Return the seconds of a stage at a time since the epoch."""
-        known = [(began, offset) for began, offset in self._sessions[stage] if began <= when]
-        began, offset = known[-1] if known else (when, 0.0)
-        return offset + when - began
 
 
 class WorkerProcessors:

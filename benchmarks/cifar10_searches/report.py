@@ -283,7 +283,11 @@ def _versions(one: Kept) -> dict[str, str]:
 
 def _conditions(one: Kept) -> tuple[Any, ...]:
     machine = one.head["machine"]
-    return (one.head["minutes"], *(machine[name] for name in ("processor", "cores", "precision", "engine", "workers")))
+    return (
+        one.head["minutes"],
+        one.head.get("clock", "wall"),
+        *(machine[name] for name in ("processor", "cores", "precision", "engine", "workers")),
+    )
 
 
 def _reached(one: Kept, kind: str) -> list[str]:

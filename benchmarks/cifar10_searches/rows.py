@@ -143,7 +143,7 @@ def training_rows(run: Run, times: Times) -> list[Row]:
                 "status": evaluation.status,
                 "fitness": evaluation.fitness,
                 "test": run.test_accuracy_of(evaluation),
-                "elapsed": round(times.elapsed(stage, evaluation.ended), 2),
+                "elapsed": times.ended.get(key, times.used(stage)),  # a kill may have taken the line of the last
                 "seconds": round(evaluation.seconds, 2),
                 "core_seconds": times.core_seconds.get(key),
                 "operations": operations(run, evaluation),

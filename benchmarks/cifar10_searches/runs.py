@@ -17,7 +17,7 @@ from benchmarks.cifar10_searches.rows import SEARCH, TRAINING, write_rows
 from evo.data.cache import PreparedDataset
 from evo.data.prepared import prepare_dataset
 from evo.individual import Genome
-from evo.loop.deadline import Stop, StopCheck
+from evo.loop.deadline import RESUMABLE_EXIT, Stop, StopCheck
 from evo.loop.execution import Execution
 from evo.loop.finished import is_finished
 from evo.loop.listed import train_configurations
@@ -42,6 +42,8 @@ class Bench:
         data_dir: Where it is.
         workers: Trainings at the same time.
         peer: Version of the peer's package.
+        processor_clock: Whether a search's minutes are processor time, of evo and its workers by their number, not wall
+            clock.
         command: The command that is being carried out, to be shown with its results.
         stop_check: Called often; raises `Stop` to end, to be continued.
         say: Prints a line.
@@ -53,6 +55,7 @@ class Bench:
     data_dir: Path | None = None
     workers: int = 2
     peer: str = ""
+    processor_clock: bool = False
     command: str = ""
     stop_check: StopCheck = lambda: None
     say: Callable[[str], None] = print
@@ -151,6 +154,7 @@ def search(bench: Bench, asked: Search) -> None:
     space, name = load_space(asked.space), asked.name
     folder, seconds = bench.runs / name, 60 * asked.minutes
     facts = {"kind": asked.kind, "strategy": asked.strategy, "seed": asked.seed, "minutes": asked.minutes}
+    facts["clock"] = "processor" if bench.processor_clock else "wall"
     facts |= {"peer": bench.peer} if asked.strategy == OptunaTPE.name else {}
     bench.say(f"{name}: {asked.minutes:g} min")
     try:
@@ -165,31 +169,38 @@ def _search_in_time(bench: Bench, asked: Search, space: SearchSpace, folder: Pat
     left = seconds - bench.times(asked.name).used(SEARCH)
     if left <= 0 or (is_run(folder) and evo.load(folder).winner is not None):
         return
-    with Clock(bench.clock(asked.name), SEARCH, bench.say) as clock:
+    shared_by = bench.workers if bench.processor_clock else None
+    with Clock(bench.clock(asked.name), SEARCH, bench.say, shared_by) as clock:
+
+        def check() -> None:
+            bench.stop_check()
+            if clock.elapsed >= seconds:
+                raise Stop("the time is over", RESUMABLE_EXIT)
+
+        how = {**bench.how, "stop_check": check, "observer": clock}
+        if not bench.processor_clock:
+            how |= {"time_budget": left, "finish": False}
         try:
             if is_run(folder):
-                evo.resume(folder, time_budget=left, finish=False, observer=clock, **bench.how)
+                evo.resume(folder, **how)
             else:
-                _begin(bench, asked, space, folder, left, clock)
+                _begin(bench, asked, space, folder, how)
         except Stop:
             if clock.elapsed < seconds:  # a person's, not the clock's
                 raise
 
 
-def _begin(bench: Bench, asked: Search, space: SearchSpace, folder: Path, seconds: float, clock: Clock) -> None:
+def _begin(bench: Bench, asked: Search, space: SearchSpace, folder: Path, how: dict[str, Any]) -> None:
     evo.search(
         space,
         strategy=asked.strategy,
         budget=asked.budget,
-        time_budget=seconds,
-        finish=False,
         seed=asked.seed,
         finalists=asked.finalists,
         no_initial=True,
         dataset=bench.dataset,
         output=folder,
-        observer=clock,
-        **bench.how,
+        **how,
     )
 
 
