@@ -80,7 +80,12 @@ class Section(NamedTuple):
 
 
 def table_of(frame: pd.DataFrame, label: str) -> Table:
-    """Return a DataFrame as a table of a page, with at most 300 characters a cell; the CSV files have the rest."""
+    """Return a DataFrame as a table of a page, with at most 300 characters a cell; the CSV files have the rest.
+
+    Columns without any entry are left out.
+    """
+    if len(frame):
+        frame = frame.loc[:, [bool((frame[name].notna() & (frame[name] != "")).any()) for name in frame.columns]]
     rows = [
         [(shortened(cell_text(cell), 300), is_number(cell) or pd.isna(cell)) for cell in row]
         for row in frame.itertuples(index=False)

@@ -15,8 +15,11 @@ from evo.reports import style
 from evo.reports.features import floats
 from evo.reports.search_data import SearchData
 from evo.reports.workload import SHORTEST, timeline_of, unit_of
+from evo.trial import COST, VALUE
 
 CURVES = 5
+NO_MEASURES = ("individual", "replicate", "step")
+"""Columns of the curves that say where a point is."""
 
 
 @style.styled
@@ -109,17 +112,29 @@ def curves_figure(data: SearchData) -> Figure | None:
     table = data.run.curves
     if not len(table):
         return None
-    figure, [left, right] = style.new_figure(3.9, 1, 2)
+    quantities = _quantities(data, table)
+    figure, panels = style.new_figure(3.9, 1, len(quantities))
     for place, individual in enumerate(data.hall_of_fame["individual"].head(CURVES)):
         curve = table[(table["individual"] == individual) & (table["replicate"] == 0)]
         look = style.look_of(place) | {"marker": "o" if len(curve) < 3 else ""}
-        held_out = curve[f"{data.settings.fitness}_accuracy"]
-        left.plot(curve["step"], held_out.astype(float), label=f"#{individual}", **look)
-        right.plot(curve["step"], curve["train_loss"].astype(float), **look)
-    style.count_axis(left, "optimiser steps", 5, ylabel=f"{data.settings.fitness} accuracy (fraction)")
-    style.count_axis(right, "optimiser steps", 5, ylabel="training loss (nats)")
+        for panel, quantity in zip(panels, quantities, strict=True):
+            label = f"#{individual}" if panel is panels[0] else None
+            panel.plot(curve["step"], floats(curve[quantity]), label=label, **look)
+    steps = "optimiser steps" if data.settings.objective is None else "steps"
+    for panel, label in zip(panels, quantities.values(), strict=True):
+        style.count_axis(panel, steps, 5, ylabel=label)
     figure.legend(loc="outside upper center", ncols=CURVES)
     return figure
+
+
+def _quantities(data: SearchData, curves: pd.DataFrame) -> dict[str, str]:
+    """Return which columns of the curves are drawn, at most two, with what their axes say."""
+    if data.settings.objective is None:
+        held_out = f"{data.settings.fitness}_accuracy"
+        return {held_out: f"{data.settings.fitness} accuracy (fraction)", "train_loss": "training loss (nats)"}
+    others = curves.columns.difference([*NO_MEASURES, VALUE, COST], sort=False)
+    measures = [name for name in others if curves[name].notna().any()]
+    return {VALUE: data.fitness_label} | {str(name): str(name) for name in measures[:1]}
 
 
 def cost_figure(data: SearchData) -> Figure | None:

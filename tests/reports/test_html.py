@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -22,6 +23,9 @@ from evo.record.run import Run
 from evo.reports import html
 from evo.reports.figures import PLOTS, figures_of
 from evo.reports.html import write_report
+from evo.reports.page import table_of
+from evo.reports.progress_figures import curves_figure
+from evo.reports.search_data import SearchData
 from tests.reports.runs import line_of, written_by_hand
 
 pytestmark = pytest.mark.usefixtures("quick_models")
@@ -383,3 +387,24 @@ def test_what_the_page_calls_a_genome_as_json_is_json(tmp_path: Path) -> None:
     page = write_report([run], tmp_path).read_text()
     first = re.findall(r'class="command"[^>]*><code>(.*?)</code>', page)[0].replace("&#34;", '"')
     assert json.loads(first) == run.best.config
+
+
+def test_the_curves_of_an_objective_show_what_it_reported(tmp_path: Path) -> None:
+    def objective(config: dict[str, Any], seed: int, trial: evo.Trial) -> float:
+        for step in range(1, 6):
+            trial.report(step, 50 + step, loss=1 / step)
+        return 55.0
+
+    space = evo.SearchSpace({"x": evo.Float(0, 1)}, name="reporting")
+    run = evo.search(space, objective, max_steps=5, budget=3, finalists=0, output=tmp_path / "run")
+    figure = curves_figure(SearchData("run", run))
+    assert figure is not None
+    left, right = figure.axes
+    assert (left.get_ylabel(), right.get_ylabel()) == ("fitness", "loss")
+    assert [list(line.get_ydata()) for line in left.lines] == [[51, 52, 53, 54, 55]] * 3
+    assert right.lines[0].get_ydata()[-1] == 0.2
+
+
+def test_a_table_of_a_page_has_no_empty_columns() -> None:
+    table = table_of(pd.DataFrame({"a": [1, 2], "b": [None, math.nan], "c": ["", "x"], "d": ["", ""]}), "a table")
+    assert list(table.headings) == ["a", "c"]
