@@ -96,7 +96,8 @@ def search(
         population: Individuals of a generation.
         time_budget: Seconds for everything. The search ends early enough for its finalists and their test.
         max_steps: The steps of a full training of an objective that takes a trial.
-        pruner: "median" ends trainings early whose value is below the median of earlier ones at the same step.
+        pruner: "median" ends trainings early whose value is below the median that the five best so far had at the same
+            step.
         finish: False: search for all of the time budget, raise `Stop` when it is over, and name no winner.
         seed: Decides everything that is drawn.
         finalists: How many genomes are trained again on three new seeds after the search; 0 for none. Default: three,

@@ -25,7 +25,7 @@ from benchmarks.own_objectives.digits_loop import EPOCHS, SPACE, objective
 from evo.training.hardware import processor_name
 
 HERE = Path(__file__).resolve().parent
-BUDGET, SEEDS = 40, 20
+BUDGET, SEEDS = 60, 20
 PRUNERS = ("none", "median")
 
 

@@ -39,8 +39,8 @@ def search(
         str | None,
         of_search(
             metavar="median",
-            help="End trainings early whose accuracy is below the median of earlier ones at the same step; needs a "
-            "constant learning rate.",
+            help="End trainings early whose accuracy is below the median that the five best so far had at the same "
+            "step; needs a constant learning rate.",
         ),
     ] = None,
     free_steps: Annotated[
