@@ -143,7 +143,8 @@ class Costs(Generated):
     def ends(self, units: Vector, genomes: Sequence[Genome]) -> Vector:
         others = np.delete(units, 0, axis=1) - np.delete(self.optimum, 0)
         misfit = (others**2) @ np.delete(self.weights, 0) * 8.0
-        return CHANCE + (1 - CHANCE) * np.exp(-misfit) * (1 - self.gain + self.gain * units[:, 0] ** 0.5)
+        ends: Vector = CHANCE + (1 - CHANCE) * np.exp(-misfit) * (1 - self.gain + self.gain * units[:, 0] ** 0.5)
+        return ends
 
     def prices(self, units: Vector) -> Vector:
         prices: Vector = 100 ** units[:, 0]
