@@ -137,6 +137,7 @@ def search(
         observer: Watches the search.
         progress: Whether to show the progress: as a live table on a terminal (stderr) or under a notebook's cell, as
             lines elsewhere. Default: where there is a terminal or a notebook, and no observer. It changes no result.
+            Where none is shown, warnings go to the logger "evo".
         stop_check: Called often; raises `Stop` to end the search.
 
     Returns:
@@ -378,7 +379,7 @@ def finish(
         ask_for_finalists(settings, finalists)
         has_winner = bool(run.settings.finalists) and is_finished(run) and has_planned_finalists(run)
         if finalists is None and has_winner:
-            observer.notify("the search has its winner already; evo resume continues it")
+            observer.notify(f"the search has its winner already; to continue it:  {run.command('resume')}")
         work = partial(finish_search, finished=is_searched(run))
         return resume_run(run, settings, execution, work, objective=objective, observer=observer, stop_check=stop_check)
 

@@ -57,6 +57,9 @@ class TrialError(PortableError, ValueError):
 class Trial:
     """One training of a user's loop: where it begins, how far it goes, where its files are, and what it reports.
 
+    A kill may come after the last report and before the search has recorded the result. The objective is then called
+    once more with `start` equal to `max_steps`, and has only to return its value.
+
     A search makes the trials that it passes to an objective. One can also be made by hand, to call an objective
     outside a search: its reports are then in `curve`.
 
@@ -100,6 +103,9 @@ class Trial:
         self._names: set[str] = set()
         self._paused = self._stopped = self._over = False
         self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"Trial(max_steps={self.max_steps}, steps={self.steps}, start={self.start}, reported={self._last_step})"
 
     @property
     def folder(self) -> Path:

@@ -42,6 +42,7 @@ def evaluated(objective: Callable[[dict[str, Any]], float], folder: Path) -> int
         (lambda call: RuntimeError(f"<model at {hex(2**40 + call)}>"), 3),
         (lambda call: MemoryError(f"tried to allocate {call} GiB"), 3),
         (lambda call: ValueError(f"{call / 7} is too large"), 3),
+        (lambda call: ValueError(f"returned {call % 2 == 0}"), 3),
         (lambda call: (ValueError, KeyError, TypeError)[call % 3]("width"), 20),
         (lambda call: ValueError("no") if call else None, 40),
         (lambda call: evo.Infeasible("no"), 40),
@@ -49,7 +50,14 @@ def evaluated(objective: Callable[[dict[str, Any]], float], folder: Path) -> int
         (lambda call: (ValueError, KeyError, TypeError)[call % 3]("width") if call < 12 else None, 40),
     ],
     ids=[
-        *("the same reason", "but for a place in memory", "memory", "a number that differs", "several causes"),
+        *(
+            "the same reason",
+            "but for a place in memory",
+            "memory",
+            "a number that differs",
+            "a truth that differs",
+            "several causes",
+        ),
         *("one works", "not allowed", "not allowed in between", "some of the space works"),
     ],
 )

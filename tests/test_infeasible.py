@@ -192,3 +192,12 @@ def test_a_models_function_says_what_is_not_allowed(tmp_path: Path) -> None:
     assert set(by_width.loc[[500], "error"]) == {"too wide"}
     assert set(by_width.loc[[500], "violation"]) == {400.0}
     assert set(by_width.loc[[10], "status"]) == {"complete"}
+
+
+def test_a_search_in_which_nothing_is_allowed_says_so() -> None:
+    def objective(config: dict[str, Any]) -> float:
+        raise evo.Infeasible("never")
+
+    run = evo.search(SPACE, objective, budget=4, finalists=0)
+    with pytest.raises(evo.EvoError, match="all 4 evaluations of this run are infeasible"):
+        _ = run.best

@@ -386,3 +386,10 @@ def test_commands_take_a_file_of_arrays(tmp_path: Path) -> None:
     (tmp_path / "d.npz").rename(tmp_path / "moved.npz")
     assert run_command("resume", "run", "--budget", "5", cwd=tmp_path).returncode == 2
     assert run_command("resume", "run", "--budget", "5", "--data-dir", "moved.npz", cwd=tmp_path).returncode == 0
+
+
+def test_what_a_masked_array_masks_is_missing(tmp_path: Path) -> None:
+    x = np.ma.masked_array(np.ones((40, 3)), mask=np.zeros((40, 3), dtype=bool))
+    x.mask[7, 1] = True
+    with pytest.raises(evo.EvoError, match="column number 1: 1 of 40 values are NaN, the first in row 7"):
+        searched(MLP, tmp_path / "run", data=(x, np.arange(40) % 2, np.ones((9, 3)), np.arange(9) % 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 import os
 import pty
 import subprocess
@@ -11,6 +12,7 @@ import threading
 from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import evo
@@ -112,6 +114,13 @@ def test_a_search_in_another_thread_shows_nothing_by_itself(shown: Cell) -> None
 def test_without_a_terminal_nothing_is_written(capfd: pytest.CaptureFixture[str]) -> None:
     search()
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_the_user_must_know_is_logged_where_no_progress_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    table = pd.DataFrame({"x": [0.5, math.nan], "fitness": [1.0, 2.0]})
+    search(strategy="surrogate", initial_from=table)
+    [message] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "rows are left out" in message
 
 
 def test_lines_are_written_where_they_are_asked_for(capfd: pytest.CaptureFixture[str]) -> None:

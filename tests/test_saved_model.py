@@ -115,6 +115,9 @@ def test_the_code_that_is_printed_imports_a_model_of_ones_own() -> None:
     assert "from my_model import build\n" in code
     assert 'evo.load_model("it\'s.safetensors", build=build)' in code
     compile(code, "example", "exec")
+    rows = loading_code(Path("best.safetensors"), "mlp", tables=True)
+    assert "logits = model(rows)" in rows
+    assert "images" not in rows
 
 
 @pytest.mark.usefixtures("in_process")

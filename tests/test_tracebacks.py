@@ -224,3 +224,9 @@ def test_tracebacks_come_back_from_a_cluster() -> None:
         run = search(dask=client)
     assert failed(run)
     assert all("in helper" in run.traceback(number) for number in failed(run))
+
+
+def test_the_traceback_of_an_individual_that_there_is_not_is_an_error() -> None:
+    run = evo.search(evo.SearchSpace({"x": evo.Float(0, 1)}), lambda config: config["x"], budget=2, finalists=0)
+    with pytest.raises(evo.EvoError, match="individual 7: this run has 2"):
+        run.traceback(7)

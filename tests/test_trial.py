@@ -20,6 +20,12 @@ from evo.evaluation import CurvePoint
 from evo.trial import POINTS, Infeasible, Pause, Trial, TrialError, is_kept
 
 
+def test_a_trial_says_where_it_is() -> None:
+    trial = Trial(9, steps=6)
+    trial.report(2, 0.5)
+    assert repr(trial) == "Trial(max_steps=9, steps=6, start=0, reported=2)"
+
+
 @given(most=st.integers(1, 100_000), every=st.integers(1, 500))
 def test_at_most_200_points_are_kept_and_the_last_one(most: int, every: int) -> None:
     kept = [step for step in range(every, most + 1, every) if is_kept(step, step - every, most)]

@@ -29,9 +29,11 @@ def print_comparison(runs: Sequence[Run], comparison: Comparison, console: Conso
         if not run.ranked():
             console.print(f"{name}: no training is complete; see evaluations.csv for the reasons", markup=False)
         elif not is_finished(run):
-            console.print(f"{name}: not finished{_winner_text(run)}; evo resume continues it", markup=False)
+            console.print(
+                f"{name}: not finished{_winner_text(run)}; to continue it:  {run.command('resume')}", markup=False
+            )
         elif run.ended_early:
-            console.print(f"{name}: its search was ended early; evo resume continues it", markup=False)
+            console.print(f"{name}: its search was ended early; to continue it:  {run.command('resume')}", markup=False)
         _print_without_result(name, run, console)
     if len({str(variant) for variant in comparison.table["dataset"]}) > 1:
         console.print("These runs are on different data: their accuracies cannot be compared.", style="bold yellow")

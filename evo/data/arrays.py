@@ -123,6 +123,8 @@ def _array(name: str, value: Any) -> Values:
         raise ConfigurationError(
             f"{name}: must be a NumPy array, a torch tensor or a pandas frame, got {type(value).__name__}"
         )
+    if isinstance(value, np.ma.MaskedArray):  # what is masked is missing, whatever stands there
+        return np.ma.filled(value.astype(np.float64), np.nan) if np.ma.is_masked(value) else np.asarray(value.data)
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -49,7 +50,19 @@ def watching(progress: object, observer: object) -> Iterator[object]:
         with _shown(always=bool(progress)) as own:
             yield own
     else:
-        yield SilentObserver()
+        yield LoggingObserver()
+
+
+class LoggingObserver(SilentObserver):
+    """Shows no progress. What the user must know goes to Python's logging, which prints it on stderr by default."""
+
+    def notify(self, message: str) -> None:
+        """Log it as information, which is not printed unless a program asks for it."""
+        logging.getLogger("evo").info(message)
+
+    def warn(self, message: str) -> None:
+        """Log it as a warning."""
+        logging.getLogger("evo").warning(message)
 
 
 @contextmanager
@@ -71,7 +84,7 @@ def _shown(*, always: bool) -> Iterator[Observer]:
         finally:
             terminal.conclude()
     else:
-        yield SilentObserver()
+        yield LoggingObserver()
 
 
 def in_notebook() -> bool:

@@ -83,7 +83,7 @@ def _say_what_is_trained(run: Run, plan: Plan, asked: Plan, observer: Observer) 
     noun = "finalist" if len(plan.individuals) == 1 else "finalists"
     observer.notify(f"training {len(plan.individuals)} {noun} on new seeds ({waiting} trainings)")
     if plan != asked:
-        observer.notify(f"note: {plan.text}: there is no time for {asked.text}; evo resume trains the rest")
+        observer.notify(f"note: {plan.text}: there is no time for {asked.text}; the rest:  {run.command('resume')}")
     elif settings.finalists_by_cost and (plan.seeds < settings.finalist_seeds or _left_out_for_cost(run, plan)):
         observer.notify(
             f"note: {plan.text}, so that they cost no more than the search; --finalists {settings.finalists} "
@@ -109,7 +109,7 @@ def _train(
     evaluate_tasks(run, evaluator, observer, deadline, _tasks(run, plan), by_replicate=is_limited, is_over=is_over)
     trained = _trained(run, plan)
     if is_limited and trained != plan:
-        observer.notify(f"note: {trained.text}: the time is over; evo resume trains the rest of {plan.text}")
+        observer.notify(f"note: {trained.text}: the time is over; the rest of {plan.text}:  {run.command('resume')}")
         _settle(run, trained, ended_early=True)
 
 

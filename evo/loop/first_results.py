@@ -60,7 +60,7 @@ class FirstResults:
 
 
 def _all_failed(run: Run, start: int) -> list[Evaluation]:
-    """Return the failures that are enough to stop a search; nothing while there are too few, or one is no failure.
+    """Return the failures that are enough to stop a search; nothing while there are too few, or one has not failed.
 
     They are looked at in the order of the proposals, whichever came first, so any number of workers stops alike.
     """
@@ -84,4 +84,4 @@ def _is_one_cause(failures: Sequence[Evaluation]) -> bool:
 
 
 def _reason(failure: Evaluation) -> str:
-    return re.sub(r"0x[0-9a-fA-F]+|\d+(\.\d+)?([eE][-+]?\d+)?", "#", failure.error)
+    return re.sub(r"0x[0-9a-fA-F]+|\d+(\.\d+)?([eE][-+]?\d+)?|\b(True|False)\b", "#", failure.error)

@@ -380,6 +380,13 @@ class History:
             return self.entry(self.winner)
         ranking = self.ranked()
         if not ranking:
+            counted = len(self.evaluations)
+            if counted and all(evaluation.infeasible for evaluation in self.evaluations.values()):
+                raise RunError(
+                    f"all {counted} evaluations of this run are infeasible; the column error of its table has the "
+                    "reasons. Search a space with more that is allowed, or give evo.Infeasible a violation, which the "
+                    "search can follow"
+                )
             raise RunError("no evaluation of this run is complete")
         return ranking[0]
 

@@ -359,7 +359,13 @@ class Run(History):
         return command_on(self.path or Path(), self.settings, command, *arguments, **options)
 
     def traceback(self, individual: int, replicate: int = 0) -> str:
-        """Return the traceback of an evaluation that an exception has failed; empty if none is kept."""
+        """Return the traceback of an evaluation that an exception has failed; empty if none is kept.
+
+        Raises:
+            RunError: There is no such individual.
+        """
+        if not 0 <= individual < len(self.individuals):
+            raise RunError(f"individual {individual}: this run has {len(self.individuals)}, counted from 0")
         return self._tracebacks.of(individual, replicate)
 
     # Tables.

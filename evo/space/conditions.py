@@ -74,7 +74,7 @@ def condition_problems(wanted: Any, parent: Gene) -> list[str]:
 
 
 def _hint(option: Any, parent: Gene) -> str:
-    """Return what a text that is no value of a gene may have been meant for."""
+    """Return what may have been meant by a text that is not a value of a gene."""
     if not isinstance(option, str) or not (option.strip().startswith(SIGNS) or isinstance(parent, Number)):
         return ""
     if Comparison.read(option):

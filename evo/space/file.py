@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -11,7 +12,7 @@ from typing import Any
 
 from evo.errors import ConfigurationError, did_you_mean, listed
 from evo.names import DATASETS, is_reference
-from evo.plain_text import read_json
+from evo.plain_text import read_json, shown
 from evo.space import SearchSpace
 from evo.space.genes import GENE_KINDS, Gene
 from evo.space.genes.base import GeneError
@@ -53,6 +54,15 @@ def load_space(space: str | Path | SearchSpace) -> SearchSpace:
     """
     if isinstance(space, SearchSpace):
         return space
+    if not isinstance(space, str | os.PathLike):
+        raise ConfigurationError(
+            f"search space: must be a shipped space's name, a TOML file or an evo.SearchSpace, got {shown(space)}"
+            + (
+                '; a dictionary of genes becomes one:  evo.SearchSpace({"x": evo.Float(0, 1)})'
+                if isinstance(space, dict)
+                else ""
+            )
+        )
     shipped = shipped_spaces()
     if str(space) in shipped:
         return space_from_text(shipped_text(str(space)), name=str(space))

@@ -124,16 +124,21 @@ def load_model(path: str | Path, build: ModelBuilder | None = None) -> tuple[Sav
     return SavedModel(network, preprocessing, test_flip=test_flip).eval(), facts
 
 
-def loading_code(path: Path, model: str) -> str:
-    """Return Python code that loads a saved network and applies it."""
+def loading_code(path: Path, model: str, *, tables: bool = False) -> str:
+    """Return Python code that loads a saved network and applies it; `tables`: to rows of numbers instead of images."""
     module, own, function = model.partition(":")
     first = "import evo\nimport torch\n" + (f"from {module} import {function}\n" if own else "")
     build = f", build={function}" if own else ""
+    inputs = (
+        'rows = torch.randn(4, facts["input_shape"][-1])  # yours: (batch, columns), not standardised\n'
+        if tables
+        else 'images = torch.randint(0, 256, (4, *facts["input_shape"]))  # yours: (batch, channels, height, width)\n'
+    )
     return (
         f"{first}\n"
         f"model, facts = evo.load_model({str(path)!r}{build})\n"
-        'images = torch.randint(0, 256, (4, *facts["input_shape"]))  # yours: (batch, channels, height, width)\n'
-        "logits = model(images)\n"
+        f"{inputs}"
+        f"logits = model({'rows' if tables else 'images'})\n"
         'names = [facts["classes"][label] for label in logits.argmax(dim=1)]\n'
     )
 

@@ -315,4 +315,5 @@ def test_a_run_that_is_being_extended_is_said_to_be_unfinished(tmp_path: Path) -
     assert "not finished" not in printed()
     with pytest.raises(evo.Stop):
         evo.resume(folder, objective, budget=9, stop_check=StopAfter(2))
-    assert "run: not finished, so its winner is that of the shorter search; evo resume continues it" in printed()
+    unfinished = "run: not finished, so its winner is that of the shorter search; to continue it:"
+    assert unfinished in printed()

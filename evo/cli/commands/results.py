@@ -239,9 +239,7 @@ def replay(
     if debugs.get() and replayed.again.traceback:
         typer.echo(f"now: {replayed.again.traceback}", err=True, nl=False)
     if replayed.saved is not None and replayed.model is not None:
-        from evo.training.saved_model import loading_code
-
-        typer.echo(f"\n# {replayed.saved}: load it with\n{loading_code(replayed.saved, replayed.model)}", nl=False)
+        typer.echo(f"\n# {replayed.saved}: load it with\n{_loading_code(run, replayed.saved)}", nl=False)
     elif save is not None:
         typer.echo(f"--save {save}: nothing was written: {replayed.not_saved}", err=True)
     if not replayed.came_back or (save is not None and replayed.saved is None):
@@ -305,8 +303,13 @@ def export(
         again = training_command(Run.load(run), str(output))
         typer.echo(f"wrote {output}{f'; {again} trains it' if again else ''}", err=True)
     if weights is not None:
-        from evo.record.settings import Settings
-        from evo.training.saved_model import loading_code
+        typer.echo(f"\n# {weights}: load it with\n{_loading_code(run, weights)}", nl=False, err=output is None)
 
-        code = loading_code(weights, str(Settings.load(run).model))
-        typer.echo(f"\n# {weights}: load it with\n{code}", nl=False, err=output is None)
+
+def _loading_code(run: Path, weights: Path) -> str:
+    from evo.record.settings import Settings
+    from evo.training.saved_model import loading_code
+
+    settings = Settings.load(run)
+    shape = (settings.dataset or {}).get("image_shape", ())
+    return loading_code(weights, str(settings.model), tables=list(shape[:2]) == [1, 1])

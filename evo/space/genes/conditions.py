@@ -44,7 +44,7 @@ class Comparison(str):
         return self._parts()[1]
 
     def holds(self, value: Any) -> bool:
-        """Return whether it holds for a value; never for what is no number."""
+        """Return whether it holds for a value; never for what is not a number."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         sign, number = self._parts()
