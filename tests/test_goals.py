@@ -176,6 +176,7 @@ def test_finalists_of_several_objectives_are_of_the_front() -> None:
     run = evo.search(NUMBERS, noisy, objectives={"loss": "minimise", "size": "minimise"}, budget=30, finalists=3)
     assert set(run.finalists) <= set(run.front["individual"])
     assert run.best.id in set(run.front["individual"])
+    assert run.finalist_table[["loss", "size", "other"]].notna().all(axis=None), "its trainings have all measures"
 
 
 @pytest.mark.parametrize("strategy", ["surrogate", "ga", "random"])

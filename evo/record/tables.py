@@ -139,7 +139,7 @@ def finalists_table(run: History) -> pd.DataFrame:
     """Return the finalists' trainings on new seeds; `winner` marks the genome of the best mean fitness."""
     columns = ["individual", "replicate", "seed", "winner", *run.space.genes, "status", "fitness"]
     columns += ["validation_accuracy", "train_accuracy", "test_accuracy", "loss", "test_loss"]
-    columns += ["seconds", "worker", "started", "error"]
+    columns += [*_named_columns(run).values(), "seconds", "worker", "started", "error"]
     rows = []
     for evaluation in run.finalist_evaluations:
         test = run.tests.get((evaluation.individual, evaluation.replicate), {})
