@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.compute.curve_tasks import half_of
+from benchmarks.compute.forecasts import METHODS, forecasts
 from benchmarks.compute.lcbench import LCBench, datasets
 from benchmarks.compute.suites import STEPS, SUITES, Costs, Crossing, Generated, Plateau, generated_tasks
 from evo.errors import ConfigurationError
@@ -84,3 +85,10 @@ def test_lcbench_has_34_datasets_whose_accuracies_are_percentages() -> None:
     assert curve.values.min() >= 0
     assert 10 < curve.values.max() <= 100
     assert (np.diff(curve.costs) > 0).all()
+
+
+def test_ends_are_forecast_by_every_method_and_the_model_knows_how_curves_cross() -> None:
+    rows = [row for number in range(4) for row in forecasts(Crossing(number), 0, 9)]
+    assert {row.method for row in rows} == set(METHODS)
+    order = {method: np.mean([row.order for row in rows if row.method == method]) for method in METHODS}
+    assert order["curve model"] > order["last value"] + 0.2

@@ -21,6 +21,7 @@ from evo.individual import Genome, genome_key
 from evo.space import SearchSpace
 
 Half: TypeAlias = Literal["tuning", "reporting"]
+HALVES: tuple[Half, ...] = ("tuning", "reporting")
 Vector: TypeAlias = npt.NDArray[np.float64]
 
 DRAWN = 20_000

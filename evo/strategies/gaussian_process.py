@@ -88,7 +88,7 @@ class GaussianProcess:
     ):
         self._slope: Vectors = np.zeros(vectors.shape[1]) if slope is None else slope
         self._vectors, self._values = vectors, values - vectors @ self._slope
-        self._members = [np.flatnonzero(np.asarray(groups) == group) for group in range(max(groups) + 1)]
+        self._members = members_of(groups)
         self._centre, self._spread = _priors(len(self._members))
         self._noise = None if noise is None else math.log(noise)
         begin = self._centre if start is None or len(start) != len(self._centre) else np.array(start)
@@ -110,7 +110,7 @@ class GaussianProcess:
     def predict(self, vectors: Vectors) -> tuple[Vectors, Vectors]:
         """Return mean and standard deviation of the warped fitness without noise, (n,) each."""
         amplitude = math.exp(self._theta[0])
-        covariance = amplitude * _matern(_scaled(self._distances(vectors, self._vectors), self._theta))
+        covariance = amplitude * matern(_scaled(squared_distances(vectors, self._vectors, self._members), self._theta))
         mean: Vectors = covariance @ self._weights + vectors @ self._slope
         half = solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
         variance = amplitude - np.einsum("ij,ij->j", half, half)
@@ -118,19 +118,15 @@ class GaussianProcess:
 
     def _condition(self) -> None:
         """Condition on the vectors and values, under the hyperparameters."""
-        covariance = math.exp(self._theta[0]) * _matern(
-            _scaled(self._distances(self._vectors, self._vectors), self._theta)
+        covariance = math.exp(self._theta[0]) * matern(
+            _scaled(squared_distances(self._vectors, self._vectors, self._members), self._theta)
         )
         covariance[np.diag_indices_from(covariance)] += math.exp(self._theta[-1]) + JITTER
         self._factor = cholesky(covariance, lower=True, check_finite=False)
         self._weights = cho_solve((self._factor, True), self._values, check_finite=False)
 
-    def _distances(self, first: Vectors, second: Vectors) -> Vectors:
-        """Return the squared distances by group, (groups, first, second)."""
-        return np.stack([cdist(first[:, group], second[:, group], "sqeuclidean") for group in self._members])
-
     def _most_probable(self, start: Vectors) -> Vectors:
-        distances = self._distances(self._vectors, self._vectors)
+        distances = squared_distances(self._vectors, self._vectors, self._members)
         bounds = list(zip(self._centre - BOUND * self._spread, self._centre + BOUND * self._spread, strict=True))
         if self._noise is not None:
             bounds[-1] = (self._noise, self._noise)
@@ -149,7 +145,7 @@ class GaussianProcess:
         """Return minus the log of likelihood times prior, and its gradient (Rasmussen and Williams, eq. 5.8, 5.9)."""
         amplitude, noise = math.exp(theta[0]), math.exp(theta[-1])
         radii = _scaled(distances, theta)
-        kernel = amplitude * _matern(radii)
+        kernel = amplitude * matern(radii)
         covariance = kernel.copy()
         covariance[np.diag_indices_from(covariance)] += noise + JITTER
         factor = cholesky(covariance, lower=True, check_finite=False)
@@ -165,13 +161,28 @@ class GaussianProcess:
         return value + 0.5 * float(off @ off), gradient + off / self._spread
 
 
+def members_of(groups: Sequence[int]) -> list[npt.NDArray[np.int64]]:
+    """Return the columns of each group."""
+    return [np.flatnonzero(np.asarray(groups) == group) for group in range(max(groups) + 1)]
+
+
+def squared_distances(first: Vectors, second: Vectors, members: Sequence[npt.NDArray[np.int64]]) -> Vectors:
+    """Return the squared distances by group of columns, (groups, first, second)."""
+    return np.stack([cdist(first[:, group], second[:, group], "sqeuclidean") for group in members])
+
+
+def length_prior(groups: int) -> tuple[float, float]:
+    """Return centre and spread of the logarithm of a squared length scale."""
+    return 2 * math.log(LENGTH_FACTOR * math.sqrt(groups)), LENGTH_SPREAD
+
+
 def _scaled(distances: Vectors, theta: Vectors) -> Vectors:
     """Return distances in units of the length scales, (first, second)."""
     squared: Vectors = np.tensordot(np.exp(-theta[1:-1]), distances, axes=1)
     return np.sqrt(np.maximum(squared, 0.0))
 
 
-def _matern(radii: Vectors) -> Vectors:
+def matern(radii: Vectors) -> Vectors:
     """Return the Matérn-5/2 correlation (Rasmussen and Williams, eq. 4.17)."""
     correlation: Vectors = (1 + SQRT5 * radii + (5 / 3) * radii**2) * np.exp(-SQRT5 * radii)
     return correlation
@@ -179,6 +190,6 @@ def _matern(radii: Vectors) -> Vectors:
 
 def _priors(groups: int) -> tuple[Vectors, Vectors]:
     """Return centre and spread of the hyperparameters' logarithms."""
-    length = 2 * math.log(LENGTH_FACTOR * math.sqrt(groups))
+    length, spread = length_prior(groups)
     centre = np.array([0.0, *[length] * groups, NOISE_CENTRE])
-    return centre, np.array([AMPLITUDE_SPREAD, *[LENGTH_SPREAD] * groups, NOISE_SPREAD])
+    return centre, np.array([AMPLITUDE_SPREAD, *[spread] * groups, NOISE_SPREAD])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
-from evo.strategies.gaussian_process import GaussianProcess, Vectors, Warp
+from evo.strategies.gaussian_process import GaussianProcess, Vectors, Warp, squared_distances
 from evo.strategies.screening import log_expected_improvement
 
 FITNESSES = st.lists(st.floats(-1e6, 1e6).map(lambda value: round(value, 9)), min_size=1, max_size=30)
@@ -63,7 +63,7 @@ def test_columns_of_a_group_have_one_length() -> None:
 def test_the_gradient_of_the_posterior_is_its_derivative() -> None:
     vectors = np.random.default_rng(1).random((12, 3))
     model = GaussianProcess(vectors, wave(vectors), [0, 1, 1])
-    distances = model._distances(vectors, vectors)
+    distances = squared_distances(vectors, vectors, model._members)
     for seed in range(3):
         theta = np.random.default_rng(seed).normal(0.0, 0.7, 4) - [0, 0, 0, 3]
         _, gradient = model._negative_log_posterior(theta, distances)
