@@ -1,13 +1,17 @@
 """A Gaussian process over genomes and steps: it predicts whole learning curves from the beginnings of some.
 
-A curve is a sum of three basis functions of the logarithm of the steps. Each coefficient is a function of the genome,
-shared by all curves (so one curve says something about the shape of another), plus a deviation of the curve's own:
+A curve is a sum of three basis functions of the logarithm of the steps, and a rough rest. Each coefficient is a
+function of the genome, shared by all curves (so one curve says something about the shape of another), plus a deviation
+of the curve's own:
 
-    y_i(t) = Σ_j φ_j(z) (f_j(x_i) + δ_ij) + noise,    z = log(t / T) / log T,    φ(z) = (1, z, z²)
+    y_i(t) = Σ_j φ_j(z) (f_j(x_i) + δ_ij) + w(x_i, z) + w_i(z) + w_0(z) + noise,
+    z = log(t / T) / log T,    φ(z) = (1, z, z²)
 
-At the last step T, z = 0 and only the first function is left: of full trainings alone it is `GaussianProcess`, with the
-deviations as a part of its noise. Freeze-thaw Bayesian optimisation (Swersky, Snoek and Adams, arXiv 1406.3896) has a
-process for each curve instead, which shares no shapes.
+The coefficients of a genome depend on each other: curves that end high have another slope. The rests w are Wiener
+processes that begin at the last step T, of the genome, of the curve and of all curves: the further a forecast reaches
+beyond what was seen, the less certain it is. At T, z = 0 and only the first coefficient is left: of full trainings the
+model is `GaussianProcess`, with the deviations as a part of its noise. Freeze-thaw Bayesian optimisation (Swersky,
+Snoek and Adams, arXiv 1406.3896) has a process for each curve instead, which shares no shapes.
 """
 
 from __future__ import annotations
@@ -37,11 +41,20 @@ from evo.strategies.gaussian_process import (
 Numbers = npt.NDArray[np.int64]
 
 BASIS = 3
-SHARED_CENTRES, SHARED_SPREADS = (0.0, math.log(0.5), math.log(0.3)), (1.0, 1.2, 1.2)
-OWN_CENTRES, OWN_SPREADS = (math.log(0.05), math.log(0.2), math.log(0.1)), (1.2, 1.2, 1.2)
-"""Priors of the logarithms of the coefficients' variances: normal. Values have mean 0 and deviation 1 or so."""
+ENTRIES = BASIS * (BASIS + 1) // 2
+DIAGONAL = np.array([0, 2, 5])
+"""The places of the diagonal among the entries of a triangle, row by row."""
+SHARED_CENTRES, SHARED_SPREADS = (0.0, 0.0, -0.35, 0.0, 0.0, -0.6), (0.5, 0.7, 0.6, 0.5, 0.5, 0.6)
+OWN_CENTRES, OWN_SPREADS = (-1.5, 0.0, -0.8, 0.0, 0.0, -1.15), (0.6, 0.3, 0.6, 0.3, 0.3, 0.6)
+"""Priors of the triangles whose squares are the covariances of the coefficients, shared and of each curve's own. They
+are normal, of the logarithm on the diagonal. Values have mean 0 and deviation 1 or so."""
+ROUGH_CENTRES, ROUGH_SPREADS = (math.log(0.02), math.log(0.02)), (1.5, 1.5)
+"""Priors of the logarithms of the variances of the rests over all steps: of a genome, and of a curve."""
+MEAN_ROUGHNESS = 1.0
 MEAN_VARIANCES = np.array([0.0, 4.0, 4.0])
-"""Of the coefficients' means: that of all curves rises from somewhere to 0, and the data say how."""
+"""Of all curves together: their mean rises from somewhere to 0, and the data say how."""
+SHARED, LENGTHS, OWN, ROUGH = slice(ENTRIES), slice(ENTRIES, -ENTRIES - 3), slice(-ENTRIES - 3, -3), slice(-3, -1)
+"""The places of the hyperparameters; the last one is the noise."""
 UNKNOWN = -1
 """The number of a curve of which nothing is known."""
 
@@ -77,15 +90,15 @@ class CurveModel:
         self._members = members_of(groups)
         lengths = len(self._members)
         centre, spread = length_prior(lengths)
-        self._centre = np.array([*SHARED_CENTRES, *[centre] * lengths, *OWN_CENTRES, NOISE_CENTRE])
-        self._spread = np.array([*SHARED_SPREADS, *[spread] * lengths, *OWN_SPREADS, NOISE_SPREAD])
+        self._centre = np.array([*SHARED_CENTRES, *[centre] * lengths, *OWN_CENTRES, *ROUGH_CENTRES, NOISE_CENTRE])
+        self._spread = np.array([*SHARED_SPREADS, *[spread] * lengths, *OWN_SPREADS, *ROUGH_SPREADS, NOISE_SPREAD])
         begin = self._centre if start is None or len(start) != len(self._centre) else np.array(start)
         self._theta = self._most_probable(begin) if fitted else begin
         self._condition()
 
     @property
     def hyperparameters(self) -> list[float]:
-        """Logarithms, as variances: three shared ones, length scales, three of the curves' own, noise."""
+        """A triangle of what genomes share, squared length scales, a triangle of curves' own, roughness, and noise."""
         return [float(value) for value in self._theta]
 
     def predict(self, vectors: Vectors, steps: Numbers, curves: Numbers | None = None) -> tuple[Vectors, Vectors]:
@@ -96,17 +109,16 @@ class CurveModel:
             steps: Where to predict, (steps,).
             curves: The number of each genome's curve, (genomes,); `UNKNOWN`, the default, for a new one.
         """
-        shared, own, _ = self._variances()
         basis = self._basis_at(steps)
         correlation = self._correlation(squared_distances(vectors, self._vectors, self._members))
-        covariance = correlation[:, None, :] * ((basis * shared) @ self._basis.T)
-        covariance += (basis * MEAN_VARIANCES) @ self._basis.T
+        shared, own, every = _parts(self._theta, basis, self._basis)
+        covariance = correlation[:, None, :] * shared + every
         if curves is not None:
-            covariance += (curves[:, None] == self._curves)[:, None, :] * ((basis * own) @ self._basis.T)
+            covariance += (curves[:, None] == self._curves)[:, None, :] * own
         covariance = covariance.reshape(-1, len(self._values))
         mean = covariance @ self._weights
         half = solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
-        prior = np.tile((basis * basis) @ (shared + own + MEAN_VARIANCES), len(vectors))
+        prior = np.tile(np.diag(sum(_parts(self._theta, basis, basis))), len(vectors))
         variance = np.maximum(prior - np.einsum("ij,ij->j", half, half), 1e-12)
         shape = len(vectors), len(steps)
         return mean.reshape(shape), np.sqrt(variance).reshape(shape)
@@ -128,33 +140,23 @@ class CurveModel:
         place = np.log(steps / self._most) / math.log(max(2, self._most))
         return np.stack([np.ones_like(place), place, place**2], axis=-1)
 
-    def _variances(self) -> tuple[Vectors, Vectors, float]:
-        variances = np.exp(self._theta)
-        return variances[:BASIS], variances[-BASIS - 1 : -1], float(variances[-1])
-
     def _correlation(self, distances: Vectors) -> Vectors:
         return matern(_radii(distances, self._theta))
 
     def _condition(self) -> None:
         """Condition on the points, under the hyperparameters."""
-        shared, own, noise = self._variances()
-        basis = self._basis
-        covariance = self._correlation(squared_distances(self._vectors, self._vectors, self._members))
-        covariance *= (basis * shared) @ basis.T
-        covariance += (self._curves[:, None] == self._curves) * ((basis * own) @ basis.T)
-        covariance += (basis * MEAN_VARIANCES) @ basis.T
-        covariance[np.diag_indices_from(covariance)] += noise + JITTER
+        shared, own, every = _parts(self._theta, self._basis, self._basis)
+        covariance = self._correlation(squared_distances(self._vectors, self._vectors, self._members)) * shared
+        covariance += (self._curves[:, None] == self._curves) * own + every
+        covariance[np.diag_indices_from(covariance)] += math.exp(self._theta[-1]) + JITTER
         self._factor = cholesky(covariance, lower=True, check_finite=False)
         self._weights: Vectors = cho_solve((self._factor, True), self._values, check_finite=False)
 
     def _most_probable(self, start: Vectors) -> Vectors:
         bounds = list(zip(self._centre - BOUND * self._spread, self._centre + BOUND * self._spread, strict=True))
-        products = np.stack([np.outer(column, column) for column in self._basis.T])
         parts = (
             squared_distances(self._vectors, self._vectors, self._members),
-            products,
             (self._curves[:, None] == self._curves).astype(np.float64),
-            np.tensordot(MEAN_VARIANCES, products, axes=1),
         )
         found = minimize(
             self._negative_log_posterior,
@@ -168,15 +170,12 @@ class CurveModel:
         theta: Vectors = found.x
         return theta
 
-    def _negative_log_posterior(
-        self, theta: Vectors, distances: Vectors, products: Vectors, same: Vectors, mean: Vectors
-    ) -> tuple[float, Vectors]:
+    def _negative_log_posterior(self, theta: Vectors, distances: Vectors, same: Vectors) -> tuple[float, Vectors]:
         """Return minus the log of likelihood times prior, and its gradient (Rasmussen and Williams, eq. 5.8, 5.9)."""
-        variances = np.exp(theta)
-        shared, own, noise = variances[:BASIS], variances[-BASIS - 1 : -1], variances[-1]
-        radii = _radii(distances, theta)
-        correlation, curves = matern(radii), np.tensordot(shared, products, axes=1)
-        covariance = correlation * curves + same * np.tensordot(own, products, axes=1) + mean
+        basis, radii, noise = self._basis, _radii(distances, theta), math.exp(theta[-1])
+        correlation = matern(radii)
+        shared, own, every = _parts(theta, basis, basis)
+        covariance = correlation * shared + same * own + every
         covariance[np.diag_indices_from(covariance)] += noise + JITTER
         try:
             factor = cholesky(covariance, lower=True, check_finite=False)
@@ -185,17 +184,56 @@ class CurveModel:
         weights = cho_solve((factor, True), self._values, check_finite=False)
         outer = cho_solve((factor, True), np.eye(len(weights)), check_finite=False) - np.outer(weights, weights)
         # ∂k/∂ log ℓ² of a group: its share of the squared radius times this.
-        slope = outer * curves * ((5 / 6) * (1 + SQRT5 * radii) * np.exp(-SQRT5 * radii))
-        by_length = np.einsum("ij,gij->g", slope, distances) * np.exp(-theta[BASIS : -BASIS - 1])
-        by_shared = shared * np.einsum("ij,kij->k", outer * correlation, products)
-        by_own = own * np.einsum("ij,kij->k", outer * same, products)
-        gradient = 0.5 * np.array([*by_shared, *by_length, *by_own, noise * np.trace(outer)])
+        slope = outer * shared * ((5 / 6) * (1 + SQRT5 * radii) * np.exp(-SQRT5 * radii))
+        by_length = 0.5 * np.einsum("ij,gij->g", slope, distances) * np.exp(-theta[LENGTHS])
+        alike, rest = (outer * correlation, outer * same), _wiener(basis, basis)
+        by_shared, by_own = (
+            _by_entries(basis.T @ part @ basis, theta[places])
+            for part, places in zip(alike, (SHARED, OWN), strict=True)
+        )
+        by_rough = 0.5 * np.exp(theta[ROUGH]) * [(part * rest).sum() for part in alike]
+        gradient = np.array([*by_shared, *by_length, *by_own, *by_rough, 0.5 * noise * np.trace(outer)])
         value = 0.5 * float(self._values @ weights) + float(np.log(np.diag(factor)).sum())
         off = (theta - self._centre) / self._spread
         return value + 0.5 * float(off @ off), gradient + off / self._spread
 
 
+def _parts(theta: Vectors, first: Vectors, second: Vectors) -> tuple[Vectors, Vectors, Vectors]:
+    """Return covariances between places on curves, given their bases: of a genome, of a curve, and of all curves."""
+    shared, own = _triangle(theta[SHARED]), _triangle(theta[OWN])
+    rough, rough_own = np.exp(theta[ROUGH])
+    rest = _wiener(first, second)
+    return (
+        first @ shared @ shared.T @ second.T + rough * rest,
+        first @ own @ own.T @ second.T + rough_own * rest,
+        (first * MEAN_VARIANCES) @ second.T + MEAN_ROUGHNESS * rest,
+    )
+
+
+def _wiener(first: Vectors, second: Vectors) -> Vectors:
+    """Return the covariance of a Wiener process that begins at the last step."""
+    rest: Vectors = np.minimum.outer(np.abs(first[:, 1]), np.abs(second[:, 1]))
+    return rest
+
+
+def _triangle(entries: Vectors) -> Vectors:
+    """Return a lower triangle from its entries, row by row, those of the diagonal as logarithms."""
+    triangle = np.zeros((BASIS, BASIS))
+    triangle[np.tril_indices(BASIS)] = entries
+    diagonal = np.diag_indices(BASIS)
+    triangle[diagonal] = np.exp(triangle[diagonal])
+    return triangle
+
+
+def _by_entries(by_square: Vectors, entries: Vectors) -> Vectors:
+    """Return derivatives by the entries of a triangle from twice those by its square, which are symmetric."""
+    triangle = _triangle(entries)
+    derivatives: Vectors = (by_square @ triangle)[np.tril_indices(BASIS)]
+    derivatives[DIAGONAL] *= np.diag(triangle)
+    return derivatives
+
+
 def _radii(distances: Vectors, theta: Vectors) -> Vectors:
     """Return distances in units of the length scales, (first, second)."""
-    squared: Vectors = np.tensordot(np.exp(-theta[BASIS : -BASIS - 1]), distances, axes=1)
+    squared: Vectors = np.tensordot(np.exp(-theta[LENGTHS]), distances, axes=1)
     return np.sqrt(np.maximum(squared, 0.0))

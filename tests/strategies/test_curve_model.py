@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.stats import spearmanr
 
-from evo.strategies.curve_model import BASIS, CurveModel
-from evo.strategies.gaussian_process import GaussianProcess, squared_distances
+from evo.strategies.curve_model import CurveModel
+from evo.strategies.gaussian_process import GaussianProcess, members_of, squared_distances
 
 MOST = 60
 GROUPS = [0, 1, 2]
@@ -40,7 +40,8 @@ def test_of_full_trainings_it_is_the_gaussian_process() -> None:
     amplitude, *lengths, noise = model.hyperparameters
     # Its noise is the sum of the noise here and the deviation of a curve.
     half = noise - np.log(2)
-    start = [amplitude, 0.0, 0.0, *lengths, half, 0.0, 0.0, half]
+    shared, own = [amplitude / 2, 0.3, 0.0, -0.2, 0.1, 0.0], [half / 2, 0.1, 0.0, 0.1, 0.2, 0.0]
+    start = [*shared, *lengths, *own, 0.0, 0.0, half]
     numbers = np.arange(20)
     curves = CurveModel(places, np.full(20, MOST), numbers, values, GROUPS, MOST, start, fitted=False)
     others = np.random.default_rng(2).random((9, 3))
@@ -85,11 +86,8 @@ def test_the_gradient_of_the_posterior_is_right() -> None:
     places = np.random.default_rng(6).random((8, 3))
     vectors, steps, curves, values = seen(places, [20] * 8)
     model = CurveModel(vectors, steps, curves, values, GROUPS, MOST, fitted=False)
-    basis = model._basis
-    products = np.stack([np.outer(column, column) for column in basis.T])
     same = (curves[:, None] == curves).astype(float)
-    members = [np.array([column]) for column in range(3)]
-    parts = squared_distances(vectors, vectors, members), products, same, np.zeros_like(same)
+    parts = squared_distances(vectors, vectors, members_of(GROUPS)), same
 
     def value(theta: np.ndarray) -> float:
         return model._negative_log_posterior(theta, *parts)[0]
@@ -97,5 +95,5 @@ def test_the_gradient_of_the_posterior_is_right() -> None:
     def gradient(theta: np.ndarray) -> np.ndarray:
         return model._negative_log_posterior(theta, *parts)[1]
 
-    theta = np.array(model.hyperparameters) + np.linspace(-0.5, 0.5, 2 * BASIS + 4)
+    theta = np.array(model.hyperparameters) + np.linspace(-0.3, 0.3, len(model.hyperparameters))
     assert check_grad(value, gradient, theta) < 1e-3 * np.linalg.norm(gradient(theta))
