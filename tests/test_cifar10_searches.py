@@ -161,6 +161,7 @@ def test_a_search_by_the_processor_clock_ends_after_so_much_processor_time(bench
     search(replace(bench, processor_clock=True), asked)
     one = kept_of(bench, asked.name)
     assert one.head["clock"] == "processor"
+    assert evo.load(bench.runs / asked.name).settings.weighs_cost, "as a search by the wall clock does"
     assert 6 <= one.head["seconds"]["search"] < 9
     assert one.tests
     assert all(0 < row["elapsed"] < 9 for row in one.of("search"))

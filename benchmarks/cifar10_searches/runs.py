@@ -29,6 +29,8 @@ from evo.space.file import load_space
 
 METHODS = (DEFAULT_STRATEGY, "random", OptunaTPE.name)
 """What is compared in pairs."""
+NEVER_REACHED = 1000
+"""Times the minutes of a search by the processor clock: a bound by wall clock."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,9 @@ def _search_in_time(bench: Bench, asked: Search, space: SearchSpace, folder: Pat
             if clock.elapsed >= seconds:
                 raise Stop("the time is over", RESUMABLE_EXIT)
 
-        how = {**bench.how, "stop_check": check, "observer": clock}
-        if not bench.processor_clock:
-            how |= {"time_budget": left, "finish": False}
+        # A search that has a time budget weighs costs, so one by the processor clock needs one, which it never reaches.
+        budget = left * NEVER_REACHED if bench.processor_clock else left
+        how = {**bench.how, "stop_check": check, "observer": clock, "time_budget": budget, "finish": False}
         try:
             if is_run(folder):
                 evo.resume(folder, **how)
