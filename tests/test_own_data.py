@@ -20,6 +20,7 @@ import evo
 from evo.cli.app import app
 from evo.data.cifar10 import FOLDER, cifar10_source
 from evo.loop.deadline import Stop
+from evo.training.saved_model import loading_code
 from tests.command import run_command
 from tests.data.given_arrays import four, images, labels
 from tests.data.test_cifar10 import make_batches
@@ -297,6 +298,10 @@ def test_the_winner_can_be_exported_and_its_weights_take_rows_of_the_table(tmp_p
     with torch.no_grad():
         assert model(torch.from_numpy(x[-20:])).shape == (20, 2)
     assert facts["classes"] == ["no", "yes"]
+    found: dict[str, Any] = {}
+    exec(loading_code(tmp_path / "best.safetensors", "mlp", tables=True), found)  # what evo prints
+    assert set(found["names"]) <= {"no", "yes"}
+    assert len(found["names"]) == 4
 
 
 @pytest.mark.usefixtures("in_process")

@@ -85,7 +85,7 @@ def table_of(frame: pd.DataFrame, label: str) -> Table:
     Columns without any entry are left out.
     """
     if len(frame):
-        frame = frame.loc[:, [bool((frame[name].notna() & (frame[name] != "")).any()) for name in frame.columns]]
+        frame = frame.loc[:, [any(pd.notna(cell) and cell != "" for cell in frame[name]) for name in frame.columns]]
     rows = [
         [(shortened(cell_text(cell), 300), is_number(cell) or pd.isna(cell)) for cell in row]
         for row in frame.itertuples(index=False)

@@ -22,11 +22,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
 
 from evo.strategies.gaussian_process import (
     BOUND,
-    ITERATIONS,
     JITTER,
     NOISE_CENTRE,
     NOISE_SPREAD,
@@ -35,6 +33,7 @@ from evo.strategies.gaussian_process import (
     length_prior,
     matern,
     members_of,
+    most_probable,
     squared_distances,
 )
 
@@ -55,8 +54,6 @@ MEAN_VARIANCES = np.array([0.0, 4.0, 4.0])
 """Of all curves together: their mean rises from somewhere to 0, and the data say how."""
 SHARED, LENGTHS, OWN, ROUGH = slice(ENTRIES), slice(ENTRIES, -ENTRIES - 3), slice(-ENTRIES - 3, -3), slice(-3, -1)
 """The places of the hyperparameters; the last one is the noise."""
-UNKNOWN = -1
-"""The number of a curve of which nothing is known."""
 
 
 class CurveModel:
@@ -107,7 +104,7 @@ class CurveModel:
         Args:
             vectors: Encoded genomes, (genomes, columns).
             steps: Where to predict, (steps,).
-            curves: The number of each genome's curve, (genomes,); `UNKNOWN`, the default, for a new one.
+            curves: The number of each genome's curve, (genomes,); None for new ones.
         """
         basis = self._basis_at(steps)
         correlation = self._correlation(squared_distances(vectors, self._vectors, self._members))
@@ -154,21 +151,9 @@ class CurveModel:
 
     def _most_probable(self, start: Vectors) -> Vectors:
         bounds = list(zip(self._centre - BOUND * self._spread, self._centre + BOUND * self._spread, strict=True))
-        parts = (
-            squared_distances(self._vectors, self._vectors, self._members),
-            (self._curves[:, None] == self._curves).astype(np.float64),
-        )
-        found = minimize(
-            self._negative_log_posterior,
-            np.clip(start, *np.transpose(bounds)),
-            args=parts,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": ITERATIONS},
-        )
-        theta: Vectors = found.x
-        return theta
+        distances = squared_distances(self._vectors, self._vectors, self._members)
+        same = (self._curves[:, None] == self._curves).astype(np.float64)
+        return most_probable(lambda theta: self._negative_log_posterior(theta, distances, same), start, bounds)
 
     def _negative_log_posterior(self, theta: Vectors, distances: Vectors, same: Vectors) -> tuple[float, Vectors]:
         """Return minus the log of likelihood times prior, and its gradient (Rasmussen and Williams, eq. 5.8, 5.9)."""

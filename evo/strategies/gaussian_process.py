@@ -8,7 +8,7 @@ neither priors nor one length scale for the several columns of a choice or a lay
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -130,16 +130,7 @@ class GaussianProcess:
         bounds = list(zip(self._centre - BOUND * self._spread, self._centre + BOUND * self._spread, strict=True))
         if self._noise is not None:
             bounds[-1] = (self._noise, self._noise)
-        found = minimize(
-            lambda theta: self._negative_log_posterior(theta, distances),
-            np.clip(start, *np.transpose(bounds)),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": ITERATIONS},
-        )
-        theta: Vectors = found.x
-        return theta
+        return most_probable(lambda theta: self._negative_log_posterior(theta, distances), start, bounds)
 
     def _negative_log_posterior(self, theta: Vectors, distances: Vectors) -> tuple[float, Vectors]:
         """Return minus the log of likelihood times prior, and its gradient (Rasmussen and Williams, eq. 5.8, 5.9)."""
@@ -159,6 +150,24 @@ class GaussianProcess:
         value = 0.5 * float(self._values @ weights) + float(np.log(np.diag(factor)).sum())
         off = (theta - self._centre) / self._spread
         return value + 0.5 * float(off @ off), gradient + off / self._spread
+
+
+def most_probable(
+    negative_log_posterior: Callable[[Vectors], tuple[float, Vectors]],
+    start: Vectors,
+    bounds: Sequence[tuple[float, float]],
+) -> Vectors:
+    """Return the hyperparameters with the least of a function, which gives its gradient, too."""
+    found = minimize(
+        negative_log_posterior,
+        np.clip(start, *np.transpose(bounds)),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": ITERATIONS},
+    )
+    theta: Vectors = found.x
+    return theta
 
 
 def members_of(groups: Sequence[int]) -> list[npt.NDArray[np.int64]]:
